@@ -1,0 +1,96 @@
+"""Content digests: what a cached step depends on, as 64 hexadecimal digits of SHA-256."""
+
+import ast
+import hashlib
+import importlib.util
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from copg.errors import ModelError
+
+MODEL_FILES = ("*.safetensors", "*.json", "*.model", "*.txt", "*.jinja")
+"""What decides a model's log-probabilities: weights, configuration, tokeniser, chat template."""
+
+
+def file_digest(path: Path) -> str:
+    """Of one file's bytes, read in blocks."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def json_digest(value: Any) -> str:
+    """Of a plain value; the order of keys does not matter, ``10.0`` and ``10`` are one number."""
+    return hashlib.sha256(json.dumps(_plain(value), sort_keys=True).encode()).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
+
+
+def files_digest(files: Iterable[Path], root: Path) -> str:
+    """Of names (relative to ``root``) and bytes, in name order."""
+    return json_digest({str(path.relative_to(root)): file_digest(path) for path in sorted(files)})
+
+
+def model_digest(model: Path) -> str:
+    """Of a model directory: weights, configuration and tokeniser; logs and cards do not count.
+
+    Raises:
+        ModelError: when it is no directory with ``config.json`` and safetensors weights.
+    """
+    if not (model / "config.json").is_file():
+        raise ModelError(f"{model}: no model directory, 'config.json' is missing")
+    if not any(model.glob("*.safetensors")):
+        raise ModelError(f"{model}: no *.safetensors weights; pickled weights are never loaded")
+    found = {path for pattern in MODEL_FILES for path in model.glob(pattern)}
+    return files_digest((path for path in found if path.name != "manifest.json"), model)
+
+
+def code_digest(module: str) -> str:
+    """Of the source of ``module`` and of everything of ours it imports, directly or not.
+
+    Found by reading the source, not by importing it, so that no heavy library is loaded. Imports inside
+    functions count.
+    """
+    package = module.partition(".")[0]
+    seen: dict[str, str] = {}
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        if name in seen:
+            continue
+        path = _source(name)
+        if path is None:
+            continue
+        seen[name] = file_digest(path)
+        waiting += [name.rpartition(".")[0]] if "." in name else []
+        waiting += [found for found in _imports(path) if found.partition(".")[0] == package]
+    return json_digest(seen)
+
+
+def _source(name: str) -> Path | None:
+    try:
+        spec = importlib.util.find_spec(name)
+    except ModuleNotFoundError:
+        return None
+    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+        return None
+    return Path(spec.origin)
+
+
+def _imports(path: Path) -> list[str]:
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return found

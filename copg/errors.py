@@ -1,0 +1,33 @@
+"""What can be a user's mistake: each error is one line that the command prints before exit code 1."""
+
+
+class CopgError(ValueError):
+    """Base of every error a user can cause and mend; never raised for our own bugs."""
+
+
+class ConfigError(CopgError):
+    """A setting is unknown, of the wrong type or out of its range."""
+
+
+class RecordError(CopgError):
+    """A record or a file of records cannot be used; the message names file and line."""
+
+
+class ArtifactError(CopgError):
+    """A directory is not the artifact a stage asked for, or its contents changed since."""
+
+
+class ModelError(CopgError):
+    """A model or tokeniser cannot be loaded, or has layers whose rows are not covered."""
+
+
+class RewardError(CopgError):
+    """A reward is unknown, failed, or gave a value that is not finite."""
+
+
+class StoreError(CopgError):
+    """A reference store holds or was offered a value that cannot be trusted."""
+
+
+class MismatchError(CopgError):
+    """The weights disagree with the cached reference: model, tokeniser, template or precision moved."""

@@ -1,0 +1,63 @@
+"""Progress of anything that takes longer than a breath: a bar on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sized
+from typing import TypeVar
+
+T = TypeVar("T")
+QUIET_S = 2.0
+"""Nothing is shown before this many seconds."""
+LINE_EVERY_S = 15.0
+
+
+def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
+    """Yield ``items`` while standard error shows how many are done, how fast, and the time left.
+
+    Args:
+        description: what is being done, in a word or two.
+        total: how many items there are, where the iterable does not know.
+    """
+    if total is None and isinstance(items, Sized):
+        total = len(items)
+    yield from (_bar if sys.stderr.isatty() else _lines)(items, description, total)
+
+
+def _bar(items: Iterable[T], description: str, total: int | None) -> Iterator[T]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    started = time.monotonic()
+    progress = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+    task = progress.add_task(description, total=total)
+    shown = False
+    try:
+        for item in items:
+            yield item
+            progress.advance(task)
+            if not shown and time.monotonic() - started > QUIET_S:
+                progress.start()
+                shown = True
+    finally:
+        if shown:
+            progress.stop()
+
+
+def _lines(items: Iterable[T], description: str, total: int | None) -> Iterator[T]:
+    started = time.monotonic()
+    told = started + QUIET_S - LINE_EVERY_S
+    for done, item in enumerate(items, 1):
+        yield item
+        now = time.monotonic()
+        if now - told > LINE_EVERY_S:
+            told = now
+            rate = done / (now - started)
+            left = f" of {total}, {(total - done) / rate:.0f} s left" if total else ""
+            print(f"{description}: {done}{left} ({rate:.1f}/s)", file=sys.stderr, flush=True)

@@ -1,0 +1,178 @@
+"""The records of the project: what a prompt, its completions and an evaluation are."""
+
+import hashlib
+import json
+import unicodedata
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+SPLITS = ("train", "select", "gate")
+"""``train`` trains, ``select`` chooses the best trial, ``gate`` decides whether it is promoted."""
+
+Prompt = str | list[dict[str, str]]
+"""Plain text, or chat messages ``{"role": ..., "content": ...}``."""
+
+
+@dataclass(slots=True)
+class Completion:
+    """One answer to a prompt."""
+
+    text: str
+    finished: bool = True
+    """False when it was cut off: it then gets no end-of-sequence token."""
+    reward: float | None = None
+    """In reward units; filled by ``score``."""
+    parts: dict[str, float] = field(default_factory=dict)
+    """Each named reward before weighting; filled by ``score``."""
+    token_ids: list[int] | None = None
+    """With the end-of-sequence token when finished; filled by ``reference``."""
+    ref_logps: float | None = None
+    """log pi_ref(y|x), summed over completion tokens, in nats; filled by ``reference``."""
+
+
+@dataclass(slots=True)
+class Group:
+    """All completions of one prompt."""
+
+    id: str
+    """Digest of the normalised prompt: equal prompts have equal ids, in every run."""
+    prompt: Prompt
+    completions: list[Completion]
+    columns: dict[str, Any] = field(default_factory=dict)
+    """Whatever else the record held (tests, reference answers): rewards read it, nothing else does."""
+    prompt_ids: list[int] | None = None
+    """Filled by ``reference``."""
+    source: str = ""
+    """``file:line`` of the record, or of the first of those that were merged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A mean over prompts with its 95 % interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What a policy earned on the prompts of one split, and how far it went from the reference."""
+
+    name: str
+    """Of the trial, or ``reference`` or ``champion``."""
+    split: str
+    num_prompts: int
+    reward: Estimate
+    """Reward units."""
+    kl: Estimate
+    """Nats a completion, from completions the policy itself drew."""
+    length: Estimate
+    """Tokens a completion, the end-of-sequence token included."""
+    finished_fraction: float
+    parts: dict[str, Estimate] = field(default_factory=dict)
+    """Each named reward before weighting."""
+    method: str | None = None
+    """Loss of the trial; None for ``reference`` and ``champion``."""
+    beta: float | None = None
+    """Reward units per nat."""
+    diverged: bool = False
+    """True when training met a non-finite loss or a collapsed reward: it cannot be promoted."""
+
+
+_COMPLETION = pa.struct(
+    [
+        pa.field("text", pa.string(), nullable=False),
+        pa.field("finished", pa.bool_(), nullable=False),
+        pa.field("reward", pa.float64()),
+        pa.field("parts", pa.map_(pa.string(), pa.float64())),
+        pa.field("token_ids", pa.list_(pa.int32())),
+        pa.field("ref_logps", pa.float64()),
+    ]
+)
+
+GROUP_SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("prompt", pa.string()),
+        pa.field("messages", pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))),
+        pa.field("completions", pa.list_(_COMPLETION), nullable=False),
+        pa.field("columns", pa.string(), nullable=False),
+        pa.field("prompt_ids", pa.list_(pa.int32())),
+        pa.field("source", pa.string(), nullable=False),
+    ]
+)
+"""One row a group: ``prompt`` or ``messages`` is set, never both; ``columns`` is JSON."""
+
+
+def groups_to_table(groups: list[Group]) -> pa.Table:
+    """Rows of ``GROUP_SCHEMA``, in the order given."""
+    rows = [
+        {
+            "id": g.id,
+            "prompt": g.prompt if isinstance(g.prompt, str) else None,
+            "messages": None if isinstance(g.prompt, str) else g.prompt,
+            "completions": [
+                {
+                    "text": c.text,
+                    "finished": c.finished,
+                    "reward": c.reward,
+                    "parts": sorted(c.parts.items()),
+                    "token_ids": c.token_ids,
+                    "ref_logps": c.ref_logps,
+                }
+                for c in g.completions
+            ],
+            "columns": json.dumps(g.columns, ensure_ascii=False, sort_keys=True),
+            "prompt_ids": g.prompt_ids,
+            "source": g.source,
+        }
+        for g in groups
+    ]
+    return pa.Table.from_pylist(rows, schema=GROUP_SCHEMA)
+
+
+def table_to_groups(table: pa.Table | pa.RecordBatch) -> list[Group]:
+    """The groups that ``groups_to_table`` wrote."""
+    return [
+        Group(
+            id=row["id"],
+            prompt=row["messages"] if row["prompt"] is None else row["prompt"],
+            completions=[Completion(**{**c, "parts": dict(c["parts"] or ())}) for c in row["completions"]],
+            columns=json.loads(row["columns"]),
+            prompt_ids=row["prompt_ids"],
+            source=row["source"],
+        )
+        for row in table.to_pylist()
+    ]
+
+
+def prompt_text(prompt: Prompt) -> str:
+    """The prompt as a person would read it: text as it is, chat as ``role: content`` lines."""
+    if isinstance(prompt, str):
+        return prompt
+    return "\n".join(f"{message['role']}: {message['content']}" for message in prompt)
+
+
+def prompt_id(prompt: Prompt) -> str:
+    """128-bit digest of the prompt after NFC and folding of white space, as 32 hexadecimal digits."""
+    folded = " ".join(unicodedata.normalize("NFC", prompt_text(prompt)).split())
+    kind = "text" if isinstance(prompt, str) else "chat"
+    return hashlib.sha256(f"{kind}\n{folded}".encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def assign_split(group_id: str, *, select_fraction: float, gate_fraction: float) -> str:
+    """The split of a prompt, from its id alone: no later run and no other record can move it.
+
+    Args:
+        group_id: from ``prompt_id``.
+        select_fraction: expected share of prompts in ``select``.
+        gate_fraction: expected share of prompts in ``gate``; it comes first, so that changing
+            ``select_fraction`` never moves a prompt into or out of ``gate``.
+    """
+    u = int(group_id[:13], 16) / 16**13
+    if u < gate_fraction:
+        return "gate"
+    return "select" if u >= 1 - select_fraction else "train"
