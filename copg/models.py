@@ -1,0 +1,160 @@
+"""Models and tokenisers from a directory or the hub: safetensors only, no remote code."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from copg.errors import ModelError
+from copg.logps import Head
+
+ADAPTER = "adapter_config.json"
+
+
+def pick_device() -> torch.device:
+    """CUDA where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def load_model(
+    model: str | Path,
+    *,
+    dtype: torch.dtype = torch.float32,
+    revision: str | None = None,
+    trainable: bool = False,
+) -> PreTrainedModel:
+    """A causal language model with SDPA attention, in evaluation mode.
+
+    Args:
+        model: a model directory, an adapter directory (its base is loaded as well) or a hub name.
+        dtype: of the parameters.
+        revision: of the hub; ignored for directories.
+        trainable: of an adapter: whether its weights take gradients.
+
+    Raises:
+        ModelError: nothing there, no safetensors, or layers whose packed rows no test covers.
+    """
+    if (Path(model) / ADAPTER).is_file():
+        return _load_adapter(Path(model), dtype=dtype, trainable=trainable)
+    check_weights(model)
+    try:
+        loaded = AutoModelForCausalLM.from_pretrained(
+            str(model),
+            dtype=dtype,
+            revision=revision,
+            use_safetensors=True,
+            trust_remote_code=False,
+            attn_implementation="sdpa",
+        )
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{model}: cannot be loaded: {_first_line(error)}") from None
+    check_layers(loaded.config)
+    loaded.eval()
+    return loaded
+
+
+def check_weights(model: str | Path) -> None:
+    """Raise ``ModelError`` when a model directory's weights are not there: they may have been retired."""
+    if not Path(model).is_dir():
+        return
+    if not (Path(model) / "config.json").is_file():
+        raise ModelError(f"{model}: no model directory, 'config.json' is missing")
+    if not any(Path(model).glob("*.safetensors")):
+        raise ModelError(
+            f"{model}: no *.safetensors weights: they were never there, or the retention rule of stage "
+            "'promote' removed them (train again, or set promote.keep)"
+        )
+
+
+def _load_adapter(adapter: Path, *, dtype: torch.dtype, trainable: bool) -> PreTrainedModel:
+    from peft import PeftConfig, PeftModel
+
+    config = PeftConfig.from_pretrained(str(adapter))
+    base = load_model(config.base_model_name_or_path, dtype=dtype, revision=config.revision)
+    loaded = PeftModel.from_pretrained(base, str(adapter), is_trainable=trainable, use_safetensors=True)
+    loaded.eval()
+    return loaded
+
+
+def load_tokenizer(model: str | Path, *, revision: str | None = None) -> PreTrainedTokenizerBase:
+    """The tokeniser that lies beside a model.
+
+    Raises:
+        ModelError: there is none, or it has no end-of-sequence token.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(model), revision=revision, trust_remote_code=False)
+    except (OSError, ValueError, TypeError) as error:
+        raise ModelError(f"{model}: no tokeniser can be loaded: {_first_line(error)}") from None
+    if tokenizer.eos_token_id is None:
+        raise ModelError(f"{model}: the tokeniser has no end-of-sequence token")
+    return tokenizer
+
+
+def load_config(model: str | Path, *, revision: str | None = None) -> Any:
+    """The configuration alone.
+
+    Raises:
+        ModelError: there is none.
+    """
+    try:
+        return AutoConfig.from_pretrained(str(model), revision=revision, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{model}: cannot be loaded: {_first_line(error)}") from None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0]
+
+
+def check_layers(config: Any) -> None:
+    """Refuse layers that a prefix-shared row would get wrong.
+
+    Raises:
+        ModelError: names the kind of layer. Full attention is covered; windows, chunks, and linear or
+            recurrent layers are not.
+    """
+    kinds = set(getattr(config, "layer_types", None) or ["full_attention"]) - {"full_attention"}
+    if not hasattr(config, "layer_types") and getattr(config, "sliding_window", None):
+        kinds.add("sliding_attention")
+    if any(hasattr(config, name) for name in ("ssm_cfg", "state_size", "mamba_d_state", "rwkv_hidden_size")):
+        kinds.add("recurrent")
+    if kinds:
+        raise ModelError(
+            f"model type {config.model_type!r} has {sorted(kinds)} layers; prefix-shared rows are tested "
+            "for full attention alone"
+        )
+
+
+def bare_model(model: Any) -> Any:
+    """The transformers model inside a peft wrapper, or the model itself."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def model_head(model: Any) -> Head:
+    """Weight, bias, scale and soft cap of a causal language model's head.
+
+    Raises:
+        ModelError: the head is no plain linear layer (an adapter on it, say).
+    """
+    bare = bare_model(model)
+    layer = bare.get_output_embeddings()
+    if type(layer) is not torch.nn.Linear:
+        raise ModelError(f"the model's head is a {type(layer).__name__}; a plain linear layer is needed")
+    config = bare.config
+    scale = getattr(config, "logit_scale", None) or 1 / (getattr(config, "logits_scaling", None) or 1.0)
+    return Head(layer.weight, layer.bias, scale=scale, cap=getattr(config, "final_logit_softcapping", None))
+
+
+def model_backbone(model: Any) -> torch.nn.Module:
+    """Everything below the head: it maps token ids to the hidden states the head reads."""
+    bare = bare_model(model)
+    backbone: torch.nn.Module = getattr(bare, bare.base_model_prefix)
+    return backbone
