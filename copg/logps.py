@@ -6,9 +6,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-TILE_TOKENS = 4096
-"""Tokens projected onto the vocabulary at once."""
-
 
 @dataclass(frozen=True, slots=True)
 class Head:
@@ -33,9 +30,9 @@ class Head:
 
 
 def token_logps(
-    hidden: Tensor, targets: Tensor, head: Head, *, dtype: torch.dtype, tile: int = TILE_TOKENS
+    hidden: Tensor, targets: Tensor, head: Head, *, dtype: torch.dtype, tile: int = 4096
 ) -> Tensor:
-    """Log-probabilities of ``targets``, log softmax(logits(hidden))[target], in nats, with gradients to ``hidden`` and the head.
+    """Log softmax(logits(hidden))[targets], in nats, with gradients to ``hidden`` and the head.
 
     The vocabulary is met in tiles of ``tile`` tokens. A single tile keeps its logits for the backward
     pass; several are computed again there, so that memory stays at one tile. No gradient of a frozen

@@ -7,17 +7,17 @@ alone, so its log-probability is that of the completion by itself, at the cost o
 import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from copg.config import STRICT
 from copg.errors import RecordError
-from copg.logps import TILE_TOKENS, token_logps
+from copg.logps import token_logps
 from copg.models import model_backbone, model_head
 from copg.progress import track
+from copg.settings import RowConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,32 +33,7 @@ class TokenGroup:
         return len(self.prompt_ids) + sum(map(len, self.completion_ids))
 
 
-@dataclass(frozen=True, kw_only=True)
-class RowConfig:
-    """How groups become rows, and rows batches."""
-
-    __pydantic_config__ = STRICT
-
-    tokens_per_row: int = 0
-    """Token budget of a row; 0: the largest group met. A dense mask makes long rows slow on a CPU."""
-    tokens_per_batch: int = 8192
-    """Tokens in one forward, padding included; at least one row goes in whatever its length."""
-    compute_dtype: Literal["float32", "bfloat16"] = "float32"
-    """Of matrix products; parameters, sums and exponentials stay float32."""
-    tile_tokens: int = TILE_TOKENS
-    """Completion tokens projected onto the vocabulary at once."""
-
-    def __post_init__(self) -> None:
-        for name in ("tokens_per_batch", "tile_tokens"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} must be >= 1")
-        if self.tokens_per_row < 0:
-            raise ValueError(f"tokens_per_row={self.tokens_per_row} must be >= 0; 0 means the largest group")
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of matrix products."""
-        return torch.bfloat16 if self.compute_dtype == "bfloat16" else torch.float32
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +162,7 @@ class SequenceScorer(torch.nn.Module):
             states.flatten(0, 1)[batch.predictors],
             batch.targets,
             model_head(self.model),
-            dtype=self.config.dtype,
+            dtype=DTYPES[self.config.compute_dtype],
             tile=self.config.tile_tokens,
         )
         return torch.zeros(batch.num_completions, device=logps.device).index_add(0, batch.completion, logps)
@@ -196,7 +171,7 @@ class SequenceScorer(torch.nn.Module):
 def score_batch(scorer: torch.nn.Module, batch: RowBatch, config: RowConfig) -> Tensor:
     """[num_completions] as ``SequenceScorer``, under the precision of ``config``."""
     device = batch.input_ids.device.type
-    with torch.autocast(device, dtype=torch.bfloat16, enabled=config.dtype == torch.bfloat16):
+    with torch.autocast(device, dtype=torch.bfloat16, enabled=config.compute_dtype == "bfloat16"):
         logps: Tensor = scorer(batch)
     return logps
 

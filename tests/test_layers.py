@@ -7,8 +7,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LAYERS = [
-    ["errors", "config", "digests", "records", "artifacts", "progress"],
-    ["losses", "logps", "kl", "frontier", "gate"],
+    ["errors", "config", "settings", "digests", "records", "artifacts", "progress"],
+    ["losses", "rivals", "segments", "diagnostics", "logps", "kl", "frontier", "gate"],
     ["models", "chat", "packing", "generation", "reference_store", "checkpoint", "tracking", "metrics"],
     ["rewards"],
     ["stages"],

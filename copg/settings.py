@@ -1,0 +1,52 @@
+"""Settings that several stages share; plain values, so that a recipe is checked without loading torch."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from copg.config import STRICT
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowConfig:
+    """How groups become rows, and rows batches."""
+
+    __pydantic_config__ = STRICT
+
+    tokens_per_row: int = 0
+    """Token budget of a row; 0: the largest group met. A dense mask makes long rows slow on a CPU."""
+    tokens_per_batch: int = 8192
+    """Tokens in one forward, padding included; at least one row goes in whatever its length."""
+    compute_dtype: Literal["float32", "bfloat16"] = "float32"
+    """Of matrix products; parameters, sums and exponentials stay float32."""
+    tile_tokens: int = 4096
+    """Completion tokens projected onto the vocabulary at once."""
+
+    def __post_init__(self) -> None:
+        for name in ("tokens_per_batch", "tile_tokens"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be >= 1")
+        if self.tokens_per_row < 0:
+            raise ValueError(f"tokens_per_row={self.tokens_per_row} must be >= 0; 0 means the largest group")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerationConfig:
+    """How completions are drawn."""
+
+    __pydantic_config__ = STRICT
+
+    max_new_tokens: int = 128
+    """A completion that reaches it is cut off and counts as not finished."""
+    temperature: float = 1.0
+    """1 samples the policy itself, so that log-ratios estimate its KL; 0 takes the likeliest token."""
+    seed: int = 0
+    """Of the noise, together with each sequence's key; never of the batch."""
+    tokens_per_batch: int = 16384
+    """Tokens of prompts and completions decoded together."""
+
+    def __post_init__(self) -> None:
+        if self.temperature < 0:
+            raise ValueError(f"temperature={self.temperature} must be >= 0; 0 takes the likeliest token")
+        for name in ("max_new_tokens", "tokens_per_batch"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be >= 1")
