@@ -1,0 +1,58 @@
+"""What a falling loss hides: how much of the contrast is left, and where best and worst completions went."""
+
+from torch import Tensor
+
+from copg.segments import centre, check_completions, group_extreme, group_sizes, group_sum, log_ratios, widen
+
+
+def residual_fraction(
+    policy_logps: Tensor, ref_logps: Tensor, rewards: Tensor, group: Tensor, *, beta: float
+) -> Tensor:
+    """Var(R_b) / Var(R) within groups, pooled over the batch: 1 at the reference, 0 at the optimum.
+
+    Args:
+        policy_logps: [N] under the policy, nats.
+        ref_logps: [N] under the frozen reference, nats.
+        rewards: [N] in reward units.
+        group: [N] index of the prompt each completion belongs to.
+        beta: KL strength, in reward units per nat; > 0.
+
+    Returns:
+        A scalar; NaN where every group is tied, since there is then nothing to learn from.
+    """
+    sizes = check_completions(policy_logps, ref_logps, rewards, group, beta=beta)
+    log_ratio = log_ratios(policy_logps, ref_logps).detach()
+    spread = centre(widen(rewards), group, sizes).to(log_ratio.dtype)
+    left = spread - beta * centre(log_ratio, group, sizes)
+    return (left**2).sum() / (spread**2).sum()
+
+
+def reward_spread(rewards: Tensor, group: Tensor) -> Tensor:
+    """[G] sample standard deviation of the rewards of each group, in reward units: beta's yardstick.
+
+    Adding a constant to a prompt's rewards changes nothing and scaling them is scaling 1/beta, so beta only
+    means something beside this. 0 for a group of one.
+    """
+    sizes = group_sizes(group)
+    squares = group_sum(centre(widen(rewards), group, sizes) ** 2, group, len(sizes))
+    return (squares / (sizes - 1).clamp(min=1)).sqrt()
+
+
+def extreme_log_ratios(
+    policy_logps: Tensor, ref_logps: Tensor, rewards: Tensor, group: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Log-ratio, in nats, of the best and of the worst completion of each group.
+
+    A shift of all log-ratios of a prompt is invisible to the loss; here it shows, as both falling.
+
+    Returns:
+        [G] of the best and [G] of the worst; where several share the extreme reward, their mean.
+    """
+    sizes = group_sizes(group)
+    log_ratio = log_ratios(policy_logps, ref_logps).detach()
+    found = []
+    for largest in (True, False):
+        chosen = group_extreme(rewards, group, len(sizes), largest=largest).to(log_ratio.dtype)
+        total = group_sum(chosen * log_ratio, group, len(sizes))
+        found.append(total / group_sum(chosen, group, len(sizes)))
+    return found[0], found[1]

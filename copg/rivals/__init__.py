@@ -1,0 +1,1 @@
+"""The methods contrastive policy gradient is compared with, one file each."""

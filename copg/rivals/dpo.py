@@ -1,0 +1,41 @@
+"""DPO (direct preference optimisation), https://arxiv.org/abs/2305.18290, on ranked groups."""
+
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from copg.rivals.pairs import Pairing, preference_pairs
+from copg.segments import check_completions, group_sum, log_ratios
+
+
+def dpo_loss(
+    policy_logps: Tensor,
+    ref_logps: Tensor,
+    rewards: Tensor,
+    group: Tensor,
+    *,
+    beta: float,
+    pairs: Pairing = "all",
+) -> Tensor:
+    """DPO: with delta the log-ratio of the winner minus that of the loser, a pair's loss is
+
+        -log sigmoid(beta * delta)
+
+    in nats. A group's loss is 1/(K-1) times the sum over its pairs (``all``), or the plain sum
+    (``disjoint``). Rewards only rank, and ties give no pair.
+
+    Args:
+        policy_logps: [N] under the policy being trained, nats.
+        ref_logps: [N] under the frozen reference, nats.
+        rewards: [N]; only their order within a group counts.
+        group: [N] index of the prompt each completion belongs to.
+        beta: KL strength per unit of preference, 1/nat; > 0.
+        pairs: ``all`` or ``disjoint`` pairs of a group.
+
+    Returns:
+        [G] one loss per group, not reduced; 0 without gradient where a group gives no pair.
+    """
+    sizes = check_completions(policy_logps, ref_logps, rewards, group, beta=beta)
+    log_ratio = log_ratios(policy_logps, ref_logps)
+    winner, loser, weight = preference_pairs(rewards, group, sizes, pairs)
+    losses = -logsigmoid(beta * (log_ratio[winner] - log_ratio[loser]))
+    return group_sum(weight.to(losses.dtype) * losses, group[winner], len(sizes))

@@ -1,0 +1,85 @@
+"""Sums over the completions of each prompt in a flat tensor: groups of any size, without padding."""
+
+import torch
+from torch import Tensor
+
+
+def group_sizes(group: Tensor) -> Tensor:
+    """[G] number of completions K of each group, from the [N] group of each completion.
+
+    Raises:
+        ValueError: when ``group`` is not a vector of integers 0..G-1 with every one of them present.
+    """
+    if group.ndim != 1 or group.is_floating_point():
+        raise ValueError(f"group is {group.dtype} of shape {tuple(group.shape)}: it must be [N] integers")
+    if group.numel() and int(group.min()) < 0:
+        raise ValueError(f"group holds {int(group.min())}: indices start at 0")
+    sizes = torch.bincount(group)
+    if bool((sizes == 0).any()):
+        missing = int((sizes == 0).nonzero()[0])
+        raise ValueError(
+            f"group has no completion of group {missing}: every index 0..{len(sizes) - 1} must occur"
+        )
+    return sizes
+
+
+def group_sum(values: Tensor, group: Tensor, num_groups: int) -> Tensor:
+    """[G] sum of the [N] values of each group."""
+    return values.new_zeros(num_groups).index_add(0, group, values)
+
+
+def group_mean(values: Tensor, group: Tensor, sizes: Tensor) -> Tensor:
+    """[G] mean of the [N] values of each group."""
+    return group_sum(values, group, len(sizes)) / sizes
+
+
+def centre(values: Tensor, group: Tensor, sizes: Tensor) -> Tensor:
+    """[N] values minus the mean of their group; exactly 0 where a group has one completion."""
+    return values - group_mean(values, group, sizes)[group]
+
+
+def group_extreme(values: Tensor, group: Tensor, num_groups: int, *, largest: bool) -> Tensor:
+    """[N] True where a value is the largest (or smallest) of its group; ties are all True."""
+    start = values.new_zeros(num_groups)
+    reduce = "amax" if largest else "amin"
+    return values == start.scatter_reduce(0, group.long(), values, reduce, include_self=False)[group]
+
+
+def group_softmax(values: Tensor, group: Tensor, num_groups: int) -> Tensor:
+    """[N] softmax of the values within each group."""
+    start = values.new_zeros(num_groups)
+    top = start.scatter_reduce(0, group.long(), values, "amax", include_self=False)
+    weights = (values - top[group]).exp()
+    return weights / group_sum(weights, group, num_groups)[group]
+
+
+def check_completions(
+    policy_logps: Tensor, ref_logps: Tensor, rewards: Tensor, group: Tensor, *, beta: float
+) -> Tensor:
+    """What every loss asks of its arguments; gives back the [G] group sizes.
+
+    Raises:
+        ValueError: shapes other than [N] each, a group index missing, or a beta that is not > 0.
+    """
+    if not beta > 0:
+        raise ValueError(f"beta={beta} must be > 0: at 0 nothing ties the policy to the reference")
+    shapes = {
+        "policy_logps": policy_logps.shape,
+        "ref_logps": ref_logps.shape,
+        "rewards": rewards.shape,
+        "group": group.shape,
+    }
+    if policy_logps.ndim != 1 or len(set(shapes.values())) > 1:
+        found = ", ".join(f"{name} {tuple(shape)}" for name, shape in shapes.items())
+        raise ValueError(f"all must be [N], one value a completion; found {found}")
+    return group_sizes(group)
+
+
+def widen(values: Tensor) -> Tensor:
+    """The values in float32 or better: sums of hundreds of nats do not fit bfloat16."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
+def log_ratios(policy_logps: Tensor, ref_logps: Tensor) -> Tensor:
+    """[N] log(policy / ref), in nats."""
+    return widen(policy_logps) - ref_logps
