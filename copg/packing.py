@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from copg.errors import RecordError
+from copg.errors import ModelError, RecordError
 from copg.logps import token_logps
 from copg.models import model_backbone, model_head
 from copg.progress import track
@@ -206,3 +206,37 @@ def group_logps(
             for index in batch.groups:
                 result[index] = [next(logps) for _ in groups[index].completion_ids]
     return result
+
+
+def check_rows(model: Any, groups: Sequence[TokenGroup], config: RowConfig, *, tolerance: float) -> None:
+    """Compare rows with the model's own forward of each sequence alone.
+
+    Args:
+        model: in evaluation mode, on its device.
+        groups: a few; each of their completions costs one forward of its own.
+        config: budget and precision.
+        tolerance: mean difference allowed, nats a token.
+
+    Raises:
+        ModelError: they differ, so the model's attention or head is one that rows get wrong.
+    """
+    together = group_logps(model, groups, rows=config)
+    device = next(model.parameters()).device
+    moved, num_tokens = 0.0, 0
+    for group, logps in zip(groups, together, strict=True):
+        start = len(group.prompt_ids) - 1
+        for ids, logp in zip(group.completion_ids, logps, strict=True):
+            row = torch.tensor([[*group.prompt_ids, *ids]], device=device)
+            with (
+                torch.inference_mode(),
+                torch.autocast(device.type, torch.bfloat16, enabled=config.compute_dtype == "bfloat16"),
+            ):
+                logits = model(input_ids=row).logits[0, start:-1].float()
+            alone = logits.log_softmax(-1).gather(1, row[0, start + 1 :, None]).sum()
+            moved += abs(float(alone) - logp)
+            num_tokens += len(ids)
+    if moved > tolerance * num_tokens:
+        raise ModelError(
+            f"model type {model.config.model_type!r}: prefix-shared rows differ from single sequences by "
+            f"{moved / num_tokens:.2g} nats a token, over {tolerance:g}: its attention or head is not covered"
+        )

@@ -17,7 +17,9 @@ class RowConfig:
     tokens_per_batch: int = 8192
     """Tokens in one forward, padding included; at least one row goes in whatever its length."""
     compute_dtype: Literal["float32", "bfloat16"] = "float32"
-    """Of matrix products; parameters, sums and exponentials stay float32."""
+    """Of matrix products; sums, exponentials and trained weights stay float32."""
+    parameter_dtype: Literal["float32", "bfloat16"] = "float32"
+    """Of weights that are not trained: the reference's, and an adapter's base."""
     tile_tokens: int = 4096
     """Completion tokens projected onto the vocabulary at once."""
 

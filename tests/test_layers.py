@@ -9,8 +9,8 @@ ROOT = Path(__file__).parent.parent
 LAYERS = [
     ["errors", "config", "settings", "digests", "records", "artifacts", "progress"],
     ["losses", "rivals", "segments", "diagnostics", "logps", "kl", "frontier", "gate"],
-    ["models", "chat", "packing", "generation", "reference_store", "checkpoint", "tracking", "metrics"],
-    ["rewards"],
+    ["models", "chat", "packing", "generation", "reference_store", "reference_pass", "checkpoint", "tracking", "metrics"],
+    ["rewards", "training"],
     ["stages"],
     ["cli"],
 ]

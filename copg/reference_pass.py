@@ -1,0 +1,180 @@
+"""Token ids and reference log-probabilities for groups: from the store where it has them, else computed."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+from copg.chat import encode_completion, encode_prompt
+from copg.digests import json_digest
+from copg.errors import MismatchError, StoreError
+from copg.models import load_model, pick_device
+from copg.packing import DTYPES, TokenGroup, check_rows, group_logps
+from copg.records import Group
+from copg.reference_store import ReferenceStore, completion_key
+from copg.settings import RowConfig
+
+TOLERANCES = {"float32": 1e-5, "bfloat16": 0.02}
+"""Nats a token, in the mean, by which a recomputed value may differ, by compute dtype."""
+
+ROW_CHECK_TOLERANCES = {"float32": 2e-5, "bfloat16": 0.06}
+"""The same for rows against single sequences: packing alone moves a bfloat16 token by as much."""
+
+
+def tokenizer_digests(tokenizer: PreTrainedTokenizerBase) -> dict[str, str]:
+    """Digests of what decides token ids: vocabulary and rules, and the chat template."""
+    return {
+        "tokenizer": json_digest([tokenizer.backend_tokenizer.to_str(), tokenizer.special_tokens_map]),
+        "template": json_digest(tokenizer.chat_template),
+    }
+
+
+def encode_group(
+    group: Group, tokenizer: PreTrainedTokenizerBase, *, max_tokens: int, dropped: Counter[str]
+) -> Group | None:
+    """Fill in token ids; None when fewer than two completions are left.
+
+    A completion that does not fit is dropped and counted, not cut: its reward would no longer be its own.
+
+    Args:
+        group: of the train split.
+        tokenizer: of the reference.
+        max_tokens: of a prompt and one completion together.
+        dropped: counts of what is left out, by reason.
+    """
+    group.prompt_ids = encode_prompt(tokenizer, group.prompt)
+    kept = []
+    for completion in group.completions:
+        ids = encode_completion(tokenizer, completion.text, finished=completion.finished)
+        completion.token_ids = ids
+        if not ids:
+            dropped["completions_without_tokens"] += 1
+        elif len(group.prompt_ids) + len(ids) > max_tokens:
+            dropped["completions_too_long"] += 1
+        else:
+            kept.append(completion)
+    group.completions = kept
+    if len(kept) < 2:
+        dropped["groups_of_fewer_than_two"] += 1
+        return None
+    return group
+
+
+def token_group(group: Group) -> TokenGroup:
+    """The token ids of an encoded group."""
+    ids = [completion.token_ids for completion in group.completions]
+    return TokenGroup(group.prompt_ids, ids)  # type: ignore[arg-type]  # filled by encode_group
+
+
+def mean_difference(
+    model: Any, groups: Sequence[TokenGroup], stored: Sequence[Sequence[float]], rows: RowConfig
+) -> float:
+    """Nats a token by which ``stored`` log-probabilities differ from those of ``model``, in the mean."""
+    fresh = group_logps(model, groups, rows=rows)
+    moved = sum(float(np.abs(np.subtract(a, b)).sum()) for a, b in zip(fresh, stored, strict=True))
+    return moved / max(1, sum(len(ids) for group in groups for ids in group.completion_ids))
+
+
+@dataclass
+class ReferencePass:
+    """Fills ``ref_logps``; the model is loaded when the first value is missing or checked."""
+
+    model: str
+    revision: str | None
+    store: ReferenceStore
+    rows: RowConfig
+    check_samples: int
+    computed: int = 0
+    """Completions that went through the model."""
+    reused: int = 0
+    """Completions whose value the store had."""
+    checked: int = 0
+    """Of those, how many were computed again and compared."""
+    difference: float = 0.0
+    """Nats a token by which the compared values differed, in the mean of the last comparison."""
+    _loaded: Any = field(default=None, repr=False)
+
+    def fill(self, groups: Sequence[Group]) -> None:
+        """Set ``ref_logps`` of every completion of encoded groups, in nats.
+
+        Raises:
+            MismatchError: stored values are not those the reference gives now.
+            StoreError: the reference gives a value that is not finite.
+        """
+        keys = [
+            [completion_key(g.prompt_ids or (), c.token_ids or ()) for c in g.completions] for g in groups
+        ]
+        stored = self.store.lookup([key for row in keys for key in row])
+        known = {key: value for key, value in stored.items() if np.isfinite(value)}
+        if len(known) < len(stored):
+            raise StoreError(f"{self.store.path}: {len(stored) - len(known)} stored values are not finite")
+        self._check(groups, keys, known)
+        self.reused += sum(key in known for row in keys for key in row)
+        known |= self._compute(groups, keys, known)
+        for group, row in zip(groups, keys, strict=True):
+            for completion, key in zip(group.completions, row, strict=True):
+                completion.ref_logps = known[key]
+
+    def _compute(
+        self, groups: Sequence[Group], keys: Sequence[Sequence[bytes]], known: dict[bytes, float]
+    ) -> dict[bytes, float]:
+        """The values the store lacks; each chunk is stored as soon as it is there."""
+        missing = list(_parts(groups, keys, lambda key: key not in known))
+        fresh: dict[bytes, float] = {}
+        for start in range(0, len(missing), 512):
+            chunk = missing[start : start + 512]
+            model = self._model([group for group, _ in chunk[:2]])
+            logps = group_logps(model, [group for group, _ in chunk], rows=self.rows, description="reference")
+            found = {
+                key: (value, len(ids))
+                for (group, row), values in zip(chunk, logps, strict=True)
+                for key, value, ids in zip(row, values, group.completion_ids, strict=True)
+            }
+            values = [value for value, _ in found.values()]
+            num_tokens = [count for _, count in found.values()]
+            self.store.append(list(found), values, num_tokens, device=str(pick_device()))
+            fresh |= dict(zip(found, values, strict=True))
+        self.computed += len(fresh)
+        return fresh
+
+    def _check(
+        self, groups: Sequence[Group], keys: Sequence[Sequence[bytes]], known: dict[bytes, float]
+    ) -> None:
+        """Compute a few stored values again; which ones depends on the keys alone."""
+        wanted = set(sorted(known)[: max(0, self.check_samples - self.checked)])
+        sample = list(_parts(groups, keys, wanted.__contains__))
+        if not sample:
+            return
+        model = self._model([group for group, _ in sample[:2]])
+        values = [[known[key] for key in row] for _, row in sample]
+        self.difference = mean_difference(model, [group for group, _ in sample], values, self.rows)
+        self.checked += sum(map(len, values))
+        tolerance = TOLERANCES[self.rows.compute_dtype]
+        if self.difference > tolerance:
+            raise MismatchError(
+                f"{self.store.path}: {self.checked} stored values differ from the reference by "
+                f"{self.difference:.2g} nats a token, over {tolerance:g}: another device or library computed "
+                "them; remove that folder to compute them again"
+            )
+
+    def _model(self, examples: Sequence[TokenGroup]) -> Any:
+        if self._loaded is None:
+            dtype = DTYPES[self.rows.parameter_dtype]
+            self._loaded = load_model(self.model, dtype=dtype, revision=self.revision).to(pick_device())
+            tolerance = ROW_CHECK_TOLERANCES[self.rows.compute_dtype]
+            check_rows(self._loaded, examples, self.rows, tolerance=tolerance)
+        return self._loaded
+
+
+def _parts(
+    groups: Sequence[Group], keys: Sequence[Sequence[bytes]], wanted: Any
+) -> Iterator[tuple[TokenGroup, list[bytes]]]:
+    """Each group reduced to the completions whose key is wanted; a group with none is left out."""
+    for group, row in zip(groups, keys, strict=True):
+        chosen = [(key, c.token_ids) for key, c in zip(row, group.completions, strict=True) if wanted(key)]
+        if chosen:
+            ids = [token_ids or [] for _, token_ids in chosen]
+            yield TokenGroup(group.prompt_ids or (), ids), [key for key, _ in chosen]

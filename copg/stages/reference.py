@@ -1,0 +1,147 @@
+"""``reference``: scored groups in, the same with token ids and reference log-probabilities out."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from copg.artifacts import GroupWriter, begin, read_groups, read_manifest, seal
+from copg.config import STRICT
+from copg.digests import model_digest
+from copg.records import SPLITS, Group
+from copg.settings import RowConfig
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from copg.reference_pass import ReferencePass
+
+GROUPS_PER_CHUNK = 8192
+"""Groups looked up in the store at once; memory grows with it, not with the data."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReferenceConfig:
+    """Which reference, where its log-probabilities are kept, and in which rows they are computed."""
+
+    __pydantic_config__ = STRICT
+
+    model: str
+    """Model directory or hub name of the reference."""
+    store: str
+    """Folder or URL of the reference store; give every run the same one."""
+    revision: str | None = None
+    """Of the hub."""
+    model_digest: str = ""
+    """Of the reference's weights, when it is known already; empty: computed here."""
+    max_tokens: int = 0
+    """Longest prompt and completion together; 0: as many as the model has positions."""
+    check_samples: int = 32
+    """Stored values computed again and compared at each use."""
+    threads: int = 0
+    """CPU threads; 0: torch's own choice."""
+    rows: RowConfig = field(default_factory=RowConfig)
+    """Must be train's: another precision is another reference."""
+
+    def __post_init__(self) -> None:
+        for name in ("max_tokens", "check_samples", "threads"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}={getattr(self, name)} must be >= 0")
+
+
+def reference_groups(config: ReferenceConfig, scored: Path, referenced: Path) -> dict[str, float]:
+    """Tokenise once and add log pi_ref(y|x) to every completion of the train split.
+
+    Held-out prompts get their token ids alone: their completions are never trained on.
+
+    Args:
+        config: settings.
+        scored: artifact of schema ``scored``.
+        referenced: where the artifact of schema ``referenced`` goes.
+
+    Returns:
+        Completions computed, reused, checked and dropped; mean log-probability a token.
+
+    Raises:
+        ModelError: the reference cannot be loaded, or its rows are not exact.
+        MismatchError: the store holds values that this reference does not give.
+        StoreError: a value is not finite.
+    """
+    import torch
+
+    from copg.models import load_config, load_tokenizer
+    from copg.reference_pass import ReferencePass, tokenizer_digests
+    from copg.reference_store import Numerics, ReferenceStore
+
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    parent = read_manifest(scored, schema="scored")
+    tokenizer = load_tokenizer(config.model, revision=config.revision)
+    positions = getattr(load_config(config.model, revision=config.revision), "max_position_embeddings", 2**31)
+    weights = config.model_digest or model_digest(Path(config.model))
+    numerics = Numerics(weights, config.rows.parameter_dtype, config.rows.compute_dtype)
+    engine = ReferencePass(
+        config.model,
+        config.revision,
+        ReferenceStore(config.store, numerics),
+        config.rows,
+        config.check_samples,
+    )
+    begin(referenced)
+    dropped: Counter[str] = Counter()
+    with GroupWriter(referenced) as writer:
+        for split in SPLITS:
+            groups = _encode(
+                scored, split, tokenizer, min(positions, config.max_tokens or positions), dropped
+            )
+            while chunk := list(islice(groups, GROUPS_PER_CHUNK)):
+                if split == "train":
+                    engine.fill(chunk)
+                for group in chunk:
+                    writer.write(split, group)
+    metrics = _metrics(engine, dropped)
+    seal(
+        referenced,
+        schema="referenced",
+        stage="reference",
+        rows=sum(writer.num_groups.values()),
+        config=asdict(config),
+        parents={"scored": parent.digest},
+        facts={
+            "metrics": metrics,
+            "dropped": dict(dropped),
+            "numerics": {**asdict(numerics), **tokenizer_digests(tokenizer)},
+        },
+    )
+    return metrics
+
+
+def _encode(
+    scored: Path, split: str, tokenizer: "PreTrainedTokenizerBase", max_tokens: int, dropped: Counter[str]
+) -> Iterator[Group]:
+    from copg.chat import encode_prompt
+    from copg.reference_pass import encode_group
+
+    for group in read_groups(scored, split):
+        if split == "train":
+            encoded = encode_group(group, tokenizer, max_tokens=max_tokens, dropped=dropped)
+            if encoded is not None:
+                yield encoded
+            continue
+        group.prompt_ids = encode_prompt(tokenizer, group.prompt)
+        if len(group.prompt_ids) < max_tokens:
+            yield group
+        else:
+            dropped[f"{split}_prompts_too_long"] += 1
+
+
+def _metrics(engine: "ReferencePass", dropped: Counter[str]) -> dict[str, float]:
+    return {
+        "reference/computed": float(engine.computed),
+        "reference/reused": float(engine.reused),
+        "reference/checked": float(engine.checked),
+        "reference/difference": engine.difference,
+        **{f"dropped/{reason}": float(count) for reason, count in sorted(dropped.items())},
+    }

@@ -1,0 +1,199 @@
+"""Settings of ``train``; plain values, so that a recipe is checked without loading torch."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from copg.config import STRICT
+from copg.rewards import RewardSpec
+from copg.settings import GenerationConfig, RowConfig
+
+
+def _check_positive(owner: object, *names: str) -> None:
+    for name in names:
+        if not getattr(owner, name) > 0:
+            raise ValueError(f"{name}={getattr(owner, name)} must be > 0")
+
+
+def _check_not_negative(owner: object, *names: str) -> None:
+    for name in names:
+        if getattr(owner, name) < 0:
+            raise ValueError(f"{name}={getattr(owner, name)} must be >= 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialConfig:
+    """What sets one trial apart from the others of a sweep."""
+
+    __pydantic_config__ = STRICT
+
+    beta: float
+    """KL strength, in reward units per nat."""
+    method: str = "copg"
+    """A key of ``copg.losses.LOSSES``."""
+    name: str = ""
+    """Of the trial in report and registry; empty: method and beta."""
+    seed: int = 0
+    """Of the order of groups and of an adapter's first weights."""
+    learning_rate: float | None = None
+    """Instead of the optimiser's."""
+
+    def __post_init__(self) -> None:
+        if not self.beta > 0:
+            raise ValueError(f"beta={self.beta} must be > 0: at 0 nothing ties the policy to the reference")
+        _check_not_negative(self, "seed")
+
+    @property
+    def label(self) -> str:
+        """The name, or ``method_beta``."""
+        return self.name or f"{self.method}_{self.beta:g}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """AdamW with warm-up and decay."""
+
+    __pydantic_config__ = STRICT
+
+    learning_rate: float = 1e-6
+    weight_decay: float = 0.0
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    warmup_fraction: float = 0.1
+    """Share of the steps over which the learning rate rises linearly from 0."""
+    decay: Literal["cosine", "linear", "constant"] = "cosine"
+    """From the peak to 0 over the steps after warm-up."""
+    max_grad_norm: float = 1.0
+    """Gradients are scaled down to this L2 norm."""
+
+    def __post_init__(self) -> None:
+        _check_positive(self, "learning_rate", "epsilon", "max_grad_norm")
+        _check_not_negative(self, "weight_decay", "warmup_fraction", "beta1", "beta2")
+        if self.warmup_fraction > 1:
+            raise ValueError(f"warmup_fraction={self.warmup_fraction} must be <= 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoraConfig:
+    """A low-rank adapter on frozen weights; with it switched off the model is the reference."""
+
+    __pydantic_config__ = STRICT
+
+    rank: int = 16
+    alpha: float = 32.0
+    dropout: float = 0.0
+    target_modules: str | list[str] = "all-linear"
+    """Names of the layers, or ``all-linear``: every linear layer but the head."""
+
+    def __post_init__(self) -> None:
+        _check_positive(self, "rank", "alpha")
+        _check_not_negative(self, "dropout")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleConfig:
+    """Completions drawn along the way: the only thing that shows a reward collapse."""
+
+    __pydantic_config__ = STRICT
+
+    every_steps: int = 50
+    """Beside the first and the last step; 0: those alone."""
+    num_prompts: int = 64
+    """Of the select split, one completion each; 0 switches sampling off."""
+    rewards: list[RewardSpec] = field(default_factory=list)
+    """What scores them; without any, only their KL and length are measured."""
+    generation: GenerationConfig = field(default_factory=GenerationConfig)
+    collapse_spreads: float = 1.0
+    """The trial has diverged when mean reward falls this many standard deviations (of the rewards at the
+    start) below where it started; 0 never stops."""
+
+    def __post_init__(self) -> None:
+        _check_not_negative(self, "every_steps", "num_prompts", "collapse_spreads")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointConfig:
+    """Where a killed run goes on from, and which weights a finished one yields."""
+
+    __pydantic_config__ = STRICT
+
+    folder: str
+    """Stable path outside the task's output; each run has its own sub-folder, by what it depends on."""
+    every_s: float = 120.0
+    """Seconds of work that can be lost."""
+    every_steps: int = 0
+    """Also every so many steps; 0: by time alone."""
+    keep: int = 2
+    """How many of the latest to keep while training; all go once the policy is written."""
+    yields: Literal["last", "best"] = "last"
+    """``best``: by mean reward of the sampled completions."""
+    save_dtype: Literal["float32", "bfloat16"] = "float32"
+    """Of the policy's files."""
+
+    def __post_init__(self) -> None:
+        _check_not_negative(self, "every_s", "every_steps")
+        _check_positive(self, "keep")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackingConfig:
+    """Metrics in MLflow, beside ``metrics.jsonl``."""
+
+    __pydantic_config__ = STRICT
+
+    uri: str | None = None
+    """``sqlite:///...`` or a server; None: no tracking."""
+    experiment: str = "copg"
+    every_steps: int = 10
+
+    def __post_init__(self) -> None:
+        _check_positive(self, "every_steps")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """One trial: a policy trained from the reference on whole groups."""
+
+    __pydantic_config__ = STRICT
+
+    model: str
+    """The reference, and where the policy starts unless ``start_from`` says otherwise."""
+    trial: TrialConfig
+    checkpoint: CheckpointConfig
+    revision: str | None = None
+    start_from: str | None = None
+    """Another policy to start from (a champion); the reference stays ``model``."""
+    epochs: int = 1
+    groups_per_step: int = 32
+    """The loss is averaged over these, across micro-batches and processes."""
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    rows: RowConfig = field(default_factory=RowConfig)
+    """Must be those of ``reference``."""
+    lora: LoraConfig | None = None
+    """None trains all weights."""
+    samples: SampleConfig = field(default_factory=SampleConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    threads: int = 0
+    """CPU threads; 0: torch's own choice. Recorded, since sums depend on it."""
+    gradient_checkpointing: bool = False
+    """Compute activations again in the backward pass: less memory, a third more work."""
+
+    def __post_init__(self) -> None:
+        _check_positive(self, "epochs", "groups_per_step")
+        _check_not_negative(self, "threads")
+        if self.lora is None and self.rows.parameter_dtype == "bfloat16":
+            raise ValueError(
+                "parameter_dtype=bfloat16 with all weights trained: at small learning rates bfloat16 weights do "
+                "not move; use float32 parameters with compute_dtype=bfloat16, or lora"
+            )
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the result: everything but names, tracking and where checkpoints lie."""
+        from dataclasses import asdict
+
+        whole = asdict(self)
+        for key in ("tracking", "checkpoint"):
+            whole.pop(key)
+        whole["yields"] = self.checkpoint.yields
+        whole["trial"].pop("name")
+        return whole

@@ -1,0 +1,94 @@
+"""Training data in memory: token ids of whole groups, flat, and the order they are met in."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from copg.errors import ArtifactError
+from copg.packing import TokenGroup
+from copg.records import Group
+
+
+class TrainData:
+    """Groups with token ids, rewards and reference log-probabilities, 4 bytes a token."""
+
+    def __init__(self, groups: Iterable[Group]) -> None:
+        """Read all groups.
+
+        Raises:
+            ArtifactError: a completion lacks its reward, token ids or reference log-probability.
+        """
+        tokens: list[np.ndarray] = []
+        self.ids: list[str] = []
+        self._first: list[int] = []
+        rewards: list[float] = []
+        ref_logps: list[float] = []
+        for group in groups:
+            self.ids.append(group.id)
+            self._first.append(len(tokens))
+            tokens.append(np.asarray(group.prompt_ids, np.int32))
+            for c in group.completions:
+                if c.token_ids is None or c.reward is None or c.ref_logps is None:
+                    raise ArtifactError(f"group {group.id} ({group.source}): not scored or not referenced")
+                tokens.append(np.asarray(c.token_ids, np.int32))
+                rewards.append(c.reward)
+                ref_logps.append(c.ref_logps)
+        self._first.append(len(tokens))
+        self._ends = np.cumsum([len(part) for part in tokens])
+        self._tokens = np.concatenate(tokens) if tokens else np.empty(0, np.int32)
+        self.rewards = torch.tensor(rewards, dtype=torch.float32)
+        self.ref_logps = torch.tensor(ref_logps, dtype=torch.float32)
+
+    def __len__(self) -> int:
+        """Number of groups."""
+        return len(self.ids)
+
+    def token_group(self, index: int) -> TokenGroup:
+        """Prompt and completions of one group."""
+        first, last = self._first[index], self._first[index + 1]
+        start = 0 if first == 0 else self._ends[first - 1]
+        parts = np.split(self._tokens[start : self._ends[last - 1]], self._ends[first : last - 1] - start)
+        return TokenGroup(parts[0], parts[1:])  # type: ignore[arg-type]
+
+    def num_tokens(self, index: int) -> int:
+        """Tokens of one group in a row."""
+        first, last = self._first[index], self._first[index + 1]
+        return int(self._ends[last - 1] - (0 if first == 0 else self._ends[first - 1]))
+
+    def values(self, indices: Sequence[int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Rewards [N], ref_logps [N], group [N] (0.. in the order of ``indices``), num_tokens [N]."""
+        # Before each group lie one prompt a group and the completions: completions alone have values.
+        spans = [range(self._first[i] - i, self._first[i + 1] - i - 1) for i in indices]
+        chosen = torch.tensor([c for span in spans for c in span])
+        sizes = torch.tensor([len(span) for span in spans])
+        group = torch.repeat_interleave(torch.arange(len(spans)), sizes)
+        parts = [p for i in indices for p in range(self._first[i] + 1, self._first[i + 1])]
+        num_tokens = torch.from_numpy(self._ends[parts] - self._ends[np.asarray(parts) - 1])
+        return self.rewards[chosen], self.ref_logps[chosen], group, num_tokens
+
+
+def epoch_order(num_groups: int, *, seed: int, epoch: int) -> np.ndarray:
+    """[num_groups] permutation for one epoch; a function of seed and epoch alone, so a cursor resumes it."""
+    return np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation(num_groups)
+
+
+def step_groups(num_groups: int, groups_per_step: int, step: int, *, seed: int) -> list[int]:
+    """Groups of optimiser step ``step`` (from 0); the last step of an epoch may have fewer."""
+    steps_per_epoch = -(-num_groups // groups_per_step)
+    epoch, place = divmod(step, steps_per_epoch)
+    order = epoch_order(num_groups, seed=seed, epoch=epoch)
+    chosen: list[int] = order[place * groups_per_step : (place + 1) * groups_per_step].tolist()
+    return chosen
+
+
+def share_groups(lengths: Sequence[int], num_processes: int) -> list[list[int]]:
+    """Places in ``lengths`` for each process, with about equal tokens; the longest are dealt out first."""
+    shares: list[list[int]] = [[] for _ in range(num_processes)]
+    load = [0] * num_processes
+    for place in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        least = min(range(num_processes), key=lambda p: (load[p], p))
+        shares[least].append(place)
+        load[least] += lengths[place]
+    return shares

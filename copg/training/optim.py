@@ -1,0 +1,68 @@
+"""AdamW, its learning rate as a function of the step, and what is trained."""
+
+import math
+from typing import Any
+
+import torch
+
+from copg.training.config import LoraConfig, OptimizerConfig
+
+
+def learning_rate(step: int, num_steps: int, config: OptimizerConfig, *, peak: float) -> float:
+    """Of step ``step`` (from 0): linear warm-up to ``peak``, then decay that would reach 0 after the last."""
+    warmup = math.ceil(config.warmup_fraction * num_steps)
+    if step < warmup:
+        return peak * (step + 1) / (warmup + 1)
+    if config.decay == "constant":
+        return peak
+    done = (step - warmup) / max(1, num_steps - warmup)
+    return peak * (1 - done if config.decay == "linear" else 0.5 * (1 + math.cos(math.pi * done)))
+
+
+def build_optimizer(model: torch.nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
+    """Over every parameter that takes gradients; vectors (norms, biases) are not decayed."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    matrices = [p for p in trained if p.ndim >= 2]
+    vectors = [p for p in trained if p.ndim < 2]
+    return torch.optim.AdamW(
+        [
+            {"params": matrices, "weight_decay": config.weight_decay},
+            {"params": vectors, "weight_decay": 0.0},
+        ],
+        lr=config.learning_rate,
+        betas=(config.beta1, config.beta2),
+        eps=config.epsilon,
+        fused=True,
+    )
+
+
+def disable_dropout(model: torch.nn.Module) -> None:
+    """Set every dropout to 0: the contrast of two completions under two masks would be noise."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        if isinstance(getattr(module, "attention_dropout", None), float):
+            module.attention_dropout = 0.0
+
+
+def add_adapter(model: Any, config: LoraConfig, *, seed: int) -> Any:
+    """The model with a fresh adapter, float32 and trainable, on frozen weights."""
+    from peft import LoraConfig as PeftLora
+    from peft import get_peft_model
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        adapted = get_peft_model(
+            model,
+            PeftLora(
+                r=config.rank,
+                lora_alpha=config.alpha,
+                lora_dropout=config.dropout,
+                target_modules=config.target_modules,
+                task_type="CAUSAL_LM",
+            ),
+        )
+    for parameter in adapted.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+    return adapted
