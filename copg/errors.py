@@ -31,3 +31,7 @@ class StoreError(CopgError):
 
 class MismatchError(CopgError):
     """The weights disagree with the cached reference: model, tokeniser, template or precision moved."""
+
+
+class TrackingError(CopgError):
+    """The tracking server or the model registry cannot be reached, or refuses what was asked of it."""

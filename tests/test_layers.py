@@ -9,8 +9,20 @@ ROOT = Path(__file__).parent.parent
 LAYERS = [
     ["errors", "config", "settings", "digests", "records", "artifacts", "progress"],
     ["losses", "rivals", "segments", "diagnostics", "logps", "kl", "frontier", "gate"],
-    ["models", "chat", "packing", "generation", "reference_store", "reference_pass", "checkpoint", "tracking", "metrics"],
-    ["rewards", "training"],
+    [
+        "models",
+        "chat",
+        "packing",
+        "generation",
+        "reference_store",
+        "reference_pass",
+        "checkpoint",
+        "tracking",
+        "tracking_store",
+        "trials",
+        "metrics",
+    ],
+    ["rewards", "training", "report_page"],
     ["stages"],
     ["cli"],
 ]
