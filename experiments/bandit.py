@@ -1,0 +1,259 @@
+"""Figure 1: regret on three arms, off-policy, of CoPG, IPO and policy gradient with and without baseline.
+
+    python -m experiments.bandit --out DIR
+
+writes DIR/bandit.json and DIR/bandit.png (.pdf). The losses are those of the product: a pair of arms is a
+group of two completions, and since only nine pairs exist, a batch is nine groups with counts as weights. All
+seeds are trained at once.
+"""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from copg.artifacts import write_json
+from copg.losses import copg_loss
+from copg.progress import track
+from copg.rivals.ipo import ipo_loss
+from copg.rivals.pg import pg_loss
+from experiments.figures import LINES, new_figure, save_figure
+
+REWARDS = np.array([2.5, 2.0, 1.0])
+SAMPLERS = np.array([[0.1, 0.2, 0.7], [0.05, 0.05, 0.9]])
+"""mu1 and mu2: the first completion of each pair comes from one, the second from the other."""
+REFERENCE = np.full(3, 1 / 3)
+BETA = 0.5
+NUM_PAIRS = 10_000
+BATCH = 512
+LEARNING_RATE = 1e-3
+PRINTED_EPOCHS = 100
+EPOCHS = 200
+METHODS = ("copg", "ipo", "pg", "pg_value", "pg_regularised_value")
+
+FIRST, SECOND = np.divmod(np.arange(9), 3)
+"""The arms of the nine possible pairs."""
+
+
+def objective(policy: np.ndarray) -> np.ndarray:
+    """J = E[R] - beta * KL(policy || reference), in reward units; policy [..., 3]."""
+    return (policy * (REWARDS - BETA * np.log(policy / REFERENCE))).sum(-1)
+
+
+def optimum() -> np.ndarray:
+    """[3] pi* = ref * exp(R / beta) / Z, Eq. 2."""
+    tilted = REFERENCE * np.exp(REWARDS / BETA)
+    return tilted / tilted.sum()
+
+
+# Fixed points -------------------------------------------------------------------------------------------
+
+
+def ipo_fixed_point() -> np.ndarray:
+    """[3] where IPO ends with endless data: least squares, so a linear system.
+
+    Of a pair {i, j}, drawn with probability w and won by i with probability p = sigmoid(R(i) - R(j)), the
+    loss p (1/2 - x)**2 + (1 - p) (1/2 + x)**2 with x = beta * (d(i) - d(j)) is least at x = p - 1/2. Three
+    pairs ask for two numbers, and p - 1/2 does not add up around them: the w decide, and with them the
+    samplers.
+    """
+    weights = SAMPLERS[0][:, None] * SAMPLERS[1][None, :]
+    weights = weights + weights.T
+    np.fill_diagonal(weights, 0)
+    wanted = 1 / (1 + np.exp(REWARDS[None, :] - REWARDS[:, None])) - 0.5
+    laplacian = np.diag(weights.sum(1)) - weights
+    log_ratio = np.linalg.pinv(BETA * laplacian) @ (weights * wanted).sum(1)
+    policy = REFERENCE * np.exp(log_ratio)
+    return policy / policy.sum()
+
+
+def pg_fixed_point(method: str) -> np.ndarray:
+    """[3] where the expected off-policy gradient is zero, by gradient flow from the reference and Newton.
+
+    With m the mean sampler and A = R_beta - b, the gradient in the logits is m A - policy * sum(m A): zero
+    where m A is proportional to the policy. For b = E[R_beta] that is pi*, where A is 0.
+    """
+    logits = torch.zeros(3, dtype=torch.float64)
+    for _ in range(4000):
+        logits = logits + 0.5 * _expected_gradient(logits, method)
+    for _ in range(20):
+        jacobian = torch.autograd.functional.jacobian(lambda x: _expected_gradient(x, method), logits)
+        # The pseudo-inverse, since adding a constant to all logits changes nothing.
+        logits = logits - torch.linalg.pinv(jacobian, rtol=1e-9) @ _expected_gradient(logits, method)
+    assert _expected_gradient(logits, method).abs().max() < 1e-12, method
+    return logits.softmax(0).numpy()
+
+
+def _expected_gradient(logits: Tensor, method: str) -> Tensor:
+    policy = logits.softmax(0)
+    rewards = torch.from_numpy(REWARDS)
+    scores = rewards - BETA * (policy / torch.from_numpy(REFERENCE)).log()
+    baseline = {"pg": 0.0, "pg_value": policy @ rewards, "pg_regularised_value": policy @ scores}[method]
+    weighted = torch.from_numpy(SAMPLERS.mean(0)) * (scores - baseline)
+    return weighted - policy * weighted.sum()
+
+
+def fixed_point(method: str) -> np.ndarray:
+    """[3] the policy a method converges to with endless data; pi* for CoPG by Theorem 1."""
+    if method == "copg":
+        return optimum()
+    return ipo_fixed_point() if method == "ipo" else pg_fixed_point(method)
+
+
+# Training -----------------------------------------------------------------------------------------------
+
+
+def draw_batches(seed: int, epochs: int) -> tuple[np.ndarray, np.ndarray]:
+    """What one seed trains on: counts of the nine pairs in each step's batch.
+
+    Returns:
+        [steps, 9] counts as sampled, and [steps, 9] counts after the preference labels: pair (i, j) then
+        means that i was preferred. Pairs and labels are drawn once, the order of pairs every epoch.
+    """
+    rng = np.random.default_rng(seed)
+    first, second = (rng.choice(3, NUM_PAIRS, p=sampler) for sampler in SAMPLERS)
+    first_wins = rng.random(NUM_PAIRS) < 1 / (1 + np.exp(REWARDS[second] - REWARDS[first]))
+    pairs = 3 * first + second
+    ranked = np.where(first_wins, pairs, 3 * second + first)
+    steps = []
+    for _ in range(epochs):
+        order = rng.permutation(NUM_PAIRS)
+        for batch in np.split(order, range(BATCH, NUM_PAIRS, BATCH)):
+            steps.append([np.bincount(kind[batch], minlength=9) for kind in (pairs, ranked)])
+    counts = np.array(steps)
+    return counts[:, 0], counts[:, 1]
+
+
+def pair_losses(method: str, num_seeds: int) -> Callable[[Tensor], Tensor]:
+    """The function from policies [S, 3] to the loss [S, 9] of each of the nine pairs under each of them."""
+    arms = torch.from_numpy(np.stack([FIRST, SECOND], 1).ravel())
+    group = torch.arange(9 * num_seeds).repeat_interleave(2)
+    ref_logps = torch.from_numpy(np.log(REFERENCE))[arms].repeat(num_seeds)
+    rewards = torch.from_numpy(REWARDS)[arms].repeat(num_seeds)
+    ranks = torch.tensor([1.0, 0.0]).repeat(9 * num_seeds)
+
+    def losses(policy: Tensor) -> Tensor:
+        logps = policy.log()[:, arms].flatten()
+        if method == "copg":
+            found = copg_loss(logps, ref_logps, rewards, group, beta=BETA)
+        elif method == "ipo":
+            found = ipo_loss(logps, ref_logps, ranks, group, beta=BETA, pairs="disjoint")
+        else:
+            # The baseline is exact here, which is the same as subtracting it from the rewards.
+            advantage = rewards - _baseline(method, policy).repeat_interleave(18)
+            found = pg_loss(logps, ref_logps, advantage, group, beta=BETA)
+        return found.view(num_seeds, 9)
+
+    return losses
+
+
+def _baseline(method: str, policy: Tensor) -> Tensor:
+    policy = policy.detach()
+    if method == "pg":
+        return torch.zeros_like(policy[:, 0])
+    values = torch.from_numpy(REWARDS)
+    if method == "pg_regularised_value":
+        values = values - BETA * (policy.log() - torch.from_numpy(np.log(REFERENCE)))
+    return (policy * values).sum(-1)
+
+
+def train(method: str, counts: np.ndarray, epochs: int) -> np.ndarray:
+    """Regret [S, epochs + 1] of S seeds, before training and after each epoch.
+
+    Args:
+        method: one of ``METHODS``.
+        counts: [S, steps, 9] pairs in each batch.
+        epochs: steps are split evenly over them.
+    """
+    weights = torch.from_numpy(counts / counts.sum(-1, keepdims=True)).unbind(1)
+    logits = torch.zeros(len(counts), 3, dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.Adam([logits], lr=LEARNING_RATE, fused=True)
+    losses = pair_losses(method, len(counts))
+    steps_per_epoch = len(weights) // epochs
+    policies = [logits.detach().softmax(-1).numpy()]
+    for step, weight in enumerate(track(weights, f"bandit, {method}"), 1):
+        optimizer.zero_grad()
+        (weight * losses(logits.softmax(-1))).sum().backward()
+        optimizer.step()
+        if step % steps_per_epoch == 0:
+            policies.append(logits.detach().softmax(-1).numpy())
+    return (objective(optimum()) - objective(np.stack(policies, 1))).clip(min=0)
+
+
+# Results ------------------------------------------------------------------------------------------------
+
+
+def run(num_seeds: int, epochs: int) -> dict:
+    """Regret of each method along training and at its fixed point, as bandit.json holds it."""
+    sampled, ranked = (
+        np.stack(kind) for kind in zip(*(draw_batches(s, epochs) for s in range(num_seeds)), strict=True)
+    )
+    best = objective(optimum())
+    methods = {}
+    for method in METHODS:
+        regret = train(method, ranked if method == "ipo" else sampled, epochs)
+        methods[method] = {
+            "epochs": list(range(epochs + 1)),
+            "regret_mean": regret.mean(0).tolist(),
+            "regret_se": (regret.std(0, ddof=1) / num_seeds**0.5).tolist(),
+            "fixed_point_regret": float(max(best - objective(fixed_point(method)), 0)),
+        }
+    return {
+        "optimum": {"pi": optimum().tolist(), "J": float(best)},
+        "initial_regret": float(best - objective(REFERENCE)),
+        "num_seeds": num_seeds,
+        "methods": methods,
+    }
+
+
+def draw(result: dict, path: Path) -> None:
+    """Left as the paper has it; right to convergence, with the fixed points as thin lines."""
+    figure, axes = new_figure(2, height=2.9)
+    for method, found in result["methods"].items():
+        line = LINES[method]
+        epochs, mean, error = (np.array(found[key]) for key in ("epochs", "regret_mean", "regret_se"))
+        for ax, shown in ((axes[0, 0], epochs <= PRINTED_EPOCHS), (axes[0, 1], epochs >= 0)):
+            ax.plot(epochs[shown], mean[shown], **line.plot())
+            low, high = (mean - error)[shown], (mean + error)[shown]
+            ax.fill_between(epochs[shown], low.clip(1e-9), high, color=line.color, alpha=0.25, linewidth=0)
+        axes[0, 1].axhline(found["fixed_point_regret"], color=line.color, linewidth=0.6)
+    axes[0, 0].set(
+        title=f"As printed: 100 epochs; mean ± s.e. of {result['num_seeds']} seeds",
+        ylabel=r"regret $J(\pi^*) - J(\pi)$ (reward units)",
+        ylim=(0, None),
+    )
+    axes[0, 1].set(title="To convergence; thin lines: exact fixed points", yscale="log", ylim=(1e-5, 1))
+    for ax in axes[0]:
+        ax.set_xlabel("epochs over 10,000 pairs (20 steps each)")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False)
+    save_figure(figure, path)
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder for bandit.json and the figure")
+    parser.add_argument(
+        "--seeds", type=int, default=10, help="of data and order; mean and standard error over them"
+    )
+    parser.add_argument("--epochs", type=int, default=EPOCHS, help="%(default)s; the paper prints 100")
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(1)
+    result = run(args.seeds, args.epochs)
+    write_json(args.out / "bandit.json", result)
+    draw(result, args.out / "bandit")
+    print(f"{'method':<22}{'epoch 100':>11}{f'epoch {args.epochs}':>11}{'fixed point':>13}")
+    for method, found in result["methods"].items():
+        at = [found["regret_mean"][min(e, args.epochs)] for e in (PRINTED_EPOCHS, args.epochs)]
+        print(f"{method:<22}{at[0]:>11.4f}{at[1]:>11.4f}{found['fixed_point_regret']:>13.4f}")
+
+
+if __name__ == "__main__":
+    main()
