@@ -1,6 +1,7 @@
 """Settings: one dataclass a stage, checked when a dictionary becomes one."""
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -35,7 +36,7 @@ def parse_config(cls: type[T], settings: Mapping[str, Any], *, where: str) -> T:
 def _line(cls: type[Any], error: Any, where: str) -> str:
     key = ".".join(str(part) for part in (where, *error["loc"]))
     if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        allowed = sorted(cls.__dataclass_fields__) if len(error["loc"]) == 1 else "the documented keys"
+        allowed = sorted(f.name for f in fields(cls)) if len(error["loc"]) == 1 else "the documented keys"
         return f"{key} is unknown; use one of {allowed}"
     if error["type"] == "missing":
         return f"{key} is missing"

@@ -1,0 +1,141 @@
+"""What the rewards of many groups look like: distribution, spread within a prompt, ties, agreement."""
+
+import math
+from array import array
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from copg.records import Completion
+
+QUANTILES = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0)
+KL_TARGETS = (1, 5, 20)
+"""Nats a completion: a cautious, a usual and a bold distance from the reference."""
+
+
+class Distribution:
+    """Grows group by group; holds one number a completion and reward, and nothing else that grows."""
+
+    def __init__(self, parts: Sequence[str]) -> None:
+        self._parts = list(parts)
+        self.names = ["reward", *(f"part_{part}" for part in parts)]
+        self.num_groups = 0
+        self.num_single = 0
+        """Groups of one completion: nothing to compare within the prompt."""
+        self.num_tied = 0
+        """Groups of several completions whose rewards are all equal."""
+        self._values = {name: array("d") for name in self.names}
+        self._std_sums = np.zeros(len(self.names))
+        self._variance_sum = 0.0
+        self._products = np.zeros((len(self.names) + 1, len(self.names) + 1))
+
+    @np.errstate(over="ignore", invalid="ignore")
+    def add(self, completions: Sequence[Completion]) -> None:
+        """One group, scored; the length that rewards are compared with is in characters."""
+        total = [c.reward for c in completions if c.reward is not None]
+        rows = [total, *([c.parts[part] for c in completions] for part in self._parts)]
+        for name, values in zip(self.names, rows, strict=True):
+            self._values[name].extend(values)
+        self.num_groups += 1
+        if len(total) < 2:
+            self.num_single += 1
+            return
+        self.num_tied += min(total) == max(total)
+        x = np.array([*rows, [len(c.text) for c in completions]], dtype=np.float64)
+        # exactly 0 for equal values, whose mean may differ from them by rounding
+        centred = np.where(np.ptp(x, axis=1, keepdims=True) == 0, 0.0, x - x.mean(axis=1, keepdims=True))
+        variance = np.square(centred[:-1]).sum(axis=1) / (len(total) - 1)
+        self._std_sums += np.sqrt(variance)
+        self._variance_sum += float(variance[0])
+        self._products += centred @ centred.T
+
+    @property
+    def num_compared(self) -> int:
+        """Groups of at least two completions."""
+        return self.num_groups - self.num_single
+
+    @np.errstate(over="ignore", invalid="ignore")
+    def metrics(self) -> dict[str, float]:
+        """Statistics of the rewards and of each part; undefined or overflowing ones are left out.
+
+        ``spread`` is the standard deviation within a prompt, averaged over prompts of at least two
+        completions. ``*_length/correlation`` is that of reward and length once each prompt's means are
+        taken off.
+        """
+        found = {"groups/tied": float(self.num_tied), "groups/single": float(self.num_single)}
+        if self.num_compared:
+            found["groups/tied_fraction"] = self.num_tied / self.num_compared
+        for i, name in enumerate(self.names):
+            values = np.frombuffer(self._values[name]) if self._values[name] else np.zeros(0)
+            if values.size:
+                found[f"{name}/mean"] = float(values.mean())
+                found[f"{name}/std"] = float(values.std())
+            if self.num_compared:
+                found[f"{name}/spread"] = float(self._std_sums[i]) / self.num_compared
+            correlation = self._correlation(i, len(self.names))
+            if correlation is not None:
+                found[f"{name}_length/correlation"] = correlation
+        found |= {f"beta/at_{kl}_nats": beta for kl, beta in self.betas().items()}
+        return {key: value for key, value in found.items() if math.isfinite(value)}
+
+    def quantiles(self) -> dict[str, dict[str, float]]:
+        """Of the rewards and of each part, from 0 (minimum) to 1 (maximum); each is a value that occurs."""
+        return {
+            name: dict(
+                zip(
+                    (f"{q:g}" for q in QUANTILES),
+                    np.quantile(values, QUANTILES, method="inverted_cdf").tolist(),
+                    strict=True,
+                )
+            )
+            for name, values in self._values.items()
+            if values
+        }
+
+    def agreement(self) -> dict[str, float]:
+        """Correlation of each two parts, ``a~b``, once each prompt's means are taken off."""
+        parts = range(1, len(self.names))
+        found = {
+            f"{self.names[i]}~{self.names[j]}".replace("part_", ""): self._correlation(i, j)
+            for i, j in combinations(parts, 2)
+        }
+        return {pair: value for pair, value in found.items() if value is not None}
+
+    def betas(self) -> dict[int, float]:
+        """The beta at which the optimum lies about so many nats from the reference, for each target.
+
+        The optimum is ref * exp(R / beta) / Z. Where rewards of the reference's own completions are normal
+        with variance v within a prompt, its KL is v / (2 beta**2), so beta = sqrt(v / (2 KL)); v is taken
+        from the completions there are, averaged over prompts. Rewards with an upper bound end nearer.
+        """
+        if not 0 < self._variance_sum < math.inf:
+            return {}
+        variance = self._variance_sum / self.num_compared
+        return {kl: math.sqrt(variance / (2 * kl)) for kl in KL_TARGETS}
+
+    def advice(self) -> str:
+        """The spread and the betas it suggests, in one line for a person."""
+        betas = self.betas()
+        if not betas:
+            return (
+                "rewards do not differ within any training prompt: training would only pull to the reference"
+            )
+        spread = self._std_sums[0] / self.num_compared
+        listed = ", ".join(f"{beta:.2g} (about {kl} nats)" for kl, beta in betas.items())
+        return f"reward spread within a prompt {spread:.3g}; betas to try: {listed}"
+
+    def facts(self) -> dict[str, Any]:
+        """All of it, for the manifest."""
+        return {
+            "groups": self.num_groups,
+            "completions": len(self._values["reward"]),
+            "metrics": self.metrics(),
+            "quantiles": self.quantiles(),
+            "agreement": self.agreement(),
+        }
+
+    def _correlation(self, i: int, j: int) -> float | None:
+        scale = math.sqrt(self._products[i, i] * self._products[j, j])
+        return float(self._products[i, j] / scale) if 0 < scale < math.inf else None

@@ -1,0 +1,54 @@
+"""How much of what a completion should say it does say."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from pydantic import ConfigDict
+
+from copg.config import STRICT
+from copg.records import Prompt
+from copg.rewards.contract import RecordFault, read_texts
+from copg.rewards.words import words
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReferenceOverlap:
+    """Fraction of the key facts, or of a reference's distinct words, that the completion contains.
+
+    Unit: fraction, from 0 to 1. Case and punctuation do not count.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    column: str = "references"
+    """Holds a text or a list of texts; ``meta.facts`` looks inside ``meta``."""
+    mode: Literal["words", "facts"] = "words"
+    """``facts``: each text is a fact, contained when its words follow one another in the completion.
+    ``words``: each text is a whole reference; the best one counts."""
+
+    reads_prompt: ClassVar[bool] = False
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Columns the value depends on."""
+        return (self.column,)
+
+    def __call__(
+        self, prompts: Sequence[Prompt], completions: Sequence[str], columns: Sequence[Mapping[str, Any]]
+    ) -> list[float]:
+        """[N] fractions from 0 to 1."""
+        return [
+            self._covered(i, words(text), [words(t) for t in read_texts(row, self.column, i)])
+            for i, (text, row) in enumerate(zip(completions, columns, strict=True))
+        ]
+
+    def _covered(self, index: int, completion: list[str], texts: list[list[str]]) -> float:
+        if not all(texts):
+            raise RecordFault(index, f"column '{self.column}' holds a text without any word")
+        if self.mode == "facts":
+            # a space on both sides, so that "art" is not found in "party"
+            said = f" {' '.join(completion)} "
+            return sum(f" {' '.join(fact)} " in said for fact in texts) / len(texts)
+        present = set(completion)
+        return max(len(set(text) & present) / len(set(text)) for text in texts)

@@ -1,0 +1,76 @@
+"""The source a user's reward depends on, found by reading it: nothing is imported but parent packages."""
+
+import ast
+import importlib.util
+from pathlib import Path
+
+from copg.digests import file_digest, json_digest
+from copg.errors import RewardError
+
+
+def own_code_digest(name: str) -> str:
+    """Of a user's module and of what it imports from its own package or from the folder it lies in.
+
+    A ``path/file.py:function`` is one file and counts alone.
+
+    Raises:
+        RewardError: when there is no source to read.
+    """
+    location = name.rpartition(":")[0]
+    if location.endswith(".py"):
+        if not Path(location).is_file():
+            raise RewardError(f"reward '{name}': {location} is no file")
+        return file_digest(Path(location))
+    seen: dict[str, str] = {}
+    waiting = [location]
+    while waiting:
+        module = waiting.pop()
+        path = _source(module)
+        if module in seen or path is None or not _is_users(module, location):
+            continue
+        seen[module] = file_digest(path)
+        waiting += [module.rpartition(".")[0]] if "." in module else []
+        waiting += _imports(path, module)
+    if not seen:
+        raise RewardError(f"reward '{name}': no source of module '{location}' is found")
+    return json_digest(seen)
+
+
+def _is_users(module: str, location: str) -> bool:
+    """Whether a module belongs to the user's: same package, or beside it outside of installed packages."""
+    top, own = module.partition(".")[0], location.partition(".")[0]
+    if top == own:
+        return True
+    folder, own_folder = _folder(top), _folder(own)
+    return (
+        folder is not None and folder == own_folder and folder.name not in ("site-packages", "dist-packages")
+    )
+
+
+def _folder(top: str) -> Path | None:
+    path = _source(top)
+    if path is None:
+        return None
+    return path.parent.parent if path.name == "__init__.py" else path.parent
+
+
+def _source(module: str) -> Path | None:
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        return None
+    return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None
+
+
+def _imports(path: Path, module: str) -> list[str]:
+    """Full names of what a file imports, relative ones resolved; a name may be an attribute, not a module."""
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            parents = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = ".".join([*parents, *([node.module] if node.module else [])])
+            found += [base, *(f"{base}.{alias.name}" for alias in node.names)]
+    return found

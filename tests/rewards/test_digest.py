@@ -1,0 +1,83 @@
+import shutil
+import sys
+
+import pytest
+
+from copg.errors import RewardError
+from copg.rewards import RewardSpec, digest_of_rewards, reward_digest
+
+
+def test_the_digest_moves_with_names_weights_settings_and_labels_but_not_with_order() -> None:
+    rouge, length = RewardSpec("rouge_l"), RewardSpec("length", params={"max": 5})
+    base = digest_of_rewards([rouge, length])
+    assert digest_of_rewards([length, rouge]) == base
+    assert digest_of_rewards([rouge, RewardSpec("length", params={"max": 5.0})]) == base
+    others = [
+        [rouge],
+        [RewardSpec("rouge_l", 2.0), length],
+        [RewardSpec("rouge_l", label="r"), length],
+        [RewardSpec("rouge_l", params={"stem": True}), length],
+        [rouge, RewardSpec("length", params={"max": 6})],
+    ]
+    assert len({base, *map(digest_of_rewards, others)}) == 6
+
+
+def test_a_part_does_not_depend_on_its_weight() -> None:
+    assert reward_digest(RewardSpec("rouge_l", 1.0)) == reward_digest(RewardSpec("rouge_l", 3.0))
+
+
+def test_the_tokeniser_a_length_counts_with_is_part_of_it(tmp_path) -> None:
+    spec = RewardSpec("length", params={"max": 5, "unit": "tokens", "tokenizer": str(tmp_path)})
+    (tmp_path / "tokenizer.json").write_text("{}")
+    before = reward_digest(spec)
+    (tmp_path / "tokenizer.json").write_text("{ }")
+    assert reward_digest(spec) != before
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    for name in [name for name in sys.modules if name.startswith("users_")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "users_pkg").mkdir()
+    files = {
+        "users_pkg/__init__.py": "",
+        "users_pkg/rewards.py": "from .words import count\n"
+        "import users_beside, json\nfrom users_pkg import inner\n"
+        "def f(p, c, r): return [0.0] * len(c)\n",
+        "users_pkg/words.py": "def count(): ...\n",
+        "users_pkg/inner.py": "",
+        "users_pkg/unused.py": "",
+        "users_beside.py": "",
+    }
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["users_pkg/rewards.py", "users_pkg/words.py", "users_pkg/inner.py",
+                                  "users_pkg/__init__.py", "users_beside.py"])  # fmt: skip
+def test_an_edit_of_what_a_users_reward_imports_changes_its_digest(package, name) -> None:
+    spec = RewardSpec("users_pkg.rewards:f")
+    before = reward_digest(spec)
+    with (package / name).open("a") as file:
+        file.write("# edited\n")
+    assert reward_digest(spec) != before
+
+
+def test_an_edit_of_what_it_does_not_import_changes_nothing(package) -> None:
+    before = reward_digest(RewardSpec("users_pkg.rewards:f"))
+    (package / "users_pkg/unused.py").write_text("x = 1\n")
+    assert reward_digest(RewardSpec("users_pkg.rewards:f")) == before
+
+
+def test_an_edited_file_named_by_path_is_loaded_anew(tmp_path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text("def f(p, c, r): return [1.0] * len(c)\n")
+    spec = RewardSpec(f"{path}:f")
+    before = reward_digest(spec)
+    path.write_text("def f(p, c, r): return [2.0] * len(c)\n")
+    assert reward_digest(spec) != before
+    shutil.move(path, tmp_path / "gone.py")
+    with pytest.raises(RewardError, match="is no file"):
+        reward_digest(spec)

@@ -1,0 +1,205 @@
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from copg.artifacts import GroupWriter, begin, read_groups, read_manifest, seal
+from copg.config import parse_config
+from copg.errors import ArtifactError, ConfigError, RewardError
+from copg.records import Completion, Group
+from copg.rewards import RewardSpec
+from copg.stages.score import ScoreConfig, score_groups
+
+BREVITY = RewardSpec("length", 2.0, {"unit": "characters", "max": 0, "slope": 0.25, "floor": -100})
+
+
+def group(number: int, texts: list[str], rewards: list[float | None] | None = None, **columns) -> Group:
+    given = rewards or [None] * len(texts)
+    return Group(
+        id=f"{number:032x}",
+        prompt=f"prompt {number}",
+        completions=[Completion(text, reward=r) for text, r in zip(texts, given, strict=True)],
+        columns=columns,
+        source=f"data.jsonl:{number}",
+    )
+
+
+def write(directory: Path, train: list[Group], select: list[Group] = (), gate: list[Group] = ()) -> Path:
+    begin(directory)
+    with GroupWriter(directory) as writer:
+        for split, groups in (("train", train), ("select", select), ("gate", gate)):
+            for g in groups:
+                writer.write(split, g)
+    seal(directory, schema="groups", stage="validate", rows=1, config={}, parents={})
+    return directory
+
+
+def test_computed_rewards_and_their_parts_fill_every_split(tmp_path) -> None:
+    groups = write(
+        tmp_path / "groups",
+        [group(1, ["a", "abc"], references="a"), group(2, ["x", "x y", "z"], references=["x"])],
+        [group(3, ["b", "c"], references="b")],
+        [group(4, ["d"], references="e")],
+    )
+    config = ScoreConfig(rewards=[RewardSpec("rouge_l"), BREVITY])
+    score_groups(config, groups, tmp_path / "scored")
+
+    found = {
+        g.id[-1]: g for split in ("train", "select", "gate") for g in read_groups(tmp_path / "scored", split)
+    }
+    # rouge_l of "a" 1, "abc" 0; brevity -.25 a character: -.25 and -.75, weight 2
+    assert [c.reward for c in found["1"].completions] == [1 - 0.5, -1.5]
+    assert found["1"].completions[1].parts == {"rouge_l": 0.0, "length": -0.75}
+    # "x y" against "x": P 1/2, R 1, F 2/3; 3 characters
+    assert [c.reward for c in found["2"].completions] == pytest.approx([0.5, 2 / 3 - 1.5, -0.5])
+    assert [c.reward for c in found["3"].completions] == [0.5, -0.5]
+    assert [c.reward for c in found["4"].completions] == [-0.5]
+    assert found["2"].columns == {"references": ["x"]}
+    manifest = read_manifest(tmp_path / "scored", schema="scored")
+    assert manifest.rows == 4
+    assert manifest.parents == {"groups": read_manifest(groups, schema="groups").digest}
+
+
+def test_metrics_are_those_of_the_train_split(tmp_path) -> None:
+    # characters 1, 3: rewards -1, -3: mean -2, spread sqrt(2); 2, 2: tied at -2; 4 alone: -4
+    # (reward = -1 a character: slope .5, weight 2)
+    brevity = RewardSpec(
+        "length", 2.0, {"unit": "characters", "max": 0, "slope": 0.5, "floor": -9}, "brevity"
+    )
+    groups = write(
+        tmp_path / "groups",
+        [group(1, ["a", "abc"]), group(2, ["ab", "cd"]), group(3, ["abcd"])],
+        [group(4, ["abcdefgh", "a"])],
+    )
+    metrics = score_groups(ScoreConfig(rewards=[brevity]), groups, tmp_path / "scored")
+    assert metrics["groups/count"] == 4
+    assert metrics["completions/count"] == 7
+    assert metrics["groups/tied"] == 1
+    assert metrics["groups/single"] == 1
+    assert metrics["groups/tied_fraction"] == 0.5
+    assert metrics["reward/mean"] == pytest.approx((-1 - 3 - 2 - 2 - 4) / 5)
+    # two groups of at least two completions: (sqrt(2) + 0) / 2; the part is half of the reward
+    assert metrics["reward/spread"] == pytest.approx(math.sqrt(2) / 2)
+    assert metrics["part_brevity/spread"] == pytest.approx(math.sqrt(2) / 4)
+    assert metrics["reward_length/correlation"] == pytest.approx(-1)
+    # mean variance within a prompt (2 + 0) / 2 = 1: beta at 5 nats = sqrt(1 / 10)
+    assert metrics["beta/at_5_nats"] == pytest.approx(math.sqrt(0.1))
+    facts = read_manifest(tmp_path / "scored", schema="scored").facts
+    assert facts["metrics"] == metrics
+    assert facts["splits"]["train"]["quantiles"]["reward"]["0.5"] == -2
+    assert (
+        facts["splits"]["select"]["quantiles"]["reward"] | {"0": -8, "1": -1}
+        == (facts["splits"]["select"]["quantiles"]["reward"])
+    )
+    json.dumps(facts, allow_nan=False)
+
+
+def test_agreement_compares_parts_within_a_prompt(tmp_path) -> None:
+    # centred lengths (-1, 1) in both prompts; x at the start only in the longer of the first, the shorter of
+    # the second: products 1*.5 + (-1)*(-.5), then -(...) : sum 0, no agreement; and with one prompt, 1
+    has_x = RewardSpec("format", params={"pattern": "x.*"}, label="x")
+    long = RewardSpec("length", params={"unit": "characters", "min": 9, "slope": 0.1}, label="long")
+    config = ScoreConfig(rewards=[has_x, long])
+    both = [group(1, ["a", "xab"]), group(2, ["x", "abc"])]
+    for number, (train, expected) in enumerate([(both, 0.0), (both[:1], 1.0)]):
+        groups = write(tmp_path / f"groups{number}", train)
+        score_groups(config, groups, tmp_path / f"scored{number}")
+        facts = read_manifest(tmp_path / f"scored{number}", schema="scored").facts
+        assert facts["splits"]["train"]["agreement"] == {"x~long": pytest.approx(expected)}
+
+
+def test_given_rewards_are_kept_as_they_came(tmp_path) -> None:
+    groups = write(tmp_path / "groups", [group(1, ["a", "b"], [0.5, -2.0])])
+    metrics = score_groups(ScoreConfig(source="given", rewards=[BREVITY]), groups, tmp_path / "scored")
+    (found,) = read_groups(tmp_path / "scored", "train")
+    assert [(c.reward, c.parts) for c in found.completions] == [(0.5, {}), (-2.0, {})]
+    # mean -.75; deviations 1.25 and -1.25: variance 3.125
+    assert metrics["reward/spread"] == pytest.approx(math.sqrt(3.125))
+    assert not any("part_" in key for key in metrics)
+
+
+@pytest.mark.parametrize("missing", [None, math.nan, math.inf])
+def test_a_record_without_its_given_reward_is_named(tmp_path, missing) -> None:
+    groups = write(tmp_path / "groups", [group(1, ["a"], [1.0])], [group(7, ["a", "b"], [0.5, missing])])
+    with pytest.raises(RewardError, match=r"^data\.jsonl:7: completion 2 came with reward=(None|nan|inf)"):
+        score_groups(ScoreConfig(source="given"), groups, tmp_path / "scored")
+    with pytest.raises(ArtifactError):
+        read_manifest(tmp_path / "scored", schema="scored")
+
+
+def test_rewards_that_came_with_the_records_are_replaced_and_counted(tmp_path) -> None:
+    groups = write(tmp_path / "groups", [group(1, ["a", "b"], [5.0, 6.0]), group(2, ["a", "b"])])
+    metrics = score_groups(ScoreConfig(rewards=[BREVITY]), groups, tmp_path / "scored")
+    assert metrics["rewards/replaced"] == 2
+    assert [c.reward for g in read_groups(tmp_path / "scored", "train") for c in g.completions] == [-0.5] * 4
+
+
+def test_a_record_a_reward_cannot_score_is_named(tmp_path) -> None:
+    groups = write(tmp_path / "groups", [group(1, ["a"], references="a"), group(2, ["a", "b"])])
+    with pytest.raises(
+        RewardError, match=r"^data\.jsonl:2: completion 1: reward 'rouge_l': column 'references' is"
+    ):
+        score_groups(ScoreConfig(rewards=[RewardSpec("rouge_l")]), groups, tmp_path / "scored")
+
+
+def test_the_size_of_a_batch_changes_no_byte_and_a_second_attempt_succeeds(tmp_path) -> None:
+    groups = write(tmp_path / "groups", [group(n, ["a" * k for k in range(1, n + 1)]) for n in range(1, 8)])
+    digests = set()
+    for size in (1, 3, 1024):
+        config = ScoreConfig(rewards=[BREVITY], completions_per_batch=size)
+        begin(tmp_path / f"{size}")  # as an interrupted attempt leaves it
+        score_groups(config, groups, tmp_path / f"{size}")
+        digests.add(read_manifest(tmp_path / f"{size}", schema="scored").digest)
+    assert len(digests) == 1
+
+
+def test_a_group_is_never_split_and_a_user_cannot_change_the_records(tmp_path, monkeypatch) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "whole_groups_own.py").write_text(
+        "def f(prompts, completions, columns):\n"
+        "    for prompt, row in zip(prompts, columns):\n"
+        "        assert prompts.count(prompt) == row.pop('k')\n"
+        "    return [0.0] * len(prompts)\n"
+    )
+    groups = write(
+        tmp_path / "groups", [group(n, ["a" * i for i in range(1, n + 1)], k=n) for n in range(1, 6)]
+    )
+    config = ScoreConfig(rewards=[RewardSpec("whole_groups_own:f")], completions_per_batch=2)
+    score_groups(config, groups, tmp_path / "scored")
+    assert [g.columns for g in read_groups(tmp_path / "scored", "train")] == [{"k": n} for n in range(1, 6)]
+
+
+def test_the_spread_suggests_betas_or_says_that_there_is_nothing_to_learn(tmp_path, capsys) -> None:
+    groups = write(tmp_path / "groups", [group(1, ["a", "abc"])])
+    score_groups(ScoreConfig(rewards=[BREVITY]), groups, tmp_path / "scored")
+    # rewards -.5 and -1.5: variance .5, spread .707; beta sqrt(.5 / 2), sqrt(.5 / 10), sqrt(.5 / 40)
+    assert capsys.readouterr().err == (
+        "reward spread within a prompt 0.707; betas to try: "
+        "0.5 (about 1 nats), 0.22 (about 5 nats), 0.11 (about 20 nats)\n"
+    )
+    score_groups(
+        ScoreConfig(rewards=[BREVITY]), write(tmp_path / "flat", [group(1, ["a", "b"])]), tmp_path / "s2"
+    )
+    assert "do not differ within any training prompt" in capsys.readouterr().err
+
+
+def test_no_group_at_all_and_huge_rewards_leave_a_readable_manifest(tmp_path) -> None:
+    score_groups(ScoreConfig(source="given"), write(tmp_path / "none", []), tmp_path / "scored")
+    huge = write(tmp_path / "huge", [group(1, ["a", "b"], [1e308, -1e308])])
+    metrics = score_groups(ScoreConfig(source="given"), huge, tmp_path / "scored_huge")
+    assert all(math.isfinite(value) for value in metrics.values())
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({}, "score: rewards is empty: name at least one, or set source: given"),
+        ({"source": "guessed"}, "score.source='guessed'"),
+        ({"source": "given", "completions_per_batch": 0}, "completions_per_batch=0 must be >= 1"),
+        ({"rewards": [{"name": "rouge_l", "heft": 1}]}, r"score.rewards.0.heft is unknown"),
+    ],
+)
+def test_wrong_settings_are_refused(settings, message) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse_config(ScoreConfig, settings, where="score")
