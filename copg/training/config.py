@@ -1,6 +1,6 @@
 """Settings of ``train``; plain values, so that a recipe is checked without loading torch."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from copg.config import STRICT
@@ -183,14 +183,12 @@ class TrainConfig:
         _check_not_negative(self, "threads")
         if self.lora is None and self.rows.parameter_dtype == "bfloat16":
             raise ValueError(
-                "parameter_dtype=bfloat16 with all weights trained: at small learning rates bfloat16 weights do "
-                "not move; use float32 parameters with compute_dtype=bfloat16, or lora"
+                "parameter_dtype=bfloat16 with all weights trained: at small learning rates bfloat16 weights "
+                "do not move; use float32 parameters with compute_dtype=bfloat16, or lora"
             )
 
     def identity(self) -> dict[str, Any]:
         """What decides the result: everything but names, tracking and where checkpoints lie."""
-        from dataclasses import asdict
-
         whole = asdict(self)
         for key in ("tracking", "checkpoint"):
             whole.pop(key)

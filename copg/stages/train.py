@@ -1,0 +1,212 @@
+"""``train``: referenced groups in, a policy and its training record out."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from copg.artifacts import Manifest, begin, read_groups, read_manifest, seal
+from copg.digests import json_digest
+from copg.errors import MismatchError
+from copg.training.config import TrainConfig
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from copg.training.data import TrainData
+    from copg.training.loop import Loop, LoopState
+    from copg.training.samples import Sampler
+
+__all__ = ["TrainConfig", "train_policy"]
+
+CHECKED_GROUPS = 32
+
+
+def train_policy(config: TrainConfig, referenced: Path, policy: Path, training: Path) -> dict[str, float]:
+    """Train one trial; a killed run goes on from its latest checkpoint, with the same result.
+
+    A trial whose loss or gradient is not finite, or whose sampled completions lose their reward, ends
+    here, marked ``diverged`` in the facts of both artifacts, with the last weights that were finite.
+
+    Args:
+        config: settings.
+        referenced: artifact of schema ``referenced``.
+        policy: where the policy goes: a model directory, or an adapter's.
+        training: where metrics and facts go, small enough to be fetched without the weights.
+
+    Returns:
+        Metrics of the last completions drawn, and the number of steps.
+
+    Raises:
+        MismatchError: the reference's weights do not give the cached reference log-probabilities.
+        ModelError: model or tokeniser cannot be loaded.
+    """
+    import torch
+    from accelerate import Accelerator
+
+    from copg.tracking import Tracker
+    from copg.training.data import TrainData
+    from copg.training.loop import Loop
+
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    parent = read_manifest(referenced, schema="referenced")
+    data = TrainData(read_groups(referenced, "train"))
+    accelerator = Accelerator(cpu=not torch.cuda.is_available())
+    model, tokenizer = _load_policy(config, parent, data, accelerator)
+    folder = Path(config.checkpoint.folder) / json_digest([config.identity(), parent.digest])[:20]
+    loop = Loop(config, data, model, _sampler(config, referenced, tokenizer, model), folder, accelerator)
+    params = {**asdict(config.trial), "learning_rate": config.optimizer.learning_rate, "model": config.model}
+    uri = config.tracking.uri if accelerator.is_main_process else None
+    with Tracker(
+        uri, experiment=config.tracking.experiment, run_name=config.trial.label, params=params
+    ) as run:
+        state = loop.run(run)
+    accelerator.wait_for_everyone()
+    if not accelerator.is_main_process:
+        return {}
+    metrics = _metrics(loop, state)
+    facts = {
+        "trial": config.trial.label,
+        "method": config.trial.method,
+        "beta": config.trial.beta,
+        "seed": config.trial.seed,
+        "diverged": state.reason is not None,
+        "reason": state.reason,
+        "steps": state.step,
+        "metrics": metrics,
+    }
+    parents = {"referenced": parent.digest}
+    written = _write_policy(config, loop, tokenizer, policy, parents, facts)
+    begin(training)
+    shutil.copyfile(loop.log.path, training / "metrics.jsonl") if loop.log else None
+    facts |= {
+        "policy": written.digest,
+        "resumed_from": loop.resumed_from,
+        "threads": torch.get_num_threads(),
+        "processes": accelerator.num_processes,
+        "device": str(accelerator.device),
+    }
+    seal(
+        training,
+        schema="training",
+        stage="train",
+        rows=len(data),
+        config=asdict(config),
+        parents=parents,
+        facts=facts,
+        volatile=("metrics.jsonl",),
+    )
+    shutil.rmtree(folder, ignore_errors=True)
+    return metrics
+
+
+def _load_policy(
+    config: TrainConfig, parent: Manifest, data: "TrainData", accelerator: "Accelerator"
+) -> tuple[Any, Any]:
+    """The reference's weights, checked against the cached values; then those the policy starts from."""
+    import torch
+
+    from copg.models import load_model, load_tokenizer
+    from copg.packing import DTYPES
+    from copg.training.optim import add_adapter, disable_dropout
+
+    tokenizer = load_tokenizer(config.model, revision=config.revision)
+    dtype = DTYPES[config.rows.parameter_dtype]
+    model: Any = load_model(config.model, dtype=dtype, revision=config.revision).to(accelerator.device)
+    _check_reference(config, parent, data, model, tokenizer)
+    if config.start_from is not None:
+        model = load_model(config.start_from, dtype=dtype, trainable=True).to(accelerator.device)
+    disable_dropout(model)
+    if config.lora is not None and not hasattr(model, "disable_adapter"):
+        model = add_adapter(model, config.lora, seed=config.trial.seed)
+    torch.manual_seed(config.trial.seed)
+    return model, tokenizer
+
+
+def _check_reference(
+    config: TrainConfig, parent: Manifest, data: "TrainData", model: Any, tokenizer: Any
+) -> None:
+    """Run the reference through train's own path on sampled groups and compare with the cached values.
+
+    Raises:
+        MismatchError: names what moved: model, tokeniser, template or precision.
+    """
+    from copg.reference_pass import TOLERANCES, mean_difference, tokenizer_digests
+    from copg.training.data import epoch_order
+
+    chosen = epoch_order(len(data), seed=0, epoch=0)[:CHECKED_GROUPS].tolist()
+    groups = [data.token_group(i) for i in chosen]
+    _, ref_logps, group, _ = data.values(chosen)
+    stored = [ref_logps[group == place].tolist() for place in range(len(chosen))]
+    difference = mean_difference(model, groups, stored, config.rows)
+    tolerance = TOLERANCES[config.rows.compute_dtype]
+    if difference <= tolerance:
+        return
+    now = {
+        "parameter_dtype": config.rows.parameter_dtype,
+        "compute_dtype": config.rows.compute_dtype,
+        **tokenizer_digests(tokenizer),
+    }
+    then = parent.facts["numerics"]
+    moved = sorted(name for name, value in now.items() if then.get(name) != value) or ["weights or device"]
+    raise MismatchError(
+        f"{config.model}: differs from the cached reference by {difference:.2g} nats a token, over "
+        f"{tolerance:g}; changed since stage 'reference': {', '.join(moved)}"
+    )
+
+
+def _sampler(config: TrainConfig, referenced: Path, tokenizer: Any, policy: Any) -> "Sampler":
+    from itertools import islice
+
+    from copg.models import load_model
+    from copg.packing import DTYPES
+    from copg.training.samples import Sampler
+
+    @contextmanager
+    def reference() -> Iterator[Any]:
+        """With an adapter the model itself, adapter off; else loaded for the moment, never kept."""
+        if hasattr(policy, "disable_adapter"):
+            with policy.disable_adapter():
+                yield policy
+        else:
+            dtype = DTYPES[config.rows.parameter_dtype]
+            yield load_model(config.model, dtype=dtype, revision=config.revision).to(policy.device)
+
+    groups = list(islice(read_groups(referenced, "select"), config.samples.num_prompts))
+    return Sampler(config.samples, groups, tokenizer, config.rows, reference)
+
+
+def _metrics(loop: "Loop", state: "LoopState") -> dict[str, float]:
+    best = {} if state.best_reward is None else {"best/step": float(state.best_step)}
+    return {"steps/done": float(state.step), "steps/clipped": float(state.clipped), **best, **state.latest}
+
+
+def _write_policy(
+    config: TrainConfig,
+    loop: "Loop",
+    tokenizer: Any,
+    policy: Path,
+    parents: dict[str, str],
+    facts: dict[str, Any],
+) -> Manifest:
+    from copg.checkpoint import load_tensors
+    from copg.packing import DTYPES
+    from copg.training.loop import BEST
+
+    begin(policy)
+    if (loop.folder / BEST).exists():
+        load_tensors(loop.folder / BEST, loop.policy)
+    loop.policy.to(DTYPES[config.checkpoint.save_dtype]).save_pretrained(policy)
+    tokenizer.save_pretrained(policy)
+    return seal(
+        policy,
+        schema="policy",
+        stage="train",
+        rows=len(loop.data),
+        config=asdict(config),
+        parents=parents,
+        facts=facts,
+    )

@@ -1,0 +1,187 @@
+"""The loop: step, sample, save; it stops early when a trial has diverged or the machine asks it to."""
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from copg.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint, save_tensors, trained_tensors
+from copg.packing import SequenceScorer
+from copg.progress import track
+from copg.tracking import Tracker
+from copg.training.config import TrainConfig
+from copg.training.data import TrainData, step_groups
+from copg.training.log import MetricsLog
+from copg.training.optim import build_optimizer, learning_rate
+from copg.training.samples import Sampler, collapse
+from copg.training.step import accumulate_gradients, diagnose, update
+
+METRICS = "metrics.jsonl"
+BEST = "best.safetensors"
+
+
+@dataclass
+class LoopState:
+    """What a checkpoint must carry beside tensors."""
+
+    step: int = 0
+    """Optimiser steps done."""
+    clipped: int = 0
+    """Steps whose gradient was scaled down."""
+    start: dict[str, float] = field(default_factory=dict)
+    """Metrics of the completions drawn before the first step."""
+    latest: dict[str, float] = field(default_factory=dict)
+    """Metrics of the completions drawn last."""
+    best_step: int = 0
+    best_reward: float | None = None
+    reason: str | None = None
+    """Why the trial diverged."""
+
+
+class Loop:
+    """One trial's training, from its latest checkpoint or from the start."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        data: TrainData,
+        policy: Any,
+        sampler: Sampler,
+        folder: Path,
+        accelerator: Accelerator,
+    ) -> None:
+        """Prepare model, optimiser and log; nothing is trained yet.
+
+        Args:
+            config: of the trial.
+            data: of the train split.
+            policy: with the weights it starts from, on the accelerator's device.
+            sampler: of held-out completions.
+            folder: of this run's checkpoints and metrics.
+            accelerator: processes and devices.
+        """
+        self.config, self.data, self.policy, self.sampler = config, data, policy, sampler
+        self.folder, self.accelerator = folder, accelerator
+        self.num_steps = config.epochs * -(-len(data) // config.groups_per_step)
+        if config.gradient_checkpointing:
+            policy.gradient_checkpointing_enable({"use_reentrant": False})
+        self.scorer = accelerator.prepare_model(SequenceScorer(policy, config.rows))
+        self.optimizer = build_optimizer(policy, config.optimizer)
+        self.state = LoopState()
+        found = list_checkpoints(folder)
+        if found:
+            stored = load_checkpoint(found[-1], policy, self.optimizer)
+            self.state = LoopState(**{name: stored[name] for name in LoopState.__dataclass_fields__})
+        self.resumed_from = self.state.step
+        self.log = MetricsLog(folder / METRICS, steps_done=self.state.step) if self._main else None
+
+    @property
+    def _main(self) -> bool:
+        return bool(self.accelerator.is_main_process)
+
+    def run(self, tracker: Tracker) -> LoopState:
+        """Train to the last step, or to the step that diverged."""
+        saved_at = time.monotonic()
+        if self.state.step == 0 and not self.state.start:
+            self._sample(tracker)
+        steps = range(self.state.step, self.num_steps)
+        with _terminated() as asked:
+            for step in track(steps, self.config.trial.label) if self._main else steps:
+                if self.state.reason:
+                    break
+                self._step(step, tracker)
+                if self.sampler.due(self.state.step, self.num_steps) and not self.state.reason:
+                    self._sample(tracker)
+                if self._checkpoint_due(saved_at, stop=bool(asked)):
+                    self._save()
+                    saved_at = time.monotonic()
+                if asked:
+                    raise SystemExit(128 + asked[0])
+        return self.state
+
+    def _step(self, step: int, tracker: Tracker) -> None:
+        started = time.monotonic()
+        config, trial = self.config, self.config.trial
+        indices = step_groups(len(self.data), config.groups_per_step, step, seed=trial.seed)
+        peak = trial.learning_rate or config.optimizer.learning_rate
+        rate = learning_rate(step, self.num_steps, config.optimizer, peak=peak)
+        self.policy.train()
+        result = accumulate_gradients(self.accelerator, self.scorer, self.data, indices, trial, config.rows)
+        norm = update(
+            self.accelerator,
+            self.scorer,
+            self.optimizer,
+            learning_rate=rate,
+            max_grad_norm=config.optimizer.max_grad_norm,
+        )
+        if not (isfinite(result.loss) and isfinite(norm)):
+            self.state.reason = f"step {step + 1}: loss {result.loss} or gradient norm {norm} is not finite"
+            return
+        self.state.step = step + 1
+        self.state.clipped += norm > config.optimizer.max_grad_norm
+        metrics = {
+            "loss/mean": result.loss,
+            "gradient/norm": norm,
+            "gradient/clipped_fraction": self.state.clipped / self.state.step,
+            "learning_rate/value": rate,
+            **diagnose(self.data, result, trial.beta),
+            "tokens/per_s": result.num_tokens / (time.monotonic() - started),
+        }
+        self._write(metrics, tracker, seldom=True)
+
+    def _sample(self, tracker: Tracker) -> None:
+        """Draw, log, remember the best, and notice a collapse."""
+        if not self.sampler.groups:
+            return
+        self.policy.eval()
+        metrics = self.sampler.draw(self.policy)
+        state = self.state
+        state.start, state.latest = state.start or metrics, metrics
+        self._write(metrics, tracker)
+        reward = metrics.get("reward/mean")
+        if reward is not None and (state.best_reward is None or reward > state.best_reward):
+            state.best_reward, state.best_step = reward, state.step
+            if self.config.checkpoint.yields == "best" and self._main:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                save_tensors(self.folder / BEST, trained_tensors(self.policy))
+        state.reason = collapse(state.start, metrics, self.config.samples.collapse_spreads)
+
+    def _write(self, metrics: dict[str, float], tracker: Tracker, *, seldom: bool = False) -> None:
+        if self.log is None:
+            return
+        self.log.write(self.state.step, metrics)
+        every = self.config.tracking.every_steps
+        if not seldom or self.state.step % every == 0 or self.state.step == self.num_steps:
+            tracker.log(metrics, self.state.step)
+
+    def _checkpoint_due(self, saved_at: float, *, stop: bool) -> bool:
+        every = self.config.checkpoint.every_steps
+        return (
+            stop
+            or (every > 0 and self.state.step % every == 0)
+            or time.monotonic() - saved_at > self.config.checkpoint.every_s
+        )
+
+    def _save(self) -> None:
+        if self._main and not self.state.reason:
+            keep = self.config.checkpoint.keep
+            state = {**asdict(self.state), "threads": torch.get_num_threads()}
+            save_checkpoint(self.folder, self.state.step, self.policy, self.optimizer, state, keep=keep)
+
+
+@contextmanager
+def _terminated() -> Iterator[list[int]]:
+    """Yields a list that holds the signal once SIGTERM came: a pre-empted pod gets to save its step."""
+    asked: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: asked.append(number))
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGTERM, before)

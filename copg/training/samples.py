@@ -1,0 +1,97 @@
+"""Completions drawn while training, and what they say: a falling loss says nothing by itself."""
+
+import statistics
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from copg.generation import generate
+from copg.packing import TokenGroup, group_logps
+from copg.records import Group
+from copg.rewards import build_mixture
+from copg.settings import RowConfig
+from copg.training.config import SampleConfig
+
+
+class Sampler:
+    """Draws one completion for each of the same held-out prompts, with the same noise, every time."""
+
+    def __init__(
+        self,
+        config: SampleConfig,
+        groups: Sequence[Group],
+        tokenizer: PreTrainedTokenizerBase,
+        rows: RowConfig,
+        reference: Callable[[], AbstractContextManager[Any]],
+    ) -> None:
+        """Keep what every draw needs.
+
+        Args:
+            config: prompts, noise and rewards.
+            groups: of the select split, with prompt ids.
+            tokenizer: of the policy.
+            rows: budget and precision of log-probabilities.
+            reference: opens the reference model, for as long as it is needed.
+        """
+        self.config = config
+        self.groups = list(groups)
+        self._tokenizer = tokenizer
+        self._rows = rows
+        self._reference = reference
+        self._mixture = build_mixture(config.rewards) if config.rewards else None
+        self.rewards: list[float] = []
+        """Of the last draw."""
+
+    def due(self, step: int, num_steps: int) -> bool:
+        """Whether to draw after ``step`` of ``num_steps``."""
+        every = self.config.every_steps
+        return bool(self.groups) and (step in (0, num_steps) or (every > 0 and step % every == 0))
+
+    def draw(self, policy: Any) -> dict[str, float]:
+        """Metrics of completions by ``policy``, in reward units, nats and tokens."""
+        prompts = [group.prompt_ids or [] for group in self.groups]
+        keys = [f"{group.id}/0" for group in self.groups]
+        drawn = generate(policy, self._tokenizer, prompts, keys, self.config.generation)
+        token_groups = [TokenGroup(p, [d.token_ids]) for p, d in zip(prompts, drawn, strict=True)]
+        policy_logps = group_logps(policy, token_groups, rows=self._rows)
+        with self._reference() as reference:
+            ref_logps = group_logps(reference, token_groups, rows=self._rows)
+        log_ratios = [p[0] - r[0] for p, r in zip(policy_logps, ref_logps, strict=True)]
+        metrics = {
+            "kl/mean": statistics.fmean(log_ratios),
+            "length/mean": statistics.fmean(len(d.token_ids) for d in drawn),
+            "finished/fraction": statistics.fmean(d.finished for d in drawn),
+        }
+        if self._mixture is None:
+            return metrics
+        columns = [group.columns for group in self.groups]
+        scores = self._mixture([g.prompt for g in self.groups], [d.text for d in drawn], columns)
+        self.rewards = scores.total
+        parts = {f"reward_{name}/mean": statistics.fmean(part) for name, part in scores.parts.items()}
+        return {
+            "reward/mean": statistics.fmean(scores.total),
+            "reward/std": statistics.pstdev(scores.total),
+            **metrics,
+            **parts,
+        }
+
+
+def collapse(start: dict[str, float], now: dict[str, float], spreads: float) -> str | None:
+    """Why a trial counts as collapsed, or None.
+
+    Args:
+        start: metrics of the draw before the first step.
+        now: metrics of the latest draw.
+        spreads: standard deviations of the first draw's rewards that the mean may fall.
+    """
+    if not spreads or "reward/mean" not in now:
+        return None
+    floor = start["reward/mean"] - spreads * start["reward/std"]
+    if now["reward/mean"] >= floor or start["reward/std"] == 0:
+        return None
+    return (
+        f"mean reward of sampled completions fell from {start['reward/mean']:.4g} to "
+        f"{now['reward/mean']:.4g}, below {floor:.4g}: beta is too low or the learning rate too high"
+    )

@@ -1,0 +1,103 @@
+"""The reference store: what it keeps, refuses and survives."""
+
+import multiprocessing
+from pathlib import Path
+
+import pytest
+
+from copg.errors import StoreError
+from copg.reference_store import Numerics, ReferenceStore, completion_key, open_all
+
+NUMERICS = Numerics("weights", "float32", "float32")
+KEYS = [completion_key([1, 2], [3, i]) for i in range(6)]
+
+
+def open_store(root: Path) -> ReferenceStore:
+    return ReferenceStore(str(root), NUMERICS)
+
+
+def test_a_stored_value_is_found_and_no_other(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    assert store.lookup(KEYS) == {}
+    store.append(KEYS[:2], [-1.5, -2.5], [2, 2], device="cpu")
+    store.append(KEYS[2:3], [-3.5], [2], device="cpu")
+    assert open_store(tmp_path).lookup(KEYS) == {KEYS[0]: -1.5, KEYS[1]: -2.5, KEYS[2]: -3.5}
+
+
+def test_where_the_prompt_ends_is_part_of_the_key() -> None:
+    assert completion_key([1, 2], [3]) != completion_key([1], [2, 3])
+    assert completion_key([1, 2], [3]) == completion_key((1, 2), (3,))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Numerics("other weights", "float32", "float32"),
+        Numerics("weights", "bfloat16", "float32"),
+        Numerics("weights", "float32", "bfloat16"),
+        Numerics("weights", "float32", "float32", version=NUMERICS.version + 1),
+    ],
+)
+def test_other_weights_or_precision_find_nothing(tmp_path: Path, other: Numerics) -> None:
+    open_store(tmp_path).append(KEYS, [-1.0] * 6, [2] * 6, device="cpu")
+    assert ReferenceStore(str(tmp_path), other).lookup(KEYS) == {}
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_a_value_that_is_not_finite_is_refused_and_nothing_is_stored(tmp_path: Path, value: float) -> None:
+    store = open_store(tmp_path)
+    with pytest.raises(StoreError, match="is not finite; 1 of 2 are refused"):
+        store.append(KEYS[:2], [-1.0, value], [2, 2], device="cpu")
+    assert store.shards() == []
+
+
+def write_some(root: str, worker: int) -> None:
+    store = ReferenceStore(root, NUMERICS)
+    for i in range(20):
+        store.append([completion_key([worker], [i])], [-float(i)], [1], device="cpu")
+
+
+def test_concurrent_writers_lose_nothing(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=write_some, args=(str(tmp_path), w)) for w in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+        assert worker.exitcode == 0
+    keys = {completion_key([w], [i]): -float(i) for w in range(3) for i in range(20)}
+    store = open_store(tmp_path)
+    assert store.lookup(list(keys)) == keys
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_compact_keeps_one_row_a_key_and_verify_finds_contradictions(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    store.append(KEYS[:3], [-1.0, -2.0, -3.0], [2, 2, 2], device="cpu")
+    store.append(KEYS[2:4], [-3.0, -4.0], [2, 2], device="cpu")
+    assert store.verify(1e-5) == {"rows": 5, "not_finite": 0, "contradictions": 0}
+    assert store.compact() == {"shards": 1, "rows_removed": 1}
+    assert store.lookup(KEYS) == dict(zip(KEYS, [-1.0, -2.0, -3.0, -4.0], strict=False))
+    store.append(KEYS[:1], [-1.5], [2], device="cpu")
+    assert store.verify(1e-5)["contradictions"] == 1
+
+
+def test_a_damaged_shard_is_named(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    store.append(KEYS, [-1.0] * 6, [2] * 6, device="cpu")
+    shard = Path(store.shards()[0])
+    shard.write_bytes(shard.read_bytes()[:-20])
+    with pytest.raises(StoreError, match=f"{shard.name}: cannot be read"):
+        store.lookup(KEYS)
+
+
+def test_an_object_store_by_url_serves_as_well() -> None:
+    store = ReferenceStore("memory://bucket/store", NUMERICS)
+    store.append(KEYS[:1], [-1.0], [2], device="cpu")
+    assert store.lookup(KEYS) == {KEYS[0]: -1.0}
+    assert [s.stats()["rows"] for s in open_all("memory://bucket/store")] == [1]
+
+
+def test_a_folder_without_a_store_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="holds no reference store"):
+        open_all(str(tmp_path))

@@ -1,0 +1,129 @@
+"""Tiny real models, tokenisers and groups, made where a test needs them."""
+
+import random
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+from transformers import (
+    GemmaConfig,
+    GemmaForCausalLM,
+    GPTNeoXConfig,
+    GPTNeoXForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
+
+from copg.artifacts import GroupWriter, begin, seal
+from copg.records import Completion, Group, prompt_id
+
+WORDS = ["red", "green", "blue", "cat", "dog", "bird", "runs", "sleeps", "eats", "here", "there", "now", "."]
+    "red",
+    "green",
+    "blue",
+    "cat",
+    "dog",
+    "bird",
+    "runs",
+    "sleeps",
+    "eats",
+    "here",
+    "there",
+    "now",
+    ".",
+    "?",
+]
+VOCABULARY = ["<pad>", "<s>", "</s>", "<unk>", *WORDS]
+CHAT_TEMPLATE = (
+    "{{ bos_token }}{% for m in messages %}{{ m['content'] }} {% endfor %}"
+    "{% if add_generation_prompt %}?{% endif %}"
+)
+
+_SIZES = {
+    "vocab_size": len(VOCABULARY),
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 128,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "pad_token_id": 0,
+}
+ARCHITECTURES = {
+    "llama": lambda: LlamaForCausalLM(LlamaConfig(**_SIZES, num_key_value_heads=2)),
+    "qwen3": lambda: Qwen3ForCausalLM(Qwen3Config(**_SIZES, num_key_value_heads=2, head_dim=8)),
+    "gemma": lambda: GemmaForCausalLM(GemmaConfig(**_SIZES, num_key_value_heads=1, head_dim=8)),
+    "gpt_neox": lambda: GPTNeoXForCausalLM(GPTNeoXConfig(**_SIZES)),
+}
+
+
+def build_tokenizer() -> PreTrainedTokenizerFast:
+    """One token a word, a start token in front, as Llama's."""
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(VOCABULARY)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.decoder = decoders.Metaspace(replacement="▁")
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A", pair="<s> $A $B", special_tokens=[("<s>", 1)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token="<s>",
+        eos_token="</s>",
+        pad_token="<pad>",
+        unk_token="<unk>",
+        chat_template=CHAT_TEMPLATE,
+    )
+
+
+def build_model(kind: str = "llama", seed: int = 0) -> PreTrainedModel:
+    """A model with random weights, spread enough for completions to differ in probability."""
+    torch.manual_seed(seed)
+    model = ARCHITECTURES[kind]().eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim >= 2:
+                parameter.mul_(5.0)
+    return model
+
+
+def save_model(directory: Path, kind: str = "llama", seed: int = 0) -> Path:
+    """A model directory with weights, configuration and tokeniser."""
+    build_model(kind, seed).save_pretrained(directory)
+    build_tokenizer().save_pretrained(directory)
+    return directory
+
+
+def text(rng: random.Random, least: int, most: int) -> str:
+    """Words of the vocabulary."""
+    return " ".join(rng.choices(WORDS, k=rng.randint(least, most)))
+
+
+def make_groups(num_groups: int, seed: int = 0) -> list[Group]:
+    """Groups of 2 to 5 distinct completions, rewarded by their share of the word ``cat``."""
+    rng = random.Random(seed)
+    groups = []
+    for _ in range(num_groups):
+        prompt = text(rng, 3, 9)
+        texts = list(dict.fromkeys(text(rng, 2, 8) for _ in range(rng.randint(3, 5))))
+        completions = [
+            Completion(t, reward=t.split().count("cat") / len(t.split()), parts={"cat": 0.0}) for t in texts
+        ]
+        groups.append(Group(prompt_id(prompt), prompt, completions, {"facts": ["cat"]}, source="made:1"))
+    return groups
+
+
+def write_scored(directory: Path, *, train: int = 24, select: int = 8, gate: int = 8, seed: int = 0) -> Path:
+    """A sealed artifact of schema ``scored``."""
+    groups = iter(make_groups(train + select + gate, seed))
+    begin(directory)
+    with GroupWriter(directory) as writer:
+        for split, count in (("train", train), ("select", select), ("gate", gate)):
+            for _ in range(count):
+                writer.write(split, next(groups))
+    seal(directory, schema="scored", stage="score", rows=train + select + gate, config={}, parents={})
+    return directory
