@@ -1,0 +1,126 @@
+"""An independent oracle: TRL's losses on a real model, against ours through prefix-shared rows.
+
+TRL divides the log-ratios of ``ipo`` by the length n of a completion, tau being its beta. With every pair at
+the same reward gap g, and beta = 2 * tau * g / n,
+
+    (g - beta * delta)**2 = (beta * n)**2 * (delta / n - 1 / (2 * tau))**2,  as g / (beta * n) = 1 / (2 * tau)
+
+so ``copg_loss``, which divides by 2 * beta, is beta * n**2 / 2 times TRL's loss, in value and gradient.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from copg.losses import select_loss
+from copg.packing import SequenceScorer, TokenGroup, build_batch
+from copg.settings import RowConfig
+
+trl = pytest.importorskip("trl", reason="the comparison needs the extra 'trl'")
+
+TAU = 0.4
+GAP = 1.5
+EQUAL = [([1, 5, 9], [7, 8, 11, 2], [4, 4, 13, 2]), ([1, 6], [3, 12, 10, 2], [9, 9, 5, 2])]
+"""Prompt, winner, loser: completions of n = 4 tokens, the end-of-sequence token 2 included."""
+UNEQUAL = [([1, 5, 9], [7, 8, 2], [4, 4, 13, 6, 2]), ([1, 6], [3, 12, 10, 11, 5, 2], [9, 2])]
+
+
+def tiny_model(seed: int) -> Any:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=16,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        initializer_range=0.3,  # so that log-ratios are of several nats
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=0,
+    )
+    return LlamaForCausalLM(config).eval()
+
+
+def tokenizer() -> Any:
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    words = Tokenizer(
+        models.WordLevel({w: i for i, w in enumerate(["<pad>", "<s>", "</s>", *"abcdefghijklm"])})
+    )
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=words, pad_token="<pad>", bos_token="<s>", eos_token="</s>"
+    )
+
+
+def trl_loss(model: Any, reference: Any, pairs: list, folder: Path, *, loss_type: str, beta: float) -> Tensor:
+    """The loss that TRL's trainer computes for one batch, with gradients."""
+    from datasets import Dataset
+    from trl import DPOConfig, DPOTrainer
+    from trl.trainer.dpo_trainer import DataCollatorForPreference
+
+    quiet = {"use_cpu": True, "bf16": False, "report_to": [], "gradient_checkpointing": False}
+    args = DPOConfig(str(folder), loss_type=[loss_type], beta=beta, max_length=None, **quiet)
+    rows = Dataset.from_list([{"prompt": "a b", "chosen": " c", "rejected": " d"}])
+    trainer = DPOTrainer(model, reference, args, train_dataset=rows, processing_class=tokenizer())
+    names = ("prompt_ids", "chosen_ids", "rejected_ids")
+    batch = DataCollatorForPreference(pad_token_id=0)([dict(zip(names, pair, strict=True)) for pair in pairs])
+    model.eval()
+    return trainer.compute_loss(model, batch)
+
+
+def our_loss(model: Any, reference: Any, pairs: list, *, method: str, beta: float) -> Tensor:
+    """The mean loss of the pairs as groups of two, through the rows that training uses."""
+    groups = [TokenGroup(prompt, [winner, loser]) for prompt, winner, loser in pairs]
+    batch = build_batch(groups, [[0, 1]])
+    with torch.no_grad():
+        ref_logps = SequenceScorer(reference, RowConfig())(batch)
+    num_tokens = torch.tensor([len(ids) for _, *two in pairs for ids in two])
+    rewards = torch.tensor([GAP, 0.0]).repeat(len(pairs))
+    loss = select_loss(method, num_tokens)
+    policy_logps = SequenceScorer(model, RowConfig())(batch)
+    return loss(policy_logps, ref_logps, rewards, torch.tensor([0, 0, 1, 1]), beta=beta).mean()
+
+
+def gradient(loss: Tensor, model: Any) -> Tensor:
+    return torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(model.parameters()))])
+
+
+CASES = [
+    # ours, pairs, TRL's loss, our beta, ours over TRL's
+    ("copg", EQUAL, "ipo", 2 * TAU * GAP / 4, (2 * TAU * GAP / 4) * 4**2 / 2),
+    # (1/2 - tau * delta)**2 / (2 * tau) = tau / 2 * (delta - 1 / (2 * tau))**2, delta a token
+    ("ipo_length_normalised", UNEQUAL, "ipo", TAU, TAU / 2),
+    # in sums: beta = tau / n, (1/2 - beta * delta)**2 / (2 * beta) = beta * n**2 / 2 * TRL's
+    ("ipo", EQUAL, "ipo", TAU / 4, TAU / 4 * 4**2 / 2),
+    ("dpo", UNEQUAL, "sigmoid", TAU, 1.0),
+]
+
+
+@pytest.mark.parametrize(("method", "pairs", "loss_type", "beta", "scale"), CASES, ids=[c[0] for c in CASES])
+def test_loss_and_gradient_agree_with_trl(
+    method: str, pairs: list, loss_type: str, beta: float, scale: float, tmp_path: Path
+) -> None:
+    model, reference = tiny_model(0), tiny_model(1)
+    ours = our_loss(model, reference, pairs, method=method, beta=beta)
+    our_gradient = gradient(ours, model)
+    theirs = trl_loss(model, reference, pairs, tmp_path, loss_type=loss_type, beta=TAU)
+    their_gradient = scale * gradient(theirs, model)
+    assert float(ours.detach()) == pytest.approx(scale * float(theirs.detach()), rel=1e-5)
+    difference = (our_gradient - their_gradient).norm() / their_gradient.norm()
+    assert float(difference) < 5e-6
+
+
+def test_the_oracle_would_notice_lengths(tmp_path: Path) -> None:
+    # at unequal lengths the relation must not hold: sums and means are different objectives
+    model, reference = tiny_model(0), tiny_model(1)
+    beta = 2 * TAU * GAP / 4
+    ours = our_loss(model, reference, UNEQUAL, method="copg", beta=beta)
+    theirs = trl_loss(model, reference, UNEQUAL, tmp_path, loss_type="ipo", beta=TAU)
+    assert float(ours.detach()) != pytest.approx(beta * 4**2 / 2 * float(theirs.detach()), rel=0.05)
