@@ -21,22 +21,7 @@ from transformers import (
 from copg.artifacts import GroupWriter, begin, seal
 from copg.records import Completion, Group, prompt_id
 
-WORDS = ["red", "green", "blue", "cat", "dog", "bird", "runs", "sleeps", "eats", "here", "there", "now", "."]
-    "red",
-    "green",
-    "blue",
-    "cat",
-    "dog",
-    "bird",
-    "runs",
-    "sleeps",
-    "eats",
-    "here",
-    "there",
-    "now",
-    ".",
-    "?",
-]
+WORDS = ["red", "green", "blue", "cat", "dog", "bird", "runs", "sleeps", "eats", "here", "there", "now", "?"]
 VOCABULARY = ["<pad>", "<s>", "</s>", "<unk>", *WORDS]
 CHAT_TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}{{ m['content'] }} {% endfor %}"

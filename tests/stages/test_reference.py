@@ -1,0 +1,125 @@
+"""``reference``: computed once in its life, reused only where it is right."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from safetensors.torch import load_file, save_file
+
+from copg.artifacts import read_groups, read_manifest
+from copg.errors import MismatchError, StoreError
+from copg.models import load_model
+from copg.packing import TokenGroup, group_logps
+from copg.reference_store import completion_key
+from copg.settings import RowConfig
+from copg.stages.reference import ReferenceConfig, reference_groups
+from tests import tiny
+
+
+@pytest.fixture
+def scored(tmp_path: Path) -> Path:
+    return tiny.write_scored(tmp_path / "scored")
+
+
+@pytest.fixture
+def config(reference_dir: Path, tmp_path: Path) -> ReferenceConfig:
+    return ReferenceConfig(model=str(reference_dir), store=str(tmp_path / "store"), check_samples=4)
+
+
+def num_completions(artifact: Path) -> int:
+    return sum(len(group.completions) for group in read_groups(artifact, "train"))
+
+
+def test_every_train_completion_gets_ids_and_the_log_probability_of_the_reference(
+    config: ReferenceConfig, scored: Path, reference_dir: Path, tmp_path: Path
+) -> None:
+    metrics = reference_groups(config, scored, tmp_path / "out")
+    read_manifest(tmp_path / "out", schema="referenced")
+    groups = list(read_groups(tmp_path / "out", "train"))
+    assert metrics["reference/computed"] == num_completions(scored)
+    model = load_model(reference_dir)
+    for group in groups[:5]:
+        assert group.prompt_ids[0] == 1  # the start token
+        assert all(c.token_ids[-1] == 2 for c in group.completions)  # finished: end of sequence
+        ids = [c.token_ids for c in group.completions]
+        expected = group_logps(model, [TokenGroup(group.prompt_ids, ids)])[0]
+        assert [c.ref_logps for c in group.completions] == pytest.approx(expected, abs=1e-4)
+    held_out = next(read_groups(tmp_path / "out", "select"))
+    assert held_out.prompt_ids
+    assert held_out.completions[0].ref_logps is None
+
+
+def test_a_second_run_computes_nothing_and_one_more_row_costs_one_row(
+    config: ReferenceConfig, scored: Path, tmp_path: Path
+) -> None:
+    first = reference_groups(config, scored, tmp_path / "first")
+    again = reference_groups(config, scored, tmp_path / "again")
+    assert again["reference/computed"] == 0
+    assert again["reference/reused"] == first["reference/computed"]
+    assert again["reference/checked"] >= 4
+    assert read_manifest(tmp_path / "first", schema="referenced").digest == (
+        read_manifest(tmp_path / "again", schema="referenced").digest
+    )
+    more = tiny.write_scored(tmp_path / "more", train=25, select=7)  # the first select group moves to train
+    added = reference_groups(config, more, tmp_path / "third")
+    assert added["reference/reused"] == first["reference/computed"]
+    assert added["reference/computed"] == num_completions(more) - num_completions(scored)
+
+
+def test_other_weights_under_the_same_path_find_nothing(
+    config: ReferenceConfig, scored: Path, tmp_path: Path
+) -> None:
+    model = tiny.save_model(tmp_path / "model")
+    config = replace(config, model=str(model))
+    reference_groups(config, scored, tmp_path / "first")
+    weights = load_file(model / "model.safetensors")
+    weights["model.norm.weight"] = weights["model.norm.weight"] * 1.01
+    save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
+    assert reference_groups(config, scored, tmp_path / "second")["reference/reused"] == 0
+
+
+def test_bfloat16_finds_no_float32_value(config: ReferenceConfig, scored: Path, tmp_path: Path) -> None:
+    reference_groups(config, scored, tmp_path / "first")
+    config = replace(config, rows=RowConfig(compute_dtype="bfloat16"))
+    assert reference_groups(config, scored, tmp_path / "second")["reference/reused"] == 0
+
+
+def rewrite_store(store: Path, change: float) -> None:
+    """Add ``change`` to every stored value, behind the store's back."""
+    for shard in store.rglob("*.parquet"):
+        table = pq.read_table(shard)
+        values = [value + change for value in table["ref_logps"].to_pylist()]
+        pq.write_table(table.set_column(1, table.schema.field(1), [values]), shard)
+
+
+def test_a_store_whose_values_moved_is_refused(config: ReferenceConfig, scored: Path, tmp_path: Path) -> None:
+    reference_groups(config, scored, tmp_path / "first")
+    rewrite_store(tmp_path / "store", 0.01)
+    with pytest.raises(MismatchError, match="stored values differ from the reference by"):
+        reference_groups(config, scored, tmp_path / "second")
+
+
+def test_a_stored_value_that_is_not_finite_is_refused(
+    config: ReferenceConfig, scored: Path, tmp_path: Path
+) -> None:
+    reference_groups(config, scored, tmp_path / "first")
+    rewrite_store(tmp_path / "store", float("nan"))
+    with pytest.raises(StoreError, match="not finite"):
+        reference_groups(config, scored, tmp_path / "second")
+
+
+def test_what_does_not_fit_is_dropped_and_counted(
+    config: ReferenceConfig, scored: Path, tmp_path: Path
+) -> None:
+    metrics = reference_groups(replace(config, max_tokens=14), scored, tmp_path / "out")
+    assert metrics["dropped/completions_too_long"] > 0
+    left = list(read_groups(tmp_path / "out", "train"))
+    assert all(len(g.prompt_ids) + len(c.token_ids) <= 14 for g in left for c in g.completions)
+    assert all(len(g.completions) >= 2 for g in left)
+    gone = metrics.get("dropped/groups_of_fewer_than_two", 0)
+    assert len(left) + gone == 24
+
+
+def test_a_completion_that_was_cut_off_has_another_key_than_a_finished_one() -> None:
+    assert completion_key([1], [5, 2]) != completion_key([1], [5])

@@ -1,0 +1,293 @@
+"""``train``: it learns, refuses what it cannot trust, and a killed run loses nothing."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from copg.artifacts import read_groups, read_manifest
+from copg.config import parse_config
+from copg.errors import ConfigError, MismatchError
+from copg.models import load_model
+from copg.packing import TokenGroup, group_logps
+from copg.rewards import RewardSpec
+from copg.settings import GenerationConfig, RowConfig
+from copg.stages.reference import ReferenceConfig, reference_groups
+from copg.stages.train import train_policy
+from copg.training.config import (
+    CheckpointConfig,
+    LoraConfig,
+    OptimizerConfig,
+    SampleConfig,
+    TrainConfig,
+    TrialConfig,
+)
+from copg.training.log import read_metrics
+from tests import tiny
+
+COVERS_CAT = RewardSpec("reference_overlap", params={"column": "facts"})
+
+
+@pytest.fixture(scope="session")
+def referenced(reference_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("referenced")
+    scored = tiny.write_scored(root / "scored", train=32)
+    config = ReferenceConfig(model=str(reference_dir), store=str(root / "store"))
+    reference_groups(config, scored, root / "referenced")
+    return root / "referenced"
+
+
+@pytest.fixture
+def config(reference_dir: Path, tmp_path: Path) -> TrainConfig:
+    return TrainConfig(
+        model=str(reference_dir),
+        trial=TrialConfig(beta=0.1),
+        checkpoint=CheckpointConfig(folder=str(tmp_path / "checkpoints")),
+        epochs=4,
+        groups_per_step=8,
+        optimizer=OptimizerConfig(learning_rate=3e-3),
+        samples=SampleConfig(
+            every_steps=8, num_prompts=8, rewards=[COVERS_CAT], generation=GenerationConfig(max_new_tokens=8)
+        ),
+        threads=1,
+    )
+
+
+def train(config: TrainConfig, referenced: Path, root: Path) -> tuple[Path, Path]:
+    train_policy(config, referenced, root / "policy", root / "training")
+    return root / "policy", root / "training"
+
+
+def weights_of(policy: Path) -> dict[str, torch.Tensor]:
+    return load_file(policy / "model.safetensors")
+
+
+def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_better_completions_gain_and_worse_ones_lose(
+    config: TrainConfig, referenced: Path, tmp_path: Path
+) -> None:
+    policy, training = train(replace(config, epochs=16), referenced, tmp_path)
+    facts = read_manifest(training, schema="training").facts
+    assert facts["policy"] == read_manifest(policy, schema="policy").digest
+    assert not facts["diverged"]
+    steps = [line for line in read_metrics(training / "metrics.jsonl") if "loss/mean" in line]
+    assert len(steps) == facts["steps"] == 64
+    assert steps[0]["residual/fraction"] == pytest.approx(1, abs=1e-3)  # the policy starts as the reference
+    assert steps[0]["log_ratio/mean"] == pytest.approx(0, abs=1e-3)
+    assert steps[-1]["loss/mean"] < 0.7 * steps[0]["loss/mean"]
+    assert steps[-1]["log_ratio/best"] > 0.1 + steps[-1]["log_ratio/worst"]
+    model = load_model(policy)
+    gaps = []
+    for group in read_groups(referenced, "train"):
+        ids = [c.token_ids for c in group.completions]
+        ratio = torch.tensor(group_logps(model, [TokenGroup(group.prompt_ids, ids)])[0]) - torch.tensor(
+            [c.ref_logps for c in group.completions]
+        )
+        rewards = torch.tensor([c.reward for c in group.completions])
+        gaps.append((ratio[rewards.argmax()] - ratio[rewards.argmin()]).item())
+    assert sum(gap > 0 for gap in gaps) > 0.7 * len(gaps)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [RowConfig(tokens_per_batch=64), RowConfig(tokens_per_row=256, tokens_per_batch=1024)],
+    ids=["one_group_a_batch", "many_groups_a_row"],
+)
+def test_how_groups_share_rows_and_batches_does_not_change_what_is_learnt(
+    config: TrainConfig, referenced: Path, tmp_path: Path, rows: RowConfig
+) -> None:
+    one_step = replace(config, epochs=1, groups_per_step=32, samples=SampleConfig(num_prompts=0))
+    expected = weights_of(train(one_step, referenced, tmp_path / "a")[0])
+    found = weights_of(train(replace(one_step, rows=rows), referenced, tmp_path / "b")[0])
+    for name, tensor in expected.items():
+        torch.testing.assert_close(found[name], tensor, atol=2e-5, rtol=0)
+
+
+KILLED_RUN = """
+import json, sys, time
+from pathlib import Path
+from copg.config import parse_config
+from copg.stages.train import TrainConfig, train_policy
+import copg.training.loop as loop
+step = loop.Loop._step
+loop.Loop._step = lambda *args: (time.sleep(0.1), step(*args))[1]  # so that a signal lands inside the run
+root = Path(sys.argv[3])
+config = parse_config(TrainConfig, json.loads(sys.argv[1]), where="train")
+train_policy(config, Path(sys.argv[2]), root / "policy", root / "training")
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["SIGKILL", "SIGTERM"])
+def test_a_killed_run_resumes_to_the_same_bits(
+    config: TrainConfig, referenced: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    config = replace(
+        config, checkpoint=replace(config.checkpoint, every_steps=3), trial=TrialConfig(beta=0.1, seed=7)
+    )
+    whole, whole_training = train(
+        replace(config, checkpoint=replace(config.checkpoint, folder=str(tmp_path / "other"))),
+        referenced,
+        tmp_path / "whole",
+    )
+    command = [sys.executable, "-c", KILLED_RUN, json.dumps(asdict(config)), str(referenced), str(tmp_path)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 60
+    while not list((tmp_path / "checkpoints").glob("*/step_*3")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    time.sleep(0.15)  # past the checkpoint, so that lines have to be cut back
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    assert process.returncode == (-9 if number == signal.SIGKILL else 143)
+    assert not (tmp_path / "policy").exists()
+
+    policy, training = train(config, referenced, tmp_path)
+    resumed = read_manifest(training, schema="training").facts["resumed_from"]
+    assert 3 <= resumed < 16
+    assert same(weights_of(whole), weights_of(policy))
+    assert (
+        read_manifest(policy, schema="policy").files.keys()
+        == read_manifest(whole, schema="policy").files.keys()
+    )
+
+    def without_times(path: Path) -> list[dict[str, float]]:
+        lines = read_metrics(path / "metrics.jsonl")
+        return [{k: v for k, v in line.items() if k not in ("time_s", "tokens/per_s")} for line in lines]
+
+    assert without_times(training) == without_times(whole_training)
+    assert not any((tmp_path / "checkpoints").iterdir())  # nothing is left that no run needs
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_gives_others(
+    config: TrainConfig, referenced: Path, tmp_path: Path
+) -> None:
+    first = weights_of(train(config, referenced, tmp_path / "a")[0])
+    assert same(first, weights_of(train(config, referenced, tmp_path / "b")[0]))
+    other = replace(config, trial=TrialConfig(beta=0.1, seed=1))
+    assert not same(first, weights_of(train(other, referenced, tmp_path / "c")[0]))
+
+
+def test_a_trial_that_explodes_ends_marked_with_weights_that_are_finite(
+    config: TrainConfig, referenced: Path, tmp_path: Path
+) -> None:
+    config = replace(config, optimizer=OptimizerConfig(learning_rate=1e18, warmup_fraction=0.0))
+    policy, training = train(config, referenced, tmp_path)
+    facts = read_manifest(training, schema="training").facts
+    assert facts["diverged"]
+    assert "not finite" in facts["reason"]
+    assert all(torch.isfinite(tensor).all() for tensor in weights_of(policy).values())
+
+
+def test_an_adapter_trains_and_its_base_stays(
+    config: TrainConfig, referenced: Path, reference_dir: Path, tmp_path: Path
+) -> None:
+    config = replace(config, lora=LoraConfig(rank=4), epochs=8)
+    policy, training = train(config, referenced, tmp_path)
+    assert (policy / "adapter_model.safetensors").is_file()
+    assert not (policy / "model.safetensors").exists()
+    steps = [line for line in read_metrics(training / "metrics.jsonl") if "loss/mean" in line]
+    assert steps[-1]["loss/mean"] < steps[0]["loss/mean"]
+    prompt, ids = [1, 5, 6], [[7, 8, 2]]
+    adapted, base = load_model(policy), load_model(reference_dir)
+    group = [TokenGroup(prompt, ids)]
+    assert group_logps(adapted, group) != group_logps(base, group)
+    with adapted.disable_adapter():
+        assert group_logps(adapted, group)[0] == pytest.approx(group_logps(base, group)[0], abs=1e-5)
+
+
+def test_bfloat16_compute_moves_float32_weights(
+    config: TrainConfig, reference_dir: Path, tmp_path: Path
+) -> None:
+    rows = RowConfig(compute_dtype="bfloat16")
+    scored = tiny.write_scored(tmp_path / "scored", train=16)
+    reference = ReferenceConfig(model=str(reference_dir), store=str(tmp_path / "store"), rows=rows)
+    reference_groups(reference, scored, tmp_path / "referenced")
+    config = replace(config, rows=rows, optimizer=OptimizerConfig(learning_rate=1e-6), epochs=2)
+    policy, _ = train(config, tmp_path / "referenced", tmp_path)
+    before, after = weights_of(reference_dir), weights_of(policy)
+    name = "model.layers.0.mlp.up_proj.weight"
+    assert after[name].dtype == torch.float32
+    assert not torch.equal(before[name], after[name])
+
+
+def test_pure_bfloat16_is_refused() -> None:
+    settings = {
+        "model": "m",
+        "trial": {"beta": 1},
+        "checkpoint": {"folder": "f"},
+        "rows": {"parameter_dtype": "bfloat16"},
+    }
+    with pytest.raises(ConfigError, match="bfloat16 weights do not move"):
+        parse_config(TrainConfig, settings, where="train")
+
+
+def test_gradient_checkpointing_changes_nothing_but_memory(
+    config: TrainConfig, referenced: Path, tmp_path: Path
+) -> None:
+    config = replace(config, epochs=1, samples=SampleConfig(num_prompts=0))
+    plain = weights_of(train(config, referenced, tmp_path / "a")[0])
+    found = weights_of(train(replace(config, gradient_checkpointing=True), referenced, tmp_path / "b")[0])
+    for name, tensor in plain.items():
+        torch.testing.assert_close(found[name], tensor, atol=1e-5, rtol=0)
+
+
+def test_another_model_than_the_cached_reference_is_refused(
+    config: TrainConfig, referenced: Path, tmp_path: Path
+) -> None:
+    other = tiny.save_model(tmp_path / "other", seed=1)
+    with pytest.raises(MismatchError, match="changed since stage 'reference': weights or device"):
+        train(replace(config, model=str(other)), referenced, tmp_path)
+
+
+def test_another_precision_than_the_cached_reference_is_named(
+    config: TrainConfig, referenced: Path, tmp_path: Path
+) -> None:
+    import copg.reference_pass
+
+    tight = {"bfloat16": 1e-4}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(copg.reference_pass, "TOLERANCES", tight)
+        with pytest.raises(MismatchError, match="compute_dtype"):
+            train(replace(config, rows=RowConfig(compute_dtype="bfloat16")), referenced, tmp_path)
+
+
+def test_the_best_checkpoint_is_yielded_when_asked_for(
+    config: TrainConfig, referenced: Path, tmp_path: Path
+) -> None:
+    config = replace(
+        config, samples=replace(config.samples, every_steps=4), trial=TrialConfig(beta=0.1, method="copg")
+    )
+    best = replace(config, checkpoint=replace(config.checkpoint, yields="best"))
+    policy, training = train(best, referenced, tmp_path / "best")
+    facts = read_manifest(training, schema="training").facts
+    step = int(facts["metrics"]["best/step"])
+    drawn = {
+        line["step"]: line["reward/mean"]
+        for line in read_metrics(training / "metrics.jsonl")
+        if "reward/mean" in line
+    }
+    assert drawn[step] == max(drawn.values())
+    last = weights_of(train(config, referenced, tmp_path / "last")[0])
+    assert same(last, weights_of(policy)) == (step == max(drawn))
+
+
+@pytest.mark.parametrize(
+    "method", ["copg_mean", "ipo", "dpo", "pg", "pg_value", "sft", "ipo_length_normalised"]
+)
+def test_every_method_runs_in_the_same_trainer(
+    config: TrainConfig, referenced: Path, tmp_path: Path, method: str
+) -> None:
+    config = replace(
+        config, trial=TrialConfig(beta=0.5, method=method), epochs=1, samples=SampleConfig(num_prompts=0)
+    )
+    policy, _ = train(config, referenced, tmp_path)
+    assert not same(weights_of(Path(config.model)), weights_of(policy))
