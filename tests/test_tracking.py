@@ -1,0 +1,352 @@
+import math
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from copg.errors import TrackingError
+from copg.tracking import CHALLENGER, CHAMPION, PREVIOUS, Registry, Tracker, champion
+from copg.tracking_store import connect, exclusive, sqlite_path
+
+
+@pytest.fixture(scope="module")
+def uri(tmp_path_factory) -> str:
+    """One new file for the module: filling it takes seconds."""
+    return f"sqlite:///{tmp_path_factory.mktemp('tracking') / 'mlflow.db'}"
+
+
+def in_a_new_process(code: str, *arguments: str, environment: dict[str, str] | None = None) -> str:
+    clean = {key: os.environ[key] for key in ("PATH", "HOME", "LANG") if key in os.environ}
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**clean, **(environment or {})},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
+def runs_of(uri: str, experiment: str) -> list:
+    client = connect(uri)
+    return client.search_runs([client.get_experiment_by_name(experiment).experiment_id])
+
+
+def test_a_run_holds_its_parameters_its_metrics_by_step_and_its_end(uri) -> None:
+    params = {"method": "copg", "beta": 0.05, "train": {"lr": 1e-3, "stages": ["a", "b"]}, "long": "x" * 9000}
+    with Tracker(uri, experiment="finished", run_name="copg_0.05", params=params) as tracker:
+        tracker.log({"loss/mean": 2.0, "reward/mean": 0.25}, step=1)
+        tracker.log({"loss/mean": 1.0}, step=2)
+    (run,) = runs_of(uri, "finished")
+    assert (run.info.run_name, run.info.status) == ("copg_0.05", "FINISHED")
+    assert run.data.params["train.lr"] == "0.001"
+    assert run.data.params["train.stages"] == '["a", "b"]'
+    assert len(run.data.params["long"]) == 6000
+    history = connect(uri).get_metric_history(run.info.run_id, "loss/mean")
+    assert [(m.step, m.value) for m in history] == [(1, 2.0), (2, 1.0)]
+
+
+def test_more_parameters_than_one_request_takes_are_all_kept(uri) -> None:
+    with Tracker(uri, experiment="many", run_name="a", params={f"key {i}!": i for i in range(230)}):
+        pass
+    (run,) = runs_of(uri, "many")
+    assert len(run.data.params) == 230
+    assert run.data.params["key 7_"] == "7"
+
+
+def test_a_run_that_raises_is_marked_as_failed_and_a_loss_that_is_not_a_number_is_kept(uri) -> None:
+    with pytest.raises(ZeroDivisionError):
+        diverge(uri)
+    (run,) = runs_of(uri, "failed")
+    assert run.info.status == "FAILED"
+    assert math.isnan(run.data.metrics["loss/mean"])
+
+
+def diverge(uri: str) -> None:
+    with Tracker(uri, experiment="failed", run_name="a", params={}) as tracker:
+        tracker.log({"loss/mean": math.nan}, step=1)
+        raise ZeroDivisionError
+
+
+def test_without_an_address_nothing_is_tracked_and_mlflow_is_not_loaded() -> None:
+    code = """
+import sys
+from copg.tracking import Tracker, champion
+with Tracker(None, experiment="e", run_name="r", params={"a": 1}) as tracker:
+    tracker.log({"loss/mean": 1.0}, step=1)
+assert champion("sqlite:////nowhere/mlflow.db", "model") is None
+print(sorted({"mlflow", "torch", "sqlalchemy"} & set(sys.modules)))
+"""
+    assert in_a_new_process(code).strip() == "[]"
+
+
+TRIAL = """
+import sys, time
+from copg.tracking import Tracker
+while time.time() < float(sys.argv[3]):
+    time.sleep(0.005)
+with Tracker(sys.argv[1], experiment="sweep", run_name=sys.argv[2], params={"trial": sys.argv[2]}) as tracker:
+    for step in range(60):
+        tracker.log({f"metric/{i}": float(step) for i in range(12)}, step=step)
+"""
+
+
+def test_two_trials_that_start_at_once_on_a_new_file_both_keep_every_step(tmp_path) -> None:
+    uri = f"sqlite:///{tmp_path / 'new' / 'mlflow.db'}"
+    start = str(time.time() + 1.0)
+    trials = [
+        subprocess.Popen(
+            [sys.executable, "-c", TRIAL, uri, name, start],
+            stderr=subprocess.PIPE,
+            text=True,
+            # another temporary folder each, as in two containers: a lock there would not be shared
+            env={**os.environ, "TMPDIR": str(_folder(tmp_path / name))},
+        )
+        for name in ("a", "b")
+    ]
+    told = [trial.communicate(timeout=120)[1] for trial in trials]
+    assert [trial.returncode for trial in trials] == [0, 0], told
+    assert told == ["", ""]
+    runs = {run.info.run_name: run for run in runs_of(uri, "sweep")}
+    assert sorted(runs) == ["a", "b"]
+    for run in runs.values():
+        assert run.info.status == "FINISHED"
+        history = connect(uri).get_metric_history(run.info.run_id, "metric/7")
+        assert [m.step for m in history] == list(range(60))
+
+
+def _folder(path: Path) -> Path:
+    path.mkdir()
+    return path
+
+
+PHONE = """
+import socket, sys
+called = []
+for name in ("connect", "connect_ex"):
+    setattr(socket.socket, name, lambda self, address: called.append(address) or 1)
+socket.getaddrinfo = lambda *a, **k: called.append(a) or []
+from copg.tracking import Registry, Tracker
+if "telemetry on" in sys.argv:
+    import copg.tracking_store as store
+    store._keep_quiet = lambda: None
+with Tracker(sys.argv[1], experiment="quiet", run_name="r", params={}) as tracker:
+    tracker.log({"loss/mean": 1.0}, step=1)
+registry = Registry(sys.argv[1], "quiet")
+registry.crown(registry.register_version("/policy", digest="d", tags={}, description=""))
+from mlflow.telemetry import get_telemetry_client
+client = get_telemetry_client()
+if client is not None:
+    client.flush()
+print("calls", len(called), "client", client is not None, "torch", "torch" in sys.modules)
+"""
+
+
+def test_mlflow_never_phones_home_never_loads_torch_and_says_nothing(uri) -> None:
+    assert in_a_new_process(PHONE, uri).splitlines() == ["calls 0 client False torch False"]
+
+
+def test_the_test_above_would_see_telemetry_that_is_on(uri) -> None:
+    assert "client True" in in_a_new_process(PHONE, uri, "telemetry on")
+
+
+def test_nothing_is_left_in_the_working_directory(uri, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with Tracker(uri, experiment="tidy", run_name="r", params={}):
+        pass
+    assert list(tmp_path.iterdir()) == []
+    location = connect(uri).get_experiment_by_name("tidy").artifact_location
+    assert location.startswith(sqlite_path(uri).parent.as_uri())
+
+
+def test_a_first_version_becomes_champion(uri) -> None:
+    assert champion(uri, "first") is None
+    registry = Registry(uri, "first")
+    version = registry.register_version(
+        "s3://b/policy", digest="d1", tags={"data": "abc"}, description="# Card"
+    )
+    assert registry.get(CHAMPION) is None  # registered is not promoted
+    registry.crown(version)
+    found = champion(uri, "first")
+    assert (found.version, found.source, found.digest) == (version, "s3://b/policy", "d1")
+    assert found.tags["data"] == "abc"
+    assert registry.get(PREVIOUS) is None
+    assert connect(uri).get_model_version("first", version).description == "# Card"
+
+
+def test_the_one_who_was_champion_stays_findable_and_a_second_crowning_changes_nothing(uri) -> None:
+    registry = Registry(uri, "twice")
+    one = registry.register_version("/one", digest="d1", tags={}, description="")
+    two = registry.register_version("/two", digest="d2", tags={}, description="")
+    registry.crown(one)
+    registry.challenge(two)
+    for _ in range(2):
+        registry.crown(two)
+        assert registry.get(CHAMPION).version == two
+        assert registry.get(PREVIOUS).version == one
+        assert registry.get(CHALLENGER) is None  # it won
+    assert [v.version for v in registry.versions()] == [two, one]
+
+
+def test_the_same_weights_registered_twice_are_one_version(uri) -> None:
+    registry = Registry(uri, "same")
+    first = registry.register_version("/a", digest="d1", tags={}, description="")
+    assert registry.register_version("/elsewhere", digest="d1", tags={}, description="") == first
+    assert registry.register_version("/b", digest="d2", tags={}, description="") != first
+    assert len(registry.versions()) == 2
+
+
+def test_more_versions_than_a_page_holds_are_all_found(uri, monkeypatch) -> None:
+    registry = Registry(uri, "pages")
+    for i in range(5):
+        registry.register_version(f"/{i}", digest=f"d{i}", tags={}, description="")
+    search = registry._client.search_model_versions
+    monkeypatch.setattr(
+        registry._client,
+        "search_model_versions",
+        lambda query, page_token: search(query, 2, None, page_token),
+    )
+    assert [v.version for v in registry.versions()] == ["5", "4", "3", "2", "1"]
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "a:b", "x' or name = 'y"])
+def test_a_name_that_no_registry_takes_is_refused(uri, name) -> None:
+    with pytest.raises(TrackingError, match="model_name="):
+        Registry(uri, name)
+
+
+def test_a_file_that_is_no_database_is_one_clear_line(tmp_path) -> None:
+    (tmp_path / "mlflow.db").write_text("not a database, but long enough to be read as a header " * 40)
+    with pytest.raises(TrackingError, match=r"tracking at sqlite:.*not a database") as caught:
+        connect_and_enter(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_that_cannot_be_made_is_one_clear_line(tmp_path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(TrackingError, match="cannot be opened"):
+        connect_and_enter(f"sqlite:///{tmp_path / 'file' / 'mlflow.db'}")
+
+
+def connect_and_enter(uri: str) -> None:
+    with Tracker(uri, experiment="e", run_name="r", params={}):
+        pass
+
+
+def test_a_lock_is_held_by_one_process_at_a_time(tmp_path) -> None:
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    code = "import sys; from copg.tracking_store import exclusive\nwith exclusive(sys.argv[1]): print('in')"
+    with exclusive(uri):
+        waiting = subprocess.Popen([sys.executable, "-c", code, uri], stdout=subprocess.PIPE, text=True)
+        with pytest.raises(subprocess.TimeoutExpired):
+            waiting.wait(timeout=1.0)
+    assert waiting.communicate(timeout=30)[0] == "in\n"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """A real MLflow server on a free port."""
+    folder = tmp_path_factory.mktemp("server")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "server",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--workers",
+        "1",
+    ]
+    command += [
+        "--backend-store-uri",
+        f"sqlite:///{folder}/m.db",
+        "--default-artifact-root",
+        f"{folder}/files",
+    ]
+    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(
+            command, stdout=log, stderr=log, cwd=folder, env=environment, start_new_session=True
+        )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        _wait(f"{address}/health", process, folder / "log")
+        yield address, process
+    finally:
+        _stop(process)
+
+
+def _wait(address: str, process: subprocess.Popen, log: Path) -> None:
+    for _ in range(600):
+        assert process.poll() is None, log.read_text()
+        try:
+            urllib.request.urlopen(address, timeout=1)
+            return
+        except OSError:
+            time.sleep(0.1)
+    raise AssertionError(log.read_text())
+
+
+def _stop(process: subprocess.Popen) -> None:
+    if process.poll() is None:
+        os.killpg(process.pid, 15)
+        try:
+            process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, 9)
+            process.wait(timeout=20)
+
+
+def test_a_server_keeps_the_same_runs_and_versions_as_a_file(server) -> None:
+    address, _ = server
+    with Tracker(address, experiment="served", run_name="a", params={"beta": 0.1}) as tracker:
+        tracker.log({"loss/mean": 1.0}, step=1)
+    (run,) = runs_of(address, "served")
+    assert (run.data.params, run.data.metrics, run.info.status) == (
+        {"beta": "0.1"},
+        {"loss/mean": 1.0},
+        "FINISHED",
+    )
+    assert champion(address, "served") is None
+    registry = Registry(address, "served")
+    version = registry.register_version("s3://b/policy", digest="d", tags={"data": "x"}, description="# Card")
+    assert registry.register_version("s3://b/policy", digest="d", tags={}, description="") == version
+    registry.crown(version)
+    assert champion(address, "served").source == "s3://b/policy"
+
+
+def test_a_server_that_takes_no_local_path_says_so_in_one_line(server) -> None:
+    with pytest.raises(TrackingError, match="local path") as caught:
+        Registry(server[0], "local").register_version("/policy", digest="d", tags={}, description="")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_server_lost_in_the_middle_stops_the_tracking_and_not_the_training(
+    server, capsys, monkeypatch
+) -> None:
+    address, process = server
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with Tracker(address, experiment="lost", run_name="a", params={}) as tracker:
+        tracker.log({"loss/mean": 1.0}, step=1)
+        _stop(process)
+        tracker.log({"loss/mean": 1.0}, step=2)
+        tracker.log({"loss/mean": 1.0}, step=3)
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 1
+    assert told[0].startswith(f"tracking at {address} failed: ")
+    assert told[0].endswith("; step 2 and later are not tracked")
+    with pytest.raises(
+        TrackingError, match="failed"
+    ):  # but a server that is not there at the start is an error
+        connect_and_enter(address)
