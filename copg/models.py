@@ -11,6 +11,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import logging
 
 from copg.errors import ModelError
 from copg.logps import Head
@@ -44,6 +45,7 @@ def load_model(
     if (Path(model) / ADAPTER).is_file():
         return _load_adapter(Path(model), dtype=dtype, trainable=trainable)
     check_weights(model)
+    logging.disable_progress_bar()  # one bar a weight file would drown the stage's own progress
     try:
         loaded = AutoModelForCausalLM.from_pretrained(
             str(model),

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 
 from copg.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint, save_tensors, trained_tensors
 from copg.packing import SequenceScorer
@@ -71,7 +72,7 @@ class Loop:
         self.folder, self.accelerator = folder, accelerator
         self.num_steps = config.epochs * -(-len(data) // config.groups_per_step)
         if config.gradient_checkpointing:
-            policy.gradient_checkpointing_enable({"use_reentrant": False})
+            policy.activation_checkpointing_enable({"use_reentrant": False})
         self.scorer = accelerator.prepare_model(SequenceScorer(policy, config.rows))
         self.optimizer = build_optimizer(policy, config.optimizer)
         self.state = LoopState()
@@ -141,7 +142,8 @@ class Loop:
         if not self.sampler.groups:
             return
         self.policy.eval()
-        metrics = self.sampler.draw(self.policy)
+        drawn = [self.sampler.draw(self.policy) if self._main else {}]
+        metrics = broadcast_object_list(drawn)[0]  # every process must come to the same verdict
         state = self.state
         state.start, state.latest = state.start or metrics, metrics
         self._write(metrics, tracker)
