@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from experiments import bandit
+from experiments import bandit, three_arms
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -24,19 +24,19 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_optimum_is_the_tilted_reference() -> None:
     # exp(5), exp(4), exp(2) = 148.4, 54.6, 7.39 over 210.4; J* = .5 * log(210.4 / 3) = 2.1252
-    assert bandit.optimum() == pytest.approx([0.7054, 0.2595, 0.0351], abs=1e-4)
-    assert bandit.objective(bandit.optimum()) == pytest.approx(2.1252, abs=1e-4)
+    assert three_arms.optimum() == pytest.approx([0.7054, 0.2595, 0.0351], abs=1e-4)
+    assert three_arms.objective(three_arms.optimum()) == pytest.approx(2.1252, abs=1e-4)
     # E[R] = 5.5 / 3 at the uniform reference, where the KL is 0
-    assert bandit.objective(bandit.REFERENCE) == pytest.approx(5.5 / 3)
+    assert three_arms.objective(three_arms.REFERENCE) == pytest.approx(5.5 / 3)
 
 
 @pytest.mark.parametrize("method", bandit.METHODS)
 def test_at_the_fixed_point_the_expected_gradient_of_the_products_loss_is_zero(method: str) -> None:
-    logits = torch.tensor(np.log(bandit.fixed_point(method)))[None].requires_grad_()
-    first, second = bandit.SAMPLERS[0][bandit.FIRST], bandit.SAMPLERS[1][bandit.SECOND]
+    logits = torch.tensor(np.log(three_arms.fixed_point(method)))[None].requires_grad_()
+    first, second = three_arms.SAMPLERS[0][bandit.FIRST], three_arms.SAMPLERS[1][bandit.SECOND]
     weights = first * second
     if method == "ipo":
-        wins = 1 / (1 + np.exp(bandit.REWARDS[bandit.SECOND] - bandit.REWARDS[bandit.FIRST]))
+        wins = 1 / (1 + np.exp(three_arms.REWARDS[bandit.SECOND] - three_arms.REWARDS[bandit.FIRST]))
         # pair (j, i), number 3 j + i, is also what (i, j) becomes when j wins
         swapped = 3 * bandit.SECOND + bandit.FIRST
         weights = weights * wins + (weights * (1 - wins))[swapped]
