@@ -109,3 +109,8 @@ def read_texts(columns: Mapping[str, Any], name: str, index: int) -> list[str]:
     if not texts:
         raise RecordFault(index, f"column '{name}' is an empty list: nothing to compare with")
     return texts
+
+
+def missing_package(package: str) -> RewardError:
+    """The error of a reward whose package is not installed."""
+    return RewardError(f"needs the package {package}: pip install 'copg[rewards]'")

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import ConfigDict
 
 from copg.config import STRICT
+from copg.digests import file_digest
 from copg.errors import RewardError
 from copg.records import Prompt
 
@@ -74,10 +75,10 @@ class Length:
         except Exception as error:  # the library raises bare Exception
             raise RewardError(f"length: tokenizer={name!r} cannot be loaded: {error}") from None
 
-    def content(self) -> list[Path]:
-        """Files whose bytes the value depends on."""
+    def content(self) -> dict[str, str]:
+        """Digest of the tokeniser."""
         path = Path(self.tokenizer or "") / "tokenizer.json"
-        return [path] if self.tokenizer and path.is_file() else []
+        return {"tokenizer": file_digest(path)} if self.tokenizer and path.is_file() else {}
 
     def __call__(
         self, prompts: Sequence[Prompt], completions: Sequence[str], columns: Sequence[Mapping[str, Any]]

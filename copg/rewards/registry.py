@@ -2,21 +2,27 @@
 
 import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from copg.config import parse_config
-from copg.digests import code_digest, file_digest, json_digest
+from copg.digests import code_digest, json_digest
 from copg.errors import RewardError
 from copg.rewards.contract import Reward, RewardSpec
 from copg.rewards.own import load_own
 from copg.rewards.source import own_code_digest
 
 CLASSES = {
+    "answer": "Answer",
+    "bleu": "Bleu",
+    "chrf": "Chrf",
+    "entailment": "Entailment",
     "format": "Format",
     "length": "Length",
     "reference_overlap": "ReferenceOverlap",
+    "reward_model": "RewardModel",
+    "rouge": "Rouge",
     "rouge_l": "RougeL",
+    "similarity": "Similarity",
 }
 """Name of a reward, which is also its file's, and the class there: its fields are the settings."""
 
@@ -66,13 +72,12 @@ def reward_digest(spec: RewardSpec) -> str:
     if ":" in spec.name:
         load_own(spec.name, spec.params)
         code = own_code_digest(spec.name)
-        content: list[Path] = []
+        content: dict[str, str] = {}
     else:
         reward = build_reward(spec)
         code = code_digest(f"copg.rewards.{spec.name}")
         content = reward.content() if hasattr(reward, "content") else []
-    files = {str(path): file_digest(path) for path in content}
-    return json_digest({"name": spec.name, "params": spec.params, "code": code, "files": files})
+    return json_digest({"name": spec.name, "params": spec.params, "code": code, "content": content})
 
 
 def digest_of_rewards(specs: Sequence[RewardSpec]) -> str:

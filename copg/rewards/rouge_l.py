@@ -8,24 +8,14 @@ from pydantic import ConfigDict
 
 from copg.config import STRICT
 from copg.records import Prompt
-from copg.rewards.contract import read_texts
-from copg.rewards.words import words
-
-
-class UnicodeWords:
-    """Words of any script, where ROUGE's own tokeniser keeps nothing but a-z and 0-9."""
-
-    def tokenize(self, text: str) -> list[str]:
-        """The interface ``rouge_score`` asks for."""
-        return words(text)
+from copg.rewards.rouge import Rouge
 
 
 @dataclass(frozen=True, kw_only=True)
 class RougeL:
     """F measure of the longest common subsequence of words, the best over the references.
 
-    Unit: fraction, from 0 (no word in common) to 1 (equal up to case and punctuation). Lin 2004, as in
-    Google's ``rouge-score``.
+    Unit: fraction, from 0 (no word in common) to 1 (equal up to case and punctuation).
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
@@ -40,8 +30,11 @@ class RougeL:
     reads_prompt: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        if self.stem and self.unicode:
-            raise ValueError("stem=True stems English words only; use it without unicode=True")
+        _ = self._rouge
+
+    @property
+    def _rouge(self) -> Rouge:
+        return Rouge(kind="rougeL", column=self.column, stem=self.stem, unicode=self.unicode)
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -52,12 +45,4 @@ class RougeL:
         self, prompts: Sequence[Prompt], completions: Sequence[str], columns: Sequence[Mapping[str, Any]]
     ) -> list[float]:
         """[N] fractions from 0 to 1."""
-        from rouge_score.rouge_scorer import RougeScorer
-
-        scorer = RougeScorer(
-            ["rougeL"], use_stemmer=self.stem, tokenizer=UnicodeWords() if self.unicode else None
-        )
-        return [
-            float(scorer.score_multi(read_texts(row, self.column, i), text)["rougeL"].fmeasure)
-            for i, (text, row) in enumerate(zip(completions, columns, strict=True))
-        ]
+        return self._rouge(prompts, completions, columns)

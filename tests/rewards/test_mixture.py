@@ -124,8 +124,8 @@ def test_a_module_that_cannot_be_imported_is_one_line(own, tmp_path) -> None:
 
 
 def test_unknown_and_repeated_and_absent_rewards_are_refused() -> None:
-    with pytest.raises(RewardError, match=r"reward='rouge' is unknown; use one of \['format'"):
-        build_mixture([RewardSpec("rouge")])
+    with pytest.raises(RewardError, match=r"reward='rouge_q' is unknown; use one of \['answer'"):
+        build_mixture([RewardSpec("rouge_q")])
     with pytest.raises(RewardError, match="'rouge_l' is there 2 times: give each a 'label'"):
         build_mixture([RewardSpec("rouge_l"), RewardSpec("rouge_l", params={"stem": True})])
     with pytest.raises(RewardError, match="rewards is empty"):

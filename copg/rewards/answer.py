@@ -1,0 +1,81 @@
+"""Whether the final answer of a mathematical problem is right."""
+
+import importlib.util
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+from pydantic import ConfigDict
+
+from copg.config import STRICT
+from copg.records import Prompt
+from copg.rewards import answer_worker
+from copg.rewards.contract import RecordFault, missing_package, read_column
+from copg.rewards.workers import Workers
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    r"""1 when the last answer of the completion equals the gold one, else 0, by ``math-verify``.
+
+    Unit: 0 or 1. Numbers, fractions, percentages and units in plain text; those and intervals, sets,
+    matrices and algebra in LaTeX (``$..$``, ``\boxed{..}``). The last ``\boxed{}`` counts, else the last
+    expression. One too costly to compare (``9^{9^{9^9}}``) is wrong.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    column: str = "answer"
+    """Holds the gold answer: text or a number."""
+    timeout_s: float = 10.0
+    """Seconds a comparison may take before it is given up as wrong."""
+    num_workers: int = 0
+    """Processes that compare; 0: as many as there are cores."""
+
+    reads_prompt: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        if self.timeout_s <= 0 or self.num_workers < 0:
+            raise ValueError(
+                f"answer: timeout_s={self.timeout_s} must be > 0 and num_workers={self.num_workers} >= 0"
+            )
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Columns the value depends on."""
+        return (self.column,)
+
+    @cached_property
+    def _workers(self) -> Workers:
+        if importlib.util.find_spec("math_verify") is None:
+            raise missing_package("math-verify")
+        num_workers = self.num_workers or len(os.sched_getaffinity(0))
+        return Workers(
+            [sys.executable, "-m", answer_worker.__name__],
+            num_workers=num_workers,
+            timeout_s=self.timeout_s,
+            start_s=120,
+        )
+
+    def __call__(
+        self, prompts: Sequence[Prompt], completions: Sequence[str], columns: Sequence[Mapping[str, Any]]
+    ) -> list[float]:
+        """[N] 0 or 1."""
+        gold = [self._gold(i, row) for i, row in enumerate(columns)]
+        answers = self._workers.map([json.dumps(pair) for pair in zip(gold, completions, strict=True)])
+        for i, answer in enumerate(answers):
+            if answer == "?":
+                raise RecordFault(i, f"column '{self.column}' holds no mathematical answer: {gold[i]!r:.60}")
+        return [float(answer == "1") for answer in answers]
+
+    def _gold(self, index: int, row: Mapping[str, Any]) -> str:
+        value = read_column(row, self.column, index)
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            raise RecordFault(
+                index, f"column '{self.column}' must hold a text or a number, found {value!r:.60}"
+            )
+        return str(value)

@@ -1,0 +1,50 @@
+"""BLEU of single sentences against reference texts."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from pydantic import ConfigDict
+
+from copg.config import STRICT
+from copg.records import Prompt
+from copg.rewards.contract import missing_package, read_texts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bleu:
+    """Sentence BLEU-4 against all references at once, as sacrebleu counts it, divided by 100.
+
+    Unit: fraction, from 0 to 1. Exponential smoothing; shorter completions are compared up to the longest
+    n-gram they have (effective order).
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    column: str = "references"
+    """Holds a text or a list of texts."""
+    tokenize: Literal["13a", "intl", "zh", "char", "none"] = "13a"
+    """How sacrebleu finds words; ``zh`` for Chinese, ``char`` where words are not separated."""
+    lowercase: bool = False
+
+    reads_prompt: ClassVar[bool] = False
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Columns the value depends on."""
+        return (self.column,)
+
+    def __call__(
+        self, prompts: Sequence[Prompt], completions: Sequence[str], columns: Sequence[Mapping[str, Any]]
+    ) -> list[float]:
+        """[N] fractions from 0 to 1."""
+        try:
+            from sacrebleu.metrics.bleu import BLEU
+        except ImportError:
+            raise missing_package("sacrebleu") from None
+        metric = BLEU(effective_order=True, tokenize=self.tokenize, lowercase=self.lowercase)
+        return [
+            # rounding lets a perfect score pass 100 by some 1e-13
+            min(metric.sentence_score(text, read_texts(row, self.column, i)).score / 100, 1.0)
+            for i, (text, row) in enumerate(zip(completions, columns, strict=True))
+        ]

@@ -1,0 +1,52 @@
+"""chrF of single sentences against reference texts."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from pydantic import ConfigDict
+
+from copg.config import STRICT
+from copg.records import Prompt
+from copg.rewards.contract import missing_package, read_texts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chrf:
+    """F2 measure of character n-grams, the best over the references, as sacrebleu counts it, divided by 100.
+
+    Unit: fraction, from 0 to 1. Needs no notion of a word, so it serves languages without spaces.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    column: str = "references"
+    """Holds a text or a list of texts."""
+    word_order: int = 0
+    """2 counts words and word pairs as well: chrF++."""
+    lowercase: bool = False
+
+    reads_prompt: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        if self.word_order < 0:
+            raise ValueError(f"chrf: word_order={self.word_order} must be >= 0; 2 is chrF++")
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Columns the value depends on."""
+        return (self.column,)
+
+    def __call__(
+        self, prompts: Sequence[Prompt], completions: Sequence[str], columns: Sequence[Mapping[str, Any]]
+    ) -> list[float]:
+        """[N] fractions from 0 to 1."""
+        try:
+            from sacrebleu.metrics.chrf import CHRF
+        except ImportError:
+            raise missing_package("sacrebleu") from None
+        metric = CHRF(word_order=self.word_order, lowercase=self.lowercase)
+        return [
+            min(metric.sentence_score(text, read_texts(row, self.column, i)).score / 100, 1.0)
+            for i, (text, row) in enumerate(zip(completions, columns, strict=True))
+        ]

@@ -1,0 +1,132 @@
+"""Sequence classifiers: loaded with care, run in batches of like lengths, on every GPU there is."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+
+from copg.errors import ModelError
+
+Encoding = Mapping[str, Sequence[int]]
+"""``input_ids`` of one sequence, and ``token_type_ids`` where the model has them; no padding."""
+
+
+def pick_devices() -> list[torch.device]:
+    """Every GPU there is, else the CPU."""
+    return [torch.device("cuda", i) for i in range(torch.cuda.device_count())] or [torch.device("cpu")]
+
+
+class Classifier:
+    """A model with a classification head, its tokeniser and its limits."""
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        revision: str | None,
+        dtype: torch.dtype,
+        max_tokens: int | None = None,
+        devices: Sequence[torch.device] | None = None,
+    ) -> None:
+        """Load the model, once a device.
+
+        Raises:
+            ModelError: nothing there, no safetensors, or a checkpoint without the head's weights.
+        """
+        self.name = model
+        try:
+            self.config: Any = AutoConfig.from_pretrained(model, revision=revision, trust_remote_code=False)
+            self.tokenizer: Any = AutoTokenizer.from_pretrained(
+                model, revision=revision, trust_remote_code=False
+            )
+            loaded, info = AutoModelForSequenceClassification.from_pretrained(
+                model,
+                revision=revision,
+                dtype=dtype,
+                use_safetensors=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+            )
+        except (OSError, ValueError, TypeError) as error:
+            raise ModelError(f"{model}: no classifier can be loaded: {str(error).splitlines()[0]}") from None
+        if info["missing_keys"]:
+            raise ModelError(
+                f"{model}: weights of {sorted(info['missing_keys'])} are missing, so they would be random; "
+                "a classifier is needed, not a bare language model"
+            )
+        limits = [self.tokenizer.model_max_length, getattr(self.config, "max_position_embeddings", None)]
+        self.max_tokens: int = max_tokens or min(limit for limit in limits if limit)
+        devices = devices or pick_devices()
+        self._models = [copy.deepcopy(loaded).eval().to(device) for device in devices[1:]]
+        self._models.append(loaded.eval().to(devices[0]))
+
+    def logits(self, encodings: Sequence[Encoding], *, tokens_per_batch: int) -> list[list[float]]:
+        """[N][labels] the head's values of each sequence.
+
+        Sequences are sorted by length and cut into batches of at most so many tokens, padding included;
+        each model takes the next batch when it is free.
+        """
+        batches = length_batches([len(e["input_ids"]) for e in encodings], tokens_per_batch)
+        idle: SimpleQueue[Any] = SimpleQueue()
+        for model in self._models:
+            idle.put(model)
+
+        def run(batch: list[int]) -> list[list[float]]:
+            model = idle.get()
+            try:
+                return self._forward(model, [encodings[i] for i in batch])
+            finally:
+                idle.put(model)
+
+        found: list[list[float]] = [[] for _ in encodings]
+        with ThreadPoolExecutor(len(self._models)) as pool:
+            for batch, values in zip(batches, pool.map(run, batches), strict=True):
+                for i, value in zip(batch, values, strict=True):
+                    found[i] = value
+        return found
+
+    @torch.inference_mode()
+    def _forward(self, model: Any, encodings: Sequence[Encoding]) -> list[list[float]]:
+        pad_id = self._pad_id(encodings)
+        if self.config.pad_token_id is None:
+            # a decoder's head reads the last token that is no padding, which it finds by this id
+            model.config.pad_token_id = pad_id
+        inputs: dict[str, Tensor] = {
+            key: _pad([e[key] for e in encodings], pad_id if key == "input_ids" else 0).to(model.device)
+            for key in encodings[0]
+        }
+        mask = _pad([[1] * len(e["input_ids"]) for e in encodings], 0).to(model.device)
+        values: list[list[float]] = model(**inputs, attention_mask=mask).logits.float().tolist()
+        return values
+
+    def _pad_id(self, encodings: Sequence[Encoding]) -> int:
+        """The model's own padding id, else one that no sequence of the batch ends with."""
+        if self.config.pad_token_id is not None:
+            return int(self.config.pad_token_id)
+        last = {e["input_ids"][-1] for e in encodings}
+        return next(i for i in range(self.config.vocab_size) if i not in last)
+
+
+def _pad(rows: Sequence[Sequence[int]], value: int) -> Tensor:
+    longest = max(len(row) for row in rows)
+    return torch.tensor([[*row, *[value] * (longest - len(row))] for row in rows])
+
+
+def length_batches(lengths: Sequence[int], tokens_per_batch: int) -> list[list[int]]:
+    """Indices in batches of like lengths, longest first, each of at most so many padded tokens.
+
+    A sequence longer than a batch is a batch of its own.
+    """
+    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
+    batches: list[list[int]] = []
+    for i in order:
+        if batches and (len(batches[-1]) + 1) * lengths[batches[-1][0]] <= tokens_per_batch:
+            batches[-1].append(i)
+        else:
+            batches.append([i])
+    return batches

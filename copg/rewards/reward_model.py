@@ -1,0 +1,155 @@
+"""A learned reward model: any sequence classifier with one output."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar, Literal
+
+from pydantic import ConfigDict
+
+from copg.config import STRICT
+from copg.errors import ModelError
+from copg.records import Prompt, prompt_text
+from copg.rewards.contract import RecordFault
+from copg.rewards.weights import model_content
+
+Form = Literal["chat", "pair", "text"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RewardModel:
+    """The scalar a reward model gives to a prompt with its completion.
+
+    Unit: the model's own (a logit, when it was trained on pairs); any finite number.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    model: str
+    """Directory, or name on the hub together with ``revision``."""
+    revision: str | None = None
+    """Commit of a model of the hub: 40 hexadecimal digits."""
+    form: Form | None = None
+    """What the model reads, see ``encode``. None: ``chat`` when its tokeniser has a chat template,
+    ``pair`` when it has a separator token, else ``text``."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """bfloat16 halves the memory and ties rewards that differ by less than a hundredth of their size."""
+    tokens_per_batch: int = 16384
+    """Tokens in one forward, padding included."""
+    max_tokens: int | None = None
+    """Longest sequence the model reads; None: what its configuration says."""
+    too_long: Literal["refuse", "cut_prompt"] = "refuse"
+    """Whether a longer sequence is an error or loses the start of its prompt."""
+
+    reads: ClassVar[tuple[str, ...]] = ()
+
+    def content(self) -> dict[str, str]:
+        """Digest of the weights."""
+        return model_content(self.model, self.revision)
+
+    @cached_property
+    def _classifier(self) -> Any:
+        import torch
+
+        from copg.rewards.classifier import Classifier
+
+        model_content(self.model, self.revision)
+        found = Classifier(
+            self.model,
+            revision=self.revision,
+            dtype=getattr(torch, self.dtype),
+            max_tokens=self.max_tokens,
+        )
+        if found.config.num_labels != 1:
+            raise ModelError(f"{self.model}: gives {found.config.num_labels} numbers, a reward model gives 1")
+        return found
+
+    def __call__(
+        self, prompts: Sequence[Prompt], completions: Sequence[str], columns: Sequence[Mapping[str, Any]]
+    ) -> list[float]:
+        """[N] the model's scalar."""
+        tokenizer = self._classifier.tokenizer
+        form = self.form or pick_form(tokenizer)
+        encodings = [
+            self._fit(i, encode(tokenizer, prompt, text, form=form))
+            for i, (prompt, text) in enumerate(zip(prompts, completions, strict=True))
+        ]
+        logits = self._classifier.logits(encodings, tokens_per_batch=self.tokens_per_batch)
+        return [float(row[0]) for row in logits]
+
+    def _fit(self, index: int, encoded: "EncodedPair") -> dict[str, list[int]]:
+        limit = self._classifier.max_tokens
+        excess = len(encoded.ids["input_ids"]) - limit
+        if excess <= 0:
+            return encoded.ids
+        if self.too_long == "refuse" or excess > encoded.prompt_tokens:
+            raise RecordFault(
+                index,
+                f"{excess + limit} tokens are more than the {limit} the model reads; "
+                "raise max_tokens if it can read more, or set too_long: cut_prompt",
+            )
+        start = encoded.prompt_start
+        return {key: [*ids[:start], *ids[start + excess :]] for key, ids in encoded.ids.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedPair:
+    """What a reward model reads, and where it can be shortened."""
+
+    ids: dict[str, list[int]]
+    """``input_ids``, and ``token_type_ids`` where the model has them."""
+    prompt_start: int
+    """Tokens before the first that may be cut."""
+    prompt_tokens: int
+    """How many may be cut from there."""
+
+
+def pick_form(tokenizer: Any) -> Form:
+    """How a model with this tokeniser is usually fed."""
+    if tokenizer.chat_template is not None:
+        return "chat"
+    return "pair" if tokenizer.sep_token_id is not None else "text"
+
+
+def encode(tokenizer: Any, prompt: Prompt, completion: str, *, form: Form) -> EncodedPair:
+    """Token ids of a prompt with its completion.
+
+    Args:
+        tokenizer: the model's.
+        prompt: text or chat messages.
+        completion: text.
+        form: ``chat``: the chat template over the messages and the completion as the assistant's (a text
+            is the user's message); ``pair``: two segments, as BERT reads them; ``text``: prompt, completion
+            and the end-of-sequence token, where there is one.
+
+    Raises:
+        ModelError: ``chat`` without a chat template.
+    """
+    if form == "chat":
+        return _encode_chat(tokenizer, prompt, completion)
+    text = prompt_text(prompt)
+    if form == "pair":
+        whole = tokenizer(text, completion, verbose=False)
+        ids = {key: list(whole[key]) for key in ("input_ids", "token_type_ids") if key in whole}
+        start = whole.sequence_ids().index(0) if 0 in whole.sequence_ids() else 0
+        return EncodedPair(ids, start, whole.sequence_ids().count(0))
+    prompt_ids = list(tokenizer(text, verbose=False).input_ids)
+    if prompt_ids and prompt_ids[-1] == tokenizer.eos_token_id != tokenizer.bos_token_id:
+        prompt_ids.pop()
+    ids_of_completion = tokenizer(completion, add_special_tokens=False, verbose=False).input_ids
+    end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+    start = int(bool(prompt_ids) and prompt_ids[0] == tokenizer.bos_token_id)
+    return EncodedPair({"input_ids": [*prompt_ids, *ids_of_completion, *end]}, start, len(prompt_ids) - start)
+
+
+def _encode_chat(tokenizer: Any, prompt: Prompt, completion: str) -> EncodedPair:
+    if tokenizer.chat_template is None:
+        raise ModelError("form: chat, but the reward model's tokeniser has no chat template")
+    messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+    # the template writes the start token itself: one made by the tokeniser as well would be a second
+    whole = tokenizer.apply_chat_template(
+        [*messages, {"role": "assistant", "content": completion}], return_dict=False
+    )
+    opened = tokenizer.apply_chat_template(messages, return_dict=False)
+    start = int(bool(whole) and whole[0] == tokenizer.bos_token_id)
+    return EncodedPair({"input_ids": list(whole)}, start, max(0, min(len(opened), len(whole)) - start))

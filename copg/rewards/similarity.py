@@ -1,0 +1,96 @@
+"""Closeness in meaning to reference texts, by sentence embeddings."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar, Literal
+
+from pydantic import ConfigDict
+
+from copg.config import STRICT
+from copg.errors import ModelError
+from copg.records import Prompt
+from copg.rewards.contract import RecordFault, missing_package, read_texts
+from copg.rewards.weights import model_content
+
+
+@dataclass(frozen=True, kw_only=True)
+class Similarity:
+    """Cosine of the embeddings of the completion and of the closest reference.
+
+    Unit: cosine, from -1 to 1. Pooling and normalisation are those the model's ``modules.json`` names.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    model: str
+    """Directory of a ``sentence-transformers`` model, or its name on the hub together with ``revision``."""
+    revision: str | None = None
+    """Commit of a model of the hub: 40 hexadecimal digits."""
+    column: str = "references"
+    """Holds a text or a list of texts."""
+    texts_per_batch: int = 64
+    """Texts in one forward; they are sorted by length first."""
+    too_long: Literal["refuse", "cut"] = "refuse"
+    """Whether a text longer than the model reads is an error or loses its end."""
+
+    reads_prompt: ClassVar[bool] = False
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Columns the value depends on."""
+        return (self.column,)
+
+    def content(self) -> dict[str, str]:
+        """Digest of the weights."""
+        return model_content(self.model, self.revision)
+
+    @cached_property
+    def _model(self) -> Any:
+        try:
+            from sentence_transformers import SentenceTransformer
+        except ImportError:
+            raise missing_package("sentence-transformers") from None
+        model_content(self.model, self.revision)
+        try:
+            return SentenceTransformer(
+                self.model,
+                revision=self.revision,
+                trust_remote_code=False,
+                model_kwargs={"use_safetensors": True},
+            )
+        except (OSError, ValueError) as error:
+            raise ModelError(f"{self.model}: cannot be loaded: {str(error).splitlines()[0]}") from None
+
+    def __call__(
+        self, prompts: Sequence[Prompt], completions: Sequence[str], columns: Sequence[Mapping[str, Any]]
+    ) -> list[float]:
+        """[N] cosines from -1 to 1."""
+        references = [read_texts(row, self.column, i) for i, row in enumerate(columns)]
+        owners: dict[str, int] = {}
+        for i, texts in enumerate(references):
+            for text in (completions[i], *texts):
+                owners.setdefault(text, i)
+        if self.too_long == "refuse":
+            self._check_lengths(owners)
+        vectors = self._model.encode(
+            list(owners),
+            batch_size=self.texts_per_batch,
+            normalize_embeddings=True,
+            show_progress_bar=False,
+        )
+        place = {text: row for row, text in enumerate(owners)}
+        return [
+            max(float(vectors[place[text]] @ vectors[place[completion]]) for text in texts)
+            for completion, texts in zip(completions, references, strict=True)
+        ]
+
+    def _check_lengths(self, owners: Mapping[str, int]) -> None:
+        limit = self._model.max_seq_length
+        encoded = self._model.tokenizer(list(owners), truncation=False, verbose=False).input_ids
+        for index, ids in zip(owners.values(), encoded, strict=True):
+            if limit is not None and len(ids) > limit:
+                raise RecordFault(
+                    index,
+                    f"a text of {len(ids)} tokens exceeds the {limit} the model reads; or set too_long: cut",
+                )

@@ -1,0 +1,127 @@
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+from copg.errors import ModelError, RewardError
+from copg.rewards import RewardSpec, build_mixture, reward_digest
+from copg.rewards.classifier import Classifier, length_batches
+from copg.rewards.reward_model import RewardModel, encode, pick_form
+
+PROMPTS = ["who sat on the mat ?", "is it red", "the", "what is it ? " * 5]
+COMPLETIONS = ["the cat", "", "no ! it is blue . the dog ran", "a mat"]
+
+
+def one_by_one(model: str, sequences: list[dict[str, list[int]]]) -> list[float]:
+    """The library itself, one unpadded sequence at a time."""
+    loaded = AutoModelForSequenceClassification.from_pretrained(model).eval()
+    with torch.inference_mode():
+        return [
+            loaded(**{key: torch.tensor([ids]) for key, ids in s.items()}).logits[0, 0].item()
+            for s in sequences
+        ]
+
+
+def test_a_batch_gives_what_the_library_gives_one_by_one(text_model, chat_model, pair_model) -> None:
+    rows = [{}] * len(PROMPTS)
+    for model, form in ((text_model, "text"), (chat_model, "chat"), (pair_model, "pair")):
+        tokenizer = AutoTokenizer.from_pretrained(model)
+        assert pick_form(tokenizer) == form
+        ids = [encode(tokenizer, p, c, form=form).ids for p, c in zip(PROMPTS, COMPLETIONS, strict=True)]
+        expected = one_by_one(model, ids)
+        assert max(expected) - min(expected) > 0.1
+        for tokens_per_batch in (1, 40, 10_000):
+            reward = RewardModel(model=model, tokens_per_batch=tokens_per_batch)
+            assert reward(PROMPTS, COMPLETIONS, rows) == pytest.approx(expected, abs=2e-5)
+
+
+def test_a_text_is_prompt_completion_and_end(text_model) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(text_model)
+    encoded = encode(tokenizer, "the cat", "sat .", form="text")
+    assert tokenizer.convert_ids_to_tokens(encoded.ids["input_ids"]) == [
+        "<s>",
+        "the",
+        "cat",
+        "sat",
+        ".",
+        "</s>",
+    ]
+    assert (encoded.prompt_start, encoded.prompt_tokens) == (1, 2)
+
+
+def test_a_chat_goes_through_the_template_with_one_start_token(chat_model) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(chat_model)
+    expected = ["<s>", "<", "user", ">", "who", "<", "assistant", ">", "the", "cat", "</s>"]
+    for prompt in ("who", [{"role": "user", "content": "who"}]):
+        encoded = encode(tokenizer, prompt, "the cat", form="chat")
+        assert tokenizer.convert_ids_to_tokens(encoded.ids["input_ids"]) == expected
+
+
+def test_two_devices_share_the_batches_and_keep_the_order(text_model) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(text_model)
+    ids = [encode(tokenizer, p, c, form="text").ids for p, c in zip(PROMPTS, COMPLETIONS, strict=True)]
+    two = Classifier(text_model, revision=None, dtype=torch.float32, devices=[torch.device("cpu")] * 2)
+    found = [row[0] for row in two.logits(ids * 5, tokens_per_batch=1)]
+    assert found == pytest.approx(one_by_one(text_model, ids) * 5, abs=2e-5)
+
+
+def test_what_is_too_long_is_refused_by_name_or_loses_the_start_of_its_prompt(text_model, pair_model) -> None:
+    long = "one " * 59 + "who sat"
+    spec = RewardSpec("reward_model", params={"model": text_model})
+    with pytest.raises(RewardError, match=r"^d:2: reward 'reward_model': 67 tokens are more than the 64"):
+        # start, 61 words of prompt, 4 of completion, end: 67
+        build_mixture([spec])(["a", long], ["a", "the cat sat ."], [{}, {}], sources=["d:1", "d:2"])
+    for model, form in ((text_model, "text"), (pair_model, "pair")):
+        cut = RewardModel(model=model, too_long="cut_prompt")([long], ["the cat sat ."], [{}])
+        tokenizer = AutoTokenizer.from_pretrained(model)
+        over = len(encode(tokenizer, long, "the cat sat .", form=form).ids["input_ids"]) - 64
+        shorter = " ".join(long.split()[over:])
+        assert cut == RewardModel(model=model)([shorter], ["the cat sat ."], [{}])
+    with pytest.raises(RewardError, match="70 tokens"):
+        build_mixture([RewardSpec("reward_model", params={"model": text_model, "too_long": "cut_prompt"})])(
+            ["a"], ["the " * 67], [{}]
+        )
+
+
+def test_a_bare_language_model_is_refused_since_its_head_would_be_random(tmp_path, text_model) -> None:
+    config = LlamaConfig(vocab_size=30, hidden_size=32, intermediate_size=64, num_hidden_layers=1,
+                         num_attention_heads=2, num_labels=1)  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(tmp_path)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(Path(text_model) / name, tmp_path)
+    with pytest.raises(ModelError, match=r"\['score.weight'\] are missing, so they would be random"):
+        RewardModel(model=str(tmp_path))(["a"], ["b"], [{}])
+
+
+def test_a_classifier_of_several_labels_and_a_folder_without_a_model_are_refused(nli_model, tmp_path) -> None:
+    with pytest.raises(ModelError, match="gives 3 numbers, a reward model gives 1"):
+        RewardModel(model=nli_model)(["a"], ["b"], [{}])
+    with pytest.raises(ModelError, match=r"'config\.json' is missing"):
+        RewardModel(model=str(tmp_path))(["a"], ["b"], [{}])
+
+
+def test_a_model_of_the_hub_must_name_its_commit() -> None:
+    for revision in (None, "main"):
+        with pytest.raises(ModelError, match="set revision to its commit"):
+            reward_digest(RewardSpec("reward_model", params={"model": "org/model", "revision": revision}))
+    digest = reward_digest(RewardSpec("reward_model", params={"model": "org/model", "revision": "0" * 40}))
+    assert len(digest) == 64
+
+
+def test_other_weights_are_another_reward(text_model, tmp_path) -> None:
+    copied = shutil.copytree(text_model, tmp_path / "model")
+    spec = RewardSpec("reward_model", params={"model": str(copied)})
+    before = reward_digest(spec)
+    data = bytearray((copied / "model.safetensors").read_bytes())
+    data[-1] ^= 1
+    (copied / "model.safetensors").write_bytes(data)
+    assert reward_digest(spec) != before
+
+
+def test_batches_hold_like_lengths_within_the_budget() -> None:
+    # longest first: 9 | 5 5 (2 * 5 <= 12) | 3 2 1 (3 * 3 <= 12)
+    assert length_batches([3, 9, 5, 1, 5, 2], 12) == [[1], [2, 4], [0, 5, 3]]
+    assert length_batches([50], 12) == [[0]]
+    assert length_batches([], 12) == []
