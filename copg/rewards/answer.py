@@ -36,6 +36,7 @@ class Answer:
     num_workers: int = 0
     """Processes that compare; 0: as many as there are cores."""
 
+    without_effect: ClassVar[tuple[str, ...]] = ("num_workers",)
     reads_prompt: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
@@ -66,7 +67,9 @@ class Answer:
     ) -> list[float]:
         """[N] 0 or 1."""
         gold = [self._gold(i, row) for i, row in enumerate(columns)]
-        answers = self._workers.map([json.dumps(pair) for pair in zip(gold, completions, strict=True)])
+        answers = self._workers.map(
+            [json.dumps(pair) for pair in zip(gold, completions, strict=True)], "answer"
+        )
         for i, answer in enumerate(answers):
             if answer == "?":
                 raise RecordFault(i, f"column '{self.column}' holds no mathematical answer: {gold[i]!r:.60}")

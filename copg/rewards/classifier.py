@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 from copg.errors import ModelError
+from copg.progress import track
 
 Encoding = Mapping[str, Sequence[int]]
 """``input_ids`` of one sequence, and ``token_type_ids`` where the model has them; no padding."""
@@ -85,7 +86,8 @@ class Classifier:
 
         found: list[list[float]] = [[] for _ in encodings]
         with ThreadPoolExecutor(len(self._models)) as pool:
-            for batch, values in zip(batches, pool.map(run, batches), strict=True):
+            done = zip(batches, pool.map(run, batches), strict=True)
+            for batch, values in track(done, "classify", total=len(batches)):
                 for i, value in zip(batch, values, strict=True):
                     found[i] = value
         return found

@@ -43,6 +43,14 @@ class Reward(Protocol):
     The completions of one prompt stand next to each other, and a batch never splits them. A value must not
     depend on what else is in the batch, except for a reward that says ``whole_group = True``: it may look
     at all completions of the prompt.
+
+    What a reward may also say about itself, by attributes:
+
+    - ``reads``: columns its value depends on; without it, all of them.
+    - ``reads_prompt``: False when the prompt does not matter.
+    - ``whole_group``: True as above.
+    - ``without_effect``: settings that change no value (batch sizes, folders).
+    - ``content()``: digests of files its settings name, such as a model's weights.
     """
 
     def __call__(

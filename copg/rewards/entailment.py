@@ -47,13 +47,15 @@ class Entailment:
     max_tokens: int | None = None
     """Longest sequence the model reads; None: what its configuration says."""
 
+    without_effect: ClassVar[tuple[str, ...]] = ("model", "revision", "tokens_per_batch")
+
     @property
     def reads(self) -> tuple[str, ...]:
         """Columns the value depends on."""
         return (self.premise,) if self.premise else ()
 
     def content(self) -> dict[str, str]:
-        """Digest of the weights."""
+        """What the model is, wherever it lies."""
         return model_content(self.model, self.revision)
 
     @cached_property

@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from copg.config import parse_config
@@ -17,6 +18,7 @@ CLASSES = {
     "chrf": "Chrf",
     "entailment": "Entailment",
     "format": "Format",
+    "judge": "Judge",
     "length": "Length",
     "reference_overlap": "ReferenceOverlap",
     "reward_model": "RewardModel",
@@ -71,13 +73,13 @@ def reward_digest(spec: RewardSpec) -> str:
     """
     if ":" in spec.name:
         load_own(spec.name, spec.params)
-        code = own_code_digest(spec.name)
-        content: dict[str, str] = {}
-    else:
-        reward = build_reward(spec)
-        code = code_digest(f"copg.rewards.{spec.name}")
-        content = reward.content() if hasattr(reward, "content") else []
-    return json_digest({"name": spec.name, "params": spec.params, "code": code, "content": content})
+        return json_digest({"params": spec.params, "code": own_code_digest(spec.name), "name": spec.name})
+    reward: Any = build_reward(spec)
+    ignored = getattr(reward, "without_effect", ())
+    params = {key: value for key, value in asdict(reward).items() if key not in ignored}
+    code = code_digest(f"copg.rewards.{spec.name}")
+    content = reward.content() if hasattr(reward, "content") else {}
+    return json_digest({"name": spec.name, "params": params, "code": code, "content": content})
 
 
 def digest_of_rewards(specs: Sequence[RewardSpec]) -> str:

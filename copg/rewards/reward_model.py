@@ -41,10 +41,11 @@ class RewardModel:
     too_long: Literal["refuse", "cut_prompt"] = "refuse"
     """Whether a longer sequence is an error or loses the start of its prompt."""
 
+    without_effect: ClassVar[tuple[str, ...]] = ("model", "revision", "tokens_per_batch")
     reads: ClassVar[tuple[str, ...]] = ()
 
     def content(self) -> dict[str, str]:
-        """Digest of the weights."""
+        """What the model is, wherever it lies."""
         return model_content(self.model, self.revision)
 
     @cached_property

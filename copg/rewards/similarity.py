@@ -34,6 +34,7 @@ class Similarity:
     too_long: Literal["refuse", "cut"] = "refuse"
     """Whether a text longer than the model reads is an error or loses its end."""
 
+    without_effect: ClassVar[tuple[str, ...]] = ("model", "revision", "texts_per_batch")
     reads_prompt: ClassVar[bool] = False
 
     @property
@@ -42,7 +43,7 @@ class Similarity:
         return (self.column,)
 
     def content(self) -> dict[str, str]:
-        """Digest of the weights."""
+        """What the model is, wherever it lies."""
         return model_content(self.model, self.revision)
 
     @cached_property

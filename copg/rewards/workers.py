@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 
+from copg.progress import track
+
 
 class Workers:
     """Processes that answer one line with one line; one that is late or dead is replaced.
@@ -39,10 +41,10 @@ class Workers:
         self._living: set[_Worker] = set()
         weakref.finalize(self, _close_all, self._living)
 
-    def map(self, jobs: Sequence[str]) -> list[str | None]:
+    def map(self, jobs: Sequence[str], description: str) -> list[str | None]:
         """The answer to each job, in order; None where there was none in time."""
         with ThreadPoolExecutor(self._num_workers) as pool:
-            return list(pool.map(self._run, jobs))
+            return list(track(pool.map(self._run, jobs), description, total=len(jobs)))
 
     def _run(self, job: str) -> str | None:
         worker = self._idle.get()

@@ -1,0 +1,199 @@
+"""Requests to a chat endpoint: in parallel, within a rate and a budget, retried, cached on disk."""
+
+import json
+import random
+import threading
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+
+from copg.digests import json_digest
+from copg.errors import RewardError
+from copg.progress import track
+
+ATTEMPTS = 6
+FIRST_WAIT_S = 1.0
+LONGEST_WAIT_S = 60.0
+RETRIED = (408, 409, 425, 429, 500, 502, 503, 504)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the model said, or why there is nothing to read."""
+
+    text: str | None
+    problem: str = ""
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A redirect would carry the key to another host."""
+
+    def redirect_request(self, *args: Any, **kwargs: Any) -> None:
+        return None
+
+
+class Endpoint:
+    """One address, its key, its limits, and the answers it gave before."""
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        key_file: str | None,
+        cache: str | None,
+        max_requests: int | None,
+        requests_per_minute: float,
+        num_parallel: int,
+        timeout_s: float,
+    ) -> None:
+        """Nothing is sent yet.
+
+        Raises:
+            RewardError: the key file cannot be read.
+        """
+        self.address = address
+        self.num_requests = 0
+        self._key = _read_key(key_file)
+        self._folder = None if cache is None else Path(cache)
+        self._answers: dict[str, str] = {}
+        self._max_requests = max_requests
+        self._interval_s = 60 / requests_per_minute if requests_per_minute else 0.0
+        self._next_start = 0.0
+        self._num_parallel = num_parallel
+        self._timeout_s = timeout_s
+        self._lock = threading.Lock()
+        self._given_up = threading.Event()
+        self._opener = urllib.request.build_opener(_NoRedirect)
+
+    def ask(self, bodies: Sequence[Mapping[str, Any]], *, accept: Callable[[str], bool]) -> list[Answer]:
+        """The answer to each request; equal requests are sent once, answers in the cache not at all.
+
+        Args:
+            bodies: JSON of each request.
+            accept: whether an answer can be used; one that cannot is asked for again.
+
+        Raises:
+            RewardError: the endpoint refuses or cannot be reached, or the budget does not suffice.
+        """
+        keys = [json_digest({"address": self.address, "body": dict(body)}) for body in bodies]
+        wanted = dict(zip(keys, bodies, strict=True))
+        found = {key: Answer(text) for key in wanted if (text := self._cached(key)) is not None}
+        missing = [key for key in wanted if key not in found]
+        left = None if self._max_requests is None else self._max_requests - self.num_requests
+        if left is not None and len(missing) > left:
+            raise RewardError(
+                f"{len(missing)} requests are needed and max_requests={self._max_requests} leaves {left}"
+            )
+        self._given_up.clear()
+        with ThreadPoolExecutor(self._num_parallel) as pool:
+            waiting = [pool.submit(self._answer, key, wanted[key], accept) for key in missing]
+            try:
+                for key, future in track(zip(missing, waiting, strict=True), "judge", total=len(missing)):
+                    found[key] = future.result()
+            except BaseException:
+                self._given_up.set()  # so that nobody sleeps on before the next attempt
+                pool.shutdown(cancel_futures=True)
+                raise
+        return [found[key] for key in keys]
+
+    def _answer(self, key: str, body: Mapping[str, Any], accept: Callable[[str], bool]) -> Answer:
+        problem = ""
+        for attempt in range(ATTEMPTS):
+            if attempt:
+                self._spend_retry(problem)
+            wait_s = min(FIRST_WAIT_S * 2**attempt, LONGEST_WAIT_S) * random.uniform(0.5, 1)
+            try:
+                text = self._send(body)
+            except urllib.error.HTTPError as error:
+                problem = f"status {error.code}: {_excerpt(error)}"
+                if error.code not in RETRIED:
+                    raise RewardError(f"{self.address}: {problem}") from None
+                wait_s = _retry_after(error, wait_s)
+            except (OSError, HTTPException, ValueError, LookupError, TypeError) as error:
+                problem = f"{type(error).__name__}: {error}"
+            else:
+                if accept(text):
+                    self._keep(key, text)
+                    return Answer(text)
+                problem = f"answer {' '.join(text.split())[-80:]!r}"
+                continue
+            if attempt + 1 < ATTEMPTS and self._given_up.wait(wait_s):
+                break
+        if problem.startswith("answer"):
+            return Answer(None, problem)
+        raise RewardError(f"{self.address}: {ATTEMPTS} attempts failed, the last with {problem}")
+
+    def _spend_retry(self, problem: str) -> None:
+        if self._max_requests is not None and self.num_requests >= self._max_requests:
+            raise RewardError(f"max_requests={self._max_requests} is spent, the last retry was for {problem}")
+
+    def _send(self, body: Mapping[str, Any]) -> str:
+        self._wait_for_turn()
+        headers = {"Content-Type": "application/json"}
+        if self._key is not None:
+            headers["Authorization"] = f"Bearer {self._key}"
+        request = urllib.request.Request(self.address, json.dumps(body).encode(), headers, method="POST")
+        with self._opener.open(request, timeout=self._timeout_s) as reply:
+            content = json.loads(reply.read())["choices"][0]["message"]["content"]
+        if not isinstance(content, str):
+            raise ValueError("the reply holds no text")
+        return content
+
+    def _wait_for_turn(self) -> None:
+        with self._lock:
+            self.num_requests += 1
+            now = time.monotonic()
+            start = max(now, self._next_start)
+            self._next_start = start + self._interval_s
+        time.sleep(start - now)
+
+    def _cached(self, key: str) -> str | None:
+        if self._folder is None:
+            return self._answers.get(key)
+        path = self._folder / key[:2] / f"{key}.json"
+        try:
+            return str(json.loads(path.read_text())["answer"])
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise RewardError(f"{path}: cannot be read ({error}); remove it and it is asked again") from None
+
+    def _keep(self, key: str, text: str) -> None:
+        if self._folder is None:
+            self._answers[key] = text
+            return
+        path = self._folder / key[:2] / f"{key}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(f".{uuid.uuid4().hex}.part")
+        part.write_text(json.dumps({"answer": text}))
+        part.replace(path)
+
+
+def _read_key(key_file: str | None) -> str | None:
+    if key_file is None:
+        return None
+    try:
+        key = Path(key_file).read_text().strip()
+    except OSError as error:
+        raise RewardError(f"key_file={key_file}: cannot be read: {error.strerror}") from None
+    if not key:
+        raise RewardError(f"key_file={key_file}: is empty")
+    return key
+
+
+def _excerpt(error: urllib.error.HTTPError) -> str:
+    return " ".join(error.read(2000).decode(errors="replace").split())[:120]
+
+
+def _retry_after(error: urllib.error.HTTPError, default_s: float) -> float:
+    try:
+        return min(max(float(error.headers.get("Retry-After", default_s)), 0.0), LONGEST_WAIT_S)
+    except ValueError:
+        return default_s
