@@ -8,6 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from copg.digests import file_digest, json_digest
@@ -123,6 +125,11 @@ def read_manifest(directory: Path, *, schema: str, verify: bool = True) -> Manif
     return manifest
 
 
+def evaluation_name(directory: Path) -> str:
+    """Whose evaluation lies there: a trial's name, ``reference`` or ``champion``."""
+    return str(read_manifest(directory, schema="evaluation", verify=False).facts["name"])
+
+
 def write_json(path: Path, value: Any) -> None:
     """Indented JSON without NaN, written beside ``path`` and moved there at once."""
     part = path.with_name(f".{path.name}.part")
@@ -140,6 +147,7 @@ class GroupWriter:
         self.num_groups = dict.fromkeys(SPLITS, 0)
         self.num_completions = dict.fromkeys(SPLITS, 0)
         self._waiting: dict[str, list[Group]] = {split: [] for split in SPLITS}
+        self._table = {split: GROUP_SCHEMA.empty_table() for split in SPLITS}
         self._files = {
             split: pq.ParquetWriter(directory / f"{split}.parquet", GROUP_SCHEMA, compression="zstd")
             for split in SPLITS
@@ -147,16 +155,25 @@ class GroupWriter:
 
     def write(self, split: str, group: Group) -> None:
         """Add one group to a split."""
-        self.num_groups[split] += 1
-        self.num_completions[split] += len(group.completions)
         self._waiting[split].append(group)
         if len(self._waiting[split]) >= ROWS_PER_BATCH:
             self._flush(split)
 
+    def write_table(self, split: str, table: pa.Table) -> None:
+        """Add rows of ``GROUP_SCHEMA`` to a split; the file is the same in whatever portions they come."""
+        self._flush(split)
+        self.num_groups[split] += table.num_rows
+        self.num_completions[split] += pc.sum(pc.list_value_length(table["completions"])).as_py() or 0
+        table = pa.concat_tables([self._table[split], table])
+        whole = table.num_rows // ROWS_PER_BATCH * ROWS_PER_BATCH
+        for first in range(0, whole, ROWS_PER_BATCH):
+            self._files[split].write_table(table.slice(first, ROWS_PER_BATCH).combine_chunks())
+        self._table[split] = table.slice(whole).combine_chunks()
+
     def _flush(self, split: str) -> None:
-        if self._waiting[split]:
-            self._files[split].write_table(groups_to_table(self._waiting[split]))
-            self._waiting[split] = []
+        groups, self._waiting[split] = self._waiting[split], []
+        if groups:
+            self.write_table(split, groups_to_table(groups))
 
     def __enter__(self) -> "GroupWriter":
         return self
@@ -167,6 +184,8 @@ class GroupWriter:
         for split in SPLITS:
             if kind is None:
                 self._flush(split)
+                if self._table[split].num_rows:
+                    self._files[split].write_table(self._table[split])
             self._files[split].close()
 
 

@@ -7,7 +7,18 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LAYERS = [
-    ["errors", "config", "settings", "digests", "records", "artifacts", "progress"],
+    [
+        "errors",
+        "config",
+        "settings",
+        "digests",
+        "records",
+        "artifacts",
+        "progress",
+        "run_record",
+        "footprint",
+        "yaml_file",
+    ],
     ["losses", "rivals", "segments", "diagnostics", "logps", "kl", "frontier", "gate"],
     [
         "models",
@@ -23,7 +34,7 @@ LAYERS = [
         "metrics",
     ],
     ["rewards", "training", "report_page"],
-    ["stages"],
+    ["stages", "recipe", "sources", "summary"],
     ["cli"],
 ]
 LAYER_OF = {name: depth for depth, names in enumerate(LAYERS) for name in names}

@@ -1,0 +1,127 @@
+"""How much memory and disk a run will need, told before anything heavy starts."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+GIB = 2**30
+PROCESS_BYTES = 800 * 2**20
+"""Of Python with torch and transformers loaded, before any weight."""
+FLOATS_PER_TOKEN = 16
+"""Activations a token, layer and hidden unit that the backward pass of a Llama block keeps, about."""
+BYTES = {"float32": 4, "bfloat16": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSize:
+    """What decides the memory of a model."""
+
+    num_parameters: int
+    num_adapter_parameters: int
+    """Of a rank-1 adapter on every linear layer of the blocks."""
+    num_layers: int
+    hidden_size: int
+    vocab_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """Bytes at the worst moment."""
+
+    memory: int
+    """Of all trainings that run at once."""
+    disk: int
+    """Of policies, checkpoints and groups."""
+
+
+def measure_model(folder: Path) -> ModelSize:
+    """Read sizes from ``config.json`` and the headers of the safetensors files; no weight is loaded."""
+    shapes: dict[str, list[int]] = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        shapes |= _shapes(file)
+    config = json.loads((folder / "config.json").read_text())
+    config = config.get("text_config", config)
+    linear = [shape for name, shape in shapes.items() if len(shape) == 2 and ".layers." in name]
+    return ModelSize(
+        num_parameters=sum(math.prod(shape) for shape in shapes.values()),
+        num_adapter_parameters=sum(sum(shape) for shape in linear),
+        num_layers=int(config.get("num_hidden_layers") or 0),
+        hidden_size=int(config.get("hidden_size") or 0),
+        vocab_size=int(config.get("vocab_size") or 0),
+    )
+
+
+def _shapes(file: Path) -> dict[str, list[int]]:
+    with file.open("rb") as stream:
+        header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
+    return {name: tensor["shape"] for name, tensor in header.items() if name != "__metadata__"}
+
+
+def estimate_needs(
+    size: ModelSize, train: Mapping[str, Any], *, num_trials: int, at_once: int, records_bytes: int
+) -> Needs:
+    """What the trials of a recipe take, within a factor of two.
+
+    Args:
+        size: of the model.
+        train: settings of ``train``, complete.
+        num_trials: trainings in all.
+        at_once: trainings that share the machine.
+        records_bytes: size of the input.
+    """
+    rows, lora = train["rows"], train["lora"]
+    num_trained = size.num_parameters if lora is None else lora["rank"] * size.num_adapter_parameters
+    frozen = 0 if lora is None else size.num_parameters * BYTES[rows["parameter_dtype"]]
+    computed = 0 if rows["compute_dtype"] == rows["parameter_dtype"] else 2 * size.num_parameters
+    # trained: 4 bytes of weight, 4 of gradient, 8 of AdamW's two moments
+    weights = frozen + computed + 16 * num_trained
+    width = BYTES[rows["compute_dtype"]] * size.hidden_size * rows["tokens_per_batch"]
+    layers = size.num_layers + FLOATS_PER_TOKEN if train["gradient_checkpointing"] else None
+    activations = width * (FLOATS_PER_TOKEN * size.num_layers if layers is None else layers)
+    # logits of one tile, their exponentials and their gradient, in float32
+    head = 3 * 4 * rows["tile_tokens"] * size.vocab_size
+    policy = num_trained * BYTES[train["checkpoint"]["save_dtype"]]
+    at_once = min(at_once, num_trials)
+    checkpoints = (train["checkpoint"]["keep"] + 1) * 12 * num_trained  # one more while it is written
+    return Needs(
+        memory=at_once * (PROCESS_BYTES + weights + activations + head),
+        disk=num_trials * policy + at_once * checkpoints + 3 * records_bytes,
+    )
+
+
+def shortfalls(needs: Needs, run_dir: Path) -> tuple[list[str], list[str]]:
+    """What this machine lacks: what cannot work, and what may not, each in one sentence with numbers."""
+    import psutil
+
+    memory = psutil.virtual_memory()
+    total = min(memory.total, _memory_limit() or memory.total)
+    existing = next(folder for folder in (run_dir, *run_dir.parents) if folder.exists())
+    free = psutil.disk_usage(str(existing)).free
+    impossible, doubtful = [], []
+    if needs.memory > total:
+        impossible.append(
+            f"training needs about {_gib(needs.memory)} of memory, the machine has {_gib(total)}"
+        )
+    elif needs.memory > memory.available:
+        doubtful.append(
+            f"training needs about {_gib(needs.memory)} of memory, {_gib(memory.available)} are free now"
+        )
+    if needs.disk > free:
+        impossible.append(f"the run needs about {_gib(needs.disk)} of disk, {existing} has {_gib(free)} free")
+    return impossible, doubtful
+
+
+def _memory_limit() -> int | None:
+    """Of the container, where there is one."""
+    for name in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        path = Path(name)
+        if path.is_file() and (text := path.read_text().strip()).isdigit():
+            return int(text)
+    return None
+
+
+def _gib(num_bytes: int) -> str:
+    return f"{num_bytes / GIB:.1f} GiB"

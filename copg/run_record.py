@@ -1,0 +1,188 @@
+"""What ran, for how long and how it ended: one small JSON file a task, under the directory of the runs.
+
+The directory's path is the same for every run of a recipe, so that it may be a parameter of cached tasks. A
+task's file is named after the task and the digest of all it depends on: a task that a cache answered has its
+file from the run that did the work.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from copg.artifacts import write_json
+from copg.digests import json_digest
+from copg.errors import CopgError
+
+RUN = "run.json"
+"""The present run: written by ``resolve``, read by every task after it."""
+MACHINE = "machine.json"
+"""``{"cores": .., "tasks_at_once": ..}``, written by whoever runs several tasks on one machine."""
+STAGES = "stages"
+
+
+class MetricsFile(Protocol):
+    """What of a ``Metrics`` artifact is used here."""
+
+    path: str
+
+    def log_metric(self, metric: str, value: float) -> None:
+        """Keep one number."""
+
+
+@dataclass
+class Record:
+    """One task of a run."""
+
+    stage: str
+    task: str
+    """``stage``, or ``stage-subject`` where a stage runs once a trial."""
+    key: str
+    """Digest of everything the task's outputs depend on."""
+    subject: dict[str, Any] | None = None
+    """The trial, ``{"name": "reference"}`` or the champion; None for a stage that runs once."""
+    run: str = ""
+    """Id of the run that did the work."""
+    state: str = "running"
+    """``running``, ``succeeded`` or ``failed``; ``running`` after the end means that it was killed."""
+    started: str = ""
+    """UTC, ISO 8601."""
+    seconds: float = 0.0
+    message: str = ""
+    """Why it failed, in one line."""
+    outputs: dict[str, str] = field(default_factory=dict)
+    """Address of each artifact it left."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+    """What a summary needs and would otherwise have to fetch."""
+
+    def left(self, **addresses: str) -> None:
+        """Note the addresses of the artifacts that the task left."""
+        self.outputs.update(addresses)
+
+    def measured(self, metrics: Mapping[str, float], artifact: MetricsFile) -> None:
+        """Note a stage's metrics, and hand the finite ones to the pipeline's ``Metrics`` artifact.
+
+        The artifact also gets a file: a local cache takes one without for missing.
+        """
+        self.metrics.update(metrics)
+        for name, value in metrics.items():
+            if value == value and abs(value) != float("inf"):
+                artifact.log_metric(name, float(value))
+        write_json(Path(artifact.path), {name: repr(value) for name, value in metrics.items()})
+
+
+def subject_name(subject: Mapping[str, Any]) -> str:
+    """Of a trial or baseline: its ``name``, else method and beta, ``copg_0.05``."""
+    if subject.get("name"):
+        return str(subject["name"])
+    beta = f"_{float(subject['beta']):g}" if subject.get("beta") is not None else ""
+    return f"{subject.get('method', 'copg')}{beta}"
+
+
+def task_name(stage: str, subject: Mapping[str, Any] | None) -> str:
+    """``validate``, ``train-copg_0.05``, ``evaluate-reference``."""
+    return stage if subject is None else f"{stage}-{subject_name(subject)}"
+
+
+def task_key(key: str, subject: Mapping[str, Any] | None) -> str:
+    """Digest of a task: of what its stage depends on, and of the trial it serves."""
+    return key if subject is None else json_digest({"key": key, "subject": dict(subject)})
+
+
+def record_path(run_dir: Path, task: str, key: str) -> Path:
+    """Where the record of a task lies."""
+    return run_dir / STAGES / f"{task}-{key[:12]}.json"
+
+
+def read_record(path: Path) -> Record | None:
+    """The record in a file; None where there is none."""
+    return Record(**json.loads(path.read_text())) if path.is_file() else None
+
+
+def write_record(run_dir: Path, record: Record) -> None:
+    """Write or replace a task's record, at once."""
+    path = record_path(run_dir, record.task, record.key)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, _finite(asdict(record)))
+
+
+def _finite(value: Any) -> Any:
+    """The same value with NaN and infinities as text: JSON has no word for them."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and (value != value or abs(value) == float("inf")):
+        return repr(value)
+    return value
+
+
+@contextmanager
+def recorded(
+    stage: str, plan: Mapping[str, Any], run_dir: str, subject: Mapping[str, Any] | None = None
+) -> Iterator[Record]:
+    """Record a stage while it runs; a user's mistake ends the process with its line and exit code 1.
+
+    Args:
+        stage: its name.
+        plan: ``{"key": .., "config": ..}`` from ``resolve``.
+        run_dir: where the records of the runs lie.
+        subject: the trial or baseline it serves.
+    """
+    home = Path(run_dir)
+    run = read_json(home / RUN)
+    _limit_threads(read_json(home / MACHINE), run, stage, subject)
+    record = Record(
+        stage=stage,
+        task=task_name(stage, subject),
+        key=task_key(plan["key"], subject),
+        subject=None if subject is None else dict(subject),
+        run=str(run.get("run", "")),
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    write_record(home, record)
+    started = time.monotonic()
+    try:
+        yield record
+        record.state = "succeeded"
+    except CopgError as error:
+        record.state, record.message = "failed", str(error)
+        print(f"error: {record.task}: {error}", file=sys.stderr, flush=True)
+        raise SystemExit(1) from None
+    except BaseException as error:
+        record.state, record.message = "failed", f"{type(error).__name__}: {error}".partition("\n")[0]
+        raise
+    finally:
+        record.seconds = round(time.monotonic() - started, 3)
+        record.run = str(read_json(home / RUN).get("run", ""))  # ``resolve`` gave it just now
+        write_record(home, record)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """What a JSON file holds; nothing where there is none."""
+    return dict(json.loads(path.read_text())) if path.is_file() else {}
+
+
+def _limit_threads(
+    machine: Mapping[str, Any], run: Mapping[str, Any], stage: str, subject: Mapping[str, Any] | None
+) -> None:
+    """Share the cores among the tasks of one loop that run at once; before any numerical library loads."""
+    if not machine:
+        return
+    others = [t for t in run.get("tasks", []) if t["stage"] == stage and t["subject"] is not None]
+    same_loop = [t for t in others if subject is not None and t["loop"] == _loop(others, stage, subject)]
+    at_once = max(1, min(int(machine["tasks_at_once"]), len(same_loop)))
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[name] = str(max(1, int(machine["cores"]) // at_once))
+
+
+def _loop(tasks: list[dict[str, Any]], stage: str, subject: Mapping[str, Any]) -> str | None:
+    name = task_name(stage, subject)
+    return next((task["loop"] for task in tasks if task["task"] == name), None)

@@ -1,0 +1,85 @@
+"""YAML as people mean it: a key given twice is an error, ``1e-6`` is a number, a mistake has its line."""
+
+import re
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from copg.errors import ConfigError
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A mapping from a YAML file; a key given twice is an error, ``1e-6`` is a number.
+
+    Raises:
+        ConfigError: with file and line.
+    """
+    try:
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: is not UTF-8 text") from None
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 0
+        raise ConfigError(f"{path}:{line}: {error.problem}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: {str(error).partition(chr(10))[0]}") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: holds {type(values).__name__}, not keys and values")
+    return values
+
+
+def set_value(values: dict[str, Any], override: str) -> None:
+    """Put one ``key=value`` into nested dictionaries; a number as key counts in a list, from 0.
+
+    Raises:
+        ConfigError: there is no ``=``, or the key leads through something that has no keys.
+    """
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"--set {override!r}: must be key=value, such as train.steps=10")
+    try:
+        value = yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError:
+        value = text
+    *parents, last = key.split(".")
+    here: Any = values
+    for part in parents:
+        if isinstance(here, dict):
+            here[part] = {} if here.get(part) is None else here[part]
+            here = here[part]
+        elif isinstance(here, list) and part.isdigit() and int(part) < len(here):
+            here = here[int(part)]
+        else:
+            raise ConfigError(f"--set {override!r}: {part!r} leads nowhere")
+    if isinstance(here, list) and last.isdigit() and int(last) < len(here):
+        here[int(last)] = value
+    elif isinstance(here, dict):
+        here[last] = value
+    else:
+        raise ConfigError(f"--set {override!r}: {last!r} leads nowhere")
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe loader that refuses a key given twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"key {key!r} is given twice", problem_mark=key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$"),
+    list("-+0123456789."),
+)

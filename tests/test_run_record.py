@@ -1,0 +1,93 @@
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from copg.errors import RewardError
+from copg.run_record import MACHINE, RUN, read_record, record_path, recorded, subject_name, task_key
+
+PLAN = {"key": "ab" * 32, "config": {}}
+
+
+class Metrics:
+    def __init__(self, path: Path) -> None:
+        self.path = str(path)
+        self.logged: dict[str, float] = {}
+
+    def log_metric(self, metric: str, value: float) -> None:
+        self.logged[metric] = value
+
+
+def test_a_subject_is_called_by_its_name_or_by_method_and_beta() -> None:
+    assert subject_name({"name": "big", "method": "ipo", "beta": 1.0}) == "big"
+    assert subject_name({"method": "copg", "beta": 0.05}) == "copg_0.05"
+    assert subject_name({"beta": 1.0}) == "copg_1"
+
+
+def test_whole_numbers_that_a_pipeline_made_floats_keep_the_key() -> None:
+    assert task_key("k", {"seed": 1}) == task_key("k", {"seed": 1.0}) != task_key("k", {"seed": 2})
+    assert task_key("k", None) == "k"
+
+
+def test_a_stage_that_ends_well_leaves_its_seconds_metrics_and_outputs(tmp_path: Path) -> None:
+    (tmp_path / RUN).write_text(json.dumps({"run": "r1"}))
+    metrics = Metrics(tmp_path / "metrics")
+    trial = {"method": "copg", "beta": 0.5}
+    with recorded("train", PLAN, str(tmp_path), subject=trial) as record:
+        path = record_path(tmp_path, "train-copg_0.5", task_key(PLAN["key"], trial))
+        assert read_record(path).state == "running"
+        record.measured({"reward/mean": 1.5, "kl/mean": float("nan")}, metrics)
+        record.left(policy="/somewhere")
+    found = read_record(path)
+    assert (found.state, found.run, found.outputs) == ("succeeded", "r1", {"policy": "/somewhere"})
+    assert found.metrics == {"reward/mean": 1.5, "kl/mean": "nan"}
+    assert metrics.logged == {"reward/mean": 1.5}, "a pipeline's metric must be finite"
+    assert Path(metrics.path).is_file(), "without a file the local cache never answers"
+
+
+def test_a_users_mistake_ends_with_its_line_and_code_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop, recorded("score", PLAN, str(tmp_path)):
+        raise RewardError("reward='x' is unknown")
+    assert stop.value.code == 1
+    found = read_record(record_path(tmp_path, "score", PLAN["key"]))
+    assert (found.state, found.message) == ("failed", "reward='x' is unknown")
+    assert capsys.readouterr().err == "error: score: reward='x' is unknown\n"
+
+
+def test_a_bug_is_recorded_and_raised(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), recorded("score", PLAN, str(tmp_path)):
+        raise ZeroDivisionError("division by zero\nand more")
+    assert (
+        read_record(record_path(tmp_path, "score", PLAN["key"])).message
+        == "ZeroDivisionError: division by zero"
+    )
+
+
+@pytest.mark.parametrize(
+    ("stage", "subject", "threads"),
+    [
+        ("score", None, "8"),  # alone on the machine
+        ("train", {"name": "a"}, "4"),  # three trials, two at once: 8 // 2
+        ("evaluate", {"name": "a"}, "4"),
+        ("evaluate", {"name": "reference"}, "8"),  # the only baseline
+    ],
+)
+def test_tasks_that_run_at_once_share_the_cores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, subject: dict[str, str] | None, threads: str
+) -> None:
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        monkeypatch.setenv(name, "99")
+    (tmp_path / MACHINE).write_text(json.dumps({"cores": 8, "tasks_at_once": 2}))
+    tasks = [
+        {"task": f"{stage_}-{name}", "stage": stage_, "subject": {"name": name}, "loop": loop}
+        for loop, names in (("trials", "abc"), ("baselines", ["reference"]))
+        for name in names
+        for stage_ in ("train", "evaluate")
+        if not (loop == "baselines" and stage_ == "train")
+    ]
+    (tmp_path / RUN).write_text(json.dumps({"run": "r", "tasks": tasks}))
+    with recorded(stage, PLAN, str(tmp_path), subject=subject):
+        assert os.environ["OMP_NUM_THREADS"] == threads

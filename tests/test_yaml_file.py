@@ -1,0 +1,67 @@
+from pathlib import Path
+
+import pytest
+
+from copg.errors import ConfigError
+from copg.yaml_file import read_yaml, set_value
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_a_number_in_exponent_form_is_a_number(tmp_path: Path) -> None:
+    values = read_yaml(written(tmp_path, "a: 1e-6\nb: 1.5e3\nc: 3\nd: 1e6x\n"))
+    assert values == {"a": 1e-6, "b": 1500.0, "c": 3, "d": "1e6x"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: 1\nb: 2\na: 3\n", "recipe.yaml:3: key 'a' is given twice"),
+        ("train:\n  epochs: 1\n  epochs: 2\n", "recipe.yaml:3: key 'epochs' is given twice"),
+        ("a: [1, 2\nb: 3\n", "recipe.yaml:2: "),
+        ("- a\n- b\n", "holds list, not keys and values"),
+        ("", "holds NoneType, not keys and values"),
+        ("a: !!python/object:os.system {}\n", "could not determine a constructor"),
+    ],
+)
+def test_a_mistake_is_named_with_its_line(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        read_yaml(written(tmp_path, text))
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_that_is_not_there_or_not_text_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"none\.yaml: cannot be read"):
+        read_yaml(tmp_path / "none.yaml")
+    (tmp_path / "bytes.yaml").write_bytes(b"a: \xff\n")
+    with pytest.raises(ConfigError, match=r"bytes\.yaml: is not UTF-8"):
+        read_yaml(tmp_path / "bytes.yaml")
+
+
+def test_an_override_reaches_any_depth_and_list_items() -> None:
+    values = {"train": {"epochs": 1}, "trials": [{"beta": 0.1}, {"beta": 0.2}], "score": None}
+    for override in (
+        "train.epochs=3",
+        "train.rows.tokens=4",
+        "trials.1.beta=1e-3",
+        "score.source=given",
+        "a=[x, y]",
+    ):
+        set_value(values, override)
+    assert values == {
+        "train": {"epochs": 3, "rows": {"tokens": 4}},
+        "trials": [{"beta": 0.1}, {"beta": 0.001}],
+        "score": {"source": "given"},
+        "a": ["x", "y"],
+    }
+
+
+@pytest.mark.parametrize("override", ["train", "=3", "train.epochs.more=1", "trials.7.beta=1"])
+def test_an_override_that_leads_nowhere_is_refused(override: str) -> None:
+    with pytest.raises(ConfigError, match="--set"):
+        set_value({"train": {"epochs": 1}, "trials": [{}]}, override)
