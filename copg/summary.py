@@ -1,0 +1,128 @@
+"""``summary.json``: what a run did and found, from the records of its tasks, whatever happened to them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from copg.artifacts import write_json
+from copg.run_record import RUN, Record, read_json, read_record, record_path, subject_name
+
+SUMMARY = "summary.json"
+RESOLVE_KEY = "always"
+
+
+def write_summary(run_dir: Path, *, succeeded: bool) -> dict[str, Any]:
+    """Write ``summary.json`` of the present run.
+
+    Args:
+        run_dir: directory of the runs.
+        succeeded: what the pipeline says of itself; records that say otherwise are believed.
+    """
+    run = read_json(run_dir / RUN)
+    summary = summarise(run, read_records(run_dir, run), succeeded=succeeded)
+    write_json(run_dir / SUMMARY, summary)
+    return summary
+
+
+def read_records(run_dir: Path, run: Mapping[str, Any]) -> dict[str, Record]:
+    """The record of each task of a run, by its name, where there is one."""
+    found = {"resolve": read_record(record_path(run_dir, "resolve", RESOLVE_KEY))}
+    for task in run.get("tasks", []):
+        found[task["task"]] = read_record(record_path(run_dir, task["task"], task["key"]))
+    return {name: record for name, record in found.items() if record is not None}
+
+
+def summarise(run: Mapping[str, Any], records: Mapping[str, Record], *, succeeded: bool) -> dict[str, Any]:
+    """The summary of a run.
+
+    A task is cached when its record was written by an earlier run and this one ended well.
+
+    Args:
+        run: contents of ``run.json``; empty when ``resolve`` never started.
+        records: of its tasks, by name.
+        succeeded: what the pipeline says of itself.
+    """
+    tasks = run.get("tasks", [])
+    mine = {name: record for name, record in records.items() if record.run == run.get("run", "")}
+    failure = _failure(tasks, mine, records, succeeded)
+    promotion = records["promote"] if "promote" in records and failure is None else None
+    decision = promotion.facts if promotion else {}
+    reference = records.get("evaluate-reference")
+    reported = records.get("report")
+    return {
+        "name": run.get("name"),
+        "run": run.get("run"),
+        "started": run.get("started"),
+        "state": "succeeded" if failure is None else "failed",
+        "failure": failure,
+        "trials": [_trial(task["subject"], records, decision) for task in tasks if task["stage"] == "train"],
+        "reference": _estimates(reference),
+        "champion": decision.get("champion"),
+        "promoted": decision.get("promoted"),
+        "reasons": decision.get("reasons", []),
+        "report": reported.outputs.get("page") if reported and failure is None else None,
+        "seconds": {name: record.seconds for name, record in records.items()},
+        "executed": sorted(mine),
+        "cached": [t["task"] for t in tasks if t["task"] not in mine and _ended_well(records.get(t["task"]))],
+        "warnings": run.get("warnings", []),
+        "digests": run.get("digests", {}),
+    }
+
+
+def _failure(
+    tasks: list[dict[str, Any]], mine: Mapping[str, Record], records: Mapping[str, Record], succeeded: bool
+) -> dict[str, Any] | None:
+    """Stage, trial and cause of what failed first; None when everything went well."""
+    bad = sorted((r for r in mine.values() if r.state != "succeeded"), key=lambda r: (r.started, r.task))
+    failed = [record for record in bad if record.state == "failed"]
+    for record in failed + bad:
+        cause = record.message or "killed while it ran: out of memory, or stopped from outside"
+        return _cause(record.stage, record.subject, cause)
+    missing = [task for task in tasks if task["task"] not in records]
+    if succeeded and tasks and not missing:
+        return None
+    if not tasks:
+        return _cause("resolve", None, "the task never ran; the pipeline's log says why")
+    if not missing:
+        return _cause("pipeline", None, "failed outside of the stages; its log says why")
+    never = "left no record, though the pipeline ended well" if succeeded else "never started"
+    return _cause(
+        missing[0]["stage"], missing[0]["subject"], f"the task {never}; the pipeline's log says why"
+    )
+
+
+def _ended_well(record: Record | None) -> bool:
+    return record is not None and record.state == "succeeded"
+
+
+def _cause(stage: str, subject: Mapping[str, Any] | None, cause: str) -> dict[str, Any]:
+    return {"stage": stage, "trial": None if subject is None else subject_name(subject), "cause": cause}
+
+
+def _trial(
+    trial: Mapping[str, Any], records: Mapping[str, Record], decision: Mapping[str, Any]
+) -> dict[str, Any]:
+    name = subject_name(trial)
+    train, evaluate = records.get(f"train-{name}"), records.get(f"evaluate-{name}")
+    promoted = bool(decision.get("promoted")) and decision.get("trial") == name
+    return {
+        "name": name,
+        "method": trial.get("method", "copg"),
+        "beta": trial.get("beta"),
+        **_estimates(evaluate),
+        "promoted": promoted,
+        "diverged": bool(evaluate and evaluate.facts.get("gate", {}).get("diverged")),
+        "seconds": {r.stage: r.seconds for r in (train, evaluate) if r is not None},
+    }
+
+
+def _estimates(record: Record | None) -> dict[str, Any]:
+    """Reward and KL with their intervals, on the gate split: no choice was made on it."""
+    gate = record.facts.get("gate", {}) if record is not None else {}
+    found: dict[str, Any] = {}
+    for quantity in ("reward", "kl", "length"):
+        estimate = gate.get(quantity) or {}
+        found[quantity] = estimate.get("mean")
+        found[f"{quantity}_low"] = estimate.get("low")
+        found[f"{quantity}_high"] = estimate.get("high")
+    return found

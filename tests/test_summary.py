@@ -1,0 +1,124 @@
+import json
+from pathlib import Path
+from typing import Any
+
+from copg.run_record import RUN, Record, write_record
+from copg.summary import SUMMARY, summarise, write_summary
+
+TRIALS = [{"method": "copg", "beta": 0.1}, {"method": "ipo", "beta": 1.0}]
+
+
+def task(stage: str, subject: dict[str, Any] | None = None) -> dict[str, Any]:
+    name = {"copg": "copg_0.1", "ipo": "ipo_1"}.get(
+        (subject or {}).get("method", ""), (subject or {}).get("name")
+    )
+    task = f"{stage}-{name}" if subject else stage
+    return {"task": task, "stage": stage, "subject": subject, "key": f"key of {task}", "loop": None}
+
+
+TASKS = [
+    task("validate"),
+    task("evaluate", {"name": "reference"}),
+    *(task(stage, trial) for trial in TRIALS for stage in ("train", "evaluate")),
+    task("report"),
+    task("promote"),
+]
+RUN_FILE = {"run": "now", "name": "demo", "started": "2026-01-01T00:00:00+00:00", "tasks": TASKS}
+GATE = {
+    "reward": {"mean": 0.5, "low": 0.4, "high": 0.6},
+    "kl": {"mean": 2.0, "low": 1.5, "high": 2.5},
+    "length": {"mean": 20.0, "low": 19.0, "high": 21.0},
+    "diverged": False,
+}
+DECISION = {"promoted": True, "trial": "ipo_1", "reasons": ["more reward"], "champion": {"version": "3"}}
+
+
+def records(run: str = "now", **changes: dict[str, Any]) -> dict[str, Record]:
+    found = {"resolve": Record(stage="resolve", task="resolve", key="always", run="now", state="succeeded")}
+    for entry in TASKS:
+        facts = {"evaluate": {"gate": GATE}, "promote": DECISION}.get(entry["stage"], {})
+        outputs = {"page": "/somewhere/page"} if entry["stage"] == "report" else {}
+        found[entry["task"]] = Record(
+            stage=entry["stage"],
+            task=entry["task"],
+            key=entry["key"],
+            subject=entry["subject"],
+            run=run,
+            state="succeeded",
+            seconds=2.0,
+            facts=facts,
+            outputs=outputs,
+        )
+    for name, values in changes.items():
+        for key, value in values.items():
+            setattr(found[name.replace("__", "-").replace("ipo", "ipo_1")], key, value)
+    return found
+
+
+def test_a_good_run_tells_reward_and_kl_of_each_trial_and_who_was_promoted() -> None:
+    summary = summarise(RUN_FILE, records(), succeeded=True)
+    assert summary["state"] == "succeeded"
+    first, second = summary["trials"]
+    assert (first["name"], first["promoted"], second["name"], second["promoted"]) == (
+        "copg_0.1",
+        False,
+        "ipo_1",
+        True,
+    )
+    assert (second["reward"], second["reward_low"], second["reward_high"]) == (0.5, 0.4, 0.6)
+    assert (second["kl"], second["kl_low"], second["kl_high"]) == (2.0, 1.5, 2.5)
+    assert second["seconds"] == {"train": 2.0, "evaluate": 2.0}
+    assert summary["reference"]["reward"] == 0.5
+    assert summary["champion"] == {"version": "3"}
+    assert summary["report"] == "/somewhere/page"
+    assert summary["cached"] == []
+
+
+def test_tasks_that_an_earlier_run_did_are_cached() -> None:
+    summary = summarise(RUN_FILE, records(run="before"), succeeded=True)
+    assert summary["cached"] == [entry["task"] for entry in TASKS]
+    assert summary["executed"] == ["resolve"]
+    assert summary["trials"][0]["seconds"]["train"] == 2.0, "what it took when it ran"
+
+
+def test_a_failure_names_stage_trial_and_cause() -> None:
+    broken = records(train__ipo={"state": "failed", "message": "no room"}, promote={"run": "before"})
+    summary = summarise(RUN_FILE, broken, succeeded=False)
+    assert summary["failure"] == {"stage": "train", "trial": "ipo_1", "cause": "no room"}
+    assert (summary["state"], summary["promoted"], summary["report"]) == ("failed", None, None)
+    assert not any(trial["promoted"] for trial in summary["trials"])
+
+
+def test_a_task_that_still_says_running_was_killed() -> None:
+    summary = summarise(RUN_FILE, records(train__ipo={"state": "running"}), succeeded=False)
+    assert summary["failure"]["trial"] == "ipo_1"
+    assert "killed while it ran" in summary["failure"]["cause"]
+
+
+def test_a_failure_is_found_though_the_pipeline_says_success() -> None:
+    summary = summarise(RUN_FILE, records(promote={"state": "failed", "message": "why"}), succeeded=True)
+    assert summary["failure"] == {"stage": "promote", "trial": None, "cause": "why"}
+    silent = records()
+    del silent["promote"]
+    summary = summarise(RUN_FILE, silent, succeeded=True)
+    assert summary["failure"]["stage"] == "promote"
+    assert "left no record" in summary["failure"]["cause"]
+
+
+def test_a_pipeline_that_failed_outside_of_the_stages_is_no_success() -> None:
+    assert summarise(RUN_FILE, records(), succeeded=False)["state"] == "failed"
+    assert summarise({}, {}, succeeded=False)["failure"]["stage"] == "resolve"
+
+
+def test_an_old_failure_of_a_task_that_was_not_reached_is_not_this_runs(tmp_path: Path) -> None:
+    (tmp_path / RUN).write_text(json.dumps(RUN_FILE))
+    changes = {
+        "train__ipo": {"state": "failed", "message": "this time"},
+        "promote": {"state": "failed", "message": "long ago", "run": "before"},
+    }
+    for record in records(**changes).values():
+        write_record(tmp_path, record)
+    summary = write_summary(tmp_path, succeeded=False)
+    assert summary["failure"]["cause"] == "this time"
+    assert "promote" not in summary["cached"]
+    assert json.loads((tmp_path / SUMMARY).read_text()) == summary
