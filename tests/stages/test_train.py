@@ -167,6 +167,33 @@ def test_a_killed_run_resumes_to_the_same_bits(
     assert not any((tmp_path / "checkpoints").iterdir())  # nothing is left that no run needs
 
 
+ONE_OF_TWO = """
+import json, sys
+from pathlib import Path
+from copg.config import parse_config
+from copg.stages.train import TrainConfig, train_policy
+root = Path(sys.argv[3])
+config = parse_config(TrainConfig, json.loads(sys.argv[1]), where="train")
+train_policy(config, Path(sys.argv[2]), root / "policy", root / "training")
+"""
+
+
+def test_two_processes_give_the_weights_of_one(config: TrainConfig, referenced: Path, tmp_path: Path) -> None:
+    alone, _ = train(config, referenced, tmp_path / "alone")
+    script = tmp_path / "train.py"
+    script.write_text(ONE_OF_TWO)
+    config = replace(config, checkpoint=CheckpointConfig(folder=str(tmp_path / "two")))
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
+    arguments = [str(script), json.dumps(asdict(config)), str(referenced), str(tmp_path)]
+    done = subprocess.run([*launch, *arguments], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    facts = read_manifest(tmp_path / "training", schema="training").facts
+    assert facts["processes"] == 2
+    together = weights_of(tmp_path / "policy")
+    for name, tensor in weights_of(alone).items():
+        torch.testing.assert_close(together[name], tensor, atol=1e-6, rtol=0)
+
+
 def test_the_same_seed_gives_the_same_bits_and_another_gives_others(
     config: TrainConfig, referenced: Path, tmp_path: Path
 ) -> None:
