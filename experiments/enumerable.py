@@ -65,6 +65,11 @@ class World:
         return adverse / adverse.sum(-1, keepdims=True), flat / flat.sum(-1, keepdims=True)
 
 
+def distance(a: np.ndarray, b: np.ndarray) -> float:
+    """Total variation between two policies [prompts, 31], mean over prompts: 0 equal, 1 disjoint."""
+    return float(np.abs(a - b).sum(-1).mean() / 2)
+
+
 def build_world(model: Any, *, beta: float, num_prompts: int = NUM_PROMPTS, seed: int = 0) -> World:
     """Prompts of three letters, and a reward drawn from a normal distribution for each completion of each."""
     rng = np.random.default_rng(seed)
@@ -87,7 +92,7 @@ def write_reference(folder: Path, *, seed: int = 0) -> None:
         num_hidden_layers=2,
         num_attention_heads=4,
         max_position_embeddings=8,
-        initializer_range=0.02,
+        initializer_range=0.1,
         bos_token_id=None,
         eos_token_id=END,
         pad_token_id=END,

@@ -77,7 +77,7 @@ def test_copg_reaches_the_optimum_off_policy_and_the_others_do_not(world: World,
     initial = world.regret(world.reference)
     assert copg["regret"][0] == pytest.approx(initial, rel=1e-6)
     assert copg["regret"][-1] < 0.05 * initial
-    assert theorem.distance(np.array(copg["policy"]), world.optimum()) < 0.15
+    assert enumerable.distance(np.array(copg["policy"]), world.optimum()) < 0.15
     assert ipo["regret"][-1] > 0.1 * initial
     assert pg["regret"][-1] > 0.1 * initial
     # a second call reads what the first kept
