@@ -31,9 +31,11 @@ LAYERS = [
         "tracking",
         "tracking_store",
         "trials",
+        "retention",
+        "model_card",
         "metrics",
     ],
-    ["rewards", "training", "report_page"],
+    ["rewards", "reward_store", "training", "report_page"],
     ["stages", "recipe", "sources", "summary"],
     ["cli"],
 ]

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import isfinite
+from math import isfinite, nan
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 from pydantic import ConfigDict
@@ -10,6 +10,32 @@ from pydantic import ConfigDict
 from copg.config import STRICT
 from copg.errors import RewardError
 from copg.records import Prompt
+
+
+@dataclass(frozen=True, kw_only=True)
+class Condition:
+    """A hard constraint: a reward counts only where a part passes."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    part: str
+    """Name of the part that decides, before standardisation."""
+    at_least: float | None = None
+    at_most: float | None = None
+    otherwise: float = 0.0
+    """What the reward counts as elsewhere, before its weight."""
+
+    def __post_init__(self) -> None:
+        if self.at_least is None and self.at_most is None:
+            raise ValueError(f"only_if of part '{self.part}' needs 'at_least' or 'at_most' or both")
+        if not isfinite(self.otherwise):
+            raise ValueError(f"only_if: otherwise={self.otherwise} must be a finite number")
+
+    def passes(self, value: float) -> bool:
+        """Whether the deciding part allows the reward."""
+        return (self.at_least is None or value >= self.at_least) and (
+            self.at_most is None or value <= self.at_most
+        )
 
 
 @dataclass(frozen=True)
@@ -26,8 +52,16 @@ class RewardSpec:
     """Settings of the reward itself."""
     label: str | None = None
     """Name of the part in scored data, metrics and report; needed when one reward is used twice."""
+    standardise: bool = False
+    """Take off the mean and divide by the standard deviation of all completions of the train split."""
+    clip: tuple[float, float] | None = None
+    """Lowest and highest value that counts, after standardisation."""
+    only_if: Condition | None = None
+    """Count it only where another part passes."""
 
     def __post_init__(self) -> None:
+        if self.clip is not None and not self.clip[0] < self.clip[1]:
+            raise ValueError(f"clip={list(self.clip)} of reward '{self.name}' must rise")
         if not isfinite(self.weight):
             raise ValueError(f"weight={self.weight} of reward '{self.name}' must be a finite number")
 
@@ -49,6 +83,7 @@ class Reward(Protocol):
     - ``reads``: columns its value depends on; without it, all of them.
     - ``reads_prompt``: False when the prompt does not matter.
     - ``whole_group``: True as above.
+    - ``repeatable``: False when a second call may give another value; stored ones are then not checked.
     - ``without_effect``: settings that change no value (batch sizes, folders).
     - ``content()``: digests of files its settings name, such as a model's weights.
     """
@@ -66,6 +101,13 @@ class Reward(Protocol):
             completions: [N] texts.
             columns: [N] what else the record held: reference texts, tests.
         """
+
+
+class Scale(NamedTuple):
+    """Of one part over all completions of the train split, in its own units."""
+
+    mean: float
+    std: float
 
 
 class Scores(NamedTuple):
@@ -117,6 +159,29 @@ def read_texts(columns: Mapping[str, Any], name: str, index: int) -> list[str]:
     if not texts:
         raise RecordFault(index, f"column '{name}' is an empty list: nothing to compare with")
     return texts
+
+
+def finite_floats(given: Any, expected: int) -> list[float]:
+    """What a reward gave, once it is one finite number a completion.
+
+    Raises:
+        RecordFault: a value is no finite number.
+        RewardError: no values, or not as many as there are completions.
+    """
+    try:
+        values = list(given)
+    except TypeError:
+        raise RewardError(f"must give one number a completion, got {type(given).__name__}") from None
+    if len(values) != expected:
+        raise RewardError(f"gave {len(values)} values for {expected} completions")
+    for i, value in enumerate(values):
+        try:
+            values[i] = nan if isinstance(value, str) else float(value)
+        except (TypeError, ValueError, OverflowError):
+            values[i] = nan
+        if not isfinite(values[i]):
+            raise RecordFault(i, f"gave {value!r:.60}, no finite number")
+    return values
 
 
 def missing_package(package: str) -> RewardError:

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from copg.errors import RewardError
 from copg.records import Completion
+from copg.rewards.contract import Scale
 
 QUANTILES = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0)
 KL_TARGETS = (1, 5, 20)
@@ -20,7 +22,7 @@ class Distribution:
 
     def __init__(self, parts: Sequence[str]) -> None:
         self._parts = list(parts)
-        self.names = ["reward", *(f"part_{part}" for part in parts)]
+        self.names = ["reward", *(f"reward_{part}" for part in parts)]
         self.num_groups = 0
         self.num_single = 0
         """Groups of one completion: nothing to compare within the prompt."""
@@ -61,12 +63,13 @@ class Distribution:
         """Statistics of the rewards and of each part; undefined or overflowing ones are left out.
 
         ``spread`` is the standard deviation within a prompt, averaged over prompts of at least two
-        completions. ``*_length/correlation`` is that of reward and length once each prompt's means are
-        taken off.
+        completions. ``length_correlation`` is that with the length once each prompt's means are taken off,
+        ``groups/tied`` the share of those prompts whose rewards are all equal, ``groups/single`` the share of
+        prompts with one completion.
         """
-        found = {"groups/tied": float(self.num_tied), "groups/single": float(self.num_single)}
+        found = {"groups/single": self.num_single / self.num_groups} if self.num_groups else {}
         if self.num_compared:
-            found["groups/tied_fraction"] = self.num_tied / self.num_compared
+            found["groups/tied"] = self.num_tied / self.num_compared
         for i, name in enumerate(self.names):
             values = np.frombuffer(self._values[name]) if self._values[name] else np.zeros(0)
             if values.size:
@@ -74,9 +77,9 @@ class Distribution:
                 found[f"{name}/std"] = float(values.std())
             if self.num_compared:
                 found[f"{name}/spread"] = float(self._std_sums[i]) / self.num_compared
-            correlation = self._correlation(i, len(self.names))
+            correlation = self._correlation(i, -1)
             if correlation is not None:
-                found[f"{name}_length/correlation"] = correlation
+                found[f"{name}/length_correlation"] = correlation
         found |= {f"beta/at_{kl}_nats": beta for kl, beta in self.betas().items()}
         return {key: value for key, value in found.items() if math.isfinite(value)}
 
@@ -98,7 +101,7 @@ class Distribution:
         """Correlation of each two parts, ``a~b``, once each prompt's means are taken off."""
         parts = range(1, len(self.names))
         found = {
-            f"{self.names[i]}~{self.names[j]}".replace("part_", ""): self._correlation(i, j)
+            f"{self._parts[i - 1]}~{self._parts[j - 1]}": self._correlation(i, j)
             for i, j in combinations(parts, 2)
         }
         return {pair: value for pair, value in found.items() if value is not None}
@@ -123,7 +126,7 @@ class Distribution:
                 "rewards do not differ within any training prompt: training would only pull to the reference"
             )
         spread = self._std_sums[0] / self.num_compared
-        listed = ", ".join(f"{beta:.2g} (about {kl} nats)" for kl, beta in betas.items())
+        listed = ", ".join(f"{beta:.2g} (about {kl} nat{'s'[: kl > 1]})" for kl, beta in betas.items())
         return f"reward spread within a prompt {spread:.3g}; betas to try: {listed}"
 
     def facts(self) -> dict[str, Any]:
@@ -136,6 +139,25 @@ class Distribution:
             "agreement": self.agreement(),
         }
 
+    def correlation(self, one: str, other: str) -> float | None:
+        """Of two of ``names``, once each prompt's means are taken off; None when one does not vary."""
+        return self._correlation(self.names.index(one), self.names.index(other))
+
     def _correlation(self, i: int, j: int) -> float | None:
         scale = math.sqrt(self._products[i, i] * self._products[j, j])
         return float(self._products[i, j] / scale) if 0 < scale < math.inf else None
+
+
+def scale_of(part: str, values: Sequence[float]) -> Scale:
+    """Mean and standard deviation of a part over all completions.
+
+    Raises:
+        RewardError: there are none, or they are all equal.
+    """
+    x = np.asarray(values, dtype=np.float64)
+    std = float(x.std()) if x.size else 0.0
+    if not 0 < std < math.inf or float(np.ptp(x)) == 0:
+        raise RewardError(
+            f"reward '{part}' cannot be standardised: its {x.size} values in the train split have no spread"
+        )
+    return Scale(float(x.mean()), std)

@@ -58,6 +58,7 @@ class Judge:
     timeout_s: float = 120.0
     """Seconds to wait for one answer."""
 
+    repeatable: ClassVar[bool] = False
     without_effect: ClassVar[tuple[str, ...]] = (
         "key_file",
         "cache",

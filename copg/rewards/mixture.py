@@ -6,17 +6,26 @@ from typing import Any
 
 from copg.errors import CopgError, RewardError
 from copg.records import Prompt, prompt_text
-from copg.rewards.contract import RecordFault, Reward, RewardSpec, Scores
+from copg.reward_store import RewardStore
+from copg.rewards.contract import RecordFault, Reward, RewardSpec, Scale, Scores, finite_floats
 from copg.rewards.own import describe
-from copg.rewards.registry import build_reward
+from copg.rewards.registry import build_reward, reward_digest
+from copg.rewards.stored import StoredReward
 
 
 class Mixture:
-    """Rewards by the name of their part, and what each weighs."""
+    """Rewards by the name of their part, and how they are summed."""
 
-    def __init__(self, rewards: Mapping[str, Reward], weights: Mapping[str, float]) -> None:
+    def __init__(
+        self,
+        specs: Sequence[RewardSpec],
+        rewards: Mapping[str, Reward],
+        scales: Mapping[str, Scale] | None = None,
+    ) -> None:
+        self.specs = {spec.part: spec for spec in specs}
         self.rewards = dict(rewards)
-        self.weights = dict(weights)
+        self.scales = dict(scales or {})
+        """Of the parts that are standardised."""
 
     def __call__(
         self,
@@ -37,88 +46,139 @@ class Mixture:
         Raises:
             RewardError: a reward failed, or gave a value that is no finite number; names the record.
         """
-        names = _Names(prompts, sources)
-        parts = {
-            part: self._values(part, reward, prompts, completions, columns, names)
-            for part, reward in self.rewards.items()
-        }
-        total = [
-            math.fsum(weight * parts[part][i] for part, weight in self.weights.items())
-            for i in range(len(completions))
-        ]
-        for i, value in enumerate(total):
-            if not math.isfinite(value):
-                raise RewardError(f"{names[i]}: the weighted sum of rewards is {value}: lower the weights")
-        return Scores(total, parts)
+        parts = self.parts(prompts, completions, columns, sources=sources)
+        return Scores(self.total(parts, _names(prompts, sources)), parts)
 
-    def _values(
+    def flush(self) -> None:
+        """Write what stores still hold in memory."""
+        for reward in self.rewards.values():
+            if isinstance(reward, StoredReward):
+                reward.store.flush()
+
+    def parts(
         self,
-        part: str,
-        reward: Reward,
         prompts: Sequence[Prompt],
         completions: Sequence[str],
         columns: Sequence[Mapping[str, Any]],
-        names: "_Names",
-    ) -> list[float]:
-        try:
-            given = reward(prompts, completions, columns)
-        except RecordFault as fault:
-            raise RewardError(f"{names[fault.index]}: reward '{part}': {fault}") from None
-        except CopgError as error:
-            raise RewardError(f"reward '{part}': {error}") from None
-        except Exception as error:  # a user's own function may raise anything
-            raise RewardError(
-                f"reward '{part}' failed on a batch starting at {names[0]}: {describe(error)}"
-            ) from error
-        return _floats(part, given, len(completions), names)
+        *,
+        sources: Sequence[str] | None = None,
+    ) -> dict[str, list[float]]:
+        """[N] each reward alone; arguments and errors as above."""
+        names = _names(prompts, sources)
+        return {
+            part: _values(part, reward, prompts, completions, columns, names)
+            for part, reward in self.rewards.items()
+        }
+
+    def total(self, parts: Mapping[str, Sequence[float]], names: Sequence[str]) -> list[float]:
+        """[N] the sum of parts that ``parts`` gave.
+
+        Raises:
+            RewardError: a part is standardised and its scale is not known, or the sum is not finite.
+        """
+        counted = [self._contributions(spec, parts) for spec in self.specs.values()]
+        total = [math.fsum(values) for values in zip(*counted, strict=True)]
+        for i, value in enumerate(total):
+            if not math.isfinite(value):
+                raise RewardError(f"{names[i]}: the weighted sum of rewards is {value}: lower the weights")
+        return total
+
+    def _contributions(self, spec: RewardSpec, parts: Mapping[str, Sequence[float]]) -> list[float]:
+        values = list(parts[spec.part])
+        if spec.standardise:
+            if spec.part not in self.scales:
+                raise RewardError(
+                    f"reward '{spec.part}' is standardised, and its mean and spread are not given"
+                )
+            mean, std = self.scales[spec.part]
+            values = [(value - mean) / std for value in values]
+        if spec.clip is not None:
+            low, high = spec.clip
+            values = [min(max(value, low), high) for value in values]
+        if spec.only_if is not None:
+            condition, deciding = spec.only_if, parts[spec.only_if.part]
+            values = [
+                value if condition.passes(other) else condition.otherwise
+                for value, other in zip(values, deciding, strict=True)
+            ]
+        return [spec.weight * value for value in values]
 
 
-class _Names:
-    """How an error names the records of a batch."""
+def _values(
+    part: str,
+    reward: Reward,
+    prompts: Sequence[Prompt],
+    completions: Sequence[str],
+    columns: Sequence[Mapping[str, Any]],
+    names: Sequence[str],
+) -> list[float]:
+    try:
+        return finite_floats(reward(prompts, completions, columns), len(completions))
+    except RecordFault as fault:
+        raise RewardError(f"{names[fault.index]}: reward '{part}': {fault}") from None
+    except CopgError as error:
+        raise RewardError(f"reward '{part}': {error}") from None
+    except Exception as error:  # a user's own function may raise anything
+        raise RewardError(
+            f"reward '{part}' failed on a batch starting at {names[0]}: {describe(error)}"
+        ) from error
 
-    def __init__(self, prompts: Sequence[Prompt], sources: Sequence[str] | None) -> None:
+
+def _names(prompts: Sequence[Prompt], sources: Sequence[str] | None) -> Sequence[str]:
+    """How an error names each record of a batch."""
+    return sources if sources is not None else _PromptNames(prompts)
+
+
+class _PromptNames(Sequence[str]):
+    """The start of each prompt, made when it is asked for."""
+
+    def __init__(self, prompts: Sequence[Prompt]) -> None:
         self._prompts = prompts
-        self._sources = sources
 
-    def __getitem__(self, index: int) -> str:
-        if self._sources is not None:
-            return self._sources[index]
+    def __len__(self) -> int:
+        return len(self._prompts)
+
+    def __getitem__(self, index: Any) -> Any:
         text = " ".join(prompt_text(self._prompts[index]).split())
         return f"prompt {text[:60]!r}"
 
 
-def _floats(part: str, given: Any, expected: int, names: _Names) -> list[float]:
-    try:
-        values = list(given)
-    except TypeError:
-        raise RewardError(
-            f"reward '{part}' must give one number a completion, got {type(given).__name__}"
-        ) from None
-    if len(values) != expected:
-        raise RewardError(f"reward '{part}' gave {len(values)} values for {expected} completions")
-    for i, value in enumerate(values):
-        try:
-            values[i] = math.nan if isinstance(value, str) else float(value)
-        except (TypeError, ValueError, OverflowError):
-            values[i] = math.nan
-        if not math.isfinite(values[i]):
-            raise RewardError(f"{names[i]}: reward '{part}' gave {value!r:.60}, no finite number")
-    return values
-
-
-def build_mixture(specs: Sequence[RewardSpec]) -> Mixture:
+def build_mixture(
+    specs: Sequence[RewardSpec],
+    *,
+    scales: Mapping[str, Scale] | None = None,
+    store: str | None = None,
+    check_samples: int = 0,
+) -> Mixture:
     """The mixture a recipe's ``rewards`` describe.
 
+    Args:
+        specs: at least one.
+        scales: mean and standard deviation of the parts that are standardised, as ``score`` left them.
+        store: folder or URL where values are kept; None computes every value.
+        check_samples: stored values of each reward to compute again and compare.
+
     Raises:
-        RewardError: no reward, an unknown one, or two parts of one name.
+        RewardError: no reward, an unknown one, two parts of one name, or a condition on no part.
         ConfigError: a reward's settings are wrong.
     """
     if not specs:
         raise RewardError("rewards is empty: name at least one reward")
     parts = [spec.part for spec in specs]
-    for part in parts:
-        if parts.count(part) > 1:
-            raise RewardError(f"reward '{part}' is there {parts.count(part)} times: give each a 'label'")
-    return Mixture(
-        {spec.part: build_reward(spec) for spec in specs}, {spec.part: spec.weight for spec in specs}
-    )
+    for spec in specs:
+        if parts.count(spec.part) > 1:
+            raise RewardError(
+                f"reward '{spec.part}' is there {parts.count(spec.part)} times: give each a 'label'"
+            )
+        if spec.only_if is not None and spec.only_if.part not in parts:
+            raise RewardError(f"reward '{spec.part}': only_if.part='{spec.only_if.part}' is none of {parts}")
+    rewards = {spec.part: build_reward(spec) for spec in specs}
+    if store is not None:
+        rewards = {spec.part: _stored(spec, rewards[spec.part], store, check_samples) for spec in specs}
+    return Mixture(specs, rewards, scales)
+
+
+def _stored(spec: RewardSpec, reward: Reward, store: str, check_samples: int) -> StoredReward:
+    kept = RewardStore(store, reward_digest(spec), {"name": spec.name, "params": spec.params})
+    repeatable = getattr(reward, "repeatable", True)
+    return StoredReward(reward, kept, check_samples=check_samples if repeatable else 0)

@@ -21,8 +21,9 @@ class OwnReward:
     def __init__(self, function: Callable[..., Any], params: Mapping[str, Any]) -> None:
         self.function = function
         self.params = dict(params)
-        self.whole_group = bool(getattr(function, "whole_group", False))
-        """True when a value depends on the other completions of the prompt."""
+        for name in ("reads", "reads_prompt", "whole_group", "repeatable"):
+            if hasattr(function, name):
+                setattr(self, name, getattr(function, name))
 
     def __call__(
         self, prompts: Sequence[Prompt], completions: Sequence[str], columns: Sequence[Mapping[str, Any]]

@@ -3,6 +3,7 @@
 import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from importlib.metadata import entry_points
 from typing import Any
 
 from copg.config import parse_config
@@ -10,7 +11,7 @@ from copg.digests import code_digest, json_digest
 from copg.errors import RewardError
 from copg.rewards.contract import Reward, RewardSpec
 from copg.rewards.own import load_own
-from copg.rewards.source import own_code_digest
+from copg.rewards.source import code_of_own, code_of_reward
 
 CLASSES = {
     "answer": "Answer",
@@ -27,6 +28,10 @@ CLASSES = {
     "similarity": "Similarity",
 }
 """Name of a reward, which is also its file's, and the class there: its fields are the settings."""
+
+
+ENTRY_POINTS = "copg.rewards"
+"""Group in which installed packages announce rewards: a name, and ``module:function``."""
 
 
 class RewardMap(Mapping[str, Callable[..., Reward]]):
@@ -48,6 +53,22 @@ class RewardMap(Mapping[str, Callable[..., Reward]]):
 REWARDS: Mapping[str, Callable[..., Reward]] = RewardMap()
 
 
+def own_name(name: str) -> str:
+    """``module:function`` of a reward that is not ours: written so, or an installed package's entry point.
+
+    Raises:
+        RewardError: neither.
+    """
+    if ":" in name:
+        return name
+    found = {point.name: point.value for point in entry_points(group=ENTRY_POINTS)}
+    if name not in found:
+        raise RewardError(
+            f"reward={name!r} is unknown; use one of {sorted([*CLASSES, *found])} or your own module:function"
+        )
+    return found[name]
+
+
 def build_reward(spec: RewardSpec) -> Reward:
     """The reward a spec names; models and servers it needs are opened when it is first called.
 
@@ -55,12 +76,8 @@ def build_reward(spec: RewardSpec) -> Reward:
         RewardError: unknown name, or a user's function that cannot be loaded.
         ConfigError: a setting is unknown or out of its range.
     """
-    if ":" in spec.name:
-        return load_own(spec.name, spec.params)
     if spec.name not in CLASSES:
-        raise RewardError(
-            f"reward={spec.name!r} is unknown; use one of {sorted(CLASSES)} or your own module:function"
-        )
+        return load_own(own_name(spec.name), spec.params)
     cls: Any = REWARDS[spec.name]
     reward: Reward = parse_config(cls, spec.params, where=f"rewards.{spec.part}.params")
     return reward
@@ -71,17 +88,27 @@ def reward_digest(spec: RewardSpec) -> str:
 
     The weight does not count: it changes the sum, never a part.
     """
-    if ":" in spec.name:
-        load_own(spec.name, spec.params)
-        return json_digest({"params": spec.params, "code": own_code_digest(spec.name), "name": spec.name})
     reward: Any = build_reward(spec)
+    if spec.name not in CLASSES:
+        name = own_name(spec.name)
+        return json_digest({"name": name, "params": spec.params, "code": code_of_own(name)})
     ignored = getattr(reward, "without_effect", ())
     params = {key: value for key, value in asdict(reward).items() if key not in ignored}
-    code = code_digest(f"copg.rewards.{spec.name}")
+    code = code_of_reward(spec.name)
     content = reward.content() if hasattr(reward, "content") else {}
     return json_digest({"name": spec.name, "params": params, "code": code, "content": content})
 
 
 def digest_of_rewards(specs: Sequence[RewardSpec]) -> str:
-    """What the rewards of a run depend on: each reward's own digest, weights and labels, in any order."""
-    return json_digest(sorted([spec.part, spec.weight, reward_digest(spec)] for spec in specs))
+    """What the rewards of a run depend on: each reward's own digest, and how they are mixed; in any order."""
+    mixed = {
+        spec.part: {
+            "reward": reward_digest(spec),
+            "weight": spec.weight,
+            "standardise": spec.standardise,
+            "clip": spec.clip,
+            "only_if": asdict(spec.only_if) if spec.only_if else None,
+        }
+        for spec in specs
+    }
+    return json_digest({"mixed": mixed, "code": code_digest("copg.rewards.mixture")})

@@ -1,14 +1,23 @@
-"""The source a user's reward depends on, found by reading it: nothing is imported but parent packages."""
+"""The source a reward depends on, found by reading it: nothing is imported but parent packages."""
 
 import ast
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 
 from copg.digests import file_digest, json_digest
 from copg.errors import RewardError
 
+PLUMBING = ("copg.rewards", "copg.rewards.contract")
+"""What moves rewards about and decides no value: a new one must not make the old ones be paid for again."""
 
-def own_code_digest(name: str) -> str:
+
+def code_of_reward(name: str) -> str:
+    """Of one of our rewards: its file and the files of this folder it imports, less the plumbing."""
+    return json_digest(_closure(f"copg.rewards.{name}", _is_ours))
+
+
+def code_of_own(name: str) -> str:
     """Of a user's module and of what it imports from its own package or from the folder it lies in.
 
     A ``path/file.py:function`` is one file and counts alone.
@@ -21,19 +30,29 @@ def own_code_digest(name: str) -> str:
         if not Path(location).is_file():
             raise RewardError(f"reward '{name}': {location} is no file")
         return file_digest(Path(location))
+    found = _closure(location, lambda module: _is_users(module, location))
+    if not found:
+        raise RewardError(f"reward '{name}': no source of module '{location}' is found")
+    return json_digest(found)
+
+
+def _closure(start: str, counts: Callable[[str], bool]) -> dict[str, str]:
+    """Digest of each source file reachable by imports through modules that count, by module name."""
     seen: dict[str, str] = {}
-    waiting = [location]
+    waiting = [start]
     while waiting:
         module = waiting.pop()
         path = _source(module)
-        if module in seen or path is None or not _is_users(module, location):
+        if module in seen or path is None or not counts(module):
             continue
         seen[module] = file_digest(path)
         waiting += [module.rpartition(".")[0]] if "." in module else []
         waiting += _imports(path, module)
-    if not seen:
-        raise RewardError(f"reward '{name}': no source of module '{location}' is found")
-    return json_digest(seen)
+    return seen
+
+
+def _is_ours(module: str) -> bool:
+    return module.startswith("copg.rewards.") and module not in PLUMBING
 
 
 def _is_users(module: str, location: str) -> bool:

@@ -1,11 +1,13 @@
 """Stage ``score``: the reward of every completion, given or computed, with the parts it is made of."""
 
 import sys
+from array import array
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from math import isfinite
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import ConfigDict
 
@@ -13,9 +15,10 @@ from copg.artifacts import GroupWriter, begin, count_groups, read_groups, read_m
 from copg.config import STRICT
 from copg.errors import RewardError
 from copg.progress import track
-from copg.records import SPLITS, Group
+from copg.records import SPLITS, Completion, Group
 from copg.rewards import Mixture, RewardSpec, build_mixture, digest_of_rewards
-from copg.rewards.distribution import Distribution
+from copg.rewards.bulk import BulkScorer
+from copg.rewards.distribution import Distribution, scale_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,12 +33,32 @@ class ScoreConfig:
     """What is summed; with ``given`` it judges only completions made later, in train and evaluate."""
     completions_per_batch: int = 1024
     """How many a reward is called with at once; a group is never split."""
+    store: str | None = None
+    """Folder or URL of the reward store, shared by all runs; None computes every value."""
+    check_samples: int = 16
+    """Stored values of each reward to compute again and compare, each time."""
+    max_changed_fraction: float = 0.0
+    """Share of them that may come out differently before the stage stops."""
+    retries: int = 1
+    """How often a record is tried again whose reward failed."""
+    max_failed_fraction: float = 0.0
+    """Share of the records that may fail: they are left out and counted."""
+    compare_groups: int = 64
+    """With ``given``: groups on which ``rewards`` are computed too, to tell how far they agree."""
 
     def __post_init__(self) -> None:
         if self.source == "computed" and not self.rewards:
             raise ValueError("score: rewards is empty: name at least one, or set source: given")
+        if self.source == "given" and any(spec.standardise for spec in self.rewards):
+            raise ValueError("score: 'standardise' needs source: computed, whose train split gives the scale")
         if self.completions_per_batch < 1:
             raise ValueError(f"score: completions_per_batch={self.completions_per_batch} must be >= 1")
+        for name in ("check_samples", "retries", "compare_groups"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"score: {name}={getattr(self, name)} must be >= 0")
+        for name in ("max_changed_fraction", "max_failed_fraction"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"score: {name}={getattr(self, name)} must be from 0 to 1")
 
 
 def score_groups(config: ScoreConfig, groups: Path, scored: Path) -> dict[str, float]:
@@ -48,27 +71,24 @@ def score_groups(config: ScoreConfig, groups: Path, scored: Path) -> dict[str, f
 
     Returns:
         Counts over all splits and statistics of the train split; the manifest's facts hold those of every
-        split, with quantiles.
+        split, with quantiles, the scales of standardised parts, and why records failed.
 
     Raises:
         RewardError: a record without its reward, or a reward that failed; the message names the record.
     """
     manifest = read_manifest(groups, schema="groups")
-    mixture = build_mixture(config.rewards) if config.source == "computed" else None
-    distributions = {split: Distribution(list(mixture.rewards) if mixture else []) for split in SPLITS}
-    num_replaced = 0
     begin(scored)
+    source = _Given(config) if config.source == "given" else _Computed(config, groups)
+    distributions = {split: Distribution(source.part_names) for split in SPLITS}
     with GroupWriter(scored) as writer:
         for split, distribution in distributions.items():
-            for batch in _batches(groups, split, config.completions_per_batch):
-                num_replaced += _fill(batch, mixture)
-                for group in batch:
-                    distribution.add(group.completions)
-                    writer.write(split, group)
+            for group in source.fill(groups, split):
+                distribution.add(group.completions)
+                writer.write(split, group)
     metrics = {
         "groups/count": float(sum(writer.num_groups.values())),
         "completions/count": float(sum(writer.num_completions.values())),
-        "rewards/replaced": float(num_replaced),
+        **source.metrics(),
         **distributions["train"].metrics(),
     }
     seal(
@@ -81,54 +101,127 @@ def score_groups(config: ScoreConfig, groups: Path, scored: Path) -> dict[str, f
         facts={
             "metrics": metrics,
             "splits": {split: distribution.facts() for split, distribution in distributions.items()},
-            "rewards_digest": digest_of_rewards(config.rewards) if mixture else None,
+            **source.facts(),
         },
     )
-    print(distributions["train"].advice(), file=sys.stderr)
+    for line in (distributions["train"].advice(), *source.remarks()):
+        print(line, file=sys.stderr)
     return metrics
 
 
-def _batches(groups: Path, split: str, completions_per_batch: int) -> Iterator[list[Group]]:
-    batch: list[Group] = []
-    waiting = 0
-    for group in track(read_groups(groups, split), f"score {split}", count_groups(groups, split)):
-        batch.append(group)
-        waiting += len(group.completions)
-        if waiting >= completions_per_batch:
-            yield batch
-            batch, waiting = [], 0
-    if batch:
-        yield batch
+class _Given:
+    """Rewards that came with the records, beside the recipe's own on a few of them."""
+
+    def __init__(self, config: ScoreConfig) -> None:
+        self.part_names: list[str] = []
+        self._config = config
+        self._agreement = Distribution(["given"])
+
+    def fill(self, groups: Path, split: str) -> Iterator[Group]:
+        for group in track(read_groups(groups, split), f"score {split}", count_groups(groups, split)):
+            for k, completion in enumerate(group.completions, 1):
+                if completion.reward is None or not isfinite(completion.reward):
+                    raise RewardError(
+                        f"{group.source}: completion {k} came with reward={completion.reward}: with source "
+                        "'given' each needs a finite one; or list rewards and set source: computed"
+                    )
+            yield group
+        if split == "train" and self._config.rewards:
+            self._compare(build_mixture(self._config.rewards), groups)
+
+    def _compare(self, mixture: Mixture, groups: Path) -> None:
+        for group in islice(read_groups(groups, "train"), self._config.compare_groups):
+            texts = [c.text for c in group.completions]
+            scores = mixture(
+                [group.prompt] * len(texts),
+                texts,
+                [dict(group.columns) for _ in texts],
+                sources=[f"{group.source}: completion {k}" for k in range(1, len(texts) + 1)],
+            )
+            self._agreement.add(
+                [
+                    Completion(c.text, reward=total, parts={"given": c.reward or 0.0})
+                    for c, total in zip(group.completions, scores.total, strict=True)
+                ]
+            )
+
+    def metrics(self) -> dict[str, float]:
+        agreement = self._agreement.correlation("reward", "reward_given")
+        return {} if agreement is None else {"rewards/agreement": agreement}
+
+    def facts(self) -> dict[str, Any]:
+        return {"rewards_digest": None, "scales": {}}
+
+    def remarks(self) -> list[str]:
+        agreement = self.metrics().get("rewards/agreement")
+        if agreement is None:
+            return []
+        return [
+            f"within a prompt, the rewards given and those of the recipe, which judge what is generated, "
+            f"correlate by {agreement:.2f} ({self._agreement.num_compared} prompts)"
+        ]
 
 
-def _fill(batch: list[Group], mixture: Mixture | None) -> int:
-    """Fill or check the rewards of a batch; how many that came with the records were replaced."""
-    if mixture is None:
-        _check_given(batch)
-        return 0
-    num_replaced = sum(c.reward is not None for group in batch for c in group.completions)
-    _compute(mixture, batch)
-    return num_replaced
+class _Computed:
+    """Rewards by the recipe's mixture: parts of a split first, then, once the scales are known, their sum."""
 
+    def __init__(self, config: ScoreConfig, groups: Path) -> None:
+        self._config = config
+        self._mixture = build_mixture(config.rewards, store=config.store, check_samples=config.check_samples)
+        self._scorer = BulkScorer(
+            self._mixture,
+            sum(count_groups(groups, split) for split in SPLITS),
+            completions_per_batch=config.completions_per_batch,
+            retries=config.retries,
+            max_failed_fraction=config.max_failed_fraction,
+            max_changed_fraction=config.max_changed_fraction,
+        )
+        self.part_names = list(self._mixture.rewards)
+        self._num_replaced = 0
 
-def _check_given(batch: list[Group]) -> None:
-    for group in batch:
-        for k, completion in enumerate(group.completions, 1):
-            if completion.reward is None or not isfinite(completion.reward):
-                raise RewardError(
-                    f"{group.source}: completion {k} came with reward={completion.reward}: "
-                    "with source 'given' each needs a finite one; or list rewards and set source: computed"
-                )
+    def fill(self, groups: Path, split: str) -> Iterator[Group]:
+        values = {part: array("d") for part in self.part_names}
+        kept = bytearray()
+        found = track(read_groups(groups, split), f"score {split}", count_groups(groups, split))
+        try:
+            for _, parts in self._scorer.score(found):
+                kept.append(parts is not None)
+                for part, of_group in (parts or {}).items():
+                    values[part].extend(of_group)
+        finally:
+            self._mixture.flush()
+        if split == "train":
+            self._mixture.scales = {
+                spec.part: scale_of(spec.part, values[spec.part])
+                for spec in self._config.rewards
+                if spec.standardise
+            }
+        start = 0
+        for group, keep in zip(read_groups(groups, split), kept, strict=True):
+            if keep:
+                end = start + len(group.completions)
+                self._write(group, {part: list(values[part][start:end]) for part in values})
+                start = end
+                yield group
 
+    def _write(self, group: Group, parts: dict[str, list[float]]) -> None:
+        names = [f"{group.source}: completion {k}" for k in range(1, len(group.completions) + 1)]
+        for k, total in enumerate(self._mixture.total(parts, names)):
+            completion = group.completions[k]
+            self._num_replaced += completion.reward is not None
+            completion.reward = total
+            completion.parts = {part: values[k] for part, values in parts.items()}
 
-def _compute(mixture: Mixture, batch: list[Group]) -> None:
-    each = [(group, k) for group in batch for k in range(len(group.completions))]
-    scores = mixture(
-        [group.prompt for group, _ in each],
-        [group.completions[k].text for group, k in each],
-        [dict(group.columns) for group, _ in each],  # a copy: a user's function may change its own
-        sources=[f"{group.source}: completion {k + 1}" for group, k in each],
-    )
-    for i, (group, k) in enumerate(each):
-        group.completions[k].reward = scores.total[i]
-        group.completions[k].parts = {part: values[i] for part, values in scores.parts.items()}
+    def metrics(self) -> dict[str, float]:
+        return {"rewards/replaced": float(self._num_replaced), **self._scorer.metrics()}
+
+    def facts(self) -> dict[str, Any]:
+        return {
+            "rewards_digest": digest_of_rewards(self._config.rewards),
+            "scales": {part: scale._asdict() for part, scale in self._mixture.scales.items()},
+            "failed": self._scorer.failed[:100],
+        }
+
+    def remarks(self) -> list[str]:
+        failed = self._scorer.failed
+        return [f"{len(failed)} records failed and are left out, the first: {failed[0]}"] if failed else []

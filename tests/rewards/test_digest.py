@@ -4,7 +4,8 @@ import sys
 import pytest
 
 from copg.errors import RewardError
-from copg.rewards import RewardSpec, digest_of_rewards, reward_digest
+from copg.rewards import Condition, RewardSpec, digest_of_rewards, reward_digest
+from copg.rewards.source import _closure, _is_ours
 
 
 def test_the_digest_moves_with_names_weights_settings_and_labels_but_not_with_order() -> None:
@@ -18,8 +19,22 @@ def test_the_digest_moves_with_names_weights_settings_and_labels_but_not_with_or
         [RewardSpec("rouge_l", label="r"), length],
         [RewardSpec("rouge_l", params={"stem": True}), length],
         [rouge, RewardSpec("length", params={"max": 6})],
+        [RewardSpec("rouge_l", standardise=True), length],
+        [RewardSpec("rouge_l", clip=(0, 1)), length],
+        [RewardSpec("rouge_l", only_if=Condition(part="length", at_least=0)), length],
     ]
-    assert len({base, *map(digest_of_rewards, others)}) == 6
+    assert len({base, *map(digest_of_rewards, others)}) == len(others) + 1
+
+
+def test_a_setting_written_out_is_the_same_as_its_default() -> None:
+    assert reward_digest(RewardSpec("rouge_l", params={"stem": False})) == reward_digest(
+        RewardSpec("rouge_l")
+    )
+
+
+def test_a_reward_depends_on_its_own_files_and_not_on_the_others() -> None:
+    found = {module.rpartition(".")[2] for module in _closure("copg.rewards.rouge_l", _is_ours)}
+    assert found == {"rouge_l", "rouge", "words"}
 
 
 def test_a_part_does_not_depend_on_its_weight() -> None:

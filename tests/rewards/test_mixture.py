@@ -6,7 +6,7 @@ import pytest
 
 from copg.config import parse_config
 from copg.errors import ConfigError, RewardError
-from copg.rewards import RewardSpec, build_mixture
+from copg.rewards import Condition, RewardSpec, Scale, build_mixture, reward_digest
 
 
 @pytest.fixture
@@ -90,12 +90,12 @@ BROKEN = """
             "raises",
             r"^reward 'raises' failed on a batch starting at a:1: ZeroDivisionError: division by zero \(own_",
         ),
-        ("short", r"^reward 'short' gave 1 values for 2 completions$"),
-        ("none", r"^reward 'none' must give one number a completion, got NoneType$"),
-        ("text", r"^a:1: reward 'text' gave '1.0', no finite number$"),
-        ("nan", r"^a:2: reward 'nan' gave nan, no finite number$"),
-        ("holes", r"^a:2: reward 'holes' gave None, no finite number$"),
-        ("infinite", r"^a:2: reward 'infinite' gave inf, no finite number$"),
+        ("short", r"^reward 'short': gave 1 values for 2 completions$"),
+        ("none", r"^reward 'none': must give one number a completion, got NoneType$"),
+        ("text", r"^a:1: reward 'text': gave '1.0', no finite number$"),
+        ("nan", r"^a:2: reward 'nan': gave nan, no finite number$"),
+        ("holes", r"^a:2: reward 'holes': gave None, no finite number$"),
+        ("infinite", r"^a:2: reward 'infinite': gave inf, no finite number$"),
         ("huge", r"^a:2: the weighted sum of rewards is inf"),
         ("two", r"must take \(prompts, completions, columns\) and params \[\]"),
         ("absent", r"has no function 'absent', it has \['holes', 'huge'"),
@@ -150,3 +150,71 @@ def test_numbers_of_any_library_are_taken(own) -> None:
     assert total == [0.5, 1.0]
     assert all(type(value) is float for value in total)
     assert math.isfinite(np.sum(total))
+
+
+CHARACTERS = {"unit": "characters", "max": 0, "slope": 1, "floor": -99}
+
+
+def scores(specs, texts, scales=None):
+    return build_mixture(specs, scales=scales)(["p"] * len(texts), texts, [{}] * len(texts)).total
+
+
+def test_a_standardised_part_is_in_deviations_of_the_train_split() -> None:
+    spec = RewardSpec("length", 2.0, CHARACTERS, standardise=True)
+    # parts -1 and -5; mean -3, deviation 4: .5 and -.5, times 2
+    assert scores([spec], ["a", "abcde"], {"length": Scale(-3, 4)}) == [1.0, -1.0]
+    with pytest.raises(RewardError, match="'length' is standardised, and its mean and spread are not given"):
+        scores([spec], ["a"])
+
+
+def test_a_clipped_part_counts_within_its_bounds_after_standardisation() -> None:
+    assert scores([RewardSpec("length", 2.0, CHARACTERS, clip=(-3, -2))], ["a", "abc", "abcde"]) == [
+        -4,
+        -6,
+        -6,
+    ]
+    spec = RewardSpec("length", 1.0, CHARACTERS, standardise=True, clip=(-1, 1))
+    # (-1 + 3) / .5 = 4 and (-3 + 3) / .5 = 0
+    assert scores([spec], ["a", "abc"], {"length": Scale(-3, 0.5)}) == [1.0, 0.0]
+
+
+def test_a_constrained_part_counts_only_where_another_passes() -> None:
+    valid = RewardSpec("format", 0.0, {"pattern": "x.*"}, label="valid")
+    short = RewardSpec("length", 1.0, CHARACTERS, only_if=Condition(part="valid", at_least=1, otherwise=-10))
+    assert scores([valid, short], ["xa", "a"]) == [-2.0, -10.0]
+    within = RewardSpec("length", 1.0, CHARACTERS, only_if=Condition(part="length", at_least=-3, at_most=-2))
+    assert scores([within], ["a", "ab", "abc", "abcd"]) == [0.0, -2.0, -3.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"clip": [1, 1]}, "must rise"),
+        ({"only_if": {"part": "x"}}, "needs 'at_least' or 'at_most'"),
+        ({"only_if": {"part": "x", "at_least": 1, "otherwise": float("inf")}}, "finite number"),
+        ({"only_if": {"parts": "x"}}, "only_if"),
+    ],
+)
+def test_a_wrong_way_of_mixing_is_refused(settings, message) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse_config(RewardSpec, {"name": "length", **settings}, where="rewards.0")
+
+
+def test_a_condition_on_no_part_is_refused() -> None:
+    spec = RewardSpec("length", params={"max": 1}, only_if=Condition(part="valid", at_least=1))
+    with pytest.raises(RewardError, match=r"only_if\.part='valid' is none of \['length'\]"):
+        build_mixture([spec])
+
+
+def test_an_installed_package_can_announce_a_reward(own, tmp_path) -> None:
+    module = own("def f(p, c, r, *, k=1): return [float(k)] * len(c)\n", "announced_reward")
+    (tmp_path / "announced-1.dist-info").mkdir()
+    (tmp_path / "announced-1.dist-info/METADATA").write_text("Name: announced\nVersion: 1\n")
+    (tmp_path / "announced-1.dist-info/entry_points.txt").write_text(f"[copg.rewards]\nthree = {module}:f\n")
+    spec = RewardSpec("three", params={"k": 3})
+    assert build_mixture([spec])(["p"], ["a"], [{}]).parts == {"three": [3.0]}
+    before = reward_digest(spec)
+    (tmp_path / f"{module}.py").write_text("def f(p, c, r, *, k=1): return [0.0] * len(c)\n")
+    assert reward_digest(spec) != before
+    with pytest.raises(RewardError, match=r"'three'.* or your own module:function"):
+        build_mixture([RewardSpec("four")])

@@ -75,14 +75,13 @@ def test_metrics_are_those_of_the_train_split(tmp_path) -> None:
     metrics = score_groups(ScoreConfig(rewards=[brevity]), groups, tmp_path / "scored")
     assert metrics["groups/count"] == 4
     assert metrics["completions/count"] == 7
-    assert metrics["groups/tied"] == 1
-    assert metrics["groups/single"] == 1
-    assert metrics["groups/tied_fraction"] == 0.5
+    assert metrics["groups/tied"] == 0.5  # of the two that have several completions
+    assert metrics["groups/single"] == pytest.approx(1 / 3)
     assert metrics["reward/mean"] == pytest.approx((-1 - 3 - 2 - 2 - 4) / 5)
     # two groups of at least two completions: (sqrt(2) + 0) / 2; the part is half of the reward
     assert metrics["reward/spread"] == pytest.approx(math.sqrt(2) / 2)
-    assert metrics["part_brevity/spread"] == pytest.approx(math.sqrt(2) / 4)
-    assert metrics["reward_length/correlation"] == pytest.approx(-1)
+    assert metrics["reward_brevity/spread"] == pytest.approx(math.sqrt(2) / 4)
+    assert metrics["reward/length_correlation"] == pytest.approx(-1)
     # mean variance within a prompt (2 + 0) / 2 = 1: beta at 5 nats = sqrt(1 / 10)
     assert metrics["beta/at_5_nats"] == pytest.approx(math.sqrt(0.1))
     facts = read_manifest(tmp_path / "scored", schema="scored").facts
@@ -111,12 +110,12 @@ def test_agreement_compares_parts_within_a_prompt(tmp_path) -> None:
 
 def test_given_rewards_are_kept_as_they_came(tmp_path) -> None:
     groups = write(tmp_path / "groups", [group(1, ["a", "b"], [0.5, -2.0])])
-    metrics = score_groups(ScoreConfig(source="given", rewards=[BREVITY]), groups, tmp_path / "scored")
+    metrics = score_groups(ScoreConfig(source="given"), groups, tmp_path / "scored")
     (found,) = read_groups(tmp_path / "scored", "train")
     assert [(c.reward, c.parts) for c in found.completions] == [(0.5, {}), (-2.0, {})]
     # mean -.75; deviations 1.25 and -1.25: variance 3.125
     assert metrics["reward/spread"] == pytest.approx(math.sqrt(3.125))
-    assert not any("part_" in key for key in metrics)
+    assert not any("reward_" in key for key in metrics)
 
 
 @pytest.mark.parametrize("missing", [None, math.nan, math.inf])
@@ -176,7 +175,7 @@ def test_the_spread_suggests_betas_or_says_that_there_is_nothing_to_learn(tmp_pa
     # rewards -.5 and -1.5: variance .5, spread .707; beta sqrt(.5 / 2), sqrt(.5 / 10), sqrt(.5 / 40)
     assert capsys.readouterr().err == (
         "reward spread within a prompt 0.707; betas to try: "
-        "0.5 (about 1 nats), 0.22 (about 5 nats), 0.11 (about 20 nats)\n"
+        "0.5 (about 1 nat), 0.22 (about 5 nats), 0.11 (about 20 nats)\n"
     )
     score_groups(
         ScoreConfig(rewards=[BREVITY]), write(tmp_path / "flat", [group(1, ["a", "b"])]), tmp_path / "s2"
@@ -203,3 +202,135 @@ def test_no_group_at_all_and_huge_rewards_leave_a_readable_manifest(tmp_path) ->
 def test_wrong_settings_are_refused(settings, message) -> None:
     with pytest.raises(ConfigError, match=message):
         parse_config(ScoreConfig, settings, where="score")
+
+
+def test_standardised_parts_use_the_train_split_for_every_split(tmp_path) -> None:
+    # characters 1, 3 | 2, 2 in train: part -1, -3, -2, -2: mean -2, deviation sqrt(.5); -6 in select
+    count = RewardSpec("length", 1.0, {"unit": "characters", "max": 0, "slope": 1, "floor": -99}, "n", True)
+    groups = write(
+        tmp_path / "groups", [group(1, ["a", "abc"]), group(2, ["ab", "cd"])], [group(3, ["abcdef"])]
+    )
+    score_groups(ScoreConfig(rewards=[count]), groups, tmp_path / "scored")
+    found = [
+        c for s in ("train", "select") for g in read_groups(tmp_path / "scored", s) for c in g.completions
+    ]
+    assert [c.reward for c in found] == pytest.approx([math.sqrt(2), -math.sqrt(2), 0, 0, -4 * math.sqrt(2)])
+    assert [c.parts["n"] for c in found] == [-1, -3, -2, -2, -6]
+    facts = read_manifest(tmp_path / "scored", schema="scored").facts
+    assert facts["scales"] == {"n": {"mean": -2.0, "std": pytest.approx(math.sqrt(0.5))}}
+
+
+def test_a_part_without_spread_cannot_be_standardised(tmp_path) -> None:
+    flat = RewardSpec("length", 1.0, {"max": 9}, standardise=True)
+    with pytest.raises(
+        RewardError, match="'length' cannot be standardised: its 2 values in the train split have no"
+    ):
+        score_groups(
+            ScoreConfig(rewards=[flat]), write(tmp_path / "g", [group(1, ["a", "b"])]), tmp_path / "s"
+        )
+
+
+FLAKY = """
+from pathlib import Path
+calls = Path({log!r})
+def f(prompts, completions, columns):
+    with calls.open("a") as file:
+        file.write("".join(c + " " for c in completions) + chr(10))
+    times = calls.read_text().split().count("flaky")
+    if "bad" in completions or ("flaky" in completions and times < 3):
+        raise OSError("no answer")
+    return [float(len(c)) for c in completions]
+"""
+
+
+@pytest.fixture
+def flaky(tmp_path) -> tuple[RewardSpec, Path]:
+    (tmp_path / "flaky_own.py").write_text(FLAKY.format(log=str(tmp_path / "calls")))
+    return RewardSpec(f"{tmp_path}/flaky_own.py:f"), tmp_path / "calls"
+
+
+def test_a_failing_record_is_tried_again_alone(tmp_path, flaky) -> None:
+    spec, calls = flaky
+    groups = write(tmp_path / "groups", [group(1, ["a", "b"]), group(2, ["flaky", "c"]), group(3, ["d"])])
+    metrics = score_groups(ScoreConfig(rewards=[spec]), groups, tmp_path / "scored")
+    assert calls.read_text().splitlines() == ["a b flaky c d ", "a b ", "flaky c ", "flaky c ", "d "]
+    assert metrics["groups/count"] == 3
+    assert metrics["rewards/failed_groups"] == 0
+
+
+def test_failures_within_the_limit_are_left_out_counted_and_told(tmp_path, flaky, capsys) -> None:
+    groups = write(tmp_path / "groups", [group(1, ["a", "bad"]), group(2, ["c", "dd"])], [group(3, ["e"])])
+    config = ScoreConfig(rewards=[flaky[0]], max_failed_fraction=0.34)
+    metrics = score_groups(config, groups, tmp_path / "scored")
+    (kept,) = read_groups(tmp_path / "scored", "train")
+    assert [c.reward for c in kept.completions] == [1.0, 2.0]
+    assert metrics["rewards/failed_groups"] == 1
+    assert metrics["groups/count"] == 2
+    told = (
+        "reward 'f' failed on a batch starting at data.jsonl:1: completion 1: "
+        "OSError: no answer (flaky_own.py:9)"
+    )
+    assert read_manifest(tmp_path / "scored", schema="scored").facts["failed"] == [told]
+    assert f"1 records failed and are left out, the first: {told}" in capsys.readouterr().err
+
+
+def test_failures_beyond_the_limit_stop_the_stage_and_name_the_record(tmp_path, flaky) -> None:
+    many = [group(n, ["bad", "a"]) for n in range(1, 5)]
+    groups = write(tmp_path / "groups", many)
+    with pytest.raises(
+        RewardError, match=r"^3 of 4 records failed, more than max_failed_fraction=0\.5 .*data\.jsonl:3"
+    ):
+        score_groups(ScoreConfig(rewards=[flaky[0]], max_failed_fraction=0.5), groups, tmp_path / "scored")
+    with pytest.raises(RewardError, match=r"^reward 'f' failed on a batch starting at data\.jsonl:1"):
+        score_groups(ScoreConfig(rewards=[flaky[0]]), groups, tmp_path / "again")
+
+
+def test_a_second_run_computes_only_what_the_store_lacks(tmp_path, flaky) -> None:
+    spec, calls = flaky
+    first = write(tmp_path / "first", [group(1, ["a", "bb"]), group(2, ["ccc"])])
+    more = write(tmp_path / "more", [group(1, ["a", "bb", "dddd"]), group(2, ["ccc"])], [group(3, ["e"])])
+    config = ScoreConfig(rewards=[spec], store=str(tmp_path / "store"), check_samples=0)
+    metrics = score_groups(config, first, tmp_path / "s1")
+    assert (metrics["rewards/computed"], metrics["rewards/reused"]) == (3, 0)
+    calls.unlink()
+    metrics = score_groups(config, more, tmp_path / "s2")
+    assert calls.read_text().split() == ["dddd", "e"]
+    assert (metrics["rewards/computed"], metrics["rewards/reused"]) == (2, 3)
+    (one, two) = read_groups(tmp_path / "s2", "train")
+    assert [c.reward for c in (*one.completions, *two.completions)] == [1.0, 2.0, 4.0, 3.0]
+    plain = ScoreConfig(rewards=[spec])
+    score_groups(plain, more, tmp_path / "s3")
+    digests = {read_manifest(tmp_path / name, schema="scored").digest for name in ("s2", "s3")}
+    assert len(digests) == 1
+
+
+def test_a_stored_value_that_comes_out_differently_stops_the_stage(tmp_path) -> None:
+    (tmp_path / "dice.py").write_text(
+        "from pathlib import Path\ndef f(p, c, r): return [float(Path(r[0]['file']).read_text())] * len(c)\n"
+    )
+    (tmp_path / "value").write_text("1")
+    groups = write(tmp_path / "groups", [group(1, ["a", "b"], file=str(tmp_path / "value"))])
+    spec = RewardSpec(f"{tmp_path}/dice.py:f")
+    config = ScoreConfig(rewards=[spec], store=str(tmp_path / "store"))
+    score_groups(config, groups, tmp_path / "s1")
+    assert score_groups(config, groups, tmp_path / "s2")["rewards/checked"] == 2
+    (tmp_path / "value").write_text("1.5")
+    with pytest.raises(
+        RewardError, match=r"reward 'f' is not repeatable: 2 of 2 values changed: 1\.5 where 1 was stored"
+    ):
+        score_groups(config, groups, tmp_path / "s3")
+    tolerant = ScoreConfig(rewards=[spec], store=str(tmp_path / "store"), max_changed_fraction=1)
+    metrics = score_groups(tolerant, groups, tmp_path / "s4")
+    assert (metrics["rewards/changed"], metrics["reward/mean"]) == (2, 1.0)
+
+
+def test_given_rewards_are_compared_with_those_that_will_judge(tmp_path, capsys) -> None:
+    # given rises with the length that the recipe punishes
+    groups = write(tmp_path / "groups", [group(1, ["a", "bb", "ccc"], [1.0, 2.0, 3.0])])
+    metrics = score_groups(ScoreConfig(source="given", rewards=[BREVITY]), groups, tmp_path / "s1")
+    assert metrics["rewards/agreement"] == pytest.approx(-1)
+    assert "correlate by -1.00 (1 prompts)" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match="'standardise' needs source: computed"):
+        parse_config(
+            ScoreConfig, {"source": "given", "rewards": [{"name": "x", "standardise": True}]}, where="score"
+        )

@@ -1,0 +1,119 @@
+"""A reward with a memory: gives what it gave before, computes the rest, and distrusts a sample of it."""
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+from copg.digests import json_digest
+from copg.records import Prompt, prompt_text
+from copg.reward_store import RewardStore, reward_key
+from copg.rewards.contract import RecordFault, Reward, finite_floats, read_column
+
+TOLERANCE = 1e-3
+"""Relative, and absolute near 0: how far a value may move with the batch and the device."""
+
+
+class StoredReward:
+    """Wraps a reward whose values are kept in a store."""
+
+    def __init__(self, reward: Reward, store: RewardStore, *, check_samples: int) -> None:
+        """Nothing is computed yet.
+
+        Args:
+            reward: gives what the store lacks.
+            store: of this very reward.
+            check_samples: stored values to compute again, once in the life of this object.
+        """
+        self.reward = reward
+        self.store = store
+        self.whole_group = bool(getattr(reward, "whole_group", False))
+        self.num_reused = 0
+        self.num_computed = 0
+        self.num_checked = 0
+        self.changed: list[str] = []
+        """Of the checked values, those that came out differently, in words."""
+        self._checks_left = check_samples
+
+    def __call__(
+        self, prompts: Sequence[Prompt], completions: Sequence[str], columns: Sequence[Mapping[str, Any]]
+    ) -> list[float]:
+        """[N] stored values where there are, computed ones elsewhere."""
+        keys = self._keys(prompts, completions, columns)
+        known = self.store.get(keys)
+        missing = self._whole(prompts, [i for i, value in enumerate(known) if value is None])
+        checked = self._whole(prompts, self._chosen([i for i, v in enumerate(known) if v is not None]))
+        wanted = sorted({*missing, *checked})
+        computed = dict(zip(wanted, self._compute(wanted, prompts, completions, columns), strict=True))
+        for i in checked:
+            self._compare(i, known[i], computed[i], prompts)
+        new = [i for i in missing if known[i] is None]
+        self.store.put([keys[i] for i in new], [computed[i] for i in new])
+        self.num_computed += len(new)
+        self.num_reused += len(keys) - len(new)
+        return [computed[i] if value is None else value for i, value in enumerate(known)]
+
+    def _compute(
+        self,
+        wanted: Sequence[int],
+        prompts: Sequence[Prompt],
+        completions: Sequence[str],
+        columns: Sequence[Mapping[str, Any]],
+    ) -> list[float]:
+        if not wanted:
+            return []
+        try:
+            given = self.reward(
+                [prompts[i] for i in wanted],
+                [completions[i] for i in wanted],
+                [columns[i] for i in wanted],
+            )
+            return finite_floats(given, len(wanted))
+        except RecordFault as fault:
+            raise RecordFault(wanted[fault.index], str(fault)) from None
+
+    def _keys(
+        self, prompts: Sequence[Prompt], completions: Sequence[str], columns: Sequence[Mapping[str, Any]]
+    ) -> list[bytes]:
+        reads = getattr(self.reward, "reads", None)
+        reads_prompt = getattr(self.reward, "reads_prompt", True)
+        groups = [""] * len(prompts)
+        if self.whole_group:
+            for span in spans(prompts):
+                digest = json_digest([completions[i] for i in span])
+                for place, i in enumerate(span):
+                    groups[i] = f"{digest}:{place}"
+        return [
+            reward_key(
+                prompts[i] if reads_prompt else None,
+                completions[i],
+                row if reads is None else {name: read_column(row, name, i) for name in reads},
+                groups[i],
+            )
+            for i, row in enumerate(columns)
+        ]
+
+    def _whole(self, prompts: Sequence[Prompt], indices: Sequence[int]) -> list[int]:
+        """The indices, with all completions of their prompts when the reward compares them."""
+        if not self.whole_group:
+            return list(indices)
+        wanted = set(indices)
+        return [i for span in spans(prompts) if wanted & set(span) for i in span]
+
+    def _chosen(self, hits: Sequence[int]) -> list[int]:
+        """Evenly spaced ones, as many as there are checks left."""
+        count = min(self._checks_left, len(hits))
+        self._checks_left -= count
+        return [hits[k * len(hits) // count] for k in range(count)]
+
+    def _compare(self, index: int, stored: float | None, computed: float, prompts: Sequence[Prompt]) -> None:
+        if stored is None:
+            return
+        self.num_checked += 1
+        if not abs(computed - stored) <= TOLERANCE * max(1.0, abs(stored)):
+            name = " ".join(prompt_text(prompts[index]).split())[:60]
+            self.changed.append(f"{computed:.6g} where {stored:.6g} was stored, prompt {name!r}")
+
+
+def spans(prompts: Sequence[Prompt]) -> list[list[int]]:
+    """Indices of each run of equal prompts."""
+    return [list(run) for _, run in groupby(range(len(prompts)), key=lambda i: prompts[i])]

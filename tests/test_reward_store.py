@@ -1,0 +1,111 @@
+import multiprocessing
+
+import pyarrow.parquet as pq
+import pytest
+
+from copg.errors import StoreError
+from copg.reward_store import RewardStore, reward_key
+
+
+def keys(*texts: str) -> list[bytes]:
+    return [reward_key("p", text, {}) for text in texts]
+
+
+def test_a_value_comes_back_in_the_same_and_in_a_later_process(tmp_path) -> None:
+    store = RewardStore(str(tmp_path), "d" * 64)
+    store.put(keys("a", "b"), [0.1, -2.0])
+    assert store.get(keys("b", "c", "a")) == [-2.0, None, 0.1]
+    assert RewardStore(str(tmp_path), "d" * 64).get(keys("a")) == [None]
+    store.flush()
+    later = RewardStore(str(tmp_path), "d" * 64)
+    assert later.get(keys("b", "c", "a")) == [-2.0, None, 0.1]
+    assert len(later) == 2
+
+
+def test_rewards_do_not_see_each_others_values(tmp_path) -> None:
+    store = RewardStore(str(tmp_path), "d" * 64, {"name": "rouge_l"})
+    store.put(keys("a"), [1.0])
+    store.flush()
+    assert RewardStore(str(tmp_path), "e" * 64).get(keys("a")) == [None]
+    assert '"rouge_l"' in (tmp_path / ("d" * 20) / "reward.json").read_text()
+
+
+def test_a_key_moves_with_prompt_completion_columns_and_group() -> None:
+    chat = [{"role": "user", "content": "p"}]
+    others = [
+        reward_key("p", "a", {}),
+        reward_key("q", "a", {}),
+        reward_key(None, "a", {}),
+        reward_key(chat, "a", {}),
+        reward_key("p", "b", {}),
+        reward_key("p", "a", {"x": 1}),
+        reward_key("p", "a", {"x": "1"}),
+        reward_key("p", "a", {}, "group:0"),
+    ]
+    assert len(set(others)) == len(others)
+    assert reward_key("p", "a", {"x": 1, "y": 2}) == reward_key("p", "a", {"y": 2, "x": 1})
+
+
+def test_keys_that_end_in_null_bytes_are_found_and_not_mixed_up(tmp_path) -> None:
+    made = [b"a" * 15 + b"\0", b"a" * 14 + b"\0\0", b"\0" * 16, b"a" * 16]
+    store = RewardStore(str(tmp_path), "d" * 64)
+    store.put(made, [1.0, 2.0, 3.0, 4.0])
+    store.flush()
+    assert RewardStore(str(tmp_path), "d" * 64).get(made) == [1.0, 2.0, 3.0, 4.0]
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_value_that_is_not_finite_never_gets_in(tmp_path, bad) -> None:
+    store = RewardStore(str(tmp_path), "d" * 64)
+    with pytest.raises(StoreError, match="is not finite: 2 values were not stored"):
+        store.put(keys("a", "b"), [1.0, bad])
+    store.flush()
+    assert store.get(keys("a", "b")) == [None, None]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_shard_cut_short_is_named(tmp_path) -> None:
+    store = RewardStore(str(tmp_path), "d" * 64)
+    store.put(keys("a"), [1.0])
+    store.flush()
+    (shard,) = tmp_path.glob("*/*.parquet")
+    shard.write_bytes(shard.read_bytes()[:-9])
+    with pytest.raises(StoreError, match=r"\.parquet: cannot be read .* remove it and it is computed again"):
+        RewardStore(str(tmp_path), "d" * 64)
+
+
+def write_some(root: str, worker: int) -> None:
+    store = RewardStore(root, "d" * 64)
+    for n in range(20):
+        store.put(keys(f"{worker}/{n}", f"shared/{n}"), [worker + n / 100, float(n)])
+        store.flush()
+
+
+def test_several_writers_at_once_lose_nothing(tmp_path) -> None:
+    context = multiprocessing.get_context("spawn")
+    writers = [context.Process(target=write_some, args=(str(tmp_path), worker)) for worker in range(3)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    store = RewardStore(str(tmp_path), "d" * 64)
+    assert len(store) == 3 * 20 + 20
+    assert store.get(keys("2/7", "shared/3")) == [2.07, 3.0]
+    assert not list(tmp_path.glob("*/*.part"))
+
+
+def test_shards_are_plain_parquet_and_late_values_are_written_on_the_way(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("copg.reward_store.ROWS_PER_SHARD", 2)
+    store = RewardStore(str(tmp_path), "d" * 64)
+    store.put(keys("a"), [1.0])
+    assert not list(tmp_path.glob("*/*.parquet"))
+    store.put(keys("b"), [2.0])
+    (shard,) = tmp_path.glob("*/*.parquet")
+    assert sorted(pq.read_table(shard)["reward"].to_pylist()) == [1.0, 2.0]
+
+
+def test_a_store_by_url_works_as_a_folder_does() -> None:
+    store = RewardStore("memory://rewards", "d" * 64)
+    store.put(keys("a"), [1.0])
+    store.flush()
+    assert RewardStore("memory://rewards", "d" * 64).get(keys("a")) == [1.0]
