@@ -1,0 +1,1 @@
+"""Reward and KL of a policy."""

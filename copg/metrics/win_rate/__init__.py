@@ -1,0 +1,1 @@
+"""How often one policy's completion earns more than another's."""
