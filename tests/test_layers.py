@@ -35,7 +35,7 @@ LAYERS = [
         "model_card",
         "metrics",
     ],
-    ["rewards", "reward_store", "training", "report_page"],
+    ["rewards", "reward_store", "reward_training", "training", "report_page"],
     ["stages", "recipe", "sources", "summary"],
     ["cli"],
 ]

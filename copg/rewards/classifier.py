@@ -94,24 +94,31 @@ class Classifier:
 
     @torch.inference_mode()
     def _forward(self, model: Any, encodings: Sequence[Encoding]) -> list[list[float]]:
-        pad_id = self._pad_id(encodings)
-        if self.config.pad_token_id is None:
-            # a decoder's head reads the last token that is no padding, which it finds by this id
-            model.config.pad_token_id = pad_id
-        inputs: dict[str, Tensor] = {
-            key: _pad([e[key] for e in encodings], pad_id if key == "input_ids" else 0).to(model.device)
-            for key in encodings[0]
-        }
-        mask = _pad([[1] * len(e["input_ids"]) for e in encodings], 0).to(model.device)
-        values: list[list[float]] = model(**inputs, attention_mask=mask).logits.float().tolist()
+        values: list[list[float]] = forward(model, encodings, self.config.pad_token_id).tolist()
         return values
 
-    def _pad_id(self, encodings: Sequence[Encoding]) -> int:
-        """The model's own padding id, else one that no sequence of the batch ends with."""
-        if self.config.pad_token_id is not None:
-            return int(self.config.pad_token_id)
+
+def forward(model: Any, encodings: Sequence[Encoding], pad_token_id: int | None) -> Tensor:
+    """[N, labels] logits of sequences padded on the right.
+
+    Args:
+        model: a sequence classifier.
+        encodings: [N] sequences.
+        pad_token_id: as the model came with it. Without one, an id is taken that no sequence ends with: a
+            decoder's head reads the last token that is no padding, and finds it by this id.
+    """
+    pad_id = pad_token_id
+    if pad_id is None:
         last = {e["input_ids"][-1] for e in encodings}
-        return next(i for i in range(self.config.vocab_size) if i not in last)
+        pad_id = next(i for i in range(model.config.vocab_size) if i not in last)
+        model.config.pad_token_id = pad_id
+    inputs = {
+        key: _pad([e[key] for e in encodings], pad_id if key == "input_ids" else 0).to(model.device)
+        for key in encodings[0]
+    }
+    mask = _pad([[1] * len(e["input_ids"]) for e in encodings], 0).to(model.device)
+    logits: Tensor = model(**inputs, attention_mask=mask).logits.float()
+    return logits
 
 
 def _pad(rows: Sequence[Sequence[int]], value: int) -> Tensor:

@@ -1,0 +1,225 @@
+"""Stage ``reward``: a reward model trained on preferences, for those who have nothing else."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import ConfigDict
+
+from copg.artifacts import begin, read_groups, read_manifest, seal
+from copg.config import STRICT
+from copg.errors import ModelError, RewardError
+from copg.training.config import LoraConfig, OptimizerConfig
+
+if TYPE_CHECKING:
+    from copg.reward_training import Comparisons
+
+HELD_OUT = ("select", "gate")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RewardConfig:
+    """From which model, on which pairs, and how."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    model: str
+    """Where it starts: a language model, which gets a new head, or a reward model. Directory or hub name."""
+    revision: str | None = None
+    """Of the hub."""
+    form: Literal["chat", "pair", "text"] | None = None
+    """What it reads (see the reward ``reward_model``); None: as its tokeniser suggests."""
+    seed: int = 0
+    """Of the new head and of the order of groups."""
+    epochs: int = 1
+    groups_per_step: int = 32
+    """The loss is averaged over these; every prompt weighs the same."""
+    pairs_per_group: int = 8
+    """Most pairs of one prompt; of more, a sample."""
+    min_gap: float = 0.0
+    """Reward units by which a pair must differ; ties are never a pair."""
+    optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(learning_rate=1e-5))
+    lora: LoraConfig | None = None
+    """None trains all weights; an adapter is merged into them at the end."""
+    tokens_per_batch: int = 8192
+    """Tokens in one forward, padding included; at least one group goes in whatever its length."""
+    compute_dtype: Literal["float32", "bfloat16"] = "float32"
+    """Of matrix products; weights and optimiser stay float32."""
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "groups_per_step", "pairs_per_group", "tokens_per_batch"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"reward: {name}={getattr(self, name)} must be >= 1")
+        if self.seed < 0 or self.min_gap < 0:
+            raise ValueError(f"reward: seed={self.seed} and min_gap={self.min_gap} must be >= 0")
+
+
+def train_reward(config: RewardConfig, groups: Path, reward_model: Path) -> dict[str, float]:
+    """Fit scores to the ranking of each prompt's completions (Bradley-Terry); test them on held-out pairs.
+
+    Args:
+        config: settings.
+        groups: artifact of schema ``groups`` whose records came with rewards; preferences count as 1 and 0.
+        reward_model: where the artifact of schema ``reward_model`` goes: a model directory.
+
+    Returns:
+        Of held-out pairs: accuracy with its 95 % interval over prompts, log loss (nats a pair), calibration
+        error, and the accuracy of preferring the longer completion, which any reward model should beat.
+
+    Raises:
+        RewardError: no pair to learn from or to test on, a record without reward, or a loss not finite.
+        ModelError: the model cannot be loaded.
+    """
+    manifest = read_manifest(groups, schema="groups")
+    begin(reward_model)
+    model, tokenizer, max_tokens = _load(config)
+    dropped: Counter[str] = Counter()
+    train = _comparisons(config, groups, ("train",), tokenizer, max_tokens, dropped)
+    held_out = _comparisons(config, groups, HELD_OUT, tokenizer, max_tokens, dropped)
+    for name, data in (("train", train), ("select and gate", held_out)):
+        if len(data) < 2:
+            raise RewardError(f"{groups}: {len(data)} prompts of {name} hold a pair; at least 2 are needed")
+    steps = _fit(config, model, tokenizer, train, reward_model)
+    metrics, table = _test(config, reward_model, held_out)
+    metrics |= {"steps/done": float(len(steps)), "loss/train": steps[-1]["loss/mean"]}
+    metrics |= {f"dropped/{reason}": float(count) for reason, count in sorted(dropped.items())}
+    seal(
+        reward_model,
+        schema="reward_model",
+        stage="reward",
+        rows=len(train),
+        config=asdict(config),
+        parents={"groups": manifest.digest},
+        facts={"metrics": metrics, "reliability": table},
+        volatile=("metrics.jsonl",),
+    )
+    return metrics
+
+
+def _fit(
+    config: RewardConfig, model: Any, tokenizer: Any, train: "Sequence[Comparisons]", reward_model: Path
+) -> list[dict[str, float]]:
+    """Train, and write model, tokeniser and the metrics of each step."""
+    import torch
+
+    from copg.reward_training import Schedule, fit
+
+    schedule = Schedule(
+        config.epochs,
+        config.groups_per_step,
+        config.tokens_per_batch,
+        getattr(torch, config.compute_dtype),
+        config.seed,
+    )
+    model.train()
+    steps = list(fit(model, train, schedule, config.optimizer))
+    if config.lora is not None:
+        model = model.merge_and_unload()
+    model.eval().save_pretrained(reward_model)
+    tokenizer.save_pretrained(reward_model)
+    lines = [json.dumps({"step": number, **step}) + "\n" for number, step in enumerate(steps, 1)]
+    (reward_model / "metrics.jsonl").write_text("".join(lines))
+    return steps
+
+
+def _load(config: RewardConfig) -> tuple[Any, Any, int]:
+    """A float32 model with one output in training mode, its tokeniser, and the longest it reads."""
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    from copg.models import pick_device
+    from copg.training.optim import disable_dropout
+
+    torch.manual_seed(config.seed)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(config.model, revision=config.revision)
+        model: Any = AutoModelForSequenceClassification.from_pretrained(
+            config.model,
+            revision=config.revision,
+            num_labels=1,
+            dtype=torch.float32,
+            use_safetensors=True,
+            trust_remote_code=False,
+        )
+    except (OSError, ValueError, TypeError) as error:
+        raise ModelError(f"{config.model}: cannot be loaded: {str(error).splitlines()[0]}") from None
+    disable_dropout(model)
+    if config.lora is not None:
+        model = _add_adapter(model, config.lora)
+    limits = [tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", None)]
+    return model.to(pick_device()), tokenizer, min(limit for limit in limits if limit)
+
+
+def _add_adapter(model: Any, lora: LoraConfig) -> Any:
+    from peft import LoraConfig as PeftLora
+    from peft import TaskType, get_peft_model
+
+    return get_peft_model(
+        model,
+        PeftLora(
+            task_type=TaskType.SEQ_CLS,  # keeps the new head trainable beside the adapter
+            r=lora.rank,
+            lora_alpha=lora.alpha,
+            lora_dropout=lora.dropout,
+            target_modules=lora.target_modules,
+        ),
+    )
+
+
+def _comparisons(
+    config: RewardConfig,
+    groups: Path,
+    splits: Sequence[str],
+    tokenizer: Any,
+    max_tokens: int,
+    dropped: Counter[str],
+) -> "list[Comparisons]":
+    from copg.reward_training import read_comparisons
+    from copg.rewards.reward_model import pick_form
+
+    found: list[Comparisons] = []
+    for split in splits:
+        found += read_comparisons(
+            read_groups(groups, split),
+            tokenizer,
+            form=config.form or pick_form(tokenizer),
+            max_tokens=max_tokens,
+            min_gap=config.min_gap,
+            limit=config.pairs_per_group,
+            dropped=dropped,
+        )
+    return found
+
+
+def _test(
+    config: RewardConfig, reward_model: Path, held_out: "Sequence[Comparisons]"
+) -> tuple[dict[str, float], list[dict[str, float]]]:
+    """Metrics on held-out pairs, by the model as it was written and as ``score`` will load it."""
+    import torch
+
+    from copg.kl import estimate
+    from copg.reward_training import calibration_error, log_loss, pair_outcomes, reliability, win
+    from copg.rewards.classifier import Classifier
+
+    classifier = Classifier(str(reward_model), revision=None, dtype=torch.float32)
+    encodings = [e for group in held_out for e in group.encodings]
+    flat = iter(classifier.logits(encodings, tokens_per_batch=config.tokens_per_batch))
+    scores = [[next(flat)[0] for _ in group.encodings] for group in held_out]
+    outcomes = pair_outcomes(held_out, scores)
+    differences = [difference for group in outcomes for difference in group]
+    accuracy = estimate([[win(difference) for difference in group] for group in outcomes])
+    longer = pair_outcomes(held_out, [group.lengths for group in held_out])
+    table = reliability(differences)
+    return {
+        "accuracy/mean": accuracy.mean,
+        "accuracy/low": accuracy.low,
+        "accuracy/high": accuracy.high,
+        "length_accuracy/mean": estimate([[win(d) for d in group] for group in longer]).mean,
+        "loss/mean": log_loss(differences),
+        "calibration/error": calibration_error(table),
+        "pairs/count": float(len(differences)),
+        "prompts/count": float(len(held_out)),
+    }, table

@@ -1,0 +1,139 @@
+import itertools
+import json
+import random
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from copg.artifacts import GroupWriter, begin, read_manifest, seal
+from copg.config import parse_config
+from copg.errors import ConfigError, RewardError
+from copg.records import Completion, Group, prompt_id
+from copg.rewards.reward_model import RewardModel
+from copg.stages.reward import RewardConfig, train_reward
+from copg.training.config import LoraConfig, OptimizerConfig
+from tests.rewards.conftest import WORDS, llama_tokenizer, save_bert
+
+FAST = OptimizerConfig(learning_rate=3e-3, warmup_fraction=0.1)
+
+
+def preference(number: int, rng: random.Random) -> Group:
+    """The completion with "cat" is preferred; where it stands, and how long the two are, says nothing."""
+    words = [w for w in WORDS if w not in ("cat", "dog")]
+    prompt = f"{' '.join(rng.choices(words, k=3))} {number}"
+    better, worse = (rng.choices(words, k=rng.randint(1, 5)) for _ in range(2))
+    better.insert(rng.randint(0, len(better)), "cat")
+    worse.insert(rng.randint(0, len(worse)), "dog")
+    completions = [Completion(" ".join(better), reward=1.0), Completion(" ".join(worse), reward=0.0)]
+    rng.shuffle(completions)
+    return Group(id=prompt_id(prompt), prompt=prompt, completions=completions, source=f"d:{number}")
+
+
+def write(directory: Path, num_groups: int) -> Path:
+    """Three of four prompts in train, the rest in select."""
+    rng = random.Random(0)
+    splits = itertools.cycle(["train", "train", "train", "select"])
+    begin(directory)
+    with GroupWriter(directory) as writer:
+        for number, split in zip(range(num_groups), splits, strict=False):
+            writer.write(split, preference(number, rng))
+    seal(directory, schema="groups", stage="validate", rows=num_groups, config={}, parents={})
+    return directory
+
+
+@pytest.fixture(scope="module")
+def groups(tmp_path_factory) -> Path:
+    return write(tmp_path_factory.mktemp("data") / "groups", 240)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory) -> str:
+    """A language model: no head, no padding token."""
+    directory = tmp_path_factory.mktemp("base")
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(WORDS) + 7,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=64,
+    )
+    LlamaForCausalLM(config).save_pretrained(directory)
+    llama_tokenizer().save_pretrained(directory)
+    return str(directory)
+
+
+def test_a_language_model_learns_the_preference_and_score_can_use_it(base, groups, tmp_path) -> None:
+    config = RewardConfig(model=base, epochs=3, groups_per_step=8, optimizer=FAST)
+    metrics = train_reward(config, groups, tmp_path / "model")
+    assert metrics["accuracy/mean"] > 0.95
+    assert metrics["accuracy/low"] > metrics["length_accuracy/mean"] + 0.1
+    assert metrics["loss/mean"] < 0.3
+    # 180 prompts of train in steps of 8: 23 an epoch
+    assert metrics["steps/done"] == 69
+    assert metrics["pairs/count"] == 60
+    manifest = read_manifest(tmp_path / "model", schema="reward_model")
+    assert manifest.facts["metrics"] == metrics
+    assert sum(row["pairs"] for row in manifest.facts["reliability"]) == 60
+    lines = [json.loads(line) for line in (tmp_path / "model/metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == list(range(1, 70))
+    assert lines[-1]["loss/mean"] < lines[0]["loss/mean"]
+    cat, dog = RewardModel(model=str(tmp_path / "model"))(
+        ["it is 7"] * 2, ["the cat ran", "the dog ran"], [{}] * 2
+    )
+    assert cat > dog + 1
+
+
+def test_the_same_settings_give_the_same_weights(base, groups, tmp_path) -> None:
+    config = RewardConfig(model=base, groups_per_step=64, optimizer=FAST, seed=3)
+    for name in ("one", "two"):
+        train_reward(config, groups, tmp_path / name)
+    digests = {read_manifest(tmp_path / name, schema="reward_model").digest for name in ("one", "two")}
+    assert len(digests) == 1
+
+
+def test_the_token_budget_changes_no_gradient(base, tmp_path) -> None:
+    groups = write(tmp_path / "groups", 32)
+    found = []
+    for tokens in (1, 100_000):
+        config = RewardConfig(model=base, groups_per_step=12, tokens_per_batch=tokens, optimizer=FAST)
+        train_reward(config, groups, tmp_path / str(tokens))
+        lines = (tmp_path / str(tokens) / "metrics.jsonl").read_text().splitlines()
+        found.append([json.loads(line)["loss/mean"] for line in lines])
+    assert found[0] == pytest.approx(found[1], abs=1e-5)
+
+
+def test_an_adapter_is_merged_and_an_encoder_learns_as_well(base, groups, tmp_path) -> None:
+    lora = RewardConfig(model=base, epochs=3, groups_per_step=8, optimizer=FAST, lora=LoraConfig(rank=8))
+    assert train_reward(lora, groups, tmp_path / "lora")["accuracy/mean"] > 0.9
+    assert not (tmp_path / "lora/adapter_config.json").exists()
+    encoder = save_bert(tmp_path / "bert", ["score"])
+    config = RewardConfig(model=encoder, epochs=3, groups_per_step=8, optimizer=FAST)
+    assert train_reward(config, groups, tmp_path / "pair")["accuracy/mean"] > 0.9
+
+
+def test_data_without_pairs_is_one_clear_line(base, tmp_path) -> None:
+    directory = tmp_path / "groups"
+    begin(directory)
+    with GroupWriter(directory) as writer:
+        tied = [Completion("cat", reward=1.0), Completion("dog", reward=1.0)]
+        writer.write("train", Group(id="a", prompt="the", completions=tied, source="d:1"))
+    seal(directory, schema="groups", stage="validate", rows=1, config={}, parents={})
+    with pytest.raises(RewardError, match="0 prompts of train hold a pair; at least 2 are needed"):
+        train_reward(RewardConfig(model=base), directory, tmp_path / "model")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"epochs": 0}, "epochs=0 must be >= 1"),
+        ({"min_gap": -1}, "must be >= 0"),
+        ({"beta": 1}, "beta is unknown"),
+    ],
+)
+def test_wrong_settings_are_refused(settings, message) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse_config(RewardConfig, {"model": "m", **settings}, where="reward")
