@@ -35,8 +35,8 @@ LAYERS = [
         "model_card",
         "metrics",
     ],
-    ["rewards", "reward_store", "reward_training", "training", "report_page"],
-    ["stages", "recipe", "sources", "summary"],
+    ["rewards", "held_out", "reward_store", "reward_training", "training", "report_page"],
+    ["stages", "planning", "recipe", "sources", "summary"],
     ["cli"],
 ]
 LAYER_OF = {name: depth for depth, names in enumerate(LAYERS) for name in names}

@@ -1,0 +1,184 @@
+"""Held-out prompts, and what a policy makes of them: completions, their rewards and log-ratios."""
+
+import gc
+import heapq
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from copg.artifacts import read_groups
+from copg.chat import encode_prompt
+from copg.errors import ModelError
+from copg.generation import Generated, generate, max_prompt_tokens
+from copg.models import load_config, load_model, load_tokenizer, pick_device
+from copg.packing import DTYPES, TokenGroup, group_logps
+from copg.progress import track
+from copg.records import Group, prompt_text
+from copg.rewards import Mixture
+from copg.settings import GenerationConfig, RowConfig
+
+PROMPTS_PER_BATCH = 64
+"""Whose completions are scored together; a prompt's are never split."""
+
+GENERATIONS = pa.schema(
+    [
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("prompt", pa.string(), nullable=False),
+        pa.field("sample", pa.int32(), nullable=False),
+        pa.field("completion", pa.string(), nullable=False),
+        pa.field("num_tokens", pa.int32(), nullable=False),
+        pa.field("finished", pa.bool_(), nullable=False),
+        pa.field("reward", pa.float64(), nullable=False),
+        pa.field("parts", pa.map_(pa.string(), pa.float64()), nullable=False),
+        pa.field("log_ratio", pa.float64(), nullable=False),
+    ]
+)
+"""One row a completion; ``log_ratio`` is policy minus reference, nats, summed over its tokens."""
+
+
+@dataclass(slots=True)
+class HeldOut:
+    """A held-out prompt and what was drawn for it, one value a completion."""
+
+    split: str
+    group: Group
+    prompt_ids: list[int]
+    drawn: list[Generated] = field(default_factory=list)
+    log_ratios: list[float] = field(default_factory=list)
+    """Policy minus reference, nats, summed over the completion's tokens."""
+    rewards: list[float] = field(default_factory=list)
+    parts: dict[str, list[float]] = field(default_factory=dict)
+    """Each reward before weighting."""
+
+    @property
+    def token_group(self) -> TokenGroup:
+        """All completions drawn, so that they share their prompt in a row."""
+        return TokenGroup(self.prompt_ids, [each.token_ids for each in self.drawn])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawing:
+    """How completions are drawn and measured."""
+
+    model: str
+    """The reference; its tokeniser encodes every prompt."""
+    revision: str | None
+    samples_per_prompt: int
+    generation: GenerationConfig
+    rows: RowConfig
+
+    def read(self, groups: Path, split: str, num_prompts: int) -> tuple[list[HeldOut], int, int]:
+        """The first prompts of a split by id; how many of these the context has no room for; the room.
+
+        Ids are digests, so the first by id are a random sample, and the same in every run.
+        """
+        tokenizer = load_tokenizer(self.model, revision=self.revision)
+        room = max_prompt_tokens(load_config(self.model, revision=self.revision), self.generation)
+        first = heapq.nsmallest(num_prompts, read_groups(groups, split), key=lambda group: group.id)
+        encoded = [HeldOut(split, group, encode_prompt(tokenizer, group.prompt)) for group in first]
+        kept = [prompt for prompt in encoded if len(prompt.prompt_ids) <= room]
+        return kept, len(encoded) - len(kept), room
+
+    def draw(self, prompts: Sequence[HeldOut], policy: Path | None) -> None:
+        """Fill ``drawn`` and ``log_ratios``; those of the reference itself are 0 without a second pass.
+
+        Policy and reference are in memory one after the other.
+
+        Args:
+            prompts: of all splits.
+            policy: model or adapter directory; None draws from the reference.
+
+        Raises:
+            ModelError: a model cannot be loaded, or the policy has another vocabulary than the reference.
+            FloatingPointError: logits or log-probabilities that are not finite.
+        """
+        logps = self._draw(prompts, policy)
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        token_groups = [prompt.token_group for prompt in prompts]
+        ref_logps = logps if policy is None else self._logps(self._load(None), token_groups, "reference")
+        for prompt, mine, reference in zip(prompts, logps, ref_logps, strict=True):
+            prompt.log_ratios = [a - b for a, b in zip(mine, reference, strict=True)]
+            if not all(map(math.isfinite, prompt.log_ratios)):
+                raise FloatingPointError("log-probabilities are not finite: the policy has diverged")
+
+    def _draw(self, prompts: Sequence[HeldOut], policy: Path | None) -> list[list[float]]:
+        tokenizer = load_tokenizer(self.model, revision=self.revision)
+        if policy is not None:
+            _check_vocabulary(policy, tokenizer, self.model)
+        model = self._load(policy)
+        samples = range(self.samples_per_prompt)
+        ids = [prompt.prompt_ids for prompt in prompts for _ in samples]
+        keys = [f"{prompt.group.id}/{sample}" for prompt in prompts for sample in samples]
+        bfloat16 = self.rows.compute_dtype == "bfloat16"
+        with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=bfloat16):
+            drawn = iter(generate(model, tokenizer, ids, keys, self.generation, description="draw"))
+        for prompt in prompts:
+            prompt.drawn = [next(drawn) for _ in samples]
+        if policy is None:
+            return [[0.0] * self.samples_per_prompt for _ in prompts]
+        return self._logps(model, [prompt.token_group for prompt in prompts], "policy")
+
+    def _load(self, policy: Path | None) -> Any:
+        dtype = DTYPES[self.rows.parameter_dtype]
+        if policy is None:
+            return load_model(self.model, dtype=dtype, revision=self.revision).to(pick_device())
+        return load_model(policy, dtype=dtype).to(pick_device())
+
+    def _logps(self, model: Any, groups: Sequence[TokenGroup], description: str) -> list[list[float]]:
+        return group_logps(model, groups, rows=self.rows, description=description)
+
+
+def _check_vocabulary(policy: Path, tokenizer: PreTrainedTokenizerBase, reference: str) -> None:
+    """A champion may come from another base model; its token ids would then mean other text."""
+    if not (policy / "tokenizer_config.json").is_file():
+        return
+    if load_tokenizer(policy).get_vocab() != tokenizer.get_vocab():
+        raise ModelError(f"{policy}: has another vocabulary than {reference}: there is no log-ratio")
+
+
+def score(mixture: Mixture, prompts: Sequence[HeldOut]) -> None:
+    """Fill ``rewards`` and ``parts`` of what was drawn."""
+    starts = range(0, len(prompts), PROMPTS_PER_BATCH)
+    for start in track(starts, "score"):
+        batch = prompts[start : start + PROMPTS_PER_BATCH]
+        each = [(prompt, sample) for prompt in batch for sample in range(len(prompt.drawn))]
+        scores = mixture(
+            [prompt.group.prompt for prompt, _ in each],
+            [prompt.drawn[sample].text for prompt, sample in each],
+            [dict(prompt.group.columns) for prompt, _ in each],  # a user's function may change its own
+            sources=[f"{prompt.group.source or prompt.group.id}: sample {k}" for prompt, k in each],
+        )
+        for i, (prompt, _) in enumerate(each):
+            prompt.rewards.append(scores.total[i])
+            for part, values in scores.parts.items():
+                prompt.parts.setdefault(part, []).append(values[i])
+
+
+def generations(prompts: Sequence[HeldOut]) -> pa.Table:
+    """Rows of ``GENERATIONS``, in the order of the prompts."""
+    rows = [
+        {
+            "split": prompt.split,
+            "id": prompt.group.id,
+            "prompt": prompt_text(prompt.group.prompt),
+            "sample": sample,
+            "completion": drawn.text,
+            "num_tokens": len(drawn.token_ids),
+            "finished": drawn.finished,
+            "reward": prompt.rewards[sample],
+            "parts": sorted((name, values[sample]) for name, values in prompt.parts.items()),
+            "log_ratio": prompt.log_ratios[sample],
+        }
+        for prompt in prompts
+        for sample, drawn in enumerate(prompt.drawn)
+    ]
+    return pa.Table.from_pylist(rows, schema=GENERATIONS)

@@ -1,0 +1,217 @@
+"""Stage ``evaluate``: what a policy earns on held-out prompts, and how far it went from the reference."""
+
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import pyarrow.parquet as pq
+from pydantic import ConfigDict
+
+from copg.artifacts import MANIFEST, Manifest, begin, read_manifest, seal, write_json
+from copg.config import STRICT
+from copg.errors import ModelError, RecordError
+from copg.rewards import RewardSpec, build_mixture
+from copg.rewards.contract import Scale
+from copg.settings import GenerationConfig, RowConfig
+
+if TYPE_CHECKING:
+    from copg.held_out import Drawing, HeldOut
+
+HELD_OUT = ("select", "gate")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitCounts:
+    """A number of prompts for each held-out split."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    select: int = 128
+    gate: int = 128
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig:
+    """Whom to evaluate, on what, and by which rewards."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    model: str
+    """Model directory or hub name of the reference."""
+    revision: str | None = None
+    """Of the hub."""
+    rewards: list[RewardSpec] = field(default_factory=list)
+    """As in ``score``."""
+    name: str = ""
+    """``reference``, ``champion`` or a trial's; empty: as the policy says, ``reference`` without a policy."""
+    method: str | None = None
+    """Of the trial; empty: as the policy says, none for ``champion``."""
+    beta: float | None = None
+    """Of the trial, in reward units per nat; empty: as for ``method``."""
+    num_prompts: int | SplitCounts = 128
+    """Of each split, or ``{select: .., gate: ..}``: the first by id, so that every policy meets the same."""
+    samples_per_prompt: int = 4
+    """Completions drawn for each prompt."""
+    generation: GenerationConfig = field(default_factory=GenerationConfig)
+    """Leave the temperature at 1: at any other, the log-ratios are no KL of what was drawn."""
+    rows: RowConfig = field(default_factory=RowConfig)
+    """Budget and precision of the passes that measure log-probabilities."""
+    threads: int = 0
+    """CPU threads; 0: torch's own choice."""
+
+    def __post_init__(self) -> None:
+        for split in HELD_OUT:
+            if self.count(split) < 2:
+                raise ValueError(
+                    f"num_prompts={self.count(split)} of '{split}' must be >= 2: one has no interval"
+                )
+        if self.samples_per_prompt < 1:
+            raise ValueError(f"samples_per_prompt={self.samples_per_prompt} must be >= 1")
+        if self.threads < 0:
+            raise ValueError(f"threads={self.threads} must be >= 0; 0 leaves it to torch")
+
+    def count(self, split: str) -> int:
+        """Prompts wanted of a split."""
+        return (
+            self.num_prompts if isinstance(self.num_prompts, int) else int(getattr(self.num_prompts, split))
+        )
+
+
+def evaluate_policy(
+    config: EvaluateConfig, groups: Path, evaluation: Path, *, policy: Path | None, policy_uri: str = ""
+) -> dict[str, float]:
+    """Draw completions for held-out prompts, score them, and measure their log-ratios to the reference.
+
+    Every policy meets the same prompts with the same noise. Policy and reference are in memory one after
+    the other. A policy whose logits are not finite has diverged: its estimates are null.
+
+    Args:
+        config: settings.
+        groups: artifact of schema ``groups``, or ``scored`` where rewards are standardised: it has the scale.
+        evaluation: where the artifact of schema ``evaluation`` goes.
+        policy: artifact of schema ``policy``; None evaluates the reference itself.
+        policy_uri: where the policy lies for good: what promotion registers.
+
+    Returns:
+        Means on both splits: rewards in reward units, KL in nats a completion, length in tokens.
+
+    Raises:
+        RecordError: a split has fewer than two prompts that fit the model's context.
+        RewardError: a reward failed.
+        ModelError: a model cannot be loaded, or is not finite, or has another vocabulary than the reference.
+    """
+    import torch
+
+    from copg.held_out import Drawing, generations, score
+
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    source = _open_groups(groups)
+    given = None if policy is None else read_manifest(policy, schema="policy")
+    facts = _facts(config, given, policy_uri)
+    scales = {part: Scale(**scale) for part, scale in source.facts.get("scales", {}).items()}
+    mixture = build_mixture(config.rewards, scales=scales)
+    drawing = Drawing(**{name: getattr(config, name) for name in Drawing.__dataclass_fields__})
+    prompts, too_long = _read_prompts(config, drawing, groups)
+    begin(evaluation)
+    try:
+        drawing.draw(prompts, policy)
+    except FloatingPointError as error:
+        if policy is None:
+            raise ModelError(f"{config.model}: {error}") from None
+        facts |= {"diverged": True, "reason": str(error)}
+        prompts = []
+    score(mixture, prompts)
+    found = {split: _summarise(facts, split, [p for p in prompts if p.split == split]) for split in HELD_OUT}
+    metrics = {"prompts/too_long": float(too_long), **_metrics(found)}
+    write_json(evaluation / "evaluation.json", found)
+    pq.write_table(generations(prompts), evaluation / "generations.parquet", compression="zstd")
+    seal(
+        evaluation,
+        schema="evaluation",
+        stage="evaluate",
+        rows=sum(len(prompt.drawn) for prompt in prompts),
+        config=asdict(config),
+        parents={"groups": source.digest, **({"policy": given.digest} if given else {})},
+        facts={**facts, "metrics": metrics},
+    )
+    return metrics
+
+
+def _open_groups(groups: Path) -> Manifest:
+    found = None
+    with suppress(OSError, ValueError):
+        found = json.loads((groups / MANIFEST).read_text())
+    scored = isinstance(found, dict) and found.get("schema") == "scored"
+    return read_manifest(groups, schema="scored" if scored else "groups")
+
+
+def _facts(config: EvaluateConfig, policy: Manifest | None, policy_uri: str) -> dict[str, Any]:
+    """Whose evaluation this is: as the settings say, else as the policy does."""
+    trial = {} if policy is None else policy.facts
+    name = config.name or trial.get("trial") or ("reference" if policy is None else "policy")
+    known = {} if name in ("reference", "champion") else trial
+    return {
+        "name": name,
+        "method": config.method or known.get("method"),
+        "beta": known.get("beta") if config.beta is None else config.beta,
+        "diverged": bool(trial.get("diverged", False)),
+        "reason": trial.get("reason"),
+        "policy_uri": policy_uri,
+        "policy_digest": None if policy is None else policy.digest,
+        "temperature": config.generation.temperature,
+    }
+
+
+def _read_prompts(config: EvaluateConfig, drawing: "Drawing", groups: Path) -> "tuple[list[HeldOut], int]":
+    """Of both splits; and how many were left out because the model's context has no room for them."""
+    prompts, too_long = [], 0
+    for split in HELD_OUT:
+        kept, dropped, room = drawing.read(groups, split, config.count(split))
+        if len(kept) < 2:
+            raise RecordError(
+                f"{groups}: split '{split}' has {len(kept)} prompts of at most {room} tokens; an interval "
+                "needs 2: hold out more in validate, or lower evaluate.generation.max_new_tokens"
+            )
+        prompts += kept
+        too_long += dropped
+    return prompts, too_long
+
+
+def _summarise(facts: dict[str, Any], split: str, prompts: "Sequence[HeldOut]") -> dict[str, Any]:
+    """An ``Evaluation`` as plain values; without prompts, of a policy that diverged, estimates are null."""
+    known = {name: facts[name] for name in ("name", "method", "beta", "diverged")}
+    summary = {**known, "split": split, "num_prompts": len(prompts)}
+    if not prompts:
+        nothing = dict.fromkeys(("reward", "kl", "length", "finished_fraction"))
+        return {**summary, **nothing, "parts": {}}
+    from copg.kl import estimate
+    from copg.metrics import compute
+    from copg.metrics.reward_kl.reward_kl import RewardKL
+
+    rewards, log_ratios = [p.rewards for p in prompts], [p.log_ratios for p in prompts]
+    finished = [each.finished for p in prompts for each in p.drawn]
+    return {
+        **summary,
+        **compute(RewardKL, rewards=rewards, log_ratios=log_ratios),
+        "length": asdict(estimate([[len(each.token_ids) for each in p.drawn] for p in prompts])),
+        "finished_fraction": sum(finished) / len(finished),
+        "parts": {name: asdict(estimate([p.parts[name] for p in prompts])) for name in prompts[0].parts},
+    }
+
+
+def _metrics(found: dict[str, dict[str, Any]]) -> dict[str, float]:
+    """The means alone, by quantity and split."""
+    metrics = {}
+    for split, summary in found.items():
+        metrics[f"prompts/{split}"] = float(summary["num_prompts"])
+        if summary["reward"] is None:
+            continue
+        parts = {f"reward_{name}": value for name, value in summary["parts"].items()}
+        for name, value in {**{n: summary[n] for n in ("reward", "kl", "length")}, **parts}.items():
+            metrics[f"{name}/{split}"] = value["mean"]
+        metrics[f"finished/{split}"] = summary["finished_fraction"]
+    return metrics
