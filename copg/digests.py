@@ -77,13 +77,13 @@ def code_digest(module: str) -> str:
 
 
 def _source(name: str) -> Path | None:
-    try:
-        spec = importlib.util.find_spec(name)
-    except ModuleNotFoundError:
+    """The file of a module, found on disk: asking for a module's spec would import its parents."""
+    package, *parts = name.split(".")
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None or not spec.origin.endswith("__init__.py"):
         return None
-    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
-        return None
-    return Path(spec.origin)
+    base = Path(spec.origin).parent.joinpath(*parts)
+    return next((path for path in (base / "__init__.py", base.with_suffix(".py")) if path.is_file()), None)
 
 
 def _imports(path: Path) -> list[str]:
