@@ -112,6 +112,7 @@ def test_estimates_are_those_of_the_completions_left_beside_them(
     metrics = evaluate_policy(config, groups, tmp_path / "e", policy=policy, policy_uri="s3://policies/1")
     found, rows = read(tmp_path / "e")
     assert len(rows) == 2 * 8 * 3
+    assert len({(row["id"], row["completion"]) for row in rows}) > 40  # each sample has its own noise
     for split in ("select", "gate"):
         summary = found[split]
         assert {f.name for f in fields(Evaluation)} == set(summary)
