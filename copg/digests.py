@@ -1,6 +1,7 @@
 """Content digests: what a cached step depends on, as 64 hexadecimal digits of SHA-256."""
 
 import ast
+import functools
 import hashlib
 import importlib.util
 import json
@@ -72,7 +73,7 @@ def code_digest(module: str) -> str:
             continue
         seen[name] = file_digest(path)
         waiting += [name.rpartition(".")[0]] if "." in name else []
-        waiting += [found for found in _imports(path) if found.partition(".")[0] == package]
+        waiting += [found for found in _imports(path.read_text()) if found.partition(".")[0] == package]
     return json_digest(seen)
 
 
@@ -86,11 +87,12 @@ def _source(name: str) -> Path | None:
     return next((path for path in (base / "__init__.py", base.with_suffix(".py")) if path.is_file()), None)
 
 
-def _imports(path: Path) -> list[str]:
+@functools.lru_cache
+def _imports(source: str) -> tuple[str, ...]:
     found = []
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             found += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    return found
+    return tuple(found)

@@ -60,7 +60,7 @@ def test_training_depends_on_the_losses_and_reference_and_evaluation_do_not(tmp_
             if name in seen or path is None:
                 continue
             seen.add(name)
-            waiting += [found for found in _imports(path) if found.startswith("copg")]
+            waiting += [found for found in _imports(path.read_text()) if found.startswith("copg")]
         return seen
 
     assert "copg.losses" in reached("copg.stages.train")
