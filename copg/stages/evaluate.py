@@ -135,7 +135,7 @@ def evaluate_policy(
         stage="evaluate",
         rows=sum(len(prompt.drawn) for prompt in prompts),
         config=asdict(config),
-        parents={"groups": source.digest, **({"policy": given.digest} if given else {})},
+        parents=_parents(source, given),
         facts={**facts, "metrics": metrics},
     )
     return metrics
@@ -147,6 +147,14 @@ def _open_groups(groups: Path) -> Manifest:
         found = json.loads((groups / MANIFEST).read_text())
     scored = isinstance(found, dict) and found.get("schema") == "scored"
     return read_manifest(groups, schema="scored" if scored else "groups")
+
+
+def _parents(source: Manifest, policy: Manifest | None) -> dict[str, str]:
+    """Digests of the inputs; scored groups also name the groups they were made of: the same prompts."""
+    parents = {"groups": source.parents.get("groups", source.digest)}
+    if source.schema == "scored":
+        parents["scored"] = source.digest
+    return {**parents, **({"policy": policy.digest} if policy else {})}
 
 
 def _facts(config: EvaluateConfig, policy: Manifest | None, policy_uri: str) -> dict[str, Any]:

@@ -367,6 +367,18 @@ def test_standardised_rewards_use_the_scale_of_the_scored_groups(
         evaluate_policy(config, groups, tmp_path / "f", policy=None)
 
 
+def test_an_evaluation_on_scored_groups_also_names_the_groups_they_came_from(
+    config: EvaluateConfig, groups: Path, tmp_path: Path
+) -> None:
+    scored = begin(tmp_path / "scored")
+    for file in groups.glob("*.parquet"):
+        (scored / file.name).write_bytes(file.read_bytes())
+    made = seal(scored, schema="scored", stage="score", rows=1, config={}, parents={"groups": "of groups"})
+    evaluate_policy(config, scored, tmp_path / "e", policy=None)
+    parents = read_manifest(tmp_path / "e", schema="evaluation").parents
+    assert parents == {"groups": "of groups", "scored": made.digest}
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
