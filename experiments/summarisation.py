@@ -12,6 +12,7 @@ place, as in the paper.
 import argparse
 import os
 import statistics
+from dataclasses import replace
 from pathlib import Path
 
 from copg.artifacts import write_json
@@ -20,7 +21,7 @@ from copg.kl import paired_difference
 from copg.progress import track
 from copg.recipe import load_recipe
 from experiments.summarisation_figures import draw_best, draw_betas, draw_curves
-from experiments.trials import Bench, Trial, evaluate_reference, prepare, run_trial
+from experiments.trials import Bench, Trial, evaluate_reference, prepare, reward_spread, run_trial
 
 GRID = {
     "copg": (0.01, 0.03, 0.06, 0.1, 0.3, 1.0),
@@ -28,6 +29,8 @@ GRID = {
     "ipo": (0.003, 0.01, 0.03, 0.06, 0.1, 0.3),
 }
 """The paper's."""
+FLOOR = Trial("sft", 1.0)
+"""Cross-entropy on the best completion; its beta is not used."""
 GROUP_SIZES = (2, 4, 0)
 SEEDS = 3
 K_WORK = 3
@@ -35,9 +38,10 @@ K_WORK = 3
 
 
 def grid_trials(every_steps: int, *, betas: int | None = None) -> list[Trial]:
-    """Every method at every beta, one seed; ``betas`` keeps the first so many of each grid."""
+    """Every method at every beta, one seed, and the floor; ``betas`` keeps the first so many of each grid."""
     return [
-        Trial(method, beta, every_steps=every_steps) for method, grid in GRID.items() for beta in grid[:betas]
+        *(Trial(method, beta, every_steps=every_steps) for method in GRID for beta in GRID[method][:betas]),
+        replace(FLOOR, every_steps=every_steps),
     ]
 
 
@@ -64,7 +68,7 @@ def k_trials(best: list[Trial], every_steps: int, *, seeds: int) -> list[Trial]:
     ]
 
 
-def summarise(reference: dict, grid: list[dict], best: list[dict], by_k: list[dict]) -> dict:
+def summarise(reference: dict, spread: float, grid: list[dict], best: list[dict], by_k: list[dict]) -> dict:
     """What summarisation.json holds: one row a run, frontiers, and the claims with what they rest on."""
     names = ("method", "beta", "k", "seed", "steps", "tokens", "diverged")
     rows = [
@@ -81,6 +85,7 @@ def summarise(reference: dict, grid: list[dict], best: list[dict], by_k: list[di
     start = reference["gate"]["reward"]["mean"]
     return {
         "reference": reference,
+        "reward_spread": spread,
         "rows": rows,
         "frontiers": {
             method: [vars_of(p) for p in frontier(_points(grid, method), reference_reward=start)]
@@ -146,7 +151,7 @@ def run(bench: Bench, *, every_steps: int, seeds: int, betas: int | None, learne
     best = [run_trial(bench, trial) for trial in track(again, "best of each, runs")]
     sizes = k_trials(again, every_steps, seeds=seeds)
     by_k = [run_trial(bench, trial) for trial in track(sizes, "completions a prompt, runs")]
-    result = summarise(reference, grid, best, by_k)
+    result = summarise(reference, reward_spread(bench), grid, best, by_k)
     write_json(bench.out / "summarisation.json", result)
     draw_curves(grid, bench.out / "curves")
     draw_betas(grid, reference, bench.out / "betas")
@@ -193,6 +198,7 @@ def show(result: dict) -> None:
     """The table."""
     reference = result["reference"]["gate"]["reward"]
     print(f"reference: reward {reference['mean']:.4f} [{reference['low']:.4f}, {reference['high']:.4f}]")
+    print(f"rewards of a prompt spread by {result['reward_spread']:.4f}: beta means something beside it")
     print("part  method     beta    K  seed   reward       95 % interval  KL (nats)")
     for row in result["rows"]:
         reward, k = row["reward"], row["k"] or "all"

@@ -14,7 +14,7 @@ STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))
 
 def draw_curves(runs: list[dict], path: Path) -> None:
     """Figures 2, 3 and 4: reward of generations along training, one curve a beta, one panel a method."""
-    methods = list(dict.fromkeys(run["method"] for run in runs))
+    methods = [method for method in dict.fromkeys(run["method"] for run in runs) if method != "sft"]
     figure, axes = new_figure(len(methods), height=2.8, sharey=True)
     for ax, method in zip(axes[0], methods, strict=True):
         own = [run for run in runs if run["method"] == method]
@@ -47,6 +47,8 @@ def draw_betas(runs: list[dict], reference: dict, path: Path) -> None:
                 "elinewidth": 0.8,
             }
             joined = line.style if key is None else "none"
+            if key is None and method == "sft":
+                continue  # it has no beta
             ax.errorbar(x, mean, [mean - low, high - mean], linestyle=joined, label=line.label, **shown)
         points = [
             Point(str(run["beta"]), run["gate"]["kl"]["mean"], run["gate"]["reward"]["mean"]) for run in own
@@ -60,7 +62,7 @@ def draw_betas(runs: list[dict], reference: dict, path: Path) -> None:
     axes[0, 0].set(xscale="log", xlabel="β", ylabel="final reward (reward units), 95 % over prompts")
     axes[0, 1].set(xlabel="KL(policy ‖ reference), nats a completion", title="frontier of each method")
     axes[0, 0].set(title="final reward against β; grey: the reference")
-    axes[0, 0].legend(frameon=False)
+    axes[0, 1].legend(frameon=False)
     save_figure(figure, path)
 
 

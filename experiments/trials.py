@@ -132,6 +132,12 @@ def evaluate_reference(bench: Bench) -> dict:
     return json.loads((folder / "evaluation.json").read_text())
 
 
+def reward_spread(bench: Bench) -> float:
+    """Standard deviation of the rewards within a prompt, mean over prompts, reward units."""
+    groups = read_groups(bench.artifact("referenced"), "train")
+    return float(np.mean([np.std([c.reward for c in group.completions], ddof=1) for group in groups]))
+
+
 def limit_completions(bench: Bench, k: int) -> Path:
     """The referenced groups as if ``k`` completions of each had been logged; 0 leaves them as they are."""
     whole, folder = bench.artifact("referenced"), bench.artifact(f"referenced_k{k}")

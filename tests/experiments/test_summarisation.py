@@ -45,8 +45,8 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
 def test_all_parts_run_once_and_leave_results_and_figures(bench: Bench) -> None:
     sizes = {"every_steps": 2, "seeds": 2, "betas": 1, "learned_reward": False}
     result = summarisation.run(bench, **sizes)
-    # one beta for each of three methods; the best of each, and CoPG at three K, with two seeds
-    assert [row["part"] for row in result["rows"]] == ["grid"] * 3 + ["best"] * 6 + ["k"] * 6
+    # one beta for each of three methods, and SFT; the best of the three, and CoPG at three K, with two seeds
+    assert [row["part"] for row in result["rows"]] == ["grid"] * 4 + ["best"] * 6 + ["k"] * 6
     assert all(
         row["reward"]["low"] <= row["reward"]["mean"] <= row["reward"]["high"] for row in result["rows"]
     )
@@ -59,7 +59,7 @@ def test_all_parts_run_once_and_leave_results_and_figures(bench: Bench) -> None:
     for name in ("curves", "betas", "best"):
         assert (bench.out / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     records = {path: path.stat().st_mtime_ns for path in (bench.out / "runs").iterdir()}
-    assert len(records) == 15
+    assert len(records) == 16
     assert summarisation.run(bench, **sizes) == result
     assert {path: path.stat().st_mtime_ns for path in (bench.out / "runs").iterdir()} == records
     curve = json.loads(next(iter(records)).read_text())["curve"]
