@@ -18,6 +18,8 @@ from copg.records import GROUP_SCHEMA, SPLITS, Group, groups_to_table, table_to_
 
 MANIFEST = "manifest.json"
 INCOMPLETE = ".incomplete"
+WEIGHTS_DELETED = "weights_deleted.txt"
+"""Left in a policy whose weights were deleted to free the disk: a sentence that says why."""
 VERSION = 1
 """Of the layout below; raised by hand when a reader of the old one would misread the new one."""
 ROWS_PER_BATCH = 512
@@ -119,7 +121,9 @@ def read_manifest(directory: Path, *, schema: str, verify: bool = True) -> Manif
     for name, digest in manifest.files.items():
         file = directory / name
         if not file.is_file():
-            raise ArtifactError(f"{file}: is missing, though {MANIFEST} lists it")
+            note = directory / WEIGHTS_DELETED
+            why = note.read_text().strip() if note.is_file() else f"{MANIFEST} lists it"
+            raise ArtifactError(f"{file}: is missing: {why}")
         if verify and file_digest(file) != digest:
             raise ArtifactError(f"{file}: changed since stage '{manifest.stage}' wrote it")
     return manifest
