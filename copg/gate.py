@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from copg.kl import paired_difference
 from copg.records import Estimate, Evaluation
 
+DEFAULT_MAX_KL = 20.0
+"""Nats a completion. A budget of one's own belongs in the recipe: what is far depends on the length."""
 MIN_PROMPTS = 8
 """Fewer than this have no interval to decide by; see ``copg.kl.estimate`` for its coverage."""
 
@@ -103,7 +105,7 @@ def decide(
     for name, other in (("the reference", reference), ("the champion", champion)):
         if other is None:
             passed.append("there is no champion yet")
-        elif other is champion and candidate.digest == other.digest:
+        elif other is champion and candidate.digest and candidate.digest == other.digest:
             passed.append("it is the champion itself, and is not compared with itself")
         else:
             better, sentence = _compare(candidate, other, name, min_gain)

@@ -1,0 +1,83 @@
+"""The model card of a registered policy, in Markdown: only what was measured or is known."""
+
+from collections.abc import Mapping
+
+from copg import __version__
+from copg.artifacts import Manifest
+from copg.gate import Decision, interval
+from copg.records import Evaluation
+from copg.trials import Measured
+
+
+def model_card(
+    model_name: str,
+    best: Measured,
+    reference: Measured,
+    champion: Measured | None,
+    groups: Manifest,
+    decision: Decision,
+    tags: Mapping[str, str],
+) -> str:
+    """What the policy is, how it was made, what it earned, and what that was measured against.
+
+    Args:
+        model_name: of the registered model.
+        best: evaluation of the policy.
+        reference: evaluation of the reference.
+        champion: evaluation of the policy that served until now.
+        groups: manifest of the data.
+        decision: of the gate.
+        tags: digests of data, model, rewards and code.
+    """
+    others = [reference] if champion is None else [reference, champion]
+    lines = [
+        f"# {model_name}: {best.name}",
+        "",
+        *_origin(best),
+        "",
+        "## Measured",
+        "",
+        "| policy | reward | KL, nats | length, tokens | finished |",
+        "| --- | --- | --- | --- | --- |",
+        *(_row(one.splits["gate"]) for one in (best, *others)),
+        "",
+        f"Means over {best.splits['gate'].num_prompts} prompts of the gate split with 95 % intervals over "
+        "prompts; neither training nor the choice among trials looked at that split. KL is the policy's from "
+        "the reference, a completion.",
+        "",
+        "## Promoted" if decision.promoted else "## Not promoted",
+        "",
+        *(f"- {reason}" for reason in decision.reasons),
+        "",
+        "## Made from",
+        "",
+        f"- groups: {groups.rows} prompts, digest `{groups.digest}`",
+        f"- policy: `{best.policy_digest}`",
+        *(f"- {name}: `{value}`" for name, value in sorted(tags.items())),
+        f"- copg {__version__}",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _origin(best: Measured) -> list[str]:
+    evaluation, config = best.splits["gate"], best.manifest.config
+    start = f" from `{config['model']}`" if config.get("model") else ""
+    revision = f" at `{config['revision']}`" if config.get("revision") else ""
+    beta = "" if evaluation.beta is None else f" with beta {evaluation.beta:g} reward units per nat"
+    method = evaluation.method or "an unnamed method"
+    lines = [f"A policy trained offline{start}{revision} by {method}{beta}, for this reward:", ""]
+    rewards = config.get("rewards") or []
+    lines += [f"- {reward['weight']:g} x `{reward['name']}`{_params(reward)}" for reward in rewards]
+    return lines if rewards else [lines[0].replace(", for this reward:", ".")]
+
+
+def _params(reward: Mapping[str, object]) -> str:
+    params = reward.get("params")
+    return f" `{params}`" if params else ""
+
+
+def _row(evaluation: Evaluation) -> str:
+    cells = [interval(evaluation.reward), interval(evaluation.kl), interval(evaluation.length)]
+    finished = f"{100 * evaluation.finished_fraction:.0f} %"
+    return f"| {evaluation.name} | {' | '.join(cells)} | {finished} |"

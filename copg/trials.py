@@ -1,0 +1,161 @@
+"""Evaluations as the stages after them read them, and the verdict that report and promotion share."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from copg.artifacts import Manifest, read_manifest
+from copg.errors import ArtifactError
+from copg.gate import Contender, Decision, choose_trial, decide, exclusion
+from copg.records import Estimate, Evaluation
+
+GENERATIONS = "generations.parquet"
+_UNKNOWN = {"mean": math.nan, "low": math.nan, "high": math.nan}
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One evaluation artifact: whose it is, and what was measured."""
+
+    directory: Path
+    manifest: Manifest
+    name: str
+    policy_uri: str
+    """Where the policy lies; empty for the reference."""
+    policy_digest: str
+    splits: dict[str, Evaluation]
+    """By ``select`` and ``gate``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draws:
+    """What was drawn on one split, by prompt id, each with one value a completion."""
+
+    rewards: dict[str, list[float]] = field(default_factory=dict)
+    """Reward units."""
+    parts: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    """By part, then prompt; before weighting."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Which trial is best, and whether it is promoted."""
+
+    best: Measured | None
+    decision: Decision
+    excluded: dict[str, str]
+    """Why a trial could not be chosen, by its name."""
+
+
+def read_measured(directory: Path) -> Measured:
+    """Open an evaluation artifact.
+
+    Raises:
+        ArtifactError: it is none, or changed since it was written.
+    """
+    manifest = read_manifest(directory, schema="evaluation")
+    found = json.loads((directory / "evaluation.json").read_text())
+    facts = manifest.facts
+    return Measured(
+        directory=directory,
+        manifest=manifest,
+        name=facts["name"],
+        policy_uri=facts.get("policy_uri") or "",
+        policy_digest=facts.get("policy_digest") or "",
+        splits={split: _evaluation(found[split]) for split in ("select", "gate")},
+    )
+
+
+def _evaluation(value: Mapping[str, Any]) -> Evaluation:
+    known = {f.name: value[f.name] for f in fields(Evaluation) if f.name in value}
+    for name in ("reward", "kl", "length"):
+        known[name] = _estimate(known[name])
+    known["parts"] = {name: _estimate(part) for name, part in (known.get("parts") or {}).items()}
+    return Evaluation(**known)
+
+
+def _estimate(value: Mapping[str, float | None] | None) -> Estimate:
+    """JSON has no NaN: what a diverged trial could not measure is null there."""
+    filled = {key: math.nan if number is None else number for key, number in (value or _UNKNOWN).items()}
+    return Estimate(**filled)
+
+
+def read_draws(measured: Measured, split: str) -> Draws:
+    """Rewards and parts of every completion of one split, without the texts; empty where none were kept."""
+    path = measured.directory / GENERATIONS
+    if not path.is_file():
+        return Draws()
+    table = pq.read_table(path, columns=["id", "reward", "parts"], filters=[("split", "=", split)])
+    draws = Draws()
+    for row in table.to_pylist():
+        draws.rewards.setdefault(row["id"], []).append(_number(row["reward"]))
+        for part, value in row["parts"] or ():
+            draws.parts.setdefault(part, {}).setdefault(row["id"], []).append(_number(value))
+    return draws
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def contender(measured: Measured) -> Contender:
+    """A policy as the gate sees it; rewards that are not finite are left to the evaluation to tell."""
+    rewards = read_draws(measured, "gate").rewards
+    finite = all(math.isfinite(value) for values in rewards.values() for value in values)
+    return Contender(measured.splits["gate"], measured.policy_digest, rewards if finite else {})
+
+
+def check_same_groups(groups: Manifest, measured: Sequence[Measured]) -> None:
+    """Refuse evaluations that were made on other prompts than these.
+
+    Raises:
+        ArtifactError: names the first that was.
+    """
+    for one in measured:
+        parent = one.manifest.parents.get("groups", groups.digest)
+        if parent != groups.digest:
+            raise ArtifactError(
+                f"{one.directory}: {one.name} was evaluated on groups {parent[:12]}, the others on "
+                f"{groups.digest[:12]}; policies are compared on the same prompts only"
+            )
+
+
+def data_faults(groups: Manifest) -> list[str]:
+    """What validation held against the data; a validation that failed left no artifact at all."""
+    if groups.facts.get("valid", True):
+        return []
+    return [str(reason) for reason in groups.facts.get("reasons", [])] or ["validation says so"]
+
+
+def judge(
+    trials: Sequence[Measured],
+    reference: Measured,
+    champion: Measured | None,
+    *,
+    max_kl: float,
+    min_gain: float,
+    faults: Sequence[str] = (),
+) -> Verdict:
+    """Choose the best trial on the select split and gate it on the gate split."""
+    on_select = [trial.splits["select"] for trial in trials]
+    reasons = {e.name: exclusion(e, max_kl=max_kl) for e in on_select}
+    excluded = {name: reason for name, reason in reasons.items() if reason is not None}
+    chosen = choose_trial(on_select, max_kl=max_kl)
+    if chosen is None:
+        why = tuple(excluded.values()) or ("there are no trials",)
+        return Verdict(None, Decision(False, why), excluded)
+    best = next(trial for trial in trials if trial.name == chosen.name)
+    decision = decide(
+        contender(best),
+        contender(reference),
+        contender(champion) if champion is not None else None,
+        max_kl=max_kl,
+        min_gain=min_gain,
+        data_faults=faults,
+    )
+    return Verdict(best, decision, excluded)

@@ -1,0 +1,315 @@
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from copg.artifacts import read_manifest
+from copg.config import parse_config
+from copg.digests import file_digest
+from copg.errors import ArtifactError, ConfigError, TrackingError
+from copg.retention import delete_weights
+from copg.stages.promote import PromoteConfig, promote_best
+from copg.tracking import CHALLENGER, PREVIOUS, Registry
+from copg.tracking_store import connect
+from tests.evaluations import Made, make_evaluation, make_groups, make_policy
+
+GOOD = Made("copg_0.1", 0.2, 3.0, "copg", 0.1)
+BETTER = Made("copg_0.05", 0.3, 5.0, "copg", 0.05)
+FAR = Made("copg_0.01", 0.5, 30.0, "copg", 0.01)
+EQUAL = Made("copg_1", 0.0, 0.1, "copg", 1.0)
+LOST = Made("pg_0.1", 0.9, 2.0, "pg", 0.1, diverged=True)
+
+
+@pytest.fixture(scope="module")
+def uri(tmp_path_factory) -> str:
+    """One new file for the module: filling it takes seconds. Each test has a model of its own."""
+    return f"sqlite:///{tmp_path_factory.mktemp('registry') / 'mlflow.db'}"
+
+
+class Run:
+    """Trials with weights on disk, evaluated on the same prompts."""
+
+    def __init__(self, folder: Path, uri: str, model_name: str) -> None:
+        self.folder, self.uri, self.model_name = folder, uri, model_name
+        self.groups = folder / "groups"
+        self.manifest = make_groups(self.groups)
+        self.reference = make_evaluation(folder / "reference", Made("reference"), self.manifest)
+        self.count = 0
+
+    def policy(self, made: Made) -> Path:
+        return self.folder / "policies" / made.name
+
+    def evaluate(self, *trials: Made) -> list[Path]:
+        found = []
+        for made in trials:
+            path = self.folder / "evaluations" / made.name
+            if not path.exists():
+                policy = make_policy(self.policy(made), made.name)
+                make_evaluation(path, made, self.manifest, policy=policy, policy_uri=str(self.policy(made)))
+            found.append(path)
+        return found
+
+    def champion(self, made: Made, name: str = "champion") -> Path:
+        """Evaluation of the very policy of ``made``, as the champion it became."""
+        digest = read_manifest(self.policy(made), schema="policy", verify=False).digest
+        path = self.folder / "evaluations" / f"{name} {made.name}"
+        return make_evaluation(
+            path,
+            replace(made, name="champion"),
+            self.manifest,
+            policy_digest=digest,
+            policy_uri=str(self.policy(made)),
+        )
+
+    def promote(self, *trials: Made, champion: Path | None = None, **settings) -> dict:
+        self.count += 1
+        self.out = self.folder / f"registration {self.count}"
+        config = {"model_name": self.model_name, "tracking_uri": self.uri, "max_kl": 10.0, **settings}
+        self.metrics = promote_best(
+            parse_config(PromoteConfig, config, where="promote"),
+            groups=self.groups,
+            reference=self.reference,
+            champion=champion,
+            evaluations=self.evaluate(*trials),
+            registration=self.out,
+        )
+        return json.loads((self.out / "registration.json").read_text())
+
+    def weights(self, made: Made) -> int:
+        return len(list(self.policy(made).glob("*.safetensors")))
+
+
+@pytest.fixture
+def run(tmp_path, uri) -> Run:
+    return Run(tmp_path, uri, tmp_path.name)
+
+
+def test_the_best_trial_becomes_champion_with_its_card_tags_and_address(run, uri) -> None:
+    found = run.promote(GOOD, BETTER, tags={"data": "d" * 64, "code": "c" * 64}, run_id="run-1")
+    assert (found["promoted"], found["trial"], found["version"]) == (True, "copg_0.05", "1")
+    assert found["champion"] == {
+        "version": "1",
+        "source": str(run.policy(BETTER)),
+        "digest": read_manifest(run.policy(BETTER), schema="policy").digest,
+    }
+    assert found["previous"] is None
+    version = connect(uri).get_model_version(run.model_name, "1")
+    assert version.tags["data"] == "d" * 64
+    assert (version.tags["trial"], version.tags["run_id"]) == ("copg_0.05", "run-1")
+    assert version.tags["groups"] == run.manifest.digest
+    assert version.description == (run.out / "model_card.md").read_text()
+    assert run.metrics["policy/promoted"] == 1.0
+    assert run.metrics["gain/reference"] == pytest.approx(0.3, abs=0.05)
+    manifest = read_manifest(run.out, schema="registration")
+    assert set(manifest.parents) == {"groups", "reference", "copg_0.1", "copg_0.05"}
+
+
+def test_the_card_says_what_how_and_against_what_with_intervals(run) -> None:
+    run.promote(BETTER)
+    card = (run.out / "model_card.md").read_text()
+    assert "A policy trained offline from `models/tiny` by copg with beta 0.05 reward units per nat" in card
+    assert "- 1 x `facts`" in card
+    assert "| copg_0.05 | 0." in card
+    assert "| reference | 0." in card
+    assert "## Promoted" in card
+    assert "over the same 40 prompts, is more than 0" in card
+    assert run.manifest.digest in card
+    for guess in ("licence", "license", "intended use", "TODO"):
+        assert guess not in card.lower()
+
+
+def test_a_trial_no_better_than_the_reference_becomes_challenger_and_the_run_succeeds(run, uri) -> None:
+    found = run.promote(EQUAL)
+    assert (found["promoted"], found["trial"], found["version"], found["champion"]) == (
+        False,
+        "copg_1",
+        "1",
+        None,
+    )
+    assert "the gain over the reference" in found["reasons"][0]
+    assert "is not surely more than 0" in found["reasons"][0]
+    assert Registry(uri, run.model_name).get(CHALLENGER).version == "1"
+    assert run.metrics["policy/promoted"] == 0.0
+
+
+def test_trials_over_the_budget_or_diverged_are_passed_over_whatever_they_earn(run) -> None:
+    found = run.promote(FAR, LOST, GOOD)
+    assert (found["trial"], found["promoted"]) == ("copg_0.1", True)
+
+
+def test_when_no_trial_can_be_chosen_nothing_is_registered_nor_deleted_and_each_reason_is_told(
+    run, uri
+) -> None:
+    found = run.promote(FAR, LOST)
+    assert (found["promoted"], found["trial"], found["version"]) == (False, None, None)
+    assert found["reasons"][0].startswith("copg_0.01 is too far from the reference: KL 30")
+    assert found["reasons"][1] == "pg_0.1 diverged in training"
+    assert Registry(uri, run.model_name).versions() == []
+    assert (run.weights(FAR), run.weights(LOST)) == (2, 2)
+
+
+def test_a_better_trial_replaces_the_champion_who_stays_findable(run, uri) -> None:
+    run.promote(GOOD)
+    found = run.promote(BETTER, champion=run.champion(GOOD))
+    assert found["promoted"]
+    assert (found["champion"]["version"], found["previous"]["version"]) == ("2", "1")
+    assert Registry(uri, run.model_name).get(PREVIOUS).source == str(run.policy(GOOD))
+    assert run.metrics["gain/champion"] == pytest.approx(0.1, abs=0.04)
+
+
+def test_a_worse_trial_does_not_replace_the_champion(run, uri) -> None:
+    run.promote(BETTER)
+    found = run.promote(GOOD, champion=run.champion(BETTER))
+    assert not found["promoted"]
+    assert len(found["reasons"]) == 1  # it does beat the reference
+    assert "the gain over the champion, -0." in found["reasons"][0]
+    assert found["champion"]["version"] == "1"
+    assert Registry(uri, run.model_name).get(CHALLENGER).version == found["version"] == "2"
+
+
+def test_the_same_winner_twice_is_the_same_version_and_nothing_moves(run) -> None:
+    first = run.promote(BETTER)
+    again = run.promote(BETTER)  # as a retried task would
+    itself = run.promote(BETTER, champion=run.champion(BETTER))
+    assert first == again
+    assert {**itself, "reasons": None} == {**first, "reasons": None}
+    assert "it is the champion itself, and is not compared with itself" in itself["reasons"]
+    assert itself["previous"] is None
+
+
+def test_a_champion_crowned_meanwhile_is_not_replaced_unmeasured(run) -> None:
+    run.promote(GOOD)
+    found = run.promote(BETTER)  # measured before there was a champion
+    assert not found["promoted"]
+    assert found["reasons"] == ["version 1 became champion without being measured by this run; run it again"]
+    assert found["champion"]["version"] == "1"
+
+
+def test_data_that_are_not_valid_promote_nobody(run) -> None:
+    run.groups = run.folder / "bad"
+    run.manifest = make_groups(run.groups, valid=False, reasons=["8 % of records rejected"])
+    found = run.promote(BETTER)
+    assert found["reasons"] == ["the data are not valid: 8 % of records rejected"]
+
+
+def test_losers_lose_their_weights_and_keep_everything_else(run) -> None:
+    run.promote(GOOD, BETTER)
+    assert (run.weights(GOOD), run.weights(BETTER)) == (0, 2)
+    assert (run.policy(GOOD) / "config.json").exists()
+    assert read_manifest(run.out, schema="registration").facts["weights"] == {
+        "copg_0.1": "deleted 2 files, 0.0 MiB",
+        "copg_0.05": "kept: registered",
+    }
+    message = r"is missing: the weights of trial copg_0.1 were deleted when copg_0.05 was .* promote.keep"
+    with pytest.raises(ArtifactError, match=message):
+        read_manifest(run.policy(GOOD), schema="policy")
+
+
+@pytest.mark.parametrize(
+    ("keep", "left"), [("all", (2, 2, 2)), ("winner", (0, 2, 0)), (["copg_1"], (0, 2, 2))]
+)
+def test_whose_weights_stay_is_a_choice_but_the_winners_always_do(run, keep, left) -> None:
+    run.promote(GOOD, BETTER, EQUAL, keep=keep)
+    assert (run.weights(GOOD), run.weights(BETTER), run.weights(EQUAL)) == left
+
+
+def test_weights_of_a_policy_that_was_ever_registered_are_never_deleted(run) -> None:
+    run.promote(GOOD)
+    # the same trial, answered by a cache, now loses against a better one
+    run.promote(GOOD, BETTER, champion=run.champion(GOOD))
+    assert (run.weights(GOOD), run.weights(BETTER)) == (2, 2)
+
+
+def test_a_name_to_keep_that_is_no_trial_stops_before_anything_is_deleted(run) -> None:
+    with pytest.raises(ConfigError, match=r"promote.keep=\['copg_0.2'\] are no trials"):
+        run.promote(GOOD, BETTER, keep=["copg_0.2"])
+    assert run.weights(GOOD) == 2
+
+
+def test_nothing_is_deleted_where_the_manifest_is_not_that_of_the_policy(tmp_path) -> None:
+    policy = make_policy(tmp_path / "policy", "a")
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "precious.safetensors").touch()
+    assert "no manifest.json there" in str(delete_weights(str(other), digest="a", reason=""))
+    assert "not that of this policy" in str(delete_weights(str(tmp_path / "policy"), digest="b", reason=""))
+    (tmp_path / "policy" / "unlisted.safetensors").touch()
+    assert delete_weights(f"file://{tmp_path}/policy", digest=policy.digest, reason="r").num_files == 2
+    left = {path.name for path in (tmp_path / "policy").iterdir()}
+    assert left == {"config.json", "manifest.json", "unlisted.safetensors", "weights_deleted.txt"}
+    assert "no weights any more" in str(
+        delete_weights(str(tmp_path / "policy"), digest=policy.digest, reason="r")
+    )
+    assert (other / "precious.safetensors").exists()
+
+
+def test_a_place_that_cannot_be_reached_is_told_and_the_run_goes_on(run) -> None:
+    run.evaluate(GOOD, BETTER)
+    path = run.folder / "evaluations" / GOOD.name
+    manifest = json.loads((path / "manifest.json").read_text())
+    manifest["facts"]["policy_uri"] = "minio://bucket/policy"
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    assert run.promote(GOOD, BETTER)["promoted"]
+    told = read_manifest(run.out, schema="registration").facts["weights"]["copg_0.1"]
+    assert told.startswith("kept: ")
+    assert "minio" in told
+
+
+def test_weights_in_an_object_store_are_deleted_through_fsspec(tmp_path) -> None:
+    policy = make_policy(tmp_path / "policy", "a")
+    memory = fsspec.filesystem("memory")
+    memory.put(str(tmp_path / "policy"), "/bucket/policy", recursive=True)
+    assert delete_weights("memory://bucket/policy", digest=policy.digest, reason="r").num_files == 2
+    names = {name.rpartition("/")[2] for name in memory.find("/bucket/policy")}
+    assert names == {"config.json", "manifest.json", "weights_deleted.txt"}
+
+
+def test_evaluations_of_other_prompts_are_refused(run) -> None:
+    other = make_groups(run.folder / "other", num_prompts=30)
+    make_evaluation(run.folder / "evaluations" / "copg_0.1", GOOD, other)
+    with pytest.raises(ArtifactError, match="was evaluated on groups"):
+        run.promote(GOOD)
+
+
+def test_a_registry_that_cannot_be_opened_is_one_clear_line(run) -> None:
+    (run.folder / "file").touch()
+    with pytest.raises(TrackingError, match="cannot be opened"):
+        run.promote(GOOD, tracking_uri=f"sqlite:///{run.folder}/file/mlflow.db")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({}, "promote.model_name is missing"),
+        ({"model_name": ""}, "model_name is empty"),
+        ({"model_name": "m", "max_kl": 0}, "max_kl=0.0 must be > 0"),
+        ({"model_name": "m", "min_gain": -0.1}, "min_gain=-0.1 must be >= 0"),
+        ({"model_name": "m", "keep": "none"}, "promote.keep"),
+        ({"model_name": "m", "maxkl": 1}, "promote.maxkl is unknown"),
+    ],
+)
+def test_a_wrong_setting_is_told_with_what_is_allowed(settings, message) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse_config(PromoteConfig, settings, where="promote")
+
+
+def test_a_diverged_trial_without_numbers_is_read(run) -> None:
+    (path,) = run.evaluate(LOST)
+    found = json.loads((path / "evaluation.json").read_text())
+    nothing = {"mean": None, "low": None, "high": None}
+    for split in found.values():
+        split |= {"reward": nothing, "kl": nothing, "length": nothing, "parts": {"facts": None}}
+    (path / "evaluation.json").write_text(json.dumps(found))
+    manifest = json.loads((path / "manifest.json").read_text())
+    manifest["files"]["evaluation.json"] = file_digest(path / "evaluation.json")
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    assert run.promote(LOST, GOOD)["trial"] == "copg_0.1"
+
+
+def test_promote_loads_no_torch_and_mlflow_only_when_it_is_needed() -> None:
+    code = "import sys, copg.stages.promote; print(sorted({'torch', 'mlflow'} & set(sys.modules)))"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
