@@ -1,0 +1,71 @@
+"""The demo's reference: a short training gives a model directory that writes completions that end."""
+
+import random
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from copg.chat import encode_prompt
+from copg.digests import model_digest
+from copg.generation import generate
+from copg.models import load_model, load_tokenizer
+from copg.settings import GenerationConfig
+from examples.demo import train_reference
+from examples.fitting import Budget
+from examples.reports import draw_report
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("reference")
+    first = train_reference(folder / "short", steps=2)
+    last = train_reference(folder / "long", steps=60)
+    assert last < first / 2  # from nearly ln(vocabulary) to the frequencies of words
+    return folder / "long"
+
+
+def test_it_is_a_llama_of_about_a_million_parameters_with_its_own_tokeniser(reference: Path) -> None:
+    model, tokenizer = load_model(reference), load_tokenizer(reference)
+    assert model.config.model_type == "llama"
+    assert 0.8e6 < sum(p.numel() for p in model.parameters()) < 1.3e6
+    assert len({tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id}) == 3
+    assert (reference / "model.safetensors").is_file()
+    assert len(model_digest(reference)) == 64
+
+
+def test_a_prompt_is_short_and_the_tokeniser_gives_any_text_back(reference: Path) -> None:
+    tokenizer = load_tokenizer(reference)
+    lengths = [len(encode_prompt(tokenizer, draw_report(random.Random(i)).prompt)) for i in range(50)]
+    assert 25 <= min(lengths) <= max(lengths) <= 80
+    for text in ("Fire at Corley farm.", "naïve 漢字 \t\n🙂", "  two spaces"):
+        ids = tokenizer(text, add_special_tokens=False).input_ids
+        assert tokenizer.decode(ids, clean_up_tokenization_spaces=False) == text
+
+
+def test_its_completions_end_and_read_like_the_writers(reference: Path) -> None:
+    model, tokenizer = load_model(reference), load_tokenizer(reference)
+    prompts = [encode_prompt(tokenizer, draw_report(random.Random(i)).prompt) for i in range(32)]
+    drawn = generate(
+        model, tokenizer, prompts, [str(i) for i in range(32)], GenerationConfig(max_new_tokens=96)
+    )
+    assert sum(d.finished for d in drawn) >= 28
+    sentences = [d.text for d in drawn if re.match(r"[A-Z][a-z]+ .*\.$", d.text)]
+    assert len(sentences) >= 20, [d.text for d in drawn]
+
+
+def test_the_same_seed_trains_the_same_weights(tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    losses = [train_reference(tmp_path / str(i), steps=3) for i in range(2)]
+    assert losses[0] == losses[1]
+    assert model_digest(tmp_path / "0") == model_digest(tmp_path / "1")
+
+
+def test_a_budget_is_spent_in_steps_or_in_minutes() -> None:
+    assert list(Budget(steps=4).fractions()) == [0, 0.25, 0.5, 0.75]
+    fractions = Budget(minutes=0.001).fractions()  # 60 ms
+    spent = [next(fractions)]
+    spent += list(fractions)
+    assert spent == sorted(spent)
+    assert 0 <= spent[0] <= spent[-1] < 1

@@ -1,0 +1,48 @@
+"""``openai/summarize_from_feedback`` as records: its columns, in a small file made here."""
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from examples.tldr import main, read_comparisons
+
+POST = {"post": "My cat sleeps.", "title": "Cat", "subreddit": "pets", "site": None, "article": None}
+ARTICLE = {"post": None, "title": "News", "subreddit": None, "site": "cnn", "article": "Long."}
+PROMPT = "SUBREDDIT: r/pets\n\nTITLE: Cat\n\nPOST: My cat sleeps.\n\nTL;DR:"
+
+
+def row(info: dict[str, str | None], first: str, second: str, choice: int) -> dict[str, object]:
+    summaries = [{"text": text, "policy": "sup", "note": None} for text in (first, second)]
+    return {"info": info, "summaries": summaries, "choice": choice}
+
+
+ROWS = [
+    row(POST, " Cat sleeps.", "A cat.", 0),
+    row(POST, "A cat.", "It sleeps a lot.", 1),
+    row(POST, "A cat.", " A cat. ", 0),  # the same text twice: a completion, but no preference
+    row(ARTICLE, "x", "y", 1),
+]
+
+
+def test_every_summary_of_a_post_is_one_of_its_completions_once() -> None:
+    summaries, preferences = read_comparisons(ROWS)
+    assert summaries == {PROMPT: [" Cat sleeps.", " A cat.", " It sleeps a lot."]}
+    assert [(p["chosen"], p["rejected"]) for p in preferences] == [
+        (" Cat sleeps.", " A cat."),
+        (" It sleeps a lot.", " A cat."),
+    ]
+
+
+def test_the_files_hold_the_accepted_shapes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from copg.shapes import read_record
+
+    pq.write_table(pa.Table.from_pylist(ROWS), tmp_path / "rows.parquet")
+    main(tmp_path / "out", source=str(tmp_path / "rows.parquet"))
+    assert "records.jsonl: 1 lines" in capsys.readouterr().out
+    [record] = map(json.loads, (tmp_path / "out/records.jsonl").read_text().splitlines())
+    assert read_record(record, {}).texts == [" Cat sleeps.", " A cat.", " It sleeps a lot."]
+    for line in (tmp_path / "out/preferences.jsonl").read_text().splitlines():
+        assert read_record(json.loads(line), {}).rewards == [1.0, 0.0]
