@@ -9,7 +9,7 @@ PY = $(VENV)/bin/python
 PIP = $(PY) -m pip --disable-pip-version-check -q
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 
-.PHONY: help install demo test check format clean
+.PHONY: help install demo test check format base-image wheels image clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -39,6 +39,27 @@ check: install  ## lint, format, types
 format: install  ## rewrite what the formatter would
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
+
+# Containers: docker where there is one, else podman; no registry is needed with BASE=localhost/copg-base:bookworm.
+ENGINE ?= $(shell command -v podman >/dev/null && echo podman || echo docker)
+BASE ?= docker.io/library/python:3.11-slim-bookworm
+IMAGE ?= localhost/copg:0.1.0
+TARGET ?= cpu
+
+base-image:  ## a Debian base with Python 3.11, without any registry (root)
+	rm -rf build/base && mkdir -p build
+	debootstrap --variant=minbase --include=python3,python3-venv,ca-certificates bookworm build/base >build/debootstrap.log
+	tar -C build/base -c . | $(ENGINE) import - localhost/copg-base:bookworm
+	rm -rf build/base
+
+wheels: install  ## everything an image needs, made outside of it
+	rm -rf build/wheels/$(TARGET)
+	$(PIP) wheel -c constraints.txt -w build/wheels/$(TARGET) . cyclonedx-bom
+	$(PIP) wheel --no-deps -c constraints.txt -w build/wheels/$(TARGET) kfp
+
+image: wheels  ## the image of the tasks (BASE, IMAGE, TARGET)
+	$(ENGINE) build -f Containerfile --target $(TARGET) --build-arg BASE=$(BASE) --build-arg VERSION=$(lastword $(subst :, ,$(IMAGE))) \
+		--build-arg REVISION=$$(git rev-parse HEAD) -t $(IMAGE) .
 
 clean:  ## remove runs and caches, not the environment
 	rm -rf runs build dist .pytest_cache .mypy_cache .ruff_cache
