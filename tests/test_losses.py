@@ -361,3 +361,9 @@ def test_extreme_log_ratios_follow_the_best_and_the_worst() -> None:
 def test_reward_spread_is_the_sample_deviation_within_a_prompt() -> None:
     # 0, 2: sqrt(2); one completion: 0
     assert reward_spread(t(0, 2, 7), torch.tensor([0, 0, 1])).tolist() == pytest.approx([math.sqrt(2), 0])
+
+
+def test_the_methods_a_recipe_may_name_are_the_losses_there_are() -> None:
+    from copg.training.config import METHODS
+
+    assert list(METHODS) == list(LOSSES)

@@ -7,6 +7,21 @@ from copg.config import STRICT
 from copg.rewards import RewardSpec
 from copg.settings import GenerationConfig, RowConfig
 
+METHODS = (
+    "copg",
+    "copg_mean",
+    "dpo",
+    "dpo_disjoint",
+    "ipo",
+    "ipo_disjoint",
+    "ipo_length_normalised",
+    "pg",
+    "pg_regularised_value",
+    "pg_value",
+    "sft",
+)
+"""The keys of ``copg.losses.LOSSES``, for whoever checks a recipe without torch."""
+
 
 def _check_positive(owner: object, *names: str) -> None:
     for name in names:
@@ -29,7 +44,7 @@ class TrialConfig:
     beta: float
     """KL strength, in reward units per nat."""
     method: str = "copg"
-    """A key of ``copg.losses.LOSSES``."""
+    """One of ``METHODS``."""
     name: str = ""
     """Of the trial in report and registry; empty: method and beta."""
     seed: int = 0
@@ -40,6 +55,8 @@ class TrialConfig:
     def __post_init__(self) -> None:
         if not self.beta > 0:
             raise ValueError(f"beta={self.beta} must be > 0: at 0 nothing ties the policy to the reference")
+        if self.method not in METHODS:
+            raise ValueError(f"method={self.method!r} is unknown; use one of {list(METHODS)}")
         _check_not_negative(self, "seed")
 
     @property
