@@ -54,6 +54,8 @@ class Bench:
 
     recipe: Recipe
     out: Path
+    scored: str = "scored"
+    """Name of the artifact whose rewards are maximised; it also has the prompts held out."""
 
     def config(self, stage: str, **changes: Any) -> Any:
         """The stage's dataclass, as the recipe has it, with ``changes`` laid over its sections."""
@@ -86,14 +88,14 @@ def prepare(bench: Bench, *, learned_reward: bool = False) -> Bench:
     Returns:
         The bench, with the reward that trials are to maximise.
     """
-    groups, scored = bench.artifact("groups"), bench.artifact("scored")
+    groups, scored = bench.artifact("groups"), bench.artifact(bench.scored)
     if not finished(groups):
         validate_records(bench.config("validate"), bench.recipe.records, groups)
     if not finished(scored):
         score_groups(bench.config("score"), groups, scored)
     if learned_reward:
-        bench = _learn_reward(bench, scored)
-        scored = bench.artifact("scored_learned")
+        bench = replace(_learn_reward(bench, scored), scored="scored_learned")
+        scored = bench.artifact(bench.scored)
         if not finished(scored):
             score_groups(bench.config("score"), groups, scored)
     if not finished(bench.artifact("referenced")):
@@ -121,14 +123,15 @@ def _learn_reward(bench: Bench, scored: Path) -> Bench:
         )
         train_reward(config, ranked, model)
     reward = {"name": "reward_model", "params": {"model": str(model), "form": "text"}}
-    return replace(bench, recipe=replace(bench.recipe, rewards=[reward]))
+    stages = {**bench.recipe.stages, "score": {}}
+    return replace(bench, recipe=replace(bench.recipe, rewards=[reward], stages=stages))
 
 
 def evaluate_reference(bench: Bench) -> dict:
     """Evaluation of the reference on both held-out splits."""
     folder = bench.artifact("reference_evaluation")
     if not finished(folder):
-        evaluate_policy(bench.config("evaluate"), bench.artifact("groups"), folder, policy=None)
+        evaluate_policy(bench.config("evaluate"), bench.artifact(bench.scored), folder, policy=None)
     return json.loads((folder / "evaluation.json").read_text())
 
 
@@ -207,8 +210,8 @@ def run_trial(bench: Bench, trial: Trial) -> dict:
         **size,
     )
     train_policy(config, referenced, work / "policy", work / "training")
-    groups, folder = bench.artifact("groups"), work / "evaluation"
-    evaluate_policy(bench.config("evaluate"), groups, folder, policy=work / "policy")
+    folder = work / "evaluation"
+    evaluate_policy(bench.config("evaluate"), bench.artifact(bench.scored), folder, policy=work / "policy")
     facts = json.loads((work / "training" / "manifest.json").read_text())["facts"]
     found = {
         **asdict(trial),
