@@ -1,0 +1,1 @@
+"""The DAGs, and the command that compiles and runs them."""

@@ -1,0 +1,53 @@
+"""Component ``evaluate``."""
+
+from kfp import dsl
+
+from components import IMAGE
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def evaluate(
+    plan: dict,
+    subject: dict,
+    run_dir: str,
+    scored: dsl.Input[dsl.Dataset],
+    evaluation: dsl.Output[dsl.Artifact],
+    metrics: dsl.Output[dsl.Metrics],
+    policy: dsl.Input[dsl.Model] = None,
+) -> None:
+    """Measure reward, KL and length of a policy on held-out prompts, with intervals.
+
+    Args:
+        plan: Settings and digest of the stage, from resolve.
+        subject: The trial, the reference, or the champion with its address.
+        run_dir: Stable directory of the runs.
+        scored: Groups from score: held-out prompts, and the scale of rewards that are standardised.
+        policy: Policy of the trial; absent for reference and champion.
+
+    Returns:
+        evaluation: Estimates on the select and gate splits, and the completions drawn.
+        metrics: The same estimates as numbers.
+    """
+    import json
+    import tempfile
+    from pathlib import Path
+
+    from copg.config import parse_config
+    from copg.run_record import recorded, subject_name
+
+    with (
+        recorded("evaluate", plan, run_dir, subject=subject) as record,
+        tempfile.TemporaryDirectory() as away,
+    ):
+        from copg.sources import fetch
+        from copg.stages.evaluate import EvaluateConfig, evaluate_policy
+
+        uri = policy.uri if policy else subject.get("uri", "")
+        weights = Path(policy.path) if policy else fetch(uri, Path(away)) if uri else None
+        settings = {**plan["config"], "name": subject_name(subject)}
+        config = parse_config(EvaluateConfig, settings, where="evaluate")
+        left = Path(evaluation.path)
+        found = evaluate_policy(config, Path(scored.path), left, policy=weights, policy_uri=uri)
+        record.measured(found, metrics)
+        record.facts.update(json.loads((left / "evaluation.json").read_text()))
+        record.left(evaluation=evaluation.uri)

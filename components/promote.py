@@ -1,0 +1,52 @@
+"""Component ``promote``."""
+
+from kfp import dsl
+
+from components import IMAGE
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def promote(
+    plan: dict,
+    run_dir: str,
+    groups: dsl.Input[dsl.Dataset],
+    baselines: dsl.Input[list[dsl.Artifact]],
+    evaluations: dsl.Input[list[dsl.Artifact]],
+    registration: dsl.Output[dsl.Artifact],
+    metrics: dsl.Output[dsl.Metrics],
+) -> None:
+    """Register the best trial when it passes the gate; say why when it does not.
+
+    Args:
+        plan: Settings and digest of the stage, from resolve.
+        run_dir: Stable directory of the runs.
+        groups: Groups from validate.
+        baselines: Evaluations of the reference, and of the champion where there is one.
+        evaluations: Evaluation of each trial.
+
+    Returns:
+        registration: The decision, its reasons, and the version.
+        metrics: Gain over reference and champion.
+    """
+    import json
+    from pathlib import Path
+
+    from copg.artifacts import evaluation_name
+    from copg.config import parse_config
+    from copg.run_record import recorded
+
+    with recorded("promote", plan, run_dir) as record:
+        from copg.stages.promote import PromoteConfig, promote_best
+
+        paths = {evaluation_name(Path(baseline.path)): Path(baseline.path) for baseline in baselines}
+        found = promote_best(
+            parse_config(PromoteConfig, plan["config"], where="promote"),
+            groups=Path(groups.path),
+            reference=paths["reference"],
+            champion=paths.get("champion"),
+            evaluations=[Path(evaluation.path) for evaluation in evaluations],
+            registration=Path(registration.path),
+        )
+        record.measured(found, metrics)
+        record.facts.update(json.loads((Path(registration.path) / "registration.json").read_text()))
+        record.left(registration=registration.uri)

@@ -1,0 +1,57 @@
+"""Component ``report``."""
+
+from kfp import dsl
+
+from components import IMAGE
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def report(
+    plan: dict,
+    run_dir: str,
+    groups: dsl.Input[dsl.Dataset],
+    baselines: dsl.Input[list[dsl.Artifact]],
+    evaluations: dsl.Input[list[dsl.Artifact]],
+    trainings: dsl.Input[list[dsl.Artifact]],
+    report: dsl.Output[dsl.Artifact],
+    page: dsl.Output[dsl.HTML],
+    metrics: dsl.Output[dsl.Metrics],
+) -> None:
+    """Write one page that shows every trial beside reference and champion.
+
+    Args:
+        plan: Settings and digest of the stage, from resolve.
+        run_dir: Stable directory of the runs.
+        groups: Groups from validate.
+        baselines: Evaluations of the reference, and of the champion where there is one.
+        evaluations: Evaluation of each trial.
+        trainings: Training record of each trial.
+
+    Returns:
+        report: The page and its numbers.
+        page: The page alone.
+        metrics: Best reward, its KL, and the gain over the reference.
+    """
+    import shutil
+    from pathlib import Path
+
+    from copg.artifacts import evaluation_name
+    from copg.config import parse_config
+    from copg.run_record import recorded
+
+    with recorded("report", plan, run_dir) as record:
+        from copg.stages.report import ReportConfig, report_trials
+
+        paths = {evaluation_name(Path(baseline.path)): Path(baseline.path) for baseline in baselines}
+        found = report_trials(
+            parse_config(ReportConfig, plan["config"], where="report"),
+            groups=Path(groups.path),
+            reference=paths["reference"],
+            champion=paths.get("champion"),
+            evaluations=[Path(evaluation.path) for evaluation in evaluations],
+            trainings=[Path(training.path) for training in trainings],
+            report=Path(report.path),
+        )
+        shutil.copyfile(Path(report.path) / "report.html", page.path)
+        record.measured(found, metrics)
+        record.left(report=report.uri, page=page.uri)

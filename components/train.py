@@ -1,0 +1,43 @@
+"""Component ``train``."""
+
+from kfp import dsl
+
+from components import IMAGE
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def train(
+    plan: dict,
+    trial: dict,
+    run_dir: str,
+    referenced: dsl.Input[dsl.Dataset],
+    policy: dsl.Output[dsl.Model],
+    training: dsl.Output[dsl.Artifact],
+    metrics: dsl.Output[dsl.Metrics],
+) -> None:
+    """Train one trial on whole groups; a killed task goes on from its latest checkpoint.
+
+    Args:
+        plan: Settings and digest of the stage, from resolve.
+        trial: Method, beta and what else sets this trial apart.
+        run_dir: Stable directory of the runs.
+        referenced: Groups from reference.
+
+    Returns:
+        policy: The trained policy: a model directory, or an adapter's.
+        training: Metrics of every step, and whether the trial diverged; without weights.
+        metrics: Of the last completions drawn while training.
+    """
+    from pathlib import Path
+
+    from copg.config import parse_config
+    from copg.run_record import recorded
+
+    with recorded("train", plan, run_dir, subject=trial) as record:
+        from copg.stages.train import TrainConfig, train_policy
+
+        settings = {**plan["config"], "trial": {k: v for k, v in trial.items() if k != "renewal"}}
+        config = parse_config(TrainConfig, settings, where="train")
+        found = train_policy(config, Path(referenced.path), Path(policy.path), Path(training.path))
+        record.measured(found, metrics)
+        record.left(policy=policy.uri, training=training.uri)

@@ -1,0 +1,41 @@
+"""Component ``validate``."""
+
+from kfp import dsl
+
+from components import IMAGE
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def validate(
+    plan: dict,
+    records: str,
+    run_dir: str,
+    groups: dsl.Output[dsl.Dataset],
+    docs: dsl.Output[dsl.HTML],
+    metrics: dsl.Output[dsl.Metrics],
+) -> None:
+    """Check the records, keep what is rejected with its reason, and split prompts into train, select, gate.
+
+    Args:
+        plan: Settings and digest of the stage, from resolve.
+        records: File, folder or data set of records.
+        run_dir: Stable directory of the runs.
+
+    Returns:
+        groups: Groups of each split, rejected records and data docs.
+        docs: What was checked and found, as a page.
+        metrics: Counts of records, groups and rejects.
+    """
+    import shutil
+    from pathlib import Path
+
+    from copg.config import parse_config
+    from copg.run_record import recorded
+
+    with recorded("validate", plan, run_dir) as record:
+        from copg.stages.validate import ValidateConfig, validate_records
+
+        config = parse_config(ValidateConfig, plan["config"], where="validate")
+        record.measured(validate_records(config, records, Path(groups.path)), metrics)
+        shutil.copyfile(Path(groups.path) / "docs" / "index.html", docs.path)
+        record.left(groups=groups.uri, docs=docs.uri)

@@ -1,0 +1,154 @@
+"""What each task of a run depends on: the digests by which a cache may answer in its place."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from copg.artifacts import WEIGHTS_DELETED, write_json
+from copg.digests import json_digest
+from copg.errors import ConfigError
+from copg.recipe import STAGES, Recipe
+from copg.run_record import read_json, read_record, record_path, subject_name, task_key, task_name
+from copg.tracking import champion
+
+RUN_KEY, BEFORE = "run_key", "champion_before"
+"""Tags of a registered version: which run made it, and which champion that run was measured against."""
+RENEWALS = "renewals.json"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the tasks of a run are to do."""
+
+    plans: dict[str, dict[str, Any]]
+    """``{"key": .., "config": ..}`` of each stage; ``baseline`` is ``evaluate`` of reference and champion."""
+    baselines: list[dict[str, Any]]
+    """``{"name": "reference"}``, and the champion with version, uri and digest where there is one."""
+    trials: list[dict[str, Any]]
+    """Those of the recipe; one with ``renewal`` is trained again though nothing it depends on changed."""
+    tasks: list[dict[str, Any]]
+    """``{task, stage, subject, key, loop}`` of every task to come, in order."""
+
+
+def make_plan(
+    recipe: Recipe, run_dir: Path, configs: Mapping[str, dict[str, Any]], digests: Mapping[str, str]
+) -> tuple[Plan, list[str]]:
+    """The plan of a run, and what the user should know about it.
+
+    Args:
+        recipe: for its trials.
+        run_dir: directory of the runs, with the records of earlier ones.
+        configs: settings of every stage, complete; ``train`` without a trial.
+        digests: of ``data``, ``model``, ``rewards``, and ``code/<stage>``.
+
+    Raises:
+        ConfigError: the champion's policy is gone.
+    """
+    keys = stage_keys(configs, digests, recipe.trials)
+    trials, notes = _renewed(run_dir, keys, recipe.trials)
+    run_key = keys["promote"]
+    before = _champion_before(configs["promote"], run_key)
+    keys["report"] = json_digest([keys["report"], before])
+    keys["promote"] = json_digest([run_key, before])
+    settings = {**configs, "baseline": configs["evaluate"]}
+    settings["promote"] = {**configs["promote"], "tags": _tags(digests, run_key, before)}
+    baselines = [{"name": "reference"}, *([before] if before else [])]
+    plans = {name: {"key": key, "config": settings[name]} for name, key in keys.items()}
+    return Plan(plans, baselines, trials, _tasks(keys, baselines, trials)), notes
+
+
+def stage_keys(
+    configs: Mapping[str, Any], digests: Mapping[str, str], trials: list[dict[str, Any]]
+) -> dict[str, str]:
+    """Of each stage: digest of its code, its settings, and of all that its inputs depend on.
+
+    Report and promote also depend on the champion, which is not known here.
+    """
+    keys: dict[str, str] = {}
+
+    def add(name: str, *needs: Any, stage: str = "") -> None:
+        stage = stage or name
+        keys[name] = json_digest([stage, digests[f"code/{stage}"], configs[stage], *needs])
+
+    add("validate", digests["data"])
+    add("score", keys["validate"], digests["rewards"])
+    add("reference", keys["score"], digests["model"])
+    add("train", keys["reference"], digests["rewards"])
+    add("baseline", keys["score"], digests["model"], digests["rewards"], stage="evaluate")
+    add("evaluate", keys["baseline"], keys["train"])
+    add("report", keys["evaluate"], trials)
+    add("promote", keys["evaluate"], trials)
+    return keys
+
+
+def _tags(digests: Mapping[str, str], run_key: str, before: dict[str, Any] | None) -> dict[str, str]:
+    code = json_digest([digests[f"code/{stage}"] for stage in STAGES if stage != "report"])
+    inputs = {name: digests[name] for name in ("data", "model", "rewards")}
+    return {**inputs, "code": code, RUN_KEY: run_key, BEFORE: json.dumps(before)}
+
+
+def _champion_before(promote: Mapping[str, Any], run_key: str) -> dict[str, Any] | None:
+    """The champion to be measured against.
+
+    A champion that this very run made is passed over for the one it was measured against itself: else no
+    run that promotes could ever be answered by the cache.
+    """
+    now = champion(promote["tracking_uri"], promote["model_name"])
+    if now is None:
+        return None
+    before: dict[str, Any] | None
+    if now.tags.get(RUN_KEY) == run_key:
+        before = json.loads(now.tags[BEFORE])
+    else:
+        before = {"name": "champion", "version": now.version, "uri": now.source, "digest": now.digest}
+    if before is not None and "://" not in before["uri"] and not Path(before["uri"]).is_dir():
+        raise ConfigError(
+            f"champion: version {before['version']} of {promote['model_name']!r} lies at {before['uri']}, "
+            "which is gone; put the policy back, or take the alias 'champion' off the version"
+        )
+    return before
+
+
+def _renewed(
+    run_dir: Path, keys: Mapping[str, str], trials: list[dict[str, Any]]
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """The trials, and those to be trained again: their weights, deleted to free the disk, are needed."""
+    known = read_json(run_dir / RENEWALS)
+    renewal = keys["evaluate"]
+    again = known.get(renewal, []) or [subject_name(t) for t in trials if _weights_missed(run_dir, keys, t)]
+    if not again:
+        return trials, []
+    write_json(run_dir / RENEWALS, {**known, renewal: again})
+    note = (
+        f"the weights of {', '.join(again)} were deleted after promotion and must be evaluated again: "
+        "trained again (promote.keep: all keeps every trial's weights)"
+    )
+    renewed = [{**trial, "renewal": renewal} if subject_name(trial) in again else trial for trial in trials]
+    return renewed, [] if renewal in known else [note]
+
+
+def _weights_missed(run_dir: Path, keys: Mapping[str, str], trial: dict[str, Any]) -> bool:
+    evaluated, trained = (
+        read_record(record_path(run_dir, task_name(stage, trial), task_key(keys[stage], trial)))
+        for stage in ("evaluate", "train")
+    )
+    if trained is None or (evaluated is not None and evaluated.state == "succeeded"):
+        return False
+    return (Path(trained.outputs.get("policy", "")) / WEIGHTS_DELETED).is_file()
+
+
+def _tasks(
+    keys: Mapping[str, str], baselines: list[dict[str, Any]], trials: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    def task(stage: str, key: str, subject: dict[str, Any] | None = None, loop: str | None = None) -> Any:
+        name = task_name(stage, subject)
+        return {"task": name, "stage": stage, "subject": subject, "key": task_key(key, subject), "loop": loop}
+
+    return [
+        *(task(stage, keys[stage]) for stage in ("validate", "score", "reference")),
+        *(task("evaluate", keys["baseline"], baseline, "baselines") for baseline in baselines),
+        *(task(stage, keys[stage], trial, "trials") for trial in trials for stage in ("train", "evaluate")),
+        *(task(stage, keys[stage]) for stage in ("report", "promote")),
+    ]

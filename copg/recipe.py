@@ -1,0 +1,228 @@
+"""Recipes: one YAML file that says what to align, on what, for which score, in which trials."""
+
+import importlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import ConfigDict
+
+from copg.config import STRICT, parse_config
+from copg.errors import ConfigError, CopgError
+from copg.run_record import subject_name
+from copg.sources import looks_like_path
+from copg.yaml_file import read_yaml, set_value
+
+STAGES = ("validate", "score", "reference", "train", "evaluate", "report", "promote")
+"""Those with settings of their own, in the order of the pipeline."""
+PATHS = frozenset(
+    ("records", "model", "rewards", "reference.store", "train.start_from", "train.checkpoint.folder")
+)
+"""Keys that hold a path, or may hold one."""
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What one run of the pipeline is made of."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    name: str
+    """Of the registered model and of the experiment: letters, digits, ``.``, ``_`` and ``-``."""
+    records: str
+    """File, folder, or name of a ``datasets`` data set."""
+    model: str
+    """The reference, from which every trial starts: model directory or hub name."""
+    trials: list[dict[str, Any]]
+    """One training each: ``{method, beta}`` and any other setting of ``train``; ``name`` if you like."""
+    rewards: list[dict[str, Any]] = field(default_factory=list)
+    """What is maximised: ``{name, weight, params}`` each."""
+    revision: str | None = None
+    """Branch, tag or commit of ``model`` on the hub."""
+    tracking: str = ""
+    """MLflow server or database; empty: a sqlite file in the directory of the runs."""
+    stages: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Settings of each stage, by its name; in a recipe file each is a key of its own."""
+    placement: dict[str, Any] = field(default_factory=dict)
+    """Where the tasks run on Kubernetes; without effect elsewhere."""
+
+    def __post_init__(self) -> None:
+        if not NAME.fullmatch(self.name):
+            raise ValueError(f"name={self.name!r} must be letters, digits, '.', '_' and '-', at most 63")
+        if not self.trials:
+            raise ValueError("trials is empty: name at least one, such as {method: copg, beta: 0.05}")
+        names = [subject_name(trial) for trial in self.trials]
+        for name in names:
+            if not NAME.fullmatch(name):
+                raise ValueError(f"trial name={name!r} must be letters, digits, '.', '_' and '-', at most 63")
+            if name in ("reference", "champion"):
+                raise ValueError(f"trial name={name!r} is taken by the baselines; choose another")
+            if names.count(name) > 1:
+                raise ValueError(f"{names.count(name)} trials are called {name!r}: give each a 'name'")
+        if unknown := set(self.stages) - set(STAGES):
+            raise ValueError(f"stages {sorted(unknown)} are unknown; use {list(STAGES)}")
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = (), *, here: Path | None = None) -> Recipe:
+    """The recipe in a YAML file.
+
+    Args:
+        path: the file.
+        overrides: ``key=value`` each, dots for depth (``train.steps=10``), values in YAML.
+        here: given where the recipe runs on this machine: relative paths in the file then start from the
+            file's own folder, those in ``overrides`` from ``here``. None: all stay as they are written.
+
+    Raises:
+        ConfigError: the file cannot be read, or a key is unknown, missing or of the wrong type.
+    """
+    values = read_yaml(path)
+    if here is not None:
+        _make_absolute(values, PATHS, path.resolve().parent)
+    for override in overrides:
+        set_value(values, override)
+    if here is not None:
+        _make_absolute(values, [override.partition("=")[0] for override in overrides], here)
+    try:
+        return parse_recipe(values)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def _make_absolute(values: dict[str, Any], keys: Iterable[str], folder: Path) -> None:
+    """Make those of ``PATHS`` that ``keys`` name absolute; names of the hub stay names."""
+    for key in PATHS & set(keys):
+        *parents, last = key.split(".")
+        section: Any = values
+        for part in parents:
+            section = section.get(part) if isinstance(section, dict) else None
+        value = section.get(last) if isinstance(section, dict) else None
+        if isinstance(value, list):
+            section[last] = [_absolute_reward(reward, folder) for reward in value]
+        elif isinstance(value, str):
+            section[last] = _absolute(value, folder, surely=last in ("store", "folder"))
+
+
+def _absolute(value: str, folder: Path, *, surely: bool) -> str:
+    if "://" in value or not (surely or looks_like_path(value) or (folder / value).exists()):
+        return value
+    return str((folder / Path(value).expanduser()).resolve())
+
+
+def _absolute_reward(value: Any, folder: Path) -> Any:
+    """A reward's own file, and of its settings those that start with ``./`` or ``../``."""
+    if isinstance(value, dict):
+        return {key: _absolute_reward(item, folder) for key, item in value.items()}
+    if not isinstance(value, str):
+        return value
+    location, _, function = value.rpartition(":")
+    if location.endswith(".py"):
+        return f"{_absolute(location, folder, surely=True)}:{function}"
+    return _absolute(value, folder, surely=True) if value.startswith(("./", "../")) else value
+
+
+def parse_recipe(values: Mapping[str, Any]) -> Recipe:
+    """A recipe from plain values, a key for each stage's settings."""
+    flat = dict(values)
+    stages = {stage: flat.pop(stage) or {} for stage in STAGES if stage in flat}
+    flat["stages"] = {**(flat.get("stages") or {}), **stages}
+    return parse_config(Recipe, flat, where="recipe")
+
+
+def config_class(stage: str) -> Any:
+    """``TrainConfig`` of ``train``; its module loads no numerical library."""
+    return getattr(importlib.import_module(f"copg.stages.{stage}"), f"{stage.capitalize()}Config")
+
+
+def stage_settings(
+    recipe: Recipe, stage: str, *, run_dir: Path, revision: str | None = None, model_digest: str = ""
+) -> dict[str, Any]:
+    """A stage's section, completed by what the recipe says once for all stages.
+
+    Args:
+        recipe: what the user wrote.
+        stage: one of ``STAGES``.
+        run_dir: where stores, checkpoints and the tracking database lie unless the recipe says otherwise.
+        revision: commit of the model on the hub, where it is known by now.
+        model_digest: of the model, where it is known by now.
+    """
+    model = {"model": recipe.model, "revision": revision or recipe.revision}
+    tracking = recipe.tracking or f"sqlite:///{run_dir}/mlflow.db"
+    rows = recipe.stages.get("train", {}).get("rows") or {}
+    defaults: dict[str, dict[str, Any]] = {
+        "score": {"rewards": recipe.rewards},
+        "reference": {**model, "model_digest": model_digest, "store": f"{run_dir}/store", "rows": rows},
+        "train": {
+            **model,
+            "checkpoint": {"folder": f"{run_dir}/checkpoints"},
+            "samples": {"rewards": recipe.rewards},
+            "tracking": {"uri": tracking, "experiment": recipe.name},
+        },
+        "evaluate": {**model, "rewards": recipe.rewards, "rows": rows},
+        "promote": {"tracking_uri": tracking, "model_name": recipe.name},
+    }
+    return _merged(defaults.get(stage, {}), recipe.stages.get(stage, {}))
+
+
+def stage_values(
+    stage: str, path: Path | None, overrides: Sequence[str], *, run_dir: Path, trial: str | None = None
+) -> dict[str, Any]:
+    """Settings of one stage that runs alone.
+
+    Args:
+        stage: one of ``STAGES``.
+        path: the recipe; None leaves everything to ``overrides``.
+        overrides: ``key=value`` of the stage.
+        run_dir: see ``stage_settings``.
+        trial: for ``train``: name of a trial, or empty for the first.
+
+    Raises:
+        ConfigError: the recipe is wrong, or has no such trial.
+    """
+    values: dict[str, Any] = {}
+    if path is not None:
+        recipe = load_recipe(path, here=Path.cwd())
+        values = stage_settings(recipe, stage, run_dir=run_dir)
+        if trial is not None:
+            trials = {subject_name(each): each for each in recipe.trials}
+            if trial and trial not in trials:
+                raise ConfigError(f"{path}: trial={trial!r} is unknown; use one of {list(trials)}")
+            values["trial"] = dict(trials[trial] if trial else recipe.trials[0])
+    for override in overrides:
+        set_value(values, override)
+    return values
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """``above`` laid over ``below``, key by key, at every depth."""
+    merged = {**below, **above}
+    for key in below.keys() & above.keys():
+        if isinstance(below[key], Mapping) and isinstance(above[key], Mapping):
+            merged[key] = _merged(below[key], above[key])
+    return merged
+
+
+def parse_stages(recipe: Recipe, settings: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The config dataclass of every stage; of ``train``, with its last trial.
+
+    Args:
+        recipe: for its trials, each of which is held against ``train``.
+        settings: of every stage, from ``stage_settings``.
+
+    Raises:
+        ConfigError: all mistakes, not just the first.
+    """
+    configs, mistakes = {}, []
+    for stage in STAGES:
+        for trial in recipe.trials if stage == "train" else [None]:
+            merged = {**settings[stage], "trial": trial} if trial else settings[stage]
+            try:
+                configs[stage] = parse_config(config_class(stage), merged, where=stage)
+            except CopgError as error:
+                where = f"trial {subject_name(trial)}: " if trial else ""
+                mistakes.append(f"{where}{error}")
+    if mistakes:
+        raise ConfigError("; ".join(dict.fromkeys(mistakes)))
+    return configs

@@ -1,0 +1,150 @@
+"""What a recipe's names stand for today: files by their bytes, hub names by the commit they point to."""
+
+import glob
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from copg.artifacts import write_json
+from copg.digests import MODEL_FILES, file_digest, json_digest, model_digest
+from copg.errors import ModelError, RecordError
+from copg.readers import COMPRESSIONS, FORMATS, find_files
+
+MEMO = "digests.json"
+COMMIT_LENGTH = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What a name stands for."""
+
+    digest: str
+    folder: Path | None
+    """Where its files lie on this machine; None for what is still on the hub."""
+    revision: str | None = None
+    """Commit on the hub; None for local files."""
+    num_bytes: int = 0
+    """Size of the local files."""
+
+
+class DigestMemo:
+    """Digests of files that did not change since: gigabytes are read once, not at every start.
+
+    A file counts as unchanged while path, size and time of change (to the nanosecond) are the same.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / MEMO
+        self.known: dict[str, Any] = json.loads(self.path.read_text()) if self.path.is_file() else {}
+
+    def digest(self, name: str, files: Iterable[Path], compute: Callable[[], str]) -> str:
+        """The digest of ``files``, from memory where none of them changed.
+
+        Args:
+            name: what the digest is of.
+            files: all it depends on.
+            compute: reads them.
+        """
+        state = json_digest(
+            {str(f): [f.stat().st_size, f.stat().st_mtime_ns, f.stat().st_ino] for f in sorted(files)}
+        )
+        entry = self.known.get(name)
+        if entry is None or entry["state"] != state:
+            entry = {"state": state, "digest": compute()}
+            self.known[name] = entry
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            write_json(self.path, self.known)
+        return str(entry["digest"])
+
+
+def find_records(records: str, revision: str | None, memo: DigestMemo) -> Source:
+    """A file, folder or pattern of files, or the name of a ``datasets`` data set at a revision.
+
+    Raises:
+        RecordError: there is nothing under that name.
+    """
+    named = find_files(records)
+    folder = Path(records)
+    if not named and folder.is_dir():  # saved by ``datasets``
+        named = [(str(f.relative_to(folder)), f) for f in sorted(folder.rglob("*")) if f.is_file()]
+    if not named:
+        return _on_hub(records, revision, "dataset", RecordError)
+    files = [file for _, file in named]
+    digest = memo.digest(
+        f"records {records}", files, lambda: json_digest({name: file_digest(file) for name, file in named})
+    )
+    return Source(digest, folder, num_bytes=sum(file.stat().st_size for file in files))
+
+
+def find_model(model: str, revision: str | None, memo: DigestMemo) -> Source:
+    """A model directory, or the name of a model on the hub at a revision.
+
+    Raises:
+        ModelError: there is no loadable model under that name.
+    """
+    path = Path(model)
+    if path.is_dir():
+        files = {f for pattern in MODEL_FILES for f in path.glob(pattern)}
+        return Source(memo.digest(f"model {model}", files, lambda: model_digest(path)), path)
+    if looks_like_path(model):
+        raise ModelError(f"model={model!r}: no such directory")
+    return _on_hub(model, revision, "model", ModelError)
+
+
+def looks_like_path(name: str) -> bool:
+    """True for what can only be meant as a path: hub names are ``name`` or ``owner/name``."""
+    if name.startswith((".", "/", "~")) or name.count("/") > 1 or glob.has_magic(name):
+        return True
+    return Path(name).suffix in (*FORMATS, *COMPRESSIONS)
+
+
+def _on_hub(
+    name: str, revision: str | None, kind: str, error: type[RecordError] | type[ModelError]
+) -> Source:
+    """The commit that a hub name points to; without network, the one in the hub's local cache."""
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    if revision is not None and len(revision) == COMMIT_LENGTH:
+        return Source(json_digest([kind, name, revision]), _cached(name, revision, kind), revision)
+    try:
+        commit = str(HfApi().repo_info(name, revision=revision, repo_type=kind).sha)
+    except Exception as problem:  # whatever the network does, the hub's cache may still know the name
+        try:
+            found = snapshot_download(name, revision=revision, repo_type=kind, local_files_only=True)
+        except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError):
+            reason = str(problem).partition("\n")[0]
+            raise error(f"{kind}={name!r}: no such local path, and the hub gave none: {reason}") from None
+        return Source(json_digest([kind, name, Path(found).name]), Path(found), Path(found).name)
+    return Source(json_digest([kind, name, commit]), _cached(name, commit, kind), commit)
+
+
+def _cached(name: str, commit: str, kind: str) -> Path | None:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, revision=commit, repo_type=kind, local_files_only=True))
+    except (LocalEntryNotFoundError, OSError, ValueError):
+        return None
+
+
+def fetch(uri: str, into: Path) -> Path:
+    """A directory by its address: where it lies when it is local, else a copy under ``into``.
+
+    Raises:
+        ModelError: the address cannot be read.
+    """
+    local = uri.removeprefix("file://")
+    if "://" not in local:
+        return Path(local)
+    import fsspec
+
+    try:
+        files, path = fsspec.url_to_fs(uri)
+        files.get(path.rstrip("/") + "/", str(into), recursive=True)
+    except (ImportError, OSError, ValueError) as error:
+        raise ModelError(f"{uri}: cannot be fetched: {error}") from None
+    return into

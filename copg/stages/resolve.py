@@ -1,0 +1,141 @@
+"""Stage ``resolve``: what the names in a recipe stand for today, as the digests that caching depends on.
+
+The one stage that always runs. Everything after it takes its plan (settings and digest) as a parameter, so
+that a cache answers exactly when neither data, model, rewards, code nor settings changed.
+"""
+
+import sys
+import uuid
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import ConfigDict
+
+from copg.artifacts import write_json
+from copg.config import STRICT
+from copg.digests import code_digest, json_digest
+from copg.errors import ConfigError
+from copg.footprint import estimate_needs, measure_model, shortfalls
+from copg.planning import Plan, make_plan
+from copg.recipe import STAGES, Recipe, parse_stages, stage_settings
+from copg.rewards import digest_of_rewards
+from copg.run_record import RUN
+from copg.sources import DigestMemo, Source, find_model, find_records
+
+HEAVY = ("reference", "train", "evaluate")
+"""Stages whose numbers the versions of torch and transformers decide."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResolveConfig:
+    """What to resolve."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    recipe: Recipe
+    run_dir: str
+    """Stable directory of the runs: records of tasks, stores, checkpoints."""
+    tasks_at_once: int = 0
+    """Trials that share this machine; 0: the tasks run elsewhere, so its memory and disk do not matter."""
+
+
+@dataclass(frozen=True)
+class Resolution(Plan):
+    """What the stages after it are to do, and what that depends on."""
+
+    digests: dict[str, str] = field(default_factory=dict)
+    """Of ``data``, ``model``, ``rewards``, and ``code/<stage>``."""
+    warnings: list[str] = field(default_factory=list)
+
+
+def resolve_recipe(config: ResolveConfig) -> Resolution:
+    """Check the whole recipe and digest everything it names; writes ``run.json`` into ``run_dir``.
+
+    Raises:
+        ConfigError: settings are wrong, or this machine cannot hold the run; all reasons in one line.
+        RecordError: there are no records under that name.
+        ModelError: there is no model under that name.
+        RewardError: a reward is unknown or cannot be loaded.
+    """
+    recipe, run_dir = config.recipe, Path(config.run_dir)
+    run = {"run": uuid.uuid4().hex[:12], "started": datetime.now(UTC).isoformat(timespec="seconds")}
+    run_dir.mkdir(parents=True, exist_ok=True)
+    write_json(run_dir / RUN, {**run, "name": recipe.name})
+    configs = _settings_of(recipe, run_dir, None)  # every mistake in the settings, before gigabytes are read
+    memo = DigestMemo(run_dir)
+    records = find_records(recipe.records, configs["validate"].revision, memo)
+    model = find_model(recipe.model, recipe.revision, memo)
+    configs = _settings_of(recipe, run_dir, model)
+    warnings = _check_machine(config, configs["train"], model, records)
+    digests = {
+        "data": records.digest,
+        "model": model.digest,
+        "rewards": digest_of_rewards(configs["evaluate"].rewards),
+        **{f"code/{stage}": _code(stage) for stage in STAGES},
+    }
+    plain: dict[str, Any] = {stage: _without_none(asdict(each)) for stage, each in configs.items()}
+    plain["train"].pop("trial")
+    if records.revision is not None:
+        plain["validate"]["revision"] = records.revision
+    plan, notes = make_plan(recipe, run_dir, plain, digests)
+    resolution = Resolution(**asdict(plan), digests=digests, warnings=warnings + notes)
+    write_json(run_dir / RUN, {**run, "name": recipe.name, **asdict(resolution)})
+    for warning in resolution.warnings:
+        print(f"warning: {warning}", file=sys.stderr, flush=True)
+    return resolution
+
+
+def _settings_of(recipe: Recipe, run_dir: Path, model: Source | None) -> dict[str, Any]:
+    if not recipe.rewards and not recipe.stages.get("evaluate", {}).get("rewards"):
+        raise ConfigError(
+            "rewards is empty: rewards that came with the records cannot score what a policy will write; "
+            "name those that evaluate it"
+        )
+    return parse_stages(
+        recipe,
+        {
+            stage: stage_settings(
+                recipe,
+                stage,
+                run_dir=run_dir,
+                revision=model.revision if model else None,
+                model_digest=model.digest if model else "",
+            )
+            for stage in STAGES
+        },
+    )
+
+
+def _check_machine(config: ResolveConfig, train: Any, model: Source, records: Source) -> list[str]:
+    """Warnings about this machine; a run that cannot fit is refused."""
+    if not config.tasks_at_once or model.folder is None:
+        return []
+    needs = estimate_needs(
+        measure_model(model.folder),
+        asdict(train),
+        num_trials=len(config.recipe.trials),
+        at_once=config.tasks_at_once,
+        records_bytes=records.num_bytes,
+    )
+    impossible, doubtful = shortfalls(needs, Path(config.run_dir))
+    if impossible:
+        raise ConfigError("; ".join(impossible))
+    return doubtful
+
+
+def _code(stage: str) -> str:
+    """Of our source, and of the libraries that compute the numbers of a heavy stage."""
+    libraries = {name: version(name) for name in ("torch", "transformers")} if stage in HEAVY else {}
+    return json_digest({"code": code_digest(f"copg.stages.{stage}"), **libraries})
+
+
+def _without_none(value: Any) -> Any:
+    """The same value without keys that hold None, which is every such key's default: a local pipeline
+    refuses it as a parameter.
+    """
+    if isinstance(value, dict):
+        return {key: _without_none(item) for key, item in value.items() if item is not None}
+    return [_without_none(item) for item in value] if isinstance(value, list | tuple) else value

@@ -1,0 +1,145 @@
+"""The DAG ``align``: records in, a better policy, a report and a registered version out."""
+
+from collections.abc import Callable
+from typing import Any
+
+from kfp import dsl
+
+from components.evaluate import evaluate
+from components.promote import promote
+from components.reference import reference
+from components.report import report
+from components.resolve import resolve
+from components.score import score
+from components.summary import summary
+from components.train import train
+from components.validate import validate
+
+Place = Callable[[dsl.PipelineTask], dsl.PipelineTask]
+"""Gives a task its image, and on a cluster its machine."""
+
+
+def build_align(place: Place, *, loops_at_once: int | None = None) -> Any:
+    """The DAG, its tasks put where ``place`` says.
+
+    Args:
+        place: called once with every task.
+        loops_at_once: tasks of one loop that run at the same time; None leaves it to the backend.
+    """
+
+    # A DAG of its own: in a local run, a loop gives its item to every parameter that comes straight from a
+    # task, so ``resolve`` must stand outside of the DAG that loops.
+    @dsl.pipeline(name="stages")
+    def stages(
+        records: str,
+        run_dir: str,
+        baselines: list,
+        trials: list,
+        validation: dict,
+        scoring: dict,
+        referencing: dict,
+        training: dict,
+        measuring: dict,
+        evaluating: dict,
+        reporting: dict,
+        promoting: dict,
+    ) -> None:
+        validated = place(validate(plan=validation, records=records, run_dir=run_dir))
+        groups = validated.outputs["groups"]
+        scored = place(score(plan=scoring, run_dir=run_dir, groups=groups)).outputs["scored"]
+        referenced = place(reference(plan=referencing, run_dir=run_dir, scored=scored)).outputs["referenced"]
+        with dsl.ParallelFor(baselines, name="baselines", parallelism=loops_at_once) as baseline:
+            measured = place(evaluate(plan=measuring, subject=baseline, run_dir=run_dir, scored=scored))
+        with dsl.ParallelFor(trials, name="trials", parallelism=loops_at_once) as trial:
+            trained = place(train(plan=training, trial=trial, run_dir=run_dir, referenced=referenced))
+            evaluated = place(
+                evaluate(
+                    plan=evaluating,
+                    subject=trial,
+                    run_dir=run_dir,
+                    scored=scored,
+                    policy=trained.outputs["policy"],
+                )
+            )
+        # a Collected serves one consumer: the compiler changes it
+        reported = place(
+            report(
+                plan=reporting,
+                run_dir=run_dir,
+                groups=groups,
+                baselines=dsl.Collected(measured.outputs["evaluation"]),
+                evaluations=dsl.Collected(evaluated.outputs["evaluation"]),
+                trainings=dsl.Collected(trained.outputs["training"]),
+            )
+        )
+        promoted = place(
+            promote(
+                plan=promoting,
+                run_dir=run_dir,
+                groups=groups,
+                baselines=dsl.Collected(measured.outputs["evaluation"]),
+                evaluations=dsl.Collected(evaluated.outputs["evaluation"]),
+            )
+        )
+        promoted.after(reported)
+
+    @dsl.pipeline(name="align", description="Align a language model on a score of whole completions.")
+    def align(
+        name: str,
+        records: str,
+        model: str,
+        trials: list,
+        rewards: list,
+        run_dir: str,
+        settings: dict = {},  # noqa: B006 - the default of a pipeline parameter
+        revision: str = "",
+        tracking: str = "",
+        tasks_at_once: int = 0,
+    ) -> None:
+        """Resolve, validate, score, reference, train and evaluate each trial, report, promote.
+
+        Args:
+            name: Of the registered model and the experiment.
+            records: File, folder or data set of records.
+            model: Reference model: directory or hub name.
+            trials: One training each, with method and beta.
+            rewards: Rewards with weights and settings.
+            run_dir: Stable directory of the runs; the same for every run of a recipe.
+            settings: Settings of the stages, by stage.
+            revision: Of the model on the hub; empty for its main branch.
+            tracking: MLflow server or database; empty for a file under run_dir.
+            tasks_at_once: Trials that share one machine; 0 when each task has its own.
+        """
+        summed = place(summary(run_dir=run_dir)).set_caching_options(enable_caching=False)
+        with dsl.ExitHandler(summed, name="whatever happens"):
+            resolved = place(
+                resolve(
+                    name=name,
+                    records=records,
+                    model=model,
+                    revision=revision,
+                    rewards=rewards,
+                    trials=trials,
+                    settings=settings,
+                    tracking=tracking,
+                    run_dir=run_dir,
+                    tasks_at_once=tasks_at_once,
+                )
+            ).set_caching_options(enable_caching=False)
+            plan = resolved.outputs
+            stages(
+                records=records,
+                run_dir=run_dir,
+                baselines=plan["baselines"],
+                trials=plan["trials"],
+                validation=plan["validate"],
+                scoring=plan["score"],
+                referencing=plan["reference"],
+                training=plan["train"],
+                measuring=plan["baseline"],
+                evaluating=plan["evaluate"],
+                reporting=plan["report"],
+                promoting=plan["promote"],
+            )
+
+    return align

@@ -1,0 +1,131 @@
+"""Run ``align`` on this machine: each task a process, answered by the cache where nothing changed."""
+
+import builtins
+import contextlib
+import fcntl
+import logging
+import os
+import sys
+import tempfile
+import traceback
+import warnings
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TextIO
+
+from copg.artifacts import MANIFEST, write_json
+from copg.errors import CopgError
+from copg.recipe import Recipe
+from copg.run_record import MACHINE, RUN, read_json
+from copg.summary import SUMMARY, read_records, write_summary
+from pipelines.compiling import arguments
+from pipelines.watch import watching
+
+TASKS_AT_ONCE = 2
+"""As many tasks of a loop as ``kfp.local`` runs together."""
+ENVIRONMENT = {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_TELEMETRY": "1"}
+
+
+class RunError(CopgError):
+    """A local run cannot start or did not succeed."""
+
+
+def run_local(recipe: Recipe, root: Path) -> dict[str, Any]:
+    """Run a recipe through ``kfp.local``, with everything it leaves under ``root``.
+
+    The terminal gets one line a task, ``root/logs`` the rest.
+
+    Args:
+        recipe: what to align, with absolute paths.
+        root: directory of the runs; the same one again reuses what has not changed.
+
+    Returns:
+        The contents of ``summary.json``.
+
+    Raises:
+        RunError: another run is using ``root``.
+    """
+    root = root.resolve()
+    root.mkdir(parents=True, exist_ok=True)
+    with _alone(root):
+        for name in (RUN, SUMMARY):
+            (root / name).unlink(missing_ok=True)
+        write_json(root / MACHINE, {"cores": count_cores(), "tasks_at_once": TASKS_AT_ONCE})
+        log = root / "logs" / f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}.log"
+        log.parent.mkdir(exist_ok=True)
+        with log.open("w", buffering=1) as stream, watching(root, sys.stdout):
+            succeeded = _run_pipeline(recipe, root, stream)
+        summary = read_json(root / SUMMARY) or write_summary(root, succeeded=succeeded)
+        return {**summary, "failure": summary["failure"] or _doubt(root, succeeded), "log": str(log)}
+
+
+def count_cores() -> int:
+    """Cores that this process may use, or as many threads as the user asked for."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return int(asked) if asked.isdigit() and int(asked) else len(os.sched_getaffinity(0))
+
+
+def _run_pipeline(recipe: Recipe, root: Path, log: TextIO) -> bool:
+    """Whether ``kfp.local`` says that the pipeline succeeded, which is not to be relied on."""
+    os.environ.update(ENVIRONMENT)
+    with _captured(log), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of settings without effect on one machine
+        from kfp import local
+
+        from pipelines.align import build_align
+
+        local.init(
+            local.SubprocessRunner(use_venv=False),
+            pipeline_root=str(root / "artifacts"),
+            workspace_root=tempfile.mkdtemp(prefix="copg-workspace-"),  # deleted after the run
+            enable_caching=True,
+            cache_root=str(root / "cache"),
+        )
+        try:
+            build_align(lambda task: task)(**arguments(recipe, str(root), tasks_at_once=TASKS_AT_ONCE))
+        except Exception:  # whatever it is, it goes into the log and makes the run a failure
+            traceback.print_exc()
+            return False
+    return True
+
+
+def _doubt(root: Path, succeeded: bool) -> dict[str, Any] | None:
+    """Why a run that calls itself a success is none: an artifact is not there, or the runner disagrees."""
+    if not succeeded:
+        return {"stage": "pipeline", "trial": None, "cause": "failed outside of the stages"}
+    for record in read_records(root, read_json(root / RUN)).values():
+        for name, address in record.outputs.items():
+            path = Path(address)
+            if not path.exists() or (path.is_dir() and not (path / MANIFEST).is_file()):
+                return {"stage": record.stage, "trial": None, "cause": f"left no finished {name} at {path}"}
+    return None
+
+
+@contextlib.contextmanager
+def _captured(log: TextIO) -> Iterator[None]:
+    """Send what ``kfp.local`` and the tasks print to the log, and undo what it leaves changed.
+
+    Its threads swap ``print`` and the root logger's handlers, each for the other's.
+    """
+    root = logging.getLogger()
+    printed, handlers, level = builtins.print, root.handlers[:], root.level
+    root.handlers[:] = [logging.StreamHandler(log)]
+    root.setLevel(logging.INFO)
+    try:
+        with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
+            yield
+    finally:
+        builtins.print = printed
+        root.handlers[:] = handlers
+        root.setLevel(level)
+
+
+@contextlib.contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    with (root / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise RunError(f"{root}: another run is using it; wait, or choose another --root") from None
+        yield

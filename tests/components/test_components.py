@@ -1,0 +1,45 @@
+"""Every component: typed, documented, thin, and free of network when a task starts."""
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components import IMAGE
+
+ROOT = Path(__file__).parents[2]
+NAMES = sorted(path.stem for path in (ROOT / "components").glob("[a-z]*.py"))
+STAGES = sorted(path.stem for path in (ROOT / "copg/stages").glob("[a-z]*.py"))
+
+
+def spec_of(name: str) -> Any:
+    return getattr(importlib.import_module(f"components.{name}"), name).component_spec
+
+
+def test_every_stage_of_the_pipeline_has_a_component_of_the_same_name() -> None:
+    assert set(NAMES) - {"summary"} <= set(STAGES)
+    assert {"resolve", "validate", "score", "reference", "train", "evaluate", "report", "promote"} <= set(
+        NAMES
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_input_and_output_is_described(name: str) -> None:
+    spec = spec_of(name)
+    assert spec.description
+    for kind in (spec.inputs or {}, spec.outputs or {}):
+        for port, definition in kind.items():
+            assert definition.description, f"{name}.{port}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_task_installs_nothing_and_runs_in_our_image(name: str) -> None:
+    container = spec_of(name).implementation.container
+    assert container.image == IMAGE
+    assert "pip install" not in " ".join(container.command)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_component_is_thin(name: str) -> None:
+    assert len((ROOT / f"components/{name}.py").read_text().splitlines()) <= 85

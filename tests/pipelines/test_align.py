@@ -1,0 +1,193 @@
+"""The whole DAG on this machine: real stages, a tiny model, two trials; again, after an edit, and failing."""
+
+import json
+import os
+import random
+import re
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests import tiny
+
+ROOT = Path(__file__).parents[2]
+TASKS = [
+    "validate",
+    "score",
+    "reference",
+    "evaluate-reference",
+    "train-copg_0.1",
+    "evaluate-copg_0.1",
+    "train-ipo_1",
+    "evaluate-ipo_1",
+    "report",
+    "promote",
+]
+RECIPE: dict[str, Any] = {
+    "name": "tiny",
+    "records": "records.jsonl",
+    "model": "./model",
+    "rewards": [{"name": "mine.py:cats"}, {"name": "length", "weight": 0.5, "params": {"target": 4}}],
+    "trials": [{"method": "copg", "beta": 0.1}, {"method": "ipo", "beta": 1.0}],
+    "validate": {"select_fraction": 0.25, "gate_fraction": 0.25},
+    "train": {
+        "groups_per_step": 8,
+        "optimizer": {"learning_rate": 1e-3},
+        "samples": {"num_prompts": 4, "generation": {"max_new_tokens": 8}},
+    },
+    "evaluate": {"num_prompts": 8, "samples_per_prompt": 2, "generation": {"max_new_tokens": 8}},
+}
+REWARD = "def cats(prompts, completions, columns):\n    return [float(c.count('cat')) for c in completions]\n"
+
+
+@dataclass
+class Outcome:
+    code: int
+    out: str
+    error: str
+    cpu_s: float
+    elapsed_s: float
+    summary: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Place:
+    """A copy of our packages that a test may edit, with data and recipe beside it."""
+
+    home: Path
+
+    @property
+    def root(self) -> Path:
+        return self.home / "runs"
+
+    def run(self, *options: str) -> Outcome:
+        command = [sys.executable, "-m", "pipelines", "run", "align"]
+        command += [
+            "--recipe",
+            str(self.home / "data/recipe.yaml"),
+            "--on",
+            "local",
+            "--root",
+            str(self.root),
+            *options,
+        ]
+        environment = {**os.environ, "PYTHONPATH": str(self.home / "code")}
+        before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+        done = subprocess.run(
+            command, cwd=self.home, env=environment, capture_output=True, text=True, check=False, timeout=280
+        )
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        summary = json.loads((self.root / "summary.json").read_text())
+        return Outcome(done.returncode, done.stdout, done.stderr, cpu_s, time.monotonic() - started, summary)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, reference_dir: Path) -> Place:
+    home = tmp_path_factory.mktemp("align")
+    for package in ("copg", "components", "pipelines"):
+        shutil.copytree(ROOT / package, home / "code" / package, ignore=shutil.ignore_patterns("__pycache__"))
+    data = home / "data"
+    data.mkdir()
+    shutil.copytree(reference_dir, data / "model")
+    rng = random.Random(0)
+    with (data / "records.jsonl").open("w") as file:
+        for _ in range(48):
+            completions = [tiny.text(rng, 2, 8) for _ in range(4)]
+            file.write(json.dumps({"prompt": tiny.text(rng, 4, 9), "completions": completions}) + "\n")
+    (data / "mine.py").write_text(REWARD)
+    (data / "recipe.yaml").write_text(yaml.safe_dump(RECIPE))
+    return Place(home)
+
+
+@pytest.fixture(scope="module")
+def first(place: Place) -> Outcome:
+    outcome = place.run()
+    assert outcome.code == 0, outcome.error
+    return outcome
+
+
+def test_a_first_run_does_every_task_and_shows_a_line_for_each(first: Outcome) -> None:
+    shown = [line.split()[0] for line in first.out.splitlines() if line.endswith(" s")]
+    assert sorted(shown) == sorted(["resolve", *TASKS])
+    assert "KFP" not in first.out
+    assert first.error == ""
+
+
+def test_the_summary_tells_what_each_trial_earned_and_what_it_took(place: Place, first: Outcome) -> None:
+    summary = first.summary
+    assert [(trial["name"], trial["method"], trial["beta"]) for trial in summary["trials"]] == [
+        ("copg_0.1", "copg", 0.1),
+        ("ipo_1", "ipo", 1.0),
+    ]
+    for estimates in (*summary["trials"], summary["reference"]):
+        assert estimates["reward_low"] <= estimates["reward"] <= estimates["reward_high"]
+        assert estimates["kl_low"] <= estimates["kl"] <= estimates["kl_high"]
+    assert all(set(trial["seconds"]) == {"train", "evaluate"} for trial in summary["trials"])
+    assert set(summary["seconds"]) == {"resolve", *TASKS}
+    assert (summary["state"], summary["failure"], summary["cached"]) == ("succeeded", None, [])
+    assert isinstance(summary["promoted"], bool)
+    assert summary["reasons"]
+    assert "<html" in Path(summary["report"]).read_text()
+
+
+def test_the_same_again_runs_resolve_and_the_exit_handler_alone(place: Place, first: Outcome) -> None:
+    again = place.run()
+    assert again.code == 0, again.error
+    assert again.summary["executed"] == ["resolve"]
+    assert again.summary["cached"] == TASKS
+    assert again.cpu_s <= 10
+    for key in ("trials", "reference", "champion", "promoted", "reasons", "report"):
+        assert again.summary[key] == first.summary[key]
+    executed = {path.parent.name for path in place.root.glob("artifacts/*/**/executor_output.json")}
+    newest = max((place.root / "artifacts").iterdir())
+    assert {p.parent.name for p in newest.glob("**/executor_output.json")} == {"resolve", "summary"}
+    assert len(executed) > 2
+
+
+def test_a_trial_that_fails_is_named_with_its_cause(place: Place, first: Outcome) -> None:
+    failed = place.run("--set", "train.start_from=./gone")
+    assert failed.code == 1
+    assert len(failed.error.splitlines()) == 1
+    assert re.match(r"error: stage train, trial (copg_0\.1|ipo_1): ", failed.error)
+    assert "gone" in failed.error
+    assert failed.summary["failure"]["stage"] == "train"
+    assert (failed.summary["report"], failed.summary["promoted"]) == (None, None)
+
+
+def test_a_mistake_in_the_recipe_is_one_line_before_anything_runs(place: Place, first: Outcome) -> None:
+    failed = place.run("--set", "train.epocs=2", "--set", "score.source=guessed")
+    assert failed.code == 1
+    assert len(failed.error.splitlines()) == 1
+    assert "stage resolve" in failed.error
+    assert "train.epocs is unknown" in failed.error
+    assert "score.source='guessed'" in failed.error
+    assert failed.summary["executed"] == ["resolve"]
+
+
+def test_a_task_that_is_killed_is_told(place: Place, first: Outcome) -> None:
+    reward = place.home / "data/mine.py"
+    reward.write_text(REWARD.replace("    return", "    import os\n    os.kill(os.getpid(), 9)\n    return"))
+    try:
+        failed = place.run()
+    finally:
+        reward.write_text(REWARD)
+    assert failed.code == 1
+    assert "error: stage score: killed while it ran" in failed.error
+
+
+def test_an_edit_of_the_losses_trains_again_and_all_that_follows(place: Place, first: Outcome) -> None:
+    losses = place.home / "code/copg/losses.py"
+    losses.write_text(losses.read_text() + "\n# edited\n")
+    edited = place.run()
+    assert edited.code == 0, edited.error
+    assert edited.summary["cached"] == ["validate", "score", "reference", "evaluate-reference"]
+    assert set(edited.summary["executed"]) - {"evaluate-champion"} == {"resolve", *TASKS[4:]}

@@ -1,0 +1,101 @@
+"""The compiled DAG."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from copg.recipe import parse_recipe
+from pipelines.compiling import compile_align
+
+RECIPE: dict[str, Any] = {
+    "name": "demo",
+    "records": "/data/records.jsonl",
+    "model": "owner/model",
+    "rewards": [{"name": "length", "params": {"target": 20}}],
+    "trials": [{"method": "copg", "beta": 0.05}],
+    "train": {"epochs": 2},
+}
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("compiled") / "align.yaml"
+    compile_align(parse_recipe(RECIPE), path, run_dir="/runs/demo", image="registry/copg@sha256:0")
+    return path
+
+
+@pytest.fixture(scope="module")
+def dag(compiled: Path) -> dict[str, Any]:
+    return yaml.safe_load(compiled.read_text())
+
+
+def tasks(dag: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    found = dict(dag["root"]["dag"]["tasks"])
+    for component in dag["components"].values():
+        found |= component.get("dag", {}).get("tasks", {})
+    return found
+
+
+def test_at_most_ten_parameters_with_the_recipe_as_their_defaults(dag: dict[str, Any]) -> None:
+    parameters = dag["root"]["inputDefinitions"]["parameters"]
+    assert len(parameters) <= 10
+    assert parameters["settings"]["defaultValue"] == {"train": {"epochs": 2}}
+    assert parameters["trials"]["defaultValue"] == [{"method": "copg", "beta": 0.05}]
+    assert all(parameter["description"] for parameter in parameters.values())
+
+
+def test_only_resolve_and_the_exit_handler_are_never_cached(dag: dict[str, Any]) -> None:
+    uncached = {
+        name
+        for name, task in tasks(dag).items()
+        if task["componentRef"]["name"] in dag["components"]
+        and "executorLabel" in dag["components"][task["componentRef"]["name"]]
+        and not task["cachingOptions"].get("enableCache")
+    }
+    assert uncached == {"resolve", "summary"}
+
+
+def test_every_task_runs_in_the_image_that_was_asked_for(dag: dict[str, Any]) -> None:
+    executors = dag["deploymentSpec"]["executors"].values()
+    assert {executor["container"]["image"] for executor in executors} == {"registry/copg@sha256:0"}
+
+
+def test_the_graph_is_the_stage_table(dag: dict[str, Any]) -> None:
+    needs = {name: sorted(task.get("dependentTasks", [])) for name, task in tasks(dag).items()}
+    assert needs["stages"] == ["resolve"]
+    assert needs["score"] == ["validate"]
+    assert needs["reference"] == ["score"]
+    assert needs["train"] == []  # of the loop over trials, which waits for reference
+    assert needs["evaluate-2"] == ["train"]
+    assert needs["promote"] == ["for-loop-1", "for-loop-2", "report", "validate"]
+    assert needs["summary"] == ["exit-handler-1"]
+
+
+def test_compiling_twice_gives_the_same_bytes(compiled: Path, tmp_path: Path) -> None:
+    again = tmp_path / "again.yaml"
+    compile_align(parse_recipe(RECIPE), again, run_dir="/runs/demo", image="registry/copg@sha256:0")
+    assert again.read_bytes() == compiled.read_bytes()
+
+
+def test_the_command_compiles_from_any_directory(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(RECIPE))
+    command = [
+        sys.executable,
+        "-m",
+        "pipelines",
+        "compile",
+        "align",
+        "--recipe",
+        "recipe.yaml",
+        "--output",
+        "a/b.yaml",
+    ]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "a/b.yaml").is_file()

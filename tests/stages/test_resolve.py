@@ -1,0 +1,325 @@
+"""``resolve``: digests move exactly with what they are of, and every mistake is found before any work."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import psutil
+import pytest
+
+from copg.config import parse_config
+from copg.errors import ConfigError, ModelError, RecordError
+from copg.planning import BEFORE, RUN_KEY, stage_keys
+from copg.run_record import RUN, Record, record_path, task_key, write_record
+from copg.stages import resolve
+from copg.stages.resolve import Resolution, ResolveConfig, resolve_recipe
+from copg.tracking import Registry
+
+TRIALS = [{"method": "copg", "beta": 0.1}, {"method": "ipo", "beta": 1.0}]
+
+
+@pytest.fixture
+def settings(tmp_path: Path, reference_dir: Path) -> dict[str, Any]:
+    records = tmp_path / "records.jsonl"
+    records.write_text(json.dumps({"prompt": "red cat", "completions": ["runs", "sleeps"]}) + "\n")
+    return {
+        "name": "demo",
+        "records": str(records),
+        "model": str(reference_dir),
+        "rewards": [{"name": "length", "params": {"target": 4}}],
+        "trials": [dict(trial) for trial in TRIALS],
+        "stages": {},
+    }
+
+
+def resolved(settings: dict[str, Any], tmp_path: Path, **more: Any) -> Resolution:
+    config = {"recipe": settings, "run_dir": str(tmp_path / "runs"), **more}
+    return resolve_recipe(parse_config(ResolveConfig, config, where="resolve"))
+
+
+def keys(resolution: Resolution) -> dict[str, str]:
+    found = {name: plan["key"] for name, plan in resolution.plans.items()}
+    return {**found, **{task["task"]: task["key"] for task in resolution.tasks}}
+
+
+def changed(before: Resolution, after: Resolution) -> set[str]:
+    old, new = keys(before), keys(after)
+    return {name for name in old if new.get(name) != old[name]}
+
+
+AFTER_TRAIN = {
+    "train",
+    "train-copg_0.1",
+    "train-ipo_1",
+    "evaluate",
+    "evaluate-copg_0.1",
+    "evaluate-ipo_1",
+} | {
+    "report",
+    "promote",
+}
+AFTER_SCORE = AFTER_TRAIN | {"score", "reference", "baseline", "evaluate-reference"}
+
+
+def test_the_same_recipe_has_the_same_keys(settings: dict[str, Any], tmp_path: Path) -> None:
+    first, second = resolved(settings, tmp_path), resolved(settings, tmp_path)
+    assert changed(first, second) == set()
+    assert [task["task"] for task in first.tasks] == [
+        "validate",
+        "score",
+        "reference",
+        "evaluate-reference",
+        "train-copg_0.1",
+        "evaluate-copg_0.1",
+        "train-ipo_1",
+        "evaluate-ipo_1",
+        "report",
+        "promote",
+    ]
+
+
+def test_changed_records_change_everything(settings: dict[str, Any], tmp_path: Path) -> None:
+    before = resolved(settings, tmp_path)
+    with Path(settings["records"]).open("a") as file:
+        file.write("\n")
+    assert changed(before, resolved(settings, tmp_path)) == AFTER_SCORE | {"validate"}
+
+
+def test_changed_rewards_leave_the_groups_alone(settings: dict[str, Any], tmp_path: Path) -> None:
+    before = resolved(settings, tmp_path)
+    settings["rewards"][0]["params"]["target"] = 5
+    assert changed(before, resolved(settings, tmp_path)) == AFTER_SCORE
+
+
+def test_a_changed_training_setting_leaves_reference_and_baselines_alone(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    before = resolved(settings, tmp_path)
+    settings["stages"] = {"train": {"epochs": 3}}
+    assert changed(before, resolved(settings, tmp_path)) == AFTER_TRAIN
+
+
+def test_another_trial_leaves_the_others_alone(settings: dict[str, Any], tmp_path: Path) -> None:
+    before = resolved(settings, tmp_path)
+    settings["trials"].append({"method": "dpo", "beta": 0.5})
+    assert changed(before, resolved(settings, tmp_path)) == {"report", "promote"}
+
+
+def test_numbers_that_a_pipeline_made_floats_change_nothing(settings: dict[str, Any], tmp_path: Path) -> None:
+    settings["stages"] = {"train": {"epochs": 2}}
+    settings["trials"][1]["beta"] = 1
+    before = resolved(settings, tmp_path)
+    settings["stages"] = {"train": {"epochs": 2.0}}
+    settings["trials"][1]["beta"] = 1.0
+    assert changed(before, resolved(settings, tmp_path)) == set()
+
+
+@pytest.mark.parametrize(
+    ("module", "expected"),
+    [
+        ("validate", AFTER_SCORE | {"validate"}),
+        ("score", AFTER_SCORE),
+        ("reference", AFTER_TRAIN | {"reference"}),
+        ("train", AFTER_TRAIN),
+        (
+            "evaluate",
+            {
+                "baseline",
+                "evaluate",
+                "evaluate-reference",
+                "evaluate-copg_0.1",
+                "evaluate-ipo_1",
+                "report",
+                "promote",
+            },
+        ),
+        ("report", {"report"}),
+        ("promote", {"promote"}),
+    ],
+)
+def test_code_of_a_stage_changes_it_and_what_comes_after(
+    settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, expected: set[str]
+) -> None:
+    before = resolved(settings, tmp_path)
+    digest = resolve.code_digest
+    monkeypatch.setattr(
+        resolve, "code_digest", lambda name: "other" if name == f"copg.stages.{module}" else digest(name)
+    )
+    assert changed(before, resolved(settings, tmp_path)) == expected
+
+
+def test_all_mistakes_of_all_stages_come_at_once_and_before_the_records_are_read(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    settings |= {
+        "records": str(tmp_path / "none.jsonl"),
+        "trials": [
+            {"method": "copg", "beta": 0.1},
+            {"method": "ipo", "beta": -1.0},
+            {"method": "grpo", "beta": 1.0},
+        ],
+        "stages": {"train": {"epochs": 0.5, "epocs": 1}, "score": {"source": "guessed"}},
+    }
+    with pytest.raises(ConfigError) as error:
+        resolved(settings, tmp_path)
+    message = str(error.value)
+    for part in (
+        "train.epochs=0.5",
+        "train.epocs is unknown",
+        "score.source='guessed'",
+        "beta=-1.0 must be > 0",
+    ):
+        assert part in message
+    assert "\n" not in message
+
+
+def test_given_rewards_alone_cannot_score_what_a_policy_writes(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    settings |= {"rewards": [], "stages": {"score": {"source": "given"}}}
+    with pytest.raises(
+        ConfigError, match="rewards is empty: rewards that came with the records cannot score"
+    ):
+        resolved(settings, tmp_path)
+    settings["stages"]["evaluate"] = {"rewards": [{"name": "length", "params": {"target": 4}}]}
+    assert resolved(settings, tmp_path).plans["score"]["config"]["source"] == "given"
+
+
+def test_what_is_not_there_is_named(settings: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(RecordError, match=r"none\.jsonl"):
+        resolved({**settings, "records": "./none.jsonl"}, tmp_path)
+    with pytest.raises(ModelError, match="no such directory"):
+        resolved({**settings, "model": "./none"}, tmp_path)
+    (tmp_path / "pickled").mkdir()
+    (tmp_path / "pickled/config.json").write_text("{}")
+    (tmp_path / "pickled/pytorch_model.bin").write_bytes(b"")
+    with pytest.raises(ModelError, match=r"no \*\.safetensors weights"):
+        resolved({**settings, "model": str(tmp_path / "pickled")}, tmp_path)
+
+
+def test_a_run_that_cannot_fit_is_refused_only_where_it_would_run(
+    settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(total=2**30, available=2**30))
+    resolved(settings, tmp_path)
+    with pytest.raises(ConfigError, match=r"training needs about .* GiB of memory, the machine has 1\.0 GiB"):
+        resolved(settings, tmp_path, tasks_at_once=2)
+
+
+def test_weights_are_read_once_while_they_do_not_change(
+    settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from copg import sources
+
+    read = []
+    digest = sources.model_digest
+    monkeypatch.setattr(sources, "model_digest", lambda path: read.append(path) or digest(path))
+    first, second = resolved(settings, tmp_path), resolved(settings, tmp_path)
+    assert len(read) == 1
+    assert first.digests == second.digests
+
+
+def crowned(tmp_path: Path, resolution: Resolution, **tags: str) -> Path:
+    """Register a policy as this run's promotion would, and make it champion."""
+    config = resolution.plans["promote"]["config"]
+    policy = tmp_path / "policy"
+    policy.mkdir()
+    registry = Registry(config["tracking_uri"], config["model_name"])
+    tags = {**config["tags"], **tags}
+    registry.crown(registry.register_version(str(policy), digest="p", tags=tags, description=""))
+    return policy
+
+
+def test_a_champion_that_this_run_made_leaves_the_run_as_it_was(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    before = resolved(settings, tmp_path)
+    assert before.plans["promote"]["config"]["tags"][BEFORE] == "null"
+    crowned(tmp_path, before)
+    after = resolved(settings, tmp_path)
+    assert changed(before, after) == set()
+    assert after.baselines == [{"name": "reference"}]
+
+
+def test_another_champion_is_measured_and_changes_report_and_promotion_alone(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    before = resolved(settings, tmp_path)
+    policy = crowned(tmp_path, before, **{RUN_KEY: "another run"})
+    after = resolved(settings, tmp_path)
+    champion = {"name": "champion", "version": "1", "uri": str(policy), "digest": "p"}
+    assert after.baselines == [{"name": "reference"}, champion]
+    assert changed(before, after) == {"report", "promote"}
+    assert json.loads(after.plans["promote"]["config"]["tags"][BEFORE]) == champion
+    policy.rmdir()
+    with pytest.raises(ConfigError, match=r"champion: version 1 of 'demo' lies at .* which is gone"):
+        resolved(settings, tmp_path)
+
+
+def test_a_trial_whose_deleted_weights_are_needed_is_trained_again(
+    settings: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = resolved(settings, tmp_path)
+    policy = tmp_path / "policy"
+    policy.mkdir()
+    (policy / "weights_deleted.txt").write_text("another trial was promoted")
+    for task in before.tasks:
+        outputs = {"policy": str(policy)} if task["task"] == "train-ipo_1" else {}
+        record = Record(
+            stage=task["stage"], task=task["task"], key=task["key"], state="succeeded", outputs=outputs
+        )
+        write_record(tmp_path / "runs", record)
+    assert changed(before, resolved(settings, tmp_path)) == set(), "what was evaluated needs no weights"
+
+    settings["stages"] = {"evaluate": {"samples_per_prompt": 3}}
+    after = resolved(settings, tmp_path)
+    assert "train-ipo_1" in changed(before, after)
+    assert "train-copg_0.1" not in changed(before, after)
+    assert after.trials[0] == TRIALS[0]
+    assert "renewal" in after.trials[1]
+    assert "the weights of ipo_1 were deleted" in after.warnings[0]
+    assert "warning: the weights of ipo_1" in capsys.readouterr().err
+    again = resolved(settings, tmp_path)
+    assert (again.trials, again.warnings) == (after.trials, [])
+
+
+def test_the_run_and_its_tasks_are_written_for_those_that_follow(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    found = resolved(settings, tmp_path)
+    run = json.loads((tmp_path / "runs" / RUN).read_text())
+    assert run["tasks"] == found.tasks
+    trial = next(task for task in found.tasks if task["task"] == "train-ipo_1")
+    assert trial["key"] == task_key(found.plans["train"]["key"], TRIALS[1])
+    assert record_path(tmp_path, trial["task"], trial["key"]).name.startswith("train-ipo_1-")
+
+
+def test_every_stage_has_a_key_that_its_own_settings_move() -> None:
+    stages = ("validate", "score", "reference", "train", "evaluate", "report", "promote")
+    digests = {
+        **dict.fromkeys(("data", "model", "rewards"), "d"),
+        **{f"code/{stage}": "c" for stage in stages},
+    }
+    configs: dict[str, Any] = {stage: {"x": 1} for stage in stages}
+    before = stage_keys(configs, digests, TRIALS)
+    for stage in stages:
+        moved = stage_keys({**configs, stage: {"x": 2}}, digests, TRIALS)
+        assert moved[stage] != before[stage]
+
+
+def test_resolving_loads_no_numerical_library(settings: dict[str, Any], tmp_path: Path) -> None:
+    program = (
+        "import json, sys; from copg.config import parse_config; "
+        "from copg.stages.resolve import ResolveConfig, resolve_recipe; "
+        "resolve_recipe(parse_config(ResolveConfig, json.loads(sys.argv[1]), where='resolve')); "
+        "print({'torch', 'transformers', 'datasets', 'great_expectations', 'mlflow'} & set(sys.modules))"
+    )
+    config = json.dumps({"recipe": settings, "run_dir": str(tmp_path / "runs"), "tasks_at_once": 2})
+    done = subprocess.run(
+        [sys.executable, "-c", program, config], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "set()"
