@@ -129,5 +129,15 @@ def _compare(candidate: Contender, other: Contender, name: str, min_gain: float)
 
 
 def interval(estimate: Estimate) -> str:
-    """As a reader sees it: ``0.52 [0.47, 0.57]``."""
-    return f"{estimate.mean:.3g} [{estimate.low:.3g}, {estimate.high:.3g}]"
+    """As a reader sees it: ``0.523 [0.498, 0.549]``."""
+    form = form_of(estimate)
+    return f"{estimate.mean:{form}} [{estimate.low:{form}}, {estimate.high:{form}}]"
+
+
+def form_of(estimate: Estimate) -> str:
+    """How to print the numbers of an estimate: as many decimals as its interval can tell apart."""
+    width = estimate.high - estimate.low
+    largest = max(abs(estimate.low), abs(estimate.high))
+    if not math.isfinite(width) or width <= 1e-9 * largest:
+        return ".3g"
+    return f".{max(0, 1 - math.floor(math.log10(width)))}f"

@@ -48,7 +48,7 @@ def test_of_equally_good_trials_the_nearer_to_the_reference_is_best() -> None:
     ("changes", "why"),
     [
         ({"diverged": True}, "diverged"),
-        ({"kl": (4.9, 4.7, 5.1)}, "KL 4.9 [4.7, 5.1] nats, its upper end over 5"),
+        ({"kl": (4.9, 4.7, 5.1)}, "KL 4.90 [4.70, 5.10] nats, its upper end over 5"),
         ({"reward": (math.nan, math.nan, math.nan)}, "not finite"),
         ({"kl": (1.0, 1.0, math.inf)}, "not finite"),
     ],
@@ -72,7 +72,7 @@ def test_prompts_in_common_cancel_so_a_gain_shows_that_two_intervals_side_by_sid
     decision = decide(candidate, REFERENCE, None, max_kl=5.0)
     assert decision.promoted
     assert decision.reasons == (
-        "KL 2 [1.8, 2.2] nats is within 5",
+        "KL 2.00 [1.80, 2.20] nats is within 5",
         "the gain over the reference, 0.1 [0.1, 0.1] over the same 40 prompts, is more than 0 "
         "(reward 0.55 [0.46, 0.64] against 0.45 [0.36, 0.54])",
         "there is no champion yet",

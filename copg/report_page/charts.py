@@ -1,0 +1,199 @@
+"""The charts: reward against KL, one measure of every policy, and metrics over training."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from copg.frontier import Point
+from copg.records import Estimate
+from copg.report_page.curves import Curve
+from copg.report_page.numbers import REFERENCE, Policy
+from copg.report_page.plot import (
+    Chart,
+    axis,
+    bars,
+    edge,
+    finite,
+    near,
+    note,
+    outside,
+    padded,
+    place,
+    rounded,
+    rule,
+)
+from copg.report_page.styles import Style, key_of, label
+
+
+def frontier_chart(
+    policies: Sequence[Policy], frontier: Sequence[Point], styles: dict[str, Style], max_kl: float
+) -> Chart:
+    """Reward against KL of every policy, with both intervals."""
+    drawn = [p for p in policies if p.role == REFERENCE or finite(p.gate.reward, p.gate.kl)]
+    inside, far_out = near(drawn, lambda p: p.gate.kl, lambda p: p.gate.reward)
+    traces = [_frontier_line(frontier)] if len(frontier) > 1 else []
+    groups: dict[str, list[Policy]] = {}
+    for policy in inside:
+        groups.setdefault(policy.method or policy.role, []).append(policy)
+    traces += [_points(name, members, styles) for name, members in groups.items()]
+    traces += [_ring(p) for p in inside if p.best]
+    far = max((p.gate.kl.high for p in inside), default=1.0) or 1.0
+    reference = next(p for p in policies if p.role == REFERENCE).gate.reward
+    shapes = [rule("y", reference.mean)]
+    notes = []
+    if max_kl <= 1.6 * far:
+        shapes.append(rule("x", max_kl))
+        notes = [note(max_kl, f"KL budget {max_kl:g}")]
+        far = max(far, max_kl)
+    layout = {
+        "xaxis": axis("KL from the reference, nats a completion", [-0.04 * far, 1.08 * far]),
+        "yaxis": axis("reward, reward units"),
+        "shapes": shapes,
+        "annotations": notes,
+        "showlegend": True,
+        "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
+        "height": 470,
+        "hovermode": "closest",
+    }
+    return Chart(
+        "chart-frontier", "Reward against KL", {"data": traces, "layout": layout}, outside(far_out, place)
+    )
+
+
+def _frontier_line(frontier: Sequence[Point]) -> dict[str, Any]:
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "name": "frontier",
+        "x": [rounded(p.kl) for p in frontier],
+        "y": [rounded(p.reward) for p in frontier],
+        "line": {"color": "palette:faint", "width": 7},
+        "hoverinfo": "skip",
+    }
+
+
+def _points(name: str, members: Sequence[Policy], styles: dict[str, Style]) -> dict[str, Any]:
+    style = styles[key_of(members[0])]
+    betas = ["" if p.beta is None else f"β {p.beta:g}" for p in members]
+    return {
+        "type": "scatter",
+        "mode": "markers+text",
+        "name": label(name),
+        "x": [rounded(p.gate.kl.mean) for p in members],
+        "y": [rounded(p.gate.reward.mean) for p in members],
+        "error_x": bars([p.gate.kl for p in members], style),
+        "error_y": bars([p.gate.reward for p in members], style),
+        "text": [f"{beta} ✕" if p.diverged else beta for beta, p in zip(betas, members, strict=True)],
+        "textposition": "bottom right",
+        "customdata": [[label(p.name), label(p.status)] for p in members],
+        "hovertemplate": "%{customdata[0]}: %{customdata[1]}<br>"
+        "KL %{x:.3~g} nats, reward %{y:.3~g}<extra></extra>",
+        "marker": {
+            "color": style.colour,
+            "symbol": [f"{style.symbol}-open" if p.diverged else style.symbol for p in members],
+            "size": 11,
+            "line": edge(style),
+        },
+    }
+
+
+def _ring(policy: Policy) -> dict[str, Any]:
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "name": "promoted" if policy.promoted else "best trial",
+        "x": [rounded(policy.gate.kl.mean)],
+        "y": [rounded(policy.gate.reward.mean)],
+        "marker": {
+            "symbol": "circle-open",
+            "size": 22,
+            "color": "palette:ink",
+            "line": {"width": 2, "color": "palette:ink"},
+        },
+        "hoverinfo": "skip",
+    }
+
+
+def interval_chart(
+    chart_id: str,
+    title: str,
+    unit: str,
+    rows: Sequence[tuple[Policy, Estimate]],
+    styles: dict[str, Style],
+    *,
+    at: float,
+    percent: bool = False,
+) -> Chart:
+    """One measure of every policy, a line each, with its interval.
+
+    Args:
+        chart_id: of the element.
+        title: HTML.
+        unit: what stands at the axis.
+        rows: in the order of the page, top first.
+        styles: of the policies.
+        at: where no difference, or the reference, is.
+        percent: show fractions as per cent.
+    """
+    known = [(policy, estimate) for policy, estimate in rows if finite(estimate)]
+    estimates = {key_of(policy): estimate for policy, estimate in known}
+    inside, far_out = near([p for p, _ in known], lambda p: estimates[key_of(p)])
+    traces = []
+    for policy in inside:
+        style, estimate = styles[key_of(policy)], estimates[key_of(policy)]
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "name": label(policy.name),
+                "x": [rounded(estimate.mean)],
+                "y": [label(policy.name)],
+                "error_x": bars([estimate], style),
+                "marker": {"color": style.colour, "symbol": style.symbol, "size": 10, "line": edge(style)},
+                "hovertemplate": f"%{{y}}: %{{x:{'.1%' if percent else '.3~g'}}}<extra></extra>",
+            }
+        )
+    ends = [end for p in inside for e in (estimates[key_of(p)],) for end in (e.low, e.high)]
+    span = [-0.04, 1.04] if percent else padded([at, *ends])
+    layout = {
+        "xaxis": {**axis(unit, span), "tickformat": ".0%" if percent else "", "nticks": 5},
+        "yaxis": {
+            "type": "category",
+            "autorange": "reversed",
+            "automargin": True,
+            "ticks": "",
+            "showgrid": False,
+        },
+        "shapes": [rule("x", at)],
+        "height": 92 + 30 * max(1, len(inside)),
+    }
+    form = ".1%" if percent else ".3g"
+    left_out = outside(far_out, lambda p: f"{estimates[key_of(p)].mean:{form}}")
+    return Chart(chart_id, title, {"data": traces, "layout": layout}, left_out)
+
+
+def curve_chart(
+    chart_id: str, title: str, unit: str, curves: Sequence[tuple[str, Curve]], styles: dict[str, Style]
+) -> Chart:
+    """One metric over the steps of training, a line a trial."""
+    traces = [
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "name": label(name),
+            "x": [rounded(step) for step in curve.steps],
+            "y": [None if value is None else rounded(value) for value in curve.values],
+            "line": {"color": styles[name].colour, "dash": styles[name].dash, "width": 1.8},
+            "hovertemplate": "%{fullData.name}, step %{x}: %{y:.3~g}<extra></extra>",
+        }
+        for name, curve in curves
+    ]
+    values = [value for _, curve in curves for value in curve.values if value is not None]
+    whole = (
+        [0, 1.05] if unit == "fraction" and max(values) - min(values) < 0.05 and min(values) >= 0 else None
+    )
+    layout = {
+        "xaxis": axis("optimiser step"),
+        "yaxis": {**axis(unit, whole), "nticks": 6, "exponentformat": "e"},
+        "height": 260,
+    }
+    return Chart(chart_id, title, {"data": traces, "layout": layout})

@@ -1,0 +1,60 @@
+"""The report in a few lines of Markdown, for pages that cannot show the whole."""
+
+import re
+from collections.abc import Sequence
+
+from copg.gate import interval
+from copg.records import Estimate
+from copg.report_page.numbers import REFERENCE, Policy
+from copg.trials import Verdict
+
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~&$-])")
+
+
+def render_markdown(name: str, policies: Sequence[Policy], verdict: Verdict) -> str:
+    """Decision, reasons, and every policy with its intervals."""
+    best = verdict.best.name if verdict.best else None
+    if best is None:
+        decision = "No trial can be promoted."
+    else:
+        decision = (
+            f"**{plain(best)}** is {'promoted' if verdict.decision.promoted else 'best, not promoted'}."
+        )
+    lines = [
+        f"# {plain(name)}",
+        "",
+        decision,
+        "",
+        *(f"- {plain(reason)}" for reason in verdict.decision.reasons),
+        "",
+        "| policy | reward | KL, nats | gain over the reference | win rate | length, tokens | status |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+        *(_row(policy) for policy in policies),
+        "",
+        "Means on the gate split with 95 % intervals over prompts.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _row(policy: Policy) -> str:
+    kl = "0" if policy.role == REFERENCE else interval(policy.gate.kl)
+    cells = [
+        plain(policy.name),
+        interval(policy.gate.reward),
+        kl,
+        _or_nothing(policy.gain),
+        _or_nothing(policy.win_rate),
+        interval(policy.gate.length),
+        policy.status,
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _or_nothing(estimate: Estimate | None) -> str:
+    return "" if estimate is None else interval(estimate)
+
+
+def plain(text: str) -> str:
+    """Text that Markdown takes literally, on one line."""
+    return _SPECIAL.sub(r"\\\1", " ".join(text.split()))

@@ -1,0 +1,150 @@
+"""What the report says in numbers: every policy beside the reference, as plain values."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from copg.artifacts import Manifest
+from copg.frontier import Point, frontier
+from copg.kl import paired_difference, win_rate
+from copg.progress import track
+from copg.records import Estimate, Evaluation
+from copg.trials import Draws, Measured, Verdict, read_draws
+
+REFERENCE, CHAMPION, TRIAL = "reference", "champion", "trial"
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """One row of the report."""
+
+    name: str
+    role: str
+    """``reference``, ``champion`` or ``trial``."""
+    status: str
+    """In a word or two: what became of it."""
+    promoted: bool
+    best: bool
+    gate: Evaluation
+    select: Evaluation
+    gain: Estimate | None = None
+    """Reward units over the reference, by prompt, on the gate split; None for the reference itself."""
+    win_rate: Estimate | None = None
+    """Probability that a completion earns more than one of the reference, a tie counting half."""
+    part_gains: dict[str, Estimate] = field(default_factory=dict)
+    """As ``gain``, for each named reward before weighting."""
+    training: dict[str, Any] = field(default_factory=dict)
+    """Facts of the trial's training: seed, steps, why it diverged."""
+
+    @property
+    def method(self) -> str | None:
+        """Loss of the trial."""
+        return self.gate.method
+
+    @property
+    def beta(self) -> float | None:
+        """Reward units per nat."""
+        return self.gate.beta
+
+    @property
+    def diverged(self) -> bool:
+        """True when training met a non-finite loss or a collapsed reward."""
+        return self.gate.diverged
+
+
+def compare_policies(
+    trials: Sequence[Measured],
+    reference: Measured,
+    champion: Measured | None,
+    verdict: Verdict,
+    trainings: Sequence[Manifest],
+) -> list[Policy]:
+    """Reference, champion and every trial, each compared with the reference on the gate split."""
+    facts = {training.facts["trial"]: training.facts for training in trainings}
+    base = read_draws(reference, "gate")
+    everyone = [reference, *([champion] if champion else []), *trials]
+    found = []
+    for one in track(everyone, "comparing policies"):
+        role = REFERENCE if one is reference else CHAMPION if one is champion else TRIAL
+        draws = Draws() if role == REFERENCE else read_draws(one, "gate")
+        best = verdict.best is not None and one.name == verdict.best.name
+        found.append(
+            Policy(
+                name=one.name,
+                role=role,
+                status=_status(one, role, verdict),
+                promoted=best and verdict.decision.promoted,
+                best=best,
+                gate=one.splits["gate"],
+                select=one.splits["select"],
+                gain=_paired(paired_difference, draws.rewards, base.rewards),
+                win_rate=_paired(win_rate, draws.rewards, base.rewards),
+                part_gains=_part_gains(draws, base),
+                training={"reason": one.manifest.facts.get("reason"), **facts.get(one.name, {})},
+            )
+        )
+    return found
+
+
+def _status(one: Measured, role: str, verdict: Verdict) -> str:
+    if role != TRIAL:
+        return role
+    if verdict.best is not None and one.name == verdict.best.name:
+        return "promoted" if verdict.decision.promoted else "best, not promoted"
+    if one.splits["select"].diverged:
+        return "diverged"
+    return "over the KL budget" if one.name in verdict.excluded else "not chosen"
+
+
+def _part_gains(draws: Draws, base: Draws) -> dict[str, Estimate]:
+    shared = [part for part in base.parts if part in draws.parts]
+    gains = {part: _paired(paired_difference, draws.parts[part], base.parts[part]) for part in shared}
+    return {part: gain for part, gain in gains.items() if gain is not None}
+
+
+def _paired(
+    measure: Any, mine: Mapping[str, list[float]], theirs: Mapping[str, list[float]]
+) -> Estimate | None:
+    """Of the prompts that both answered; None where there are fewer than two, or a value is not finite."""
+    shared = sorted(mine.keys() & theirs.keys())
+    values = [v for prompt in shared for v in (*mine[prompt], *theirs[prompt])]
+    if len(shared) < 2 or not all(math.isfinite(v) for v in values):
+        return None
+    found: Estimate = measure([mine[i] for i in shared], [theirs[i] for i in shared])
+    return found
+
+
+def on_frontier(policies: Sequence[Policy]) -> list[Point]:
+    """The reference and the trials that nobody beats on reward and KL at once; diverged ones left out."""
+    reference = next(policy for policy in policies if policy.role == REFERENCE)
+    points = [
+        Point(p.name, p.gate.kl.mean, p.gate.reward.mean)
+        for p in policies
+        if p.role == TRIAL and not p.diverged
+    ]
+    return frontier(points, reference_reward=reference.gate.reward.mean)
+
+
+def report_numbers(policies: Sequence[Policy], verdict: Verdict, **context: Any) -> dict[str, Any]:
+    """``report.json``: all that the page shows, without the texts; NaN as null."""
+    return {
+        **context,
+        "decision": {
+            "best": verdict.best.name if verdict.best else None,
+            "promoted": verdict.decision.promoted,
+            "reasons": list(verdict.decision.reasons),
+            "excluded": verdict.excluded,
+        },
+        "policies": [plain(asdict(policy)) for policy in policies],
+        "frontier": [plain(asdict(point)) for point in on_frontier(policies)],
+    }
+
+
+def plain(value: Any) -> Any:
+    """The same value for JSON, which knows no NaN."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

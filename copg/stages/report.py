@@ -1,0 +1,181 @@
+"""``report``: evaluations and trainings in, one page that works offline out."""
+
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from copg.artifacts import Manifest, begin, read_manifest, seal, write_json
+from copg.config import STRICT
+from copg.gate import DEFAULT_MAX_KL
+from copg.progress import track
+from copg.report_page.curves import read_curves
+from copg.report_page.markdown import render_markdown
+from copg.report_page.numbers import Policy, compare_policies, on_frontier, plain, report_numbers
+from copg.report_page.page import render_page
+from copg.report_page.samples import pick_samples
+from copg.report_page.sections import Contents
+from copg.trials import Measured, Verdict, check_same_groups, data_faults, judge, read_measured
+
+__all__ = ["ReportConfig", "report_trials"]
+
+LIBRARIES = ("copg", "torch", "transformers", "accelerate", "peft", "datasets", "numpy", "mlflow", "plotly")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportConfig:
+    """What the page is called, and by which bounds it judges: those of ``promote``."""
+
+    __pydantic_config__ = STRICT
+
+    name: str = "report"
+    """Of the recipe; the page's title."""
+    max_kl: float = DEFAULT_MAX_KL
+    """Nats a completion, as in ``promote``."""
+    min_gain: float = 0.0
+    """Reward units, as in ``promote``."""
+    num_samples: int = 3
+    """Prompts shown of each kind: gained most, in the middle, gained least."""
+    max_characters: int = 4000
+    """A prompt or completion longer than this is cut, and says so."""
+    lineage: dict[str, Any] = field(default_factory=dict)
+    """Shown as it is: digests of data, model, rewards and code, the run's name."""
+
+    def __post_init__(self) -> None:
+        if not self.max_kl > 0:
+            raise ValueError(f"max_kl={self.max_kl} must be > 0: at 0 only the reference itself would pass")
+        if self.min_gain < 0:
+            raise ValueError(f"min_gain={self.min_gain} must be >= 0: below it a worse policy could pass")
+        if self.num_samples < 0:
+            raise ValueError(f"num_samples={self.num_samples} must be >= 0; 0 shows none")
+        if self.max_characters < 1:
+            raise ValueError(f"max_characters={self.max_characters} must be >= 1")
+
+
+def report_trials(
+    config: ReportConfig,
+    *,
+    groups: Path,
+    reference: Path,
+    champion: Path | None,
+    evaluations: list[Path],
+    trainings: list[Path],
+    report: Path,
+) -> dict[str, float]:
+    """Write ``report.html``, its numbers as ``report.json``, and ``report.md`` in a few lines.
+
+    The verdict is that of the gate on the same numbers, so it is promotion's own, unless the registry moves
+    between the two.
+
+    Args:
+        config: settings.
+        groups: what all evaluations were made on.
+        reference: evaluation of the reference.
+        champion: evaluation of the champion, where there is one.
+        evaluations: of each trial.
+        trainings: records of the trials' trainings; a trial without one has no curves.
+        report: where the files go.
+
+    Returns:
+        Reward and KL of the best trial, its gain over the reference, and counts of trials.
+
+    Raises:
+        ArtifactError: an input is not what it should be, or was made on other groups.
+    """
+    data = read_manifest(groups, schema="groups")
+    trials = [read_measured(path) for path in evaluations]
+    base, former = read_measured(reference), read_measured(champion) if champion else None
+    everyone = [base, *([former] if former else []), *trials]
+    check_same_groups(data, everyone)
+    trained = {path: read_manifest(path, schema="training") for path in trainings}
+    bounds = {"max_kl": config.max_kl, "min_gain": config.min_gain}
+    verdict = judge(trials, base, former, faults=data_faults(data), **bounds)
+    policies = compare_policies(trials, base, former, verdict, list(trained.values()))
+    contents = _contents(config, data, everyone, trained, policies, verdict)
+    begin(report)
+    (report / "report.html").write_text(render_page(contents), encoding="utf-8")
+    (report / "report.md").write_text(render_markdown(config.name, policies, verdict), encoding="utf-8")
+    numbers = report_numbers(policies, verdict, name=config.name, **bounds, data=plain(data.facts))
+    write_json(report / "report.json", numbers)
+    metrics = _metrics(policies)
+    seal(
+        report,
+        schema="report",
+        stage="report",
+        rows=len(trials),
+        config=asdict(config),
+        parents={"groups": data.digest, **{one.name: one.manifest.digest for one in everyone}},
+        facts={"metrics": metrics},
+        volatile=("report.html",),
+    )
+    return metrics
+
+
+def _contents(
+    config: ReportConfig,
+    data: Manifest,
+    everyone: Sequence[Measured],
+    trained: dict[Path, Manifest],
+    policies: Sequence[Policy],
+    verdict: Verdict,
+) -> Contents:
+    base, *others = everyone
+    shown = track(others, "picking samples") if config.num_samples else []
+    return Contents(
+        name=config.name,
+        policies=policies,
+        verdict=verdict,
+        frontier=on_frontier(policies),
+        curves={manifest.facts["trial"]: read_curves(path) for path, manifest in trained.items()},
+        picked=[(one.name, pick_samples(one, base, config.num_samples)) for one in shown],
+        data={"prompts": data.rows, **data.facts},
+        artifacts=_artifacts(data, everyone, trained),
+        versions=_versions(),
+        settings=_settings(data, everyone, trained),
+        lineage=config.lineage,
+        max_kl=config.max_kl,
+        max_characters=config.max_characters,
+    )
+
+
+def _artifacts(
+    data: Manifest, everyone: Sequence[Measured], trained: dict[Path, Manifest]
+) -> list[tuple[str, str, str, str]]:
+    named = [("groups", data)]
+    named += [(manifest.facts["trial"], manifest) for manifest in trained.values()]
+    named += [(one.name, one.manifest) for one in everyone]
+    rows = [(name, manifest.stage, str(manifest.rows), manifest.digest) for name, manifest in named]
+    policies = [(one.name, "policy", "", one.policy_digest) for one in everyone if one.policy_digest]
+    return [*rows, *policies]
+
+
+def _settings(
+    data: Manifest, everyone: Sequence[Measured], trained: dict[Path, Manifest]
+) -> dict[str, dict[str, Any]]:
+    found = {"validate": data.config}
+    found |= {f"train, {manifest.facts['trial']}": manifest.config for manifest in trained.values()}
+    return found | {f"evaluate, {one.name}": one.manifest.config for one in everyone}
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def _metrics(policies: Sequence[Policy]) -> dict[str, float]:
+    trials = [policy for policy in policies if policy.role == "trial"]
+    metrics = {
+        "trials/evaluated": float(len(trials)),
+        "trials/diverged": float(sum(policy.diverged for policy in trials)),
+    }
+    for best in (policy for policy in trials if policy.best):
+        metrics |= {"reward/best": best.gate.reward.mean, "kl/best": best.gate.kl.mean}
+        metrics |= {"gain/best": best.gain.mean} if best.gain else {}
+    return metrics

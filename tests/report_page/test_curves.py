@@ -1,0 +1,46 @@
+import json
+
+import pytest
+
+from copg.report_page.curves import KNOWN, Curve, order_keys, read_curves, thin
+
+
+def write(folder, *lines) -> None:
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def test_each_metric_is_a_curve_over_the_steps_that_have_it(tmp_path) -> None:
+    write(
+        tmp_path,
+        {"step": 1, "time_s": 9.0, "loss/mean": 2.0},
+        {"step": 2, "time_s": 9.5, "loss/mean": 1.0, "reward/mean": 0.5},
+        {"step": 3, "time_s": 9.9, "loss/mean": None, "reward/mean": 0.75, "once/only": 1},
+    )
+    assert read_curves(tmp_path) == {
+        "loss/mean": Curve([1, 2, 3], [2.0, 1.0, None]),  # null: a loss that was not finite leaves a gap
+        "reward/mean": Curve([2, 3], [0.5, 0.75]),
+    }
+
+
+def test_a_training_without_metrics_or_with_half_a_line_is_no_error(tmp_path) -> None:
+    assert read_curves(tmp_path) == {}
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "a/b": 1}\n{"step": 2, "a/b": 2}\n{"step": 3, "a')
+    assert read_curves(tmp_path) == {"a/b": Curve([1, 2], [1.0, 2.0])}
+
+
+def test_a_long_curve_is_drawn_by_means_of_neighbouring_steps() -> None:
+    # five points in at most two: runs of three, (1 + 2 + 3) / 3 = 2 and (4 + 5) / 2 = 4.5
+    thinned = thin(Curve([1, 2, 3, 4, 5], [10.0, 20.0, 60.0, None, 8.0]), max_points=2)
+    assert thinned == Curve([2.0, 4.5], [30.0, 8.0])
+    assert thin(Curve([1, 2, 3, 4], [1.0, None, None, None]), max_points=2).values == [1.0, None]
+
+
+@pytest.mark.parametrize("length", [1, 499, 500, 501, 999, 10_000])
+def test_a_curve_never_has_more_points_than_are_drawn(length) -> None:
+    assert len(thin(Curve(list(range(length)), [0.0] * length)).steps) <= 500
+
+
+def test_known_metrics_come_first_in_the_order_of_the_page_and_others_follow_by_name() -> None:
+    trials = [{"z/z": Curve(), "loss/mean": Curve()}, {"a/a": Curve(), "reward/mean": Curve()}]
+    assert order_keys(trials) == ["reward/mean", "loss/mean", "a/a", "z/z"]
+    assert len(KNOWN) == len(set(KNOWN))
