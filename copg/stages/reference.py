@@ -111,6 +111,7 @@ def reference_groups(config: ReferenceConfig, scored: Path, referenced: Path) ->
         parents={"scored": parent.digest},
         facts={
             "metrics": metrics,
+            "scales": parent.facts.get("scales", {}),
             "dropped": dict(dropped),
             "numerics": {**asdict(numerics), **tokenizer_digests(tokenizer)},
         },

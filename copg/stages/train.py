@@ -1,5 +1,6 @@
 """``train``: referenced groups in, a policy and its training record out."""
 
+import heapq
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -57,7 +58,8 @@ def train_policy(config: TrainConfig, referenced: Path, policy: Path, training: 
     accelerator = Accelerator(cpu=not torch.cuda.is_available())
     model, tokenizer = _load_policy(config, parent, data, accelerator)
     folder = Path(config.checkpoint.folder) / json_digest([config.identity(), parent.digest])[:20]
-    loop = Loop(config, data, model, _sampler(config, referenced, tokenizer, model), folder, accelerator)
+    sampler = _sampler(config, parent, referenced, tokenizer, model)
+    loop = Loop(config, data, model, sampler, folder, accelerator)
     params = {**asdict(config.trial), "learning_rate": config.optimizer.learning_rate, "model": config.model}
     uri = config.tracking.uri if accelerator.is_main_process else None
     with Tracker(
@@ -158,11 +160,13 @@ def _check_reference(
     )
 
 
-def _sampler(config: TrainConfig, referenced: Path, tokenizer: Any, policy: Any) -> "Sampler":
-    from itertools import islice
-
+def _sampler(
+    config: TrainConfig, parent: Manifest, referenced: Path, tokenizer: Any, policy: Any
+) -> "Sampler":
+    from copg.generation import max_prompt_tokens
     from copg.models import load_model
     from copg.packing import DTYPES
+    from copg.rewards.contract import Scale
     from copg.training.samples import Sampler
 
     @contextmanager
@@ -175,8 +179,11 @@ def _sampler(config: TrainConfig, referenced: Path, tokenizer: Any, policy: Any)
             dtype = DTYPES[config.rows.parameter_dtype]
             yield load_model(config.model, dtype=dtype, revision=config.revision).to(policy.device)
 
-    groups = list(islice(read_groups(referenced, "select"), config.samples.num_prompts))
-    return Sampler(config.samples, groups, tokenizer, config.rows, reference)
+    room = max_prompt_tokens(policy.config, config.samples.generation)
+    fitting = (group for group in read_groups(referenced, "select") if len(group.prompt_ids or ()) <= room)
+    groups = heapq.nsmallest(config.samples.num_prompts, fitting, key=lambda group: group.id)
+    scales = {part: Scale(**scale) for part, scale in parent.facts.get("scales", {}).items()}
+    return Sampler(config.samples, groups, tokenizer, config.rows, reference, scales)
 
 
 def _metrics(loop: "Loop", state: "LoopState") -> dict[str, float]:

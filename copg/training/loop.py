@@ -142,9 +142,12 @@ class Loop:
         if not self.sampler.groups:
             return
         self.policy.eval()
-        drawn = [self.sampler.draw(self.policy) if self._main else {}]
-        metrics = broadcast_object_list(drawn)[0]  # every process must come to the same verdict
+        # one process draws, and every one must come to the same verdict
+        metrics, failure = broadcast_object_list([self._draw() if self._main else None])[0]
         state = self.state
+        if failure:
+            state.reason = f"step {state.step}: {failure}"
+            return
         state.start, state.latest = state.start or metrics, metrics
         self._write(metrics, tracker)
         reward = metrics.get("reward/mean")
@@ -154,6 +157,12 @@ class Loop:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 save_tensors(self.folder / BEST, trained_tensors(self.policy))
         state.reason = collapse(state.start, metrics, self.config.samples.collapse_spreads)
+
+    def _draw(self) -> tuple[dict[str, float], str | None]:
+        try:
+            return self.sampler.draw(self.policy), None
+        except FloatingPointError as error:
+            return {}, str(error)
 
     def _write(self, metrics: dict[str, float], tracker: Tracker, *, seldom: bool = False) -> None:
         if self.log is None:

@@ -1,7 +1,7 @@
 """Completions drawn while training, and what they say: a falling loss says nothing by itself."""
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -11,6 +11,7 @@ from copg.generation import generate
 from copg.packing import TokenGroup, group_logps
 from copg.records import Group
 from copg.rewards import build_mixture
+from copg.rewards.contract import Scale
 from copg.settings import RowConfig
 from copg.training.config import SampleConfig
 
@@ -25,6 +26,7 @@ class Sampler:
         tokenizer: PreTrainedTokenizerBase,
         rows: RowConfig,
         reference: Callable[[], AbstractContextManager[Any]],
+        scales: Mapping[str, Scale] | None = None,
     ) -> None:
         """Keep what every draw needs.
 
@@ -34,15 +36,14 @@ class Sampler:
             tokenizer: of the policy.
             rows: budget and precision of log-probabilities.
             reference: opens the reference model, for as long as it is needed.
+            scales: of the parts that are standardised, as ``score`` left them.
         """
         self.config = config
         self.groups = list(groups)
         self._tokenizer = tokenizer
         self._rows = rows
         self._reference = reference
-        self._mixture = build_mixture(config.rewards) if config.rewards else None
-        self.rewards: list[float] = []
-        """Of the last draw."""
+        self._mixture = build_mixture(config.rewards, scales=scales) if config.rewards else None
 
     def due(self, step: int, num_steps: int) -> bool:
         """Whether to draw after ``step`` of ``num_steps``."""
@@ -50,7 +51,11 @@ class Sampler:
         return bool(self.groups) and (step in (0, num_steps) or (every > 0 and step % every == 0))
 
     def draw(self, policy: Any) -> dict[str, float]:
-        """Metrics of completions by ``policy``, in reward units, nats and tokens."""
+        """Metrics of completions by ``policy``, in reward units, nats and tokens.
+
+        Raises:
+            FloatingPointError: logits that are not finite: the policy has diverged.
+        """
         prompts = [group.prompt_ids or [] for group in self.groups]
         keys = [f"{group.id}/0" for group in self.groups]
         drawn = generate(policy, self._tokenizer, prompts, keys, self.config.generation)
@@ -68,7 +73,6 @@ class Sampler:
             return metrics
         columns = [group.columns for group in self.groups]
         scores = self._mixture([g.prompt for g in self.groups], [d.text for d in drawn], columns)
-        self.rewards = scores.total
         parts = {f"reward_{name}/mean": statistics.fmean(part) for name, part in scores.parts.items()}
         return {
             "reward/mean": statistics.fmean(scores.total),
