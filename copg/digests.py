@@ -71,10 +71,17 @@ def code_digest(module: str) -> str:
         path = _source(name)
         if path is None:
             continue
-        seen[name] = file_digest(path)
+        seen[name] = _code_file_digest(path)
         waiting += [name.rpartition(".")[0]] if "." in name else []
         waiting += [found for found in _imports(path.read_text()) if found.partition(".")[0] == package]
     return json_digest(seen)
+
+
+def _code_file_digest(path: Path) -> str:
+    """Of a module; of a package also the files beside it that are no Python: style sheets, templates."""
+    beside = path.parent.iterdir() if path.name == "__init__.py" else []
+    data = [f for f in beside if f.is_file() and f.suffix not in (".py", ".pyc") and f.name[0] != "."]
+    return files_digest([path, *data], path.parent)
 
 
 def _source(name: str) -> Path | None:

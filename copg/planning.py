@@ -54,6 +54,8 @@ def make_plan(
     keys["promote"] = json_digest([run_key, before])
     settings = {**configs, "baseline": configs["evaluate"]}
     settings["promote"] = {**configs["promote"], "tags": _tags(digests, run_key, before)}
+    lineage = {"records": recipe.records, "reference": recipe.model, **_made_from(digests)}
+    settings["report"] = {**configs["report"], "lineage": lineage}
     baselines = [{"name": "reference"}, *([before] if before else [])]
     plans = {name: {"key": key, "config": settings[name]} for name, key in keys.items()}
     return Plan(plans, baselines, trials, _tasks(keys, baselines, trials)), notes
@@ -84,9 +86,12 @@ def stage_keys(
 
 
 def _tags(digests: Mapping[str, str], run_key: str, before: dict[str, Any] | None) -> dict[str, str]:
+    return {**_made_from(digests), RUN_KEY: run_key, BEFORE: json.dumps(before)}
+
+
+def _made_from(digests: Mapping[str, str]) -> dict[str, str]:
     code = json_digest([digests[f"code/{stage}"] for stage in STAGES if stage != "report"])
-    inputs = {name: digests[name] for name in ("data", "model", "rewards")}
-    return {**inputs, "code": code, RUN_KEY: run_key, BEFORE: json.dumps(before)}
+    return {**{name: digests[name] for name in ("data", "model", "rewards")}, "code": code}
 
 
 def _champion_before(promote: Mapping[str, Any], run_key: str) -> dict[str, Any] | None:

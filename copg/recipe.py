@@ -161,6 +161,7 @@ def stage_settings(
             "tracking": {"uri": tracking, "experiment": recipe.name},
         },
         "evaluate": {**model, "rewards": recipe.rewards, "rows": rows},
+        "report": {"name": recipe.name, **_gate_bounds(recipe)},
         "promote": {"tracking_uri": tracking, "model_name": recipe.name},
     }
     return _merged(defaults.get(stage, {}), recipe.stages.get(stage, {}))
@@ -193,6 +194,12 @@ def stage_values(
     for override in overrides:
         set_value(values, override)
     return values
+
+
+def _gate_bounds(recipe: Recipe) -> dict[str, Any]:
+    """By which the report judges: promotion's own."""
+    promote = recipe.stages.get("promote") or {}
+    return {name: promote[name] for name in ("max_kl", "min_gain") if name in promote}
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

@@ -92,3 +92,16 @@ def test_a_file_is_known_by_its_bytes(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"")
     # SHA-256 of nothing
     assert file_digest(tmp_path / "a") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+
+def test_a_style_sheet_beside_a_package_is_its_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "styled"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "page.css").write_text("a {}")
+    monkeypatch.syspath_prepend(tmp_path)
+    before = code_digest("styled")
+    (package / ".page.css.swp").write_text("what an editor leaves there does not count")
+    assert code_digest("styled") == before
+    (package / "page.css").write_text("b {}")
+    assert code_digest("styled") != before
