@@ -33,7 +33,7 @@ FLOOR = Trial("sft", 1.0)
 """Cross-entropy on the best completion; its beta is not used."""
 GROUP_SIZES = (2, 4, 0)
 SEEDS = 3
-K_WORK = 3
+K_WORK = 2
 """Passes over all completions when K is compared."""
 
 

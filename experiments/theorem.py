@@ -39,8 +39,13 @@ COMPLETIONS_PER_STEP = 128
 EPOCHS = 16
 LEARNING_RATE = 1e-3
 GROUP_SIZES = (2, 4, 8)
-RIVAL_BETAS = {"ipo": (0.1, 0.3, 1.0), "dpo": (0.1, 0.3, 1.0), "pg": (BETA,), "pg_value": (BETA,)}
-"""IPO's and DPO's beta is per unit of preference: their best of three counts, by regret itself."""
+RIVAL_BETAS = {
+    "ipo": (0.03, 0.1, 0.3, 1.0),
+    "dpo": (0.1, 0.3, 1.0, 3.0),
+    "pg": (BETA,),
+    "pg_value": (BETA,),
+}
+"""IPO's and DPO's beta is per unit of preference: their best of four counts, by regret itself."""
 LOOK_EVERY = 16
 """Steps between two exact regrets along a run."""
 
@@ -130,13 +135,9 @@ def plan_runs(seeds: int) -> list[dict]:
 
 def plan_again(runs: list[dict], seeds: int) -> list[dict]:
     """The rivals at their best beta, with the other seeds."""
-    keys = ("method", "beta", "mixture", "k")
-    return [
-        {**{key: run[key] for key in keys}, "seed": seed}
-        for run in best_betas(runs)
-        if run["method"] != "copg"
-        for seed in range(1, seeds)
-    ]
+    best = [run for run in best_betas(runs) if run["method"] != "copg"]
+    settings = [{key: run[key] for key in ("method", "beta", "mixture", "k")} for run in best]
+    return [{**each, "seed": seed} for each in settings for seed in range(1, seeds)]
 
 
 def best_betas(runs: list[dict]) -> list[dict]:
@@ -205,7 +206,8 @@ def draw(world: World, runs: list[dict], path: Path) -> None:
         ax.axhline(0.05, color="#666666", linewidth=0.8)
         ax.text(0, 0.047, "5 %", color="#444444", va="top", fontsize=7)
         ax.set(xlabel="optimiser steps of 128 completions", yscale="log", ylim=(2e-3, 2))
-        ax.legend(frameon=False, ncols=1 + (ax is axes[0, 0]), loc="upper right", fontsize=6)
+    axes[0, 0].legend(frameon=False, ncols=2, loc="upper right", fontsize=6)
+    axes[0, 1].legend(frameon=False, loc="lower left", fontsize=6)
     save_figure(figure, path)
 
 
@@ -236,7 +238,7 @@ def main() -> None:
     result = summarise(world, runs)
     write_json(args.out / "theorem.json", result)
     draw(world, best_betas(runs), args.out / "theorem")
-    print(f"{'method':<10}{'beta':>6}{'mixture':>12}{'K':>4}{'regret/initial':>16}{'TV to pi*':>11}")
+    print("method      beta     mixture   K  regret/initial  TV to pi*")
     for row in result["rows"]:
         print(
             f"{row['method']:<10}{row['beta']:>6g}{row['mixture']:>12}{row['k']:>4}"
