@@ -13,6 +13,7 @@ def promote(
     baselines: dsl.Input[list[dsl.Artifact]],
     evaluations: dsl.Input[list[dsl.Artifact]],
     registration: dsl.Output[dsl.Artifact],
+    card: dsl.Output[dsl.Markdown],
     metrics: dsl.Output[dsl.Metrics],
 ) -> None:
     """Register the best trial when it passes the gate; say why when it does not.
@@ -26,6 +27,7 @@ def promote(
 
     Returns:
         registration: The decision, its reasons, and the version.
+        card: The model card of the best trial; the reasons alone when there is none.
         metrics: Gain over reference and champion.
     """
     import json
@@ -48,5 +50,9 @@ def promote(
             registration=Path(registration.path),
         )
         record.measured(found, metrics)
-        record.facts.update(json.loads((Path(registration.path) / "registration.json").read_text()))
-        record.left(registration=registration.uri)
+        decision = json.loads((Path(registration.path) / "registration.json").read_text())
+        written = Path(registration.path) / "model_card.md"
+        text = written.read_text() if written.is_file() else "\n".join(decision["reasons"])
+        Path(card.path).write_text(text)
+        record.facts.update(decision)
+        record.left(registration=registration.uri, card=card.uri)

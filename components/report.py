@@ -15,6 +15,7 @@ def report(
     trainings: dsl.Input[list[dsl.Artifact]],
     report: dsl.Output[dsl.Artifact],
     page: dsl.Output[dsl.HTML],
+    brief: dsl.Output[dsl.Markdown],
     metrics: dsl.Output[dsl.Metrics],
 ) -> None:
     """Write one page that shows every trial beside reference and champion.
@@ -30,6 +31,7 @@ def report(
     Returns:
         report: The page and its numbers.
         page: The page alone.
+        brief: The same in a few lines.
         metrics: Best reward, its KL, and the gain over the reference.
     """
     import shutil
@@ -53,5 +55,6 @@ def report(
             report=Path(report.path),
         )
         shutil.copyfile(Path(report.path) / "report.html", page.path)
+        shutil.copyfile(Path(report.path) / "report.md", brief.path)
         record.measured(found, metrics)
-        record.left(report=report.uri, page=page.uri)
+        record.left(report=report.uri, page=page.uri, brief=brief.uri)

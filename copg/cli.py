@@ -200,6 +200,19 @@ def promote(
     _run(stage, "promote", config, sets, run_dir)
 
 
+@app.command()
+def reward(
+    groups: Annotated[Path, _input("From validate; records with rewards or preferences.")],
+    reward_model: Annotated[Path, _output("Where the reward model goes")],
+    config: Config = None,
+    sets: Sets = None,
+) -> None:
+    """Train a reward model on preferences, for those who have no other score; then name it in rewards."""
+    from copg.stages.reward import train_reward
+
+    _run(lambda settings: train_reward(settings, groups, reward_model), "reward", config, sets)
+
+
 def _run(
     stage: Callable[[Any], Mapping[str, float]],
     name: str,

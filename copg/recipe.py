@@ -21,6 +21,8 @@ PATHS = frozenset(
     ("records", "model", "rewards", "reference.store", "train.start_from", "train.checkpoint.folder")
 )
 """Keys that hold a path, or may hold one."""
+OPTIONAL = ("reward",)
+"""Stages that no DAG runs unless asked: their section waits for ``copg <stage>``."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
@@ -62,8 +64,8 @@ class Recipe:
                 raise ValueError(f"trial name={name!r} is taken by the baselines; choose another")
             if names.count(name) > 1:
                 raise ValueError(f"{names.count(name)} trials are called {name!r}: give each a 'name'")
-        if unknown := set(self.stages) - set(STAGES):
-            raise ValueError(f"stages {sorted(unknown)} are unknown; use {list(STAGES)}")
+        if unknown := set(self.stages) - set(STAGES + OPTIONAL):
+            raise ValueError(f"stages {sorted(unknown)} are unknown; use {list(STAGES + OPTIONAL)}")
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = (), *, here: Path | None = None) -> Recipe:
@@ -126,7 +128,7 @@ def _absolute_reward(value: Any, folder: Path) -> Any:
 def parse_recipe(values: Mapping[str, Any]) -> Recipe:
     """A recipe from plain values, a key for each stage's settings."""
     flat = dict(values)
-    stages = {stage: flat.pop(stage) or {} for stage in STAGES if stage in flat}
+    stages = {stage: flat.pop(stage) or {} for stage in STAGES + OPTIONAL if stage in flat}
     flat["stages"] = {**(flat.get("stages") or {}), **stages}
     return parse_config(Recipe, flat, where="recipe")
 
@@ -163,6 +165,7 @@ def stage_settings(
         "evaluate": {**model, "rewards": recipe.rewards, "rows": rows},
         "report": {"name": recipe.name, **_gate_bounds(recipe)},
         "promote": {"tracking_uri": tracking, "model_name": recipe.name},
+        "reward": model,
     }
     return _merged(defaults.get(stage, {}), recipe.stages.get(stage, {}))
 
