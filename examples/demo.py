@@ -12,8 +12,8 @@ from examples.records import NUM_REPORTS, draw_drafts, draw_reports, write_recor
 VOCAB_SIZE = 1024
 REPORTS_PER_STEP = 8
 DRAFTS_PER_REPORT = 5
-STEPS = 550
-LR = 2e-3
+STEPS = 600
+LEARNING_RATE = 2e-3
 
 
 def train_reference(folder: Path, *, steps: int = STEPS, seed: int = 1) -> float:
@@ -53,7 +53,9 @@ def train_reference(folder: Path, *, steps: int = STEPS, seed: int = 1) -> float
                 yield groups
                 groups = []
 
-    loss = fit(model, batches(), budget=Budget(steps=steps), learning_rate=LR, description="reference")
+    loss = fit(
+        model, batches(), budget=Budget(steps=steps), learning_rate=LEARNING_RATE, description="reference"
+    )
     logging.disable_progress_bar()
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

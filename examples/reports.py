@@ -64,8 +64,6 @@ class Report:
     facts: Facts
     other_town: str
     """Where the crews came from: easily taken for the place of the incident."""
-    hours: str
-    """A number that is not that of the people."""
 
     @property
     def prompt(self) -> str:
@@ -77,13 +75,17 @@ def draw_report(rng: random.Random) -> Report:
     """An incident whose facts are independent of each other, so that none can be guessed from the rest."""
     words = {name: rng.choice(pool) for name, pool in POOLS.items()}
     words["town"], other = rng.sample(POOLS["town"], 2)
-    words["number"], hours = rng.sample(POOLS["number"], 2)
     facts = Facts(**{field.name: words[field.name] for field in fields(Facts)})
-    words |= {"other": other, "hours": hours, "crew": rng.choice(CREWS), "street": rng.choice(STREETS)}
+    words |= {
+        "other": other,
+        "hours": str(rng.randint(2, 9)),
+        "crew": rng.choice(CREWS),
+        "street": rng.choice(STREETS),
+    }
     lead = fill(rng.choice(LEADS), words)
     rest = [rng.choice(CORES), *rng.sample(FILLERS, rng.choice((0, 1, 1, 2)))]
     text = " ".join([lead, *(fill(template, words) for template in rest)])
-    return Report(text, lead, facts, other, hours)
+    return Report(text, lead, facts, other)
 
 
 def fill(template: str, words: Mapping[str, str]) -> str:

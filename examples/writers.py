@@ -8,18 +8,18 @@ from examples.reports import POOLS, Report, fill
 
 HEADLINES = (
     "{event} at {town} {venue} on {day}: {number} {harm}.",
-    "{day} {event} at {town} {venue}, {number} {harm}.",
-    "{number} {harm} in {day} {event} at {town} {venue}.",
+    "{event} on {day} at {town} {venue}, {number} {harm}.",
+    "{number} {harm} in {event} at {town} {venue} on {day}.",
 )
 SCRAPS = (
     "{event} in {town}.",
-    "{event} on {day}.",
+    "{number} {harm} on {day}.",
     "{number} {harm} in {town}.",
     "{venue} {event} on {day}.",
 )
 RAMBLES = (
-    "there was {an_event} at the {venue}. The {venue} is in {town}.",
-    "there was {an_event} in {town}. The {event} was on {day}.",
+    "there was {an_event} in {town}. In all, {number} people were {harm}.",
+    "{number} people were {harm} in {town}. The {event} was at the {venue}.",
 )
 RAMBLE_END = "on {day} {number} people were {harm} at the {venue} in {town} in the {event}."
 CUT_WORDS = 12
@@ -55,7 +55,7 @@ def rambler(report: Report, rng: random.Random) -> tuple[str, bool]:
 def guesser(report: Report, rng: random.Random) -> tuple[str, bool]:
     """An editor's headline in which several facts are invented or taken from the wrong sentence."""
     words = asdict(report.facts)
-    inventions = {**POOLS, "town": [report.other_town], "number": [report.hours]}
+    inventions = {**POOLS, "town": [report.other_town]}
     for name in rng.sample(sorted(words), rng.choice((2, 3, 3, 4))):
         words[name] = rng.choice([word for word in inventions[name] if word != words[name]])
     return fill(rng.choice(HEADLINES), words), True

@@ -90,21 +90,20 @@ def test_each_writer_earns_what_its_habits_are_worth() -> None:
         lead="On Monday night police from Upton went to the farm on Mill Street in Corley.",
         facts=Facts(event="fire", venue="farm", town="Corley", day="Monday", number="three", harm="injured"),
         other_town="Upton",
-        hours="six",
     )
     columns = {"facts": ["fire", "farm", "Corley", "Monday", "three", "injured"]}
     texts = {
         "editor": "Fire at Corley farm on Monday: three injured.",
         "terse": "Fire in Corley.",
-        "rambler": "There was a fire in Corley. The fire was on Monday. "
+        "rambler": "There was a fire in Corley. In all, three people were injured. "
         "On Monday three people were injured at the farm in Corley in the fire.",
         "guesser": "Fire at Upton farm on Friday: six injured.",
         "copier": report.lead,
     }
     rewards = build_mixture(REWARDS)([report.prompt] * 5, list(texts.values()), [columns] * 5).total
-    # editor 6/6, 8 words; terse 2/6; rambler 6/6 - 0.02 * (25 - 10); guesser 3/6, 8 words;
+    # editor 6/6, 8 words; terse 2/6; rambler 6/6 - 0.02 * (26 - 10); guesser 3/6, 8 words;
     # copier 3/6 (farm, Corley, Monday) - 0.02 * (15 - 10)
-    expected = [1.0, 2 / 6, 1 - 0.30, 3 / 6, 3 / 6 - 0.10]
+    expected = [1.0, 2 / 6, 1 - 0.32, 3 / 6, 3 / 6 - 0.10]
     assert rewards == pytest.approx(expected)
 
 
