@@ -41,7 +41,7 @@ def make_plan(
         recipe: for its trials.
         run_dir: directory of the runs, with the records of earlier ones.
         configs: settings of every stage, complete; ``train`` without a trial.
-        digests: of ``data``, ``model``, ``rewards``, and ``code/<stage>``.
+        digests: of ``data``, ``model``, ``rewards/<stage>``, and ``code/<stage>``.
 
     Raises:
         ConfigError: the champion's policy is gone.
@@ -75,10 +75,10 @@ def stage_keys(
         keys[name] = json_digest([stage, digests[f"code/{stage}"], configs[stage], *needs])
 
     add("validate", digests["data"])
-    add("score", keys["validate"], digests["rewards"])
+    add("score", keys["validate"], digests["rewards/score"])
     add("reference", keys["score"], digests["model"])
-    add("train", keys["reference"], digests["rewards"])
-    add("baseline", keys["score"], digests["model"], digests["rewards"], stage="evaluate")
+    add("train", keys["reference"], digests["rewards/train"])
+    add("baseline", keys["score"], digests["model"], digests["rewards/evaluate"], stage="evaluate")
     add("evaluate", keys["baseline"], keys["train"])
     add("report", keys["evaluate"], trials)
     add("promote", keys["evaluate"], trials)
@@ -91,7 +91,11 @@ def _tags(digests: Mapping[str, str], run_key: str, before: dict[str, Any] | Non
 
 def _made_from(digests: Mapping[str, str]) -> dict[str, str]:
     code = json_digest([digests[f"code/{stage}"] for stage in STAGES if stage != "report"])
-    return {**{name: digests[name] for name in ("data", "model", "rewards")}, "code": code}
+    return {
+        **{name: digests[name] for name in ("data", "model")},
+        "rewards": digests["rewards/evaluate"],
+        "code": code,
+    }
 
 
 def _champion_before(promote: Mapping[str, Any], run_key: str) -> dict[str, Any] | None:

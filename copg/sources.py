@@ -2,7 +2,8 @@
 
 import glob
 import json
-from collections.abc import Callable, Iterable
+import sys
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ class DigestMemo:
         self.path = folder / MEMO
         self.known: dict[str, Any] = json.loads(self.path.read_text()) if self.path.is_file() else {}
 
-    def digest(self, name: str, files: Iterable[Path], compute: Callable[[], str]) -> str:
+    def digest(self, name: str, files: Collection[Path], compute: Callable[[], str]) -> str:
         """The digest of ``files``, from memory where none of them changed.
 
         Args:
@@ -52,11 +53,17 @@ class DigestMemo:
         )
         entry = self.known.get(name)
         if entry is None or entry["state"] != state:
+            _announce(name, sum(file.stat().st_size for file in files))
             entry = {"state": state, "digest": compute()}
             self.known[name] = entry
             self.path.parent.mkdir(parents=True, exist_ok=True)
             write_json(self.path, self.known)
         return str(entry["digest"])
+
+
+def _announce(name: str, num_bytes: int) -> None:
+    if num_bytes > 2**30:
+        print(f"digesting {name}: {num_bytes / 2**30:.1f} GiB, once", file=sys.stderr, flush=True)
 
 
 def find_records(records: str, revision: str | None, memo: DigestMemo) -> Source:

@@ -5,6 +5,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import signal
 import sys
 import tempfile
 import traceback
@@ -13,6 +14,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
+
+import psutil
 
 from copg.artifacts import MANIFEST, write_json
 from copg.errors import CopgError
@@ -69,7 +72,7 @@ def count_cores() -> int:
 def _run_pipeline(recipe: Recipe, root: Path, log: TextIO) -> bool:
     """Whether ``kfp.local`` says that the pipeline succeeded, which is not to be relied on."""
     os.environ.update(ENVIRONMENT)
-    with _captured(log), warnings.catch_warnings():
+    with _captured(log), _stoppable(), warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of settings without effect on one machine
         from kfp import local
 
@@ -119,6 +122,23 @@ def _captured(log: TextIO) -> Iterator[None]:
         builtins.print = printed
         root.handlers[:] = handlers
         root.setLevel(level)
+
+
+@contextlib.contextmanager
+def _stoppable() -> Iterator[None]:
+    """Being asked to stop also stops the tasks; a training then saves a checkpoint first."""
+
+    def stop(number: int, frame: Any) -> None:
+        for child in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.terminate()
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager

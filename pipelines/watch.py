@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from copg.run_record import STAGES, Record, read_record
+from copg.run_record import RUN, STAGES, Record, read_json, read_record
 
 EVERY_S = 0.2
 
@@ -56,6 +56,9 @@ class _Watch:
                 self.running.pop(record.task, None)
                 self.clear()
                 self.out.write(line(record) + "\n")
+                if record.stage == "resolve":
+                    for warning in read_json(self.folder.parent / RUN).get("warnings", []):
+                        self.out.write(f"warning: {warning}\n")
                 self.out.flush()
         self._show_running()
 

@@ -104,7 +104,7 @@ def test_resolve_prints_the_digests(home: Path, tmp_path: Path) -> None:
     code, out, _ = call("resolve", "-c", str(home / "recipe.yaml"), "--run-dir", str(tmp_path / "runs"))
     assert code == 0
     found = json.loads(out)
-    assert {"data", "model", "rewards"} <= set(found["digests"])
+    assert {"data", "model", "rewards/score"} <= set(found["digests"])
     assert found["baselines"] == [{"name": "reference"}]
 
 

@@ -21,7 +21,7 @@ from copg.errors import ConfigError
 from copg.footprint import estimate_needs, measure_model, shortfalls
 from copg.planning import Plan, make_plan
 from copg.recipe import STAGES, Recipe, parse_stages, stage_settings
-from copg.rewards import digest_of_rewards
+from copg.rewards import RewardSpec, digest_of_rewards
 from copg.run_record import RUN
 from copg.sources import DigestMemo, Source, find_model, find_records
 
@@ -47,7 +47,7 @@ class Resolution(Plan):
     """What the stages after it are to do, and what that depends on."""
 
     digests: dict[str, str] = field(default_factory=dict)
-    """Of ``data``, ``model``, ``rewards``, and ``code/<stage>``."""
+    """Of ``data``, ``model``, ``rewards/<stage>``, and ``code/<stage>``."""
     warnings: list[str] = field(default_factory=list)
 
 
@@ -73,7 +73,7 @@ def resolve_recipe(config: ResolveConfig) -> Resolution:
     digests = {
         "data": records.digest,
         "model": model.digest,
-        "rewards": digest_of_rewards(configs["evaluate"].rewards),
+        **{f"rewards/{stage}": digest_of_rewards(specs) for stage, specs in _rewards(configs).items()},
         **{f"code/{stage}": _code(stage) for stage in STAGES},
     }
     plain: dict[str, Any] = {stage: _without_none(asdict(each)) for stage, each in configs.items()}
@@ -107,6 +107,16 @@ def _settings_of(recipe: Recipe, run_dir: Path, model: Source | None) -> dict[st
             for stage in STAGES
         },
     )
+
+
+def _rewards(configs: dict[str, Any]) -> dict[str, list[RewardSpec]]:
+    """The rewards that each stage calls: one list of the recipe's, unless a section has its own."""
+    score = configs["score"]
+    return {
+        "score": score.rewards if score.source == "computed" else [],
+        "train": configs["train"].samples.rewards,
+        "evaluate": configs["evaluate"].rewards,
+    }
 
 
 def _check_machine(config: ResolveConfig, train: Any, model: Source, records: Source) -> list[str]:

@@ -94,6 +94,25 @@ def test_changed_rewards_leave_the_groups_alone(settings: dict[str, Any], tmp_pa
     assert changed(before, resolved(settings, tmp_path)) == AFTER_SCORE
 
 
+def test_rewards_of_evaluation_alone_leave_scoring_and_training_alone(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    reward = tmp_path / "mine.py"
+    reward.write_text("def mine(prompts, completions, columns):\n    return [0.0 for _ in completions]\n")
+    settings["stages"] = {"evaluate": {"rewards": [{"name": f"{reward}:mine"}]}}
+    before = resolved(settings, tmp_path)
+    reward.write_text("def mine(prompts, completions, columns):\n    return [1.0 for _ in completions]\n")
+    assert changed(before, resolved(settings, tmp_path)) == {
+        "baseline",
+        "evaluate",
+        "evaluate-reference",
+        "evaluate-copg_0.1",
+        "evaluate-ipo_1",
+        "report",
+        "promote",
+    }
+
+
 def test_a_changed_training_setting_leaves_reference_and_baselines_alone(
     settings: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -300,7 +319,7 @@ def test_the_run_and_its_tasks_are_written_for_those_that_follow(
 def test_every_stage_has_a_key_that_its_own_settings_move() -> None:
     stages = ("validate", "score", "reference", "train", "evaluate", "report", "promote")
     digests = {
-        **dict.fromkeys(("data", "model", "rewards"), "d"),
+        **dict.fromkeys(("data", "model", "rewards/score", "rewards/train", "rewards/evaluate"), "d"),
         **{f"code/{stage}": "c" for stage in stages},
     }
     configs: dict[str, Any] = {stage: {"x": 1} for stage in stages}
