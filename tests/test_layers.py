@@ -34,8 +34,12 @@ LAYERS = [
         "retention",
         "model_card",
         "metrics",
+        "strict_json",
+        "readers",
+        "datasets_reader",
+        "shapes",
     ],
-    ["rewards", "held_out", "reward_store", "reward_training", "training", "report_page"],
+    ["sandbox", "rewards", "held_out", "reward_store", "reward_training", "training", "validation", "report_page"],
     ["stages", "planning", "recipe", "sources", "summary"],
     ["cli"],
 ]

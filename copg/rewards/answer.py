@@ -56,6 +56,7 @@ class Answer:
             raise missing_package("math-verify")
         num_workers = self.num_workers or len(os.sched_getaffinity(0))
         return Workers(
+            "answer",
             [sys.executable, "-m", answer_worker.__name__],
             num_workers=num_workers,
             timeout_s=self.timeout_s,
@@ -67,9 +68,7 @@ class Answer:
     ) -> list[float]:
         """[N] 0 or 1."""
         gold = [self._gold(i, row) for i, row in enumerate(columns)]
-        answers = self._workers.map(
-            [json.dumps(pair) for pair in zip(gold, completions, strict=True)], "answer"
-        )
+        answers = self._workers.map([json.dumps(pair) for pair in zip(gold, completions, strict=True)])
         for i, answer in enumerate(answers):
             if answer == "?":
                 raise RecordFault(i, f"column '{self.column}' holds no mathematical answer: {gold[i]!r:.60}")

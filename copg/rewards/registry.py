@@ -26,6 +26,7 @@ CLASSES = {
     "rouge": "Rouge",
     "rouge_l": "RougeL",
     "similarity": "Similarity",
+    "unit_tests": "UnitTests",
 }
 """Name of a reward, which is also its file's, and the class there: its fields are the settings."""
 

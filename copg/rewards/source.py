@@ -13,7 +13,7 @@ PLUMBING = ("copg.rewards", "copg.rewards.contract")
 
 
 def code_of_reward(name: str) -> str:
-    """Of one of our rewards: its file and the files of this folder it imports, less the plumbing."""
+    """Of one of our rewards: its file and what it imports of rewards and sandbox, less the plumbing."""
     return json_digest(_closure(f"copg.rewards.{name}", _is_ours))
 
 
@@ -52,7 +52,7 @@ def _closure(start: str, counts: Callable[[str], bool]) -> dict[str, str]:
 
 
 def _is_ours(module: str) -> bool:
-    return module.startswith("copg.rewards.") and module not in PLUMBING
+    return module.startswith(("copg.rewards.", "copg.sandbox.")) and module not in PLUMBING
 
 
 def _is_users(module: str, location: str) -> bool:

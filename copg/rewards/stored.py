@@ -86,7 +86,7 @@ class StoredReward:
             reward_key(
                 prompts[i] if reads_prompt else None,
                 completions[i],
-                row if reads is None else {name: read_column(row, name, i) for name in reads},
+                row if reads is None else {name: _column(row, name, i) for name in reads},
                 groups[i],
             )
             for i, row in enumerate(columns)
@@ -112,6 +112,14 @@ class StoredReward:
         if not abs(computed - stored) <= TOLERANCE * max(1.0, abs(stored)):
             name = " ".join(prompt_text(prompts[index]).split())[:60]
             self.changed.append(f"{computed:.6g} where {stored:.6g} was stored, prompt {name!r}")
+
+
+def _column(row: Mapping[str, Any], name: str, index: int) -> Any:
+    """Also None for a column the record lacks: whether it needs one is for the reward to say."""
+    try:
+        return read_column(row, name, index)
+    except RecordFault:
+        return None
 
 
 def spans(prompts: Sequence[Prompt]) -> list[list[int]]:

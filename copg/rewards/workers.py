@@ -6,10 +6,11 @@ import subprocess
 import threading
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 
+from copg.errors import RewardError
 from copg.progress import track
 
 
@@ -19,16 +20,29 @@ class Workers:
     They end with their pipes: when this object goes, or the whole process does.
     """
 
-    def __init__(self, command: Sequence[str], *, num_workers: int, timeout_s: float, start_s: float) -> None:
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        num_workers: int,
+        timeout_s: float,
+        start_s: float,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         """Nothing is started before the first job.
 
         Args:
-            command: reads jobs on standard input, first answers an empty line when it is ready.
+            name: for progress and errors.
+            command: reads jobs on standard input; its first line is empty, or says why it is not ready.
             num_workers: how many at once.
             timeout_s: seconds a job may take.
             start_s: seconds a process may take to become ready.
+            environment: variables of the processes; None gives them ours.
         """
+        self.name = name
         self.command = list(command)
+        self.environment = environment
         self.timeout_s = timeout_s
         self.start_s = start_s
         self.num_lost = 0
@@ -41,19 +55,18 @@ class Workers:
         self._living: set[_Worker] = set()
         weakref.finalize(self, _close_all, self._living)
 
-    def map(self, jobs: Sequence[str], description: str) -> list[str | None]:
+    def map(self, jobs: Sequence[str]) -> list[str | None]:
         """The answer to each job, in order; None where there was none in time."""
         with ThreadPoolExecutor(self._num_workers) as pool:
-            return list(track(pool.map(self._run, jobs), description, total=len(jobs)))
+            return list(track(pool.map(self._run, jobs), self.name, total=len(jobs)))
 
     def _run(self, job: str) -> str | None:
         worker = self._idle.get()
         try:
             if worker is None:
-                worker = _Worker(self.command)
+                worker = _Worker(self.command, self.environment)
                 self._living.add(worker)
-                if worker.read(self.start_s) is None:
-                    raise RuntimeError(f"{' '.join(self.command)}: did not start within {self.start_s:g} s")
+                self._check_start(worker.read(self.start_s))
             answer = worker.ask(job, self.timeout_s)
             if answer is None:
                 self._drop(worker)
@@ -69,15 +82,26 @@ class Workers:
         finally:
             self._idle.put(worker)
 
+    def _check_start(self, line: str | None) -> None:
+        if line is None:
+            raise RewardError(f"{self.name}: a helper process did not start within {self.start_s:g} s")
+        if line:
+            raise RewardError(f"{self.name}: {line}")
+
     def _drop(self, worker: "_Worker") -> None:
         worker.close()
         self._living.discard(worker)
 
 
 class _Worker:
-    def __init__(self, command: list[str]) -> None:
+    def __init__(self, command: list[str], environment: Mapping[str, str] | None) -> None:
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            bufsize=0,
+            env=environment,
         )
         self._buffer = b""
 

@@ -92,14 +92,14 @@ for line in sys.stdin:
 
 
 def test_a_worker_that_hangs_or_dies_costs_its_own_job_alone() -> None:
-    workers = Workers([sys.executable, "-c", ECHO], num_workers=2, timeout_s=1, start_s=20)
-    assert workers.map(["a", "hang", "b", "die", "c", "d"], "test") == ["A", None, "B", None, "C", "D"]
+    workers = Workers("echo", [sys.executable, "-c", ECHO], num_workers=2, timeout_s=1, start_s=20)
+    assert workers.map(["a", "hang", "b", "die", "c", "d"]) == ["A", None, "B", None, "C", "D"]
     assert workers.num_lost == 2
-    assert workers.map(["e"], "test") == ["E"]
+    assert workers.map(["e"]) == ["E"]
 
 
 def test_a_worker_that_cannot_start_is_an_error() -> None:
-    with pytest.raises(RuntimeError, match="did not start"):
-        Workers([sys.executable, "-c", "raise SystemExit"], num_workers=1, timeout_s=1, start_s=20).map(
-            ["a"], "test"
-        )
+    with pytest.raises(RewardError, match="echo: a helper process did not start within"):
+        Workers(
+            "echo", [sys.executable, "-c", "raise SystemExit"], num_workers=1, timeout_s=1, start_s=20
+        ).map(["a"])

@@ -1,0 +1,133 @@
+"""Whether a program passes its tests; it is taken to be hostile and runs jailed (see ``copg.sandbox``)."""
+
+import json
+import math
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import ConfigDict
+
+import copg
+from copg.config import STRICT
+from copg.errors import RewardError
+from copg.records import Prompt
+from copg.rewards.contract import RecordFault, read_column
+from copg.rewards.workers import Workers
+from copg.sandbox.zygote import GRACE_S, Settings
+
+_START = "import sys; sys.path.insert(0, {root!r}); from copg.sandbox.zygote import main; main({settings!r})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnitTests:
+    """Fraction of its tests that a Python program passes, or whether it passes all.
+
+    Unit: fraction, from 0 to 1 (with ``count: all`` 0 or 1). Two shapes of tests: a list of statements, each
+    one test (MBPP), or a block (HumanEval), of which each assert is a test; where it defines ``check``, that
+    is called with the function that the entry point names. The program is the first fenced block of the
+    completion, else all of it, after the prompt's own code where it goes on from that.
+
+    Program and tests run in two processes, each with fresh user, mount, PID, network and IPC namespaces (or,
+    where a pod forbids them, behind Landlock), a list of allowed system calls, no environment, read-only
+    libraries, a small /tmp, and limits on time, memory, files and threads. A program can start no process.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    column: str = "tests"
+    """Holds the tests: a list of statements, or a block."""
+    entry_point: str = "entry_point"
+    """Column with the name of the function under test; needed when the tests define ``check``."""
+    setup: str = "test_setup_code"
+    """Column with code to run before the tests; a record may lack it."""
+    count: Literal["fraction", "all"] = "fraction"
+    """Fractions tell a nearly right program from a wrong one; ``all`` is what users mean by right."""
+    timeout_s: float = 10.0
+    """Seconds a program may take with all its tests."""
+    memory_mib: int = 512
+    """Of address space, for program and tests each."""
+    packages: bool = False
+    """Whether programs may import the packages installed here, not only Python's own library."""
+    num_workers: int = 0
+    """Programs at once; 0: as many as there are cores."""
+    sandbox: Literal["auto", "namespaces", "landlock"] = "auto"
+    """``auto`` takes namespaces where they are allowed, else Landlock; where neither is, nothing is run."""
+
+    without_effect: ClassVar[tuple[str, ...]] = ("num_workers", "sandbox")
+
+    def __post_init__(self) -> None:
+        if self.timeout_s <= 0 or self.memory_mib < 128 or self.num_workers < 0:
+            raise ValueError(
+                f"unit_tests: timeout_s={self.timeout_s} must be > 0, memory_mib={self.memory_mib} >= 128 "
+                f"and num_workers={self.num_workers} >= 0"
+            )
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Columns the value depends on."""
+        return (self.column, self.entry_point, self.setup)
+
+    def content(self) -> dict[str, str]:
+        """The language itself: another version passes other programs."""
+        return {"python": f"{sys.version_info.major}.{sys.version_info.minor}"}
+
+    @cached_property
+    def _workers(self) -> Workers:
+        settings = Settings(self.sandbox, self.timeout_s, self.memory_mib << 20, self.packages)
+        root = str(Path(copg.__file__).parent.parent)
+        start = _START.format(root=root, settings=asdict(settings))
+        return Workers(
+            "unit_tests",
+            [sys.executable, "-S", "-s", "-P", "-c", start],
+            num_workers=self.num_workers or len(os.sched_getaffinity(0)),
+            timeout_s=self.timeout_s + GRACE_S + 30,
+            start_s=60,
+            environment={"PYTHONHASHSEED": "0"},  # so that the order of a set is the same in every run
+        )
+
+    def __call__(
+        self, prompts: Sequence[Prompt], completions: Sequence[str], columns: Sequence[Mapping[str, Any]]
+    ) -> list[float]:
+        """[N] fractions from 0 to 1."""
+        jobs = [self._job(i, prompts[i], text, columns[i]) for i, text in enumerate(completions)]
+        verdicts = self._workers.map([json.dumps(job) for job in jobs])
+        return [self._value(i, verdict) for i, verdict in enumerate(verdicts)]
+
+    def _job(self, index: int, prompt: Prompt, text: str, row: Mapping[str, Any]) -> dict[str, Any]:
+        tests = read_column(row, self.column, index)
+        listed = isinstance(tests, list) and tests and all(isinstance(test, str) for test in tests)
+        if not listed and not (isinstance(tests, str) and tests.strip()):
+            raise RecordFault(
+                index, f"column '{self.column}' must hold a block or a list of tests, found {tests!r:.60}"
+            )
+        return {
+            "prompt": prompt if isinstance(prompt, str) else prompt[-1]["content"],
+            "completion": text,
+            "tests": tests,
+            "setup": self._optional(row, self.setup, index),
+            "entry_point": self._optional(row, self.entry_point, index),
+        }
+
+    def _optional(self, row: Mapping[str, Any], name: str, index: int) -> str:
+        value = row.get(name) if "." not in name else read_column(row, name, index)
+        if value is not None and not isinstance(value, str):
+            raise RecordFault(index, f"column '{name}' must hold text, found {value!r:.60}")
+        return value or ""
+
+    def _value(self, index: int, verdict: str | None) -> float:
+        if verdict is None:
+            raise RewardError("the sandbox gave no answer; is the machine out of memory or processes?")
+        found = json.loads(verdict)
+        if "fault" in found:
+            raise RecordFault(index, f"column '{self.column}' cannot be run: {found['fault']}")
+        passed, total = found["passed"], found["total"]
+        if self.count == "all":
+            return float(passed == total)
+        fraction = passed / total
+        assert math.isfinite(fraction)
+        return float(fraction)

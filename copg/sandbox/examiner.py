@@ -1,0 +1,189 @@
+"""The process that holds the tests: runs them against the program in the other process, and counts."""
+
+import ast
+import builtins
+import importlib
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import CodeType
+from typing import Any
+
+from copg.sandbox.link import Gone, Link, RecordProblem
+from copg.sandbox.program import program
+
+
+class Tally:
+    """Which assertions passed."""
+
+    def __init__(self) -> None:
+        self.num_asserts = 0
+        self.passed: set[int] = set()
+        self.failed: set[int] = set()
+        self.first_failure = ""
+
+    @contextmanager
+    def counted(self, number: int) -> Iterator[None]:
+        """Around one assert: a failure is counted, and the tests go on."""
+        try:
+            yield
+        except RecordProblem:
+            raise
+        except (Exception, Gone) as error:
+            self.fail(error)
+            self.failed.add(number)
+        else:
+            self.passed.add(number)
+
+    def fail(self, error: BaseException) -> None:
+        """Remember why, the first time."""
+        if not self.first_failure:
+            self.first_failure = f"{type(error).__name__}: {error}"[:200]
+
+
+class _CountAsserts(ast.NodeTransformer):
+    """Puts ``with __counted__(n):`` around each assert that asserts something."""
+
+    def __init__(self, tally: Tally) -> None:
+        self._tally = tally
+
+    def visit_Assert(self, node: ast.Assert) -> ast.AST:
+        if isinstance(node.test, ast.Constant) and node.test.value:
+            return node
+        call = ast.Call(ast.Name("__counted__", ast.Load()), [ast.Constant(self._tally.num_asserts)], [])
+        self._tally.num_asserts += 1
+        return ast.copy_location(ast.With([ast.withitem(call)], [node]), node)
+
+
+def _parse(source: str, what: str) -> ast.Module:
+    try:
+        return ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise RecordProblem(f"{what}: {type(error).__name__}: {error}") from None
+
+
+def _compiled(tree: ast.Module) -> CodeType:
+    return compile(ast.fix_missing_locations(tree), "<tests>", "exec", dont_inherit=True)
+
+
+def free_names(trees: list[ast.Module]) -> tuple[set[str], set[str]]:
+    """Names that tests use and nobody defines: those called or passed on, and those only looked into."""
+    used: set[str] = set()
+    looked_into: set[str] = set()
+    defined = set(vars(builtins))
+    for tree in trees:
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Name):
+                (used if isinstance(node.ctx, ast.Load) else defined).add(node.id)
+            elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                looked_into.add(node.value.id)
+            elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                defined.add(node.name)
+            elif isinstance(node, ast.arg):
+                defined.add(node.arg)
+            elif isinstance(node, ast.alias):
+                defined.add((node.asname or node.name).partition(".")[0])
+            elif isinstance(node, ast.ExceptHandler) and node.name:
+                defined.add(node.name)
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                looked_into.discard(node.func.id)
+    free = used - defined
+    return free - looked_into, free & looked_into
+
+
+def examine(job: dict[str, Any], link: Link) -> dict[str, Any]:
+    """Run the tests of a job: ``{"passed": .., "total": .., "failure": ..}``, or ``{"fault": ..}``.
+
+    A block of tests counts its asserts, each a test; a list counts its members. A block that breaks off fails
+    the asserts it did not reach; one without asserts is a single test, passed when it ends.
+    """
+    tests, setup, entry_point = job["tests"], job["setup"], job["entry_point"]
+    tally = Tally()
+    try:
+        blocks = [_parse(test, "tests") for test in ([tests] if isinstance(tests, str) else tests)]
+        before = _parse(setup, "setup")
+        names: dict[str, Any] = {"__name__": "tests", "__counted__": tally.counted}
+        try:
+            link.load(program(job["prompt"], job["completion"], entry_point))
+        except (Exception, Gone) as error:
+            tally.fail(error)
+            return _verdict(0, _total(tests, blocks, tally), tally)
+        _bind_names(names, [before, *blocks], link)
+        if isinstance(tests, str):
+            return _examine_block(blocks[0], before, names, entry_point, link, tally)
+        return _examine_list(blocks, before, names, tally)
+    except RecordProblem as problem:
+        return {"fault": str(problem)[:300]}
+
+
+def _total(tests: Any, blocks: list[ast.Module], tally: Tally) -> int:
+    if not isinstance(tests, str):
+        return len(blocks)
+    _CountAsserts(tally).visit(blocks[0])
+    return max(1, tally.num_asserts)
+
+
+def _verdict(passed: int, total: int, tally: Tally) -> dict[str, Any]:
+    return {"passed": passed, "total": total, "failure": tally.first_failure}
+
+
+def _bind_names(names: dict[str, Any], trees: list[ast.Module], link: Link) -> None:
+    called, looked_into = free_names(trees)
+    for name in looked_into & sys.stdlib_module_names:
+        # never the program's: it could answer for math.isclose
+        names[name] = importlib.import_module(name)
+    for name in (called | looked_into) - names.keys():
+        try:
+            names[name] = link.name(name)
+        except (NameError, Gone):
+            continue  # the test that needs it fails
+
+
+def _examine_block(
+    block: ast.Module,
+    before: ast.Module,
+    names: dict[str, Any],
+    entry_point: str,
+    link: Link,
+    tally: Tally,
+) -> dict[str, Any]:
+    code = _compiled(_CountAsserts(tally).visit(block))
+    finished = False
+    try:
+        exec(_compiled(before), names)
+        exec(code, names)
+        if callable(names.get("check")):
+            if not entry_point:
+                raise RecordProblem("tests define check(candidate), and the record names no entry point")
+            names["check"](link.name(entry_point))
+        finished = True
+    except RecordProblem:
+        raise
+    except (Exception, Gone, SystemExit) as error:
+        tally.fail(error)
+    good = len(tally.passed - tally.failed)
+    if finished:
+        total = len(tally.passed | tally.failed)
+        return _verdict(good, total, tally) if total else _verdict(1, 1, tally)
+    return _verdict(good, max(tally.num_asserts, good + 1), tally)
+
+
+def _examine_list(
+    blocks: list[ast.Module], before: ast.Module, names: dict[str, Any], tally: Tally
+) -> dict[str, Any]:
+    passed = 0
+    try:
+        exec(_compiled(before), names)
+    except RecordProblem:
+        raise
+    except (Exception, Gone, SystemExit) as error:
+        tally.fail(error)
+    for block in blocks:
+        try:
+            exec(_compiled(block), names)
+            passed += 1
+        except RecordProblem:
+            raise
+        except (Exception, Gone, SystemExit) as error:
+            tally.fail(error)
+    return _verdict(passed, len(blocks), tally)
