@@ -18,7 +18,15 @@ from copg.yaml_file import read_yaml, set_value
 STAGES = ("validate", "score", "reference", "train", "evaluate", "report", "promote")
 """Those with settings of their own, in the order of the pipeline."""
 PATHS = frozenset(
-    ("records", "model", "rewards", "reference.store", "train.start_from", "train.checkpoint.folder")
+    (
+        "records",
+        "model",
+        "rewards",
+        "score.store",
+        "reference.store",
+        "train.start_from",
+        "train.checkpoint.folder",
+    )
 )
 """Keys that hold a path, or may hold one."""
 OPTIONAL = ("reward",)
