@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -11,19 +11,26 @@ QUIET_S = 2.0
 LINE_EVERY_S = 15.0
 
 
-def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
+def track(
+    items: Iterable[T],
+    description: str,
+    total: int | None = None,
+    *,
+    count: Callable[[T], int] = lambda item: 1,
+) -> Iterator[T]:
     """Yield ``items`` while standard error shows how many are done, how fast, and the time left.
 
     Args:
         description: what is being done, in a word or two.
         total: how many items there are, where the iterable does not know.
+        count: how many one item stands for, where it is a batch; ``total`` counts in the same unit.
     """
     if total is None and isinstance(items, Sized):
         total = len(items)
-    yield from (_bar if sys.stderr.isatty() else _lines)(items, description, total)
+    yield from (_bar if sys.stderr.isatty() else _lines)(items, description, total, count)
 
 
-def _bar(items: Iterable[T], description: str, total: int | None) -> Iterator[T]:
+def _bar(items: Iterable[T], description: str, total: int | None, count: Callable[[T], int]) -> Iterator[T]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -41,7 +48,7 @@ def _bar(items: Iterable[T], description: str, total: int | None) -> Iterator[T]
     try:
         for item in items:
             yield item
-            progress.advance(task)
+            progress.advance(task, count(item))
             if not shown and time.monotonic() - started > QUIET_S:
                 progress.start()
                 shown = True
@@ -50,11 +57,13 @@ def _bar(items: Iterable[T], description: str, total: int | None) -> Iterator[T]
             progress.stop()
 
 
-def _lines(items: Iterable[T], description: str, total: int | None) -> Iterator[T]:
+def _lines(items: Iterable[T], description: str, total: int | None, count: Callable[[T], int]) -> Iterator[T]:
     started = time.monotonic()
     told = started + QUIET_S - LINE_EVERY_S
-    for done, item in enumerate(items, 1):
+    done = 0
+    for item in items:
         yield item
+        done += count(item)
         now = time.monotonic()
         if now - told > LINE_EVERY_S:
             told = now

@@ -1,0 +1,258 @@
+"""Reading files of records into rows that know where they came from."""
+
+import csv
+import glob
+import io
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from copg.errors import RecordError
+from copg.strict_json import Defect, is_unicode, parse_json
+
+FORMATS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".csv": "csv", ".parquet": "parquet"}
+COMPRESSIONS = {".gz": (b"\x1f\x8b", "gzip"), ".zst": (b"\x28\xb5\x2f\xfd", "zstd")}
+"""First bytes, which decide, and name."""
+READABLE = sorted(FORMATS) + [f"{ending}{c}" for ending in (".jsonl", ".csv") for c in COMPRESSIONS]
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+BOM = b"\xef\xbb\xbf"
+UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+MAX_LINE_BYTES = 64 * 2**20
+ROWS_PER_BATCH = 1024
+
+
+@dataclass(slots=True)
+class Row:
+    """One row of a file."""
+
+    file: str
+    """Relative to the folder that was named, with forward slashes: the same on every machine."""
+    line: int
+    """Counted from 1; of a record that spans lines, the first; of Parquet and data sets, the row."""
+    raw: bytes | None = None
+    """Of JSON lines: the line as it stands, not yet parsed."""
+    value: Any = None
+    """Of other formats."""
+    defect: Defect | None = None
+    """Why there is no value."""
+    cells: bool = False
+    """True when every value is text, as in CSV."""
+
+    def parse(self) -> Any:
+        """The value.
+
+        Raises:
+            Defect: there is none.
+        """
+        if self.defect is not None:
+            raise self.defect
+        return self.value if self.raw is None else parse_json(self.raw)
+
+
+class Rows:
+    """The rows of one or several files in the order of their names, or of a ``datasets`` data set.
+
+    Args:
+        records: a file, a folder (all readable files in it, at any depth), a pattern with ``*``, a folder
+            that ``datasets`` saved, or the name of a data set.
+        subset: configuration of the data set.
+        split: of the data set; needed when it has several.
+        revision: of a data set on the hub.
+
+    Raises:
+        RecordError: there is nothing to read.
+    """
+
+    def __init__(
+        self,
+        records: str,
+        *,
+        subset: str | None = None,
+        split: str | None = None,
+        revision: str | None = None,
+    ) -> None:
+        self.files = find_files(records)
+        self.total_bytes = sum(path.stat().st_size for _, path in self.files)
+        self._records, self._dataset = records, (subset, split, revision)
+        self._finished_bytes = 0
+        self._open: BinaryIO | None = None
+
+    @property
+    def done_bytes(self) -> int:
+        """How much of the files has been read, in bytes on disk."""
+        return self._finished_bytes + (self._open.tell() if self._open else 0)
+
+    @property
+    def are_lines(self) -> bool:
+        """True when every row is a line of JSON."""
+        return bool(self.files) and all(_format(path) == "jsonl" for _, path in self.files)
+
+    def __iter__(self) -> Iterator[Row]:
+        if not self.files:
+            from copg.datasets_reader import read_dataset
+
+            yield from read_dataset(self._records, *self._dataset)
+        for name, path in self.files:
+            try:
+                file = path.open("rb")
+            except OSError as error:
+                raise RecordError(f"{path}: cannot be opened: {error.strerror}") from None
+            with file:
+                self._open = file
+                yield from _read_file(name, path, file)
+                self._open = None
+            self._finished_bytes += path.stat().st_size
+
+
+def find_files(records: str) -> list[tuple[str, Path]]:
+    """The files that ``records`` names, by relative name; none when only a data set can be meant.
+
+    Hidden files and, in a folder or a pattern, files of other kinds are passed over.
+
+    Raises:
+        RecordError: a path that is not there, or that holds nothing readable.
+    """
+    path = Path(records)
+    if path.is_file():
+        if _format(path) is None:
+            raise RecordError(f"{records}: a file of records ends in one of {READABLE}")
+        return [(path.name, path)]
+    if path.is_dir():
+        if (path / "state.json").is_file() or (path / "dataset_dict.json").is_file():
+            return []
+        found, root = [p for p in path.rglob("*") if p.is_file()], path
+    elif glob.has_magic(records):
+        root = Path(re.split(r"[*?\[]", records, maxsplit=1)[0] + "_").parent
+        found = [p for p in root.glob(str(path.relative_to(root))) if p.is_file()]
+    elif _format(path) is None and re.fullmatch(r"[\w.-]+(/[\w.-]+)?", records):
+        return []
+    else:
+        raise RecordError(f"{records}: no such file or folder")
+    named = sorted((p.relative_to(root).as_posix(), p) for p in found if _format(p) is not None)
+    named = [(name, p) for name, p in named if not any(part[0] == "." for part in name.split("/"))]
+    if not named:
+        raise RecordError(f"{records}: holds no file of records; they end in one of {READABLE}")
+    return named
+
+
+def _format(path: Path) -> str | None:
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes and suffixes[-1] in COMPRESSIONS:
+        suffixes.pop()
+    return FORMATS.get(suffixes[-1]) if suffixes else None
+
+
+def _read_file(name: str, path: Path, file: BinaryIO) -> Iterator[Row]:
+    """The rows of one file.
+
+    Raises:
+        RecordError: what makes the whole file unusable, with the line reached where there is one.
+    """
+    head = file.read(64)
+    file.seek(0)
+    if head.startswith(LFS_POINTER):
+        raise RecordError(f"{path}: is a git-lfs pointer, not the data; fetch it with 'git lfs pull'")
+    if _format(path) == "parquet":
+        yield from _read_parquet(name, path, file)
+        return
+    stream = _decompress(path, file, head)
+    try:
+        start = stream.peek(64)[:64]
+        if start.startswith(UTF_16):
+            raise RecordError(f"{path}: is UTF-16; convert it to UTF-8")
+        if _format(path) == "csv":
+            yield from _read_csv(name, path, stream)
+            return
+        if start.removeprefix(BOM).lstrip().startswith(b"["):
+            raise RecordError(f"{path}:1: begins with a list; write one object a line, as 'jq -c .[]' does")
+        yield from _read_jsonl(name, path, stream)
+    except OSError as error:
+        raise RecordError(f"{path}: cannot be read to its end: {error}") from None
+
+
+def _decompress(path: Path, file: BinaryIO, head: bytes) -> io.BufferedReader:
+    for ending, (magic, name) in COMPRESSIONS.items():
+        if head.startswith(magic):
+            return io.BufferedReader(pa.CompressedInputStream(pa.PythonFile(file, "r"), name), 2**20)
+        if path.suffix.lower() == ending:
+            raise RecordError(f"{path}: is named {ending} but does not hold {name} data")
+    return io.BufferedReader(file, 2**20)  # type: ignore[arg-type]
+
+
+def _read_jsonl(name: str, path: Path, stream: io.BufferedReader) -> Iterator[Row]:
+    """A row for each line that is not blank."""
+    number = 0
+    while line := stream.readline(MAX_LINE_BYTES):
+        number += 1
+        if len(line) == MAX_LINE_BYTES and not line.endswith(b"\n"):
+            raise RecordError(f"{path}:{number}: a line of more than {MAX_LINE_BYTES >> 20} MiB")
+        if number == 1:
+            line = line.removeprefix(BOM)
+        if not line or line.isspace():
+            continue
+        yield Row(name, number, raw=line)
+
+
+def _read_csv(name: str, path: Path, stream: io.BufferedReader) -> Iterator[Row]:
+    """A row for each record below the header, lines that are blank apart."""
+    csv.field_size_limit(MAX_LINE_BYTES)
+    text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
+    reader = csv.reader(text, strict=True)
+    header: list[str] | None = None
+    last = 0
+    try:
+        for cells in reader:
+            line, last = last + 1, reader.line_num
+            if not cells:
+                continue
+            if header is None:
+                header = _read_header(path, line, cells)
+                continue
+            if len(cells) != len(header):
+                defect = Defect("not_an_object", f"{len(cells)} cells under a header of {len(header)}")
+                yield Row(name, line, value=cells, defect=defect, cells=True)
+                continue
+            value = dict(zip(header, cells, strict=True))
+            bad = None if is_unicode(cells) else Defect("invalid_utf8", "bytes that are not UTF-8")
+            yield Row(name, line, value=value, defect=bad, cells=True)
+    except csv.Error as error:
+        raise RecordError(f"{path}:{last + 1}: the record that begins here is not CSV: {error}") from None
+
+
+def _read_header(path: Path, line: int, cells: list[str]) -> list[str]:
+    if not is_unicode(cells):
+        raise RecordError(f"{path}:{line}: the header is not UTF-8")
+    if len(set(cells)) != len(cells):
+        raise RecordError(f"{path}:{line}: the header names a column twice: {cells}")
+    return cells
+
+
+def _read_parquet(name: str, path: Path, file: BinaryIO) -> Iterator[Row]:
+    try:
+        parquet = pq.ParquetFile(file, buffer_size=2**20)
+        first = 1
+        for batch in parquet.iter_batches(ROWS_PER_BATCH):
+            yield from rows_of(name, first, batch)
+            first += batch.num_rows
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).partition("\n")[0]
+        raise RecordError(f"{path}: cannot be read as Parquet: {reason}") from None
+
+
+def rows_of(name: str, first: int, batch: pa.RecordBatch) -> Iterator[Row]:
+    """The rows of an Arrow batch, of which the first is row ``first`` of ``name``."""
+    try:
+        for number, value in enumerate(batch.to_pylist(), first):
+            yield Row(name, number, value=value)
+    except UnicodeDecodeError:
+        for index in range(batch.num_rows):
+            try:
+                yield Row(name, first + index, value=batch.slice(index, 1).to_pylist()[0])
+            except UnicodeDecodeError as error:
+                defect = Defect("invalid_utf8", f"a text is not UTF-8: {error.reason}")
+                yield Row(name, first + index, defect=defect)

@@ -1,0 +1,156 @@
+"""Stage ``validate``: records in, groups of train, select and gate out; what is refused, with its reason."""
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from copg.artifacts import GroupWriter, begin, seal
+from copg.config import STRICT
+from copg.errors import RecordError
+from copg.readers import Rows
+from copg.shapes import FIELDS
+from copg.validation.columns import RECORD_SCHEMA
+from copg.validation.data_docs import DOCS, write_docs
+from copg.validation.expectations import SPLIT_CHECKS
+from copg.validation.group_pass import GroupPass
+from copg.validation.leaks import count_leaks
+from copg.validation.record_pass import RecordPass
+from copg.validation.rejections import Rejections
+from copg.validation.spool import Spool
+from copg.validation.suite import Suite
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidateConfig:
+    """How records are read, checked and split."""
+
+    __pydantic_config__ = STRICT
+
+    columns: dict[str, str] = field(default_factory=dict)
+    """The records' own name of a field that is called otherwise, as in ``{prompt: instruction}``; ``a.b``
+    reaches into objects, "" leaves a field out."""
+    select_fraction: float = 0.1
+    """Expected share of prompts on which the best trial is chosen."""
+    gate_fraction: float = 0.1
+    """Expected share of prompts on which promotion is decided."""
+    max_rejected_fraction: float = 0.05
+    """Share of records above which the stage fails."""
+    max_prompt_chars: int | None = None
+    """Characters; a record with a longer prompt is rejected."""
+    max_completion_chars: int | None = None
+    """Characters; a record with a longer completion is rejected."""
+    subset: str | None = None
+    """Configuration of a ``datasets`` data set."""
+    dataset_split: str | None = None
+    """Split of a ``datasets`` data set; needed where it has several."""
+    revision: str | None = None
+    """Of a data set on the hub."""
+    workers: int = 2
+    """Processes that parse large files of JSON lines, beside the main one; the result is the same."""
+
+    def __post_init__(self) -> None:
+        for name, value in (("select", self.select_fraction), ("gate", self.gate_fraction)):
+            if not 0 <= value < 1:
+                raise ValueError(f"{name}_fraction={value} must be in [0, 1)")
+        if self.select_fraction + self.gate_fraction >= 1:
+            held_out = f"{self.select_fraction} + {self.gate_fraction}"
+            raise ValueError(
+                f"select_fraction + gate_fraction={held_out} must be < 1: nothing is left to train on"
+            )
+        if not 0 <= self.max_rejected_fraction <= 1:
+            raise ValueError(f"max_rejected_fraction={self.max_rejected_fraction} must be in [0, 1]")
+        for name, limit in (("prompt", self.max_prompt_chars), ("completion", self.max_completion_chars)):
+            if limit is not None and limit < 1:
+                raise ValueError(f"max_{name}_chars={limit} must be >= 1")
+        if self.workers < 0:
+            raise ValueError(f"workers={self.workers} must be >= 0")
+        if unknown := sorted(set(self.columns) - set(FIELDS)):
+            raise ValueError(f"columns has {unknown}, which are no fields; use some of {sorted(FIELDS)}")
+
+
+def validate_records(config: ValidateConfig, records: str, groups: Path) -> dict[str, float]:
+    """Read records, refuse what cannot be used, pool the rest by prompt and split it.
+
+    Prompts stand in the order of their first appearance; equal records give equal files on every machine.
+
+    Args:
+        config: how.
+        records: a file, a folder, a pattern, or a ``datasets`` folder or name.
+        groups: directory for the artifact of schema ``groups``: ``<split>.parquet``, ``rejected.jsonl``
+            and ``docs/index.html``. When the stage fails, the last two are there all the same.
+
+    Returns:
+        Counts of records, groups, completions and rejects; lengths in characters, rewards in their units.
+
+    Raises:
+        RecordError: a file cannot be read, too many records are rejected, or none is left.
+    """
+    begin(groups)
+    rows = Rows(records, subset=config.subset, split=config.dataset_split, revision=config.revision)
+    record_pass = RecordPass(
+        config.columns,
+        max_prompt_chars=config.max_prompt_chars,
+        max_completion_chars=config.max_completion_chars,
+    )
+    group_pass = GroupPass(select_fraction=config.select_fraction, gate_fraction=config.gate_fraction)
+    with _old_objects_at_rest(), Rejections(groups) as rejections, Spool(groups, RECORD_SCHEMA) as spool:
+        record_pass.run(rows, rejections, spool, num_workers=config.workers)
+        with GroupWriter(groups) as writer:
+            group_pass.run(spool, rejections, writer)
+    splits = Suite("splits", SPLIT_CHECKS)
+    leaks = count_leaks(group_pass.ids, group_pass.near_ids)
+    leaked = splits.run(leaks)
+    metrics = record_pass.metrics() | group_pass.metrics() | rejections.metrics(record_pass.num_read)
+    metrics["prompts/near_leaked"] = float(leaks["near_prompts"].sum())
+    suites = [record_pass.suite, group_pass.members, group_pass.groups, splits]
+    write_docs(groups, records, metrics, rejections.examples, suites)
+    if leaked:
+        raise RecordError(f"{records}: prompts stand in two splits, see {groups / DOCS}")
+    _refuse(config, records, metrics, rejections)
+    seal(
+        groups,
+        schema="groups",
+        stage="validate",
+        rows=int(metrics["groups/count"]),
+        config=asdict(config),
+        parents={},
+        facts={
+            "records": records,
+            "metrics": metrics,
+            "checks": [fact for suite in suites for fact in suite.facts()],
+        },
+        volatile=(DOCS,),
+    )
+    return metrics
+
+
+@contextmanager
+def _old_objects_at_rest() -> Iterator[None]:
+    """Keep the garbage collector from searching, again and again, the millions of objects of the imports.
+
+    It would take a quarter of the time.
+    """
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
+def _refuse(config: ValidateConfig, records: str, metrics: dict[str, float], rejections: Rejections) -> None:
+    """Raise when there is nothing to work with, or too much was rejected."""
+    read, rejected = int(metrics["records/read"]), int(metrics["records/rejected"])
+    if not read:
+        raise RecordError(f"{records}: holds no records")
+    if rejected / read <= config.max_rejected_fraction and metrics["groups/count"]:
+        return
+    reasons = ", ".join(f"{count} {reason}" for reason, count in rejections.counts.most_common())
+    allowed = f"more than max_rejected_fraction={config.max_rejected_fraction} allows"
+    if rejected == read:
+        allowed = "nothing is left"
+    raise RecordError(
+        f"{records}: {rejected} of {read} records are rejected, {allowed}: {reasons}; "
+        f"first {rejections.examples[0]}; all of them in {rejections.path}"
+    )

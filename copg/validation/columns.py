@@ -1,0 +1,190 @@
+"""Rows as Arrow columns: what each record holds, and the counts and lengths that the checks look at."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from copg.readers import Row
+from copg.records import Prompt, prompt_id
+from copg.shapes import Record, RecordReader
+from copg.strict_json import Defect
+
+RECORD_SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.binary(16), nullable=False),
+        pa.field("near_id", pa.uint64(), nullable=False),
+        pa.field("prompt", pa.string()),
+        pa.field("messages", pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))),
+        pa.field("texts", pa.list_(pa.string()), nullable=False),
+        pa.field("rewards", pa.list_(pa.float64())),
+        pa.field("finished", pa.list_(pa.bool_()), nullable=False),
+        pa.field("distinct", pa.int64(), nullable=False),
+        pa.field("columns", pa.string(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+    ]
+)
+"""One row a record. ``near_id``: equal for prompts that differ in case, punctuation or chat form alone.
+``distinct``: how many of its completions differ."""
+
+COUNTS = (
+    "blank_prompts",
+    "prompt_chars",
+    "completions",
+    "blank_completions",
+    "completion_chars",
+    "all_completion_chars",
+    "control_characters",
+    "rewards_given",
+    "rewards_null",
+    "rewards_amiss",
+    "rewards_nonfinite",
+)
+"""Of each record. Lengths are in characters; ``completion_chars`` is that of the longest."""
+
+PORTION_SCHEMA = pa.schema([*RECORD_SCHEMA, *(pa.field(name, pa.int64()) for name in COUNTS)])
+DEFECT_SCHEMA = pa.schema(
+    [
+        pa.field("position", pa.int64()),
+        pa.field("source", pa.string()),
+        pa.field("reason", pa.string()),
+        pa.field("detail", pa.string()),
+        pa.field("record", pa.string()),
+    ]
+)
+
+VISIBLE = r"[^\s\p{Z}\p{Cc}\p{Cf}]"
+"""A character that leaves a mark: no white space, control, or zero-width character."""
+CONTROL = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x{9f}]"
+"""C0 but tab, line feed and carriage return; DEL; C1."""
+MAX_RECORD_CHARS = 2000
+"""How much of a row is kept that is no record."""
+_PUNCTUATION = bytes(c for c in range(128) if not chr(c).isalnum())
+
+
+@dataclass(frozen=True, slots=True)
+class Portion:
+    """Consecutive rows as columns."""
+
+    num_rows: int
+    records: pa.RecordBatch
+    """Of ``PORTION_SCHEMA``: the rows that are records, in order."""
+    defects: pa.RecordBatch
+    """Of ``DEFECT_SCHEMA``: the others, with their positions."""
+
+    @property
+    def num_bytes(self) -> int:
+        """Of both."""
+        return int(self.records.nbytes + self.defects.nbytes)
+
+
+def to_portion(rows: Sequence[Row], reader: RecordReader) -> Portion:
+    """Parse rows and find out what they mean."""
+    records: list[Record] = []
+    sources: list[str] = []
+    defects: list[dict[str, Any]] = []
+    for position, row in enumerate(rows):
+        source = f"{row.file}:{row.line}"
+        try:
+            records.append(reader.read(row.parse(), cells=row.cells))
+            sources.append(source)
+        except Defect as defect:
+            texts = {"source": source, "reason": defect.reason, "detail": defect.detail, "record": _text(row)}
+            defects.append({"position": position} | {name: printable(text) for name, text in texts.items()})
+    return Portion(len(rows), _to_batch(records, sources), pa.RecordBatch.from_pylist(defects, DEFECT_SCHEMA))
+
+
+def _text(row: Row) -> str:
+    if row.raw is not None:
+        return row.raw[: 4 * MAX_RECORD_CHARS].decode("utf-8", "backslashreplace").strip()[:MAX_RECORD_CHARS]
+    return str(row.value)[:MAX_RECORD_CHARS]
+
+
+def printable(text: str) -> str:
+    """Without halves of surrogate pairs, which no file can hold."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _to_batch(records: Sequence[Record], sources: Sequence[str]) -> pa.RecordBatch:
+    columns: list[list[Any]] = [
+        [bytes.fromhex(prompt_id(r.prompt)) for r in records],
+        [near_id(r.prompt) for r in records],
+        [r.prompt if isinstance(r.prompt, str) else None for r in records],
+        [None if isinstance(r.prompt, str) else r.prompt for r in records],
+        [r.texts for r in records],
+        [r.rewards for r in records],
+        [r.finished for r in records],
+        [_distinct(r) for r in records],
+        [r.columns for r in records],
+        list(sources),
+    ]
+    arrays = [pa.array(c, field.type) for c, field in zip(columns, RECORD_SCHEMA, strict=True)]
+    content = pa.array([_content(r.prompt) for r in records], pa.string())
+    counts = _count(content, arrays[4], arrays[5])
+    return pa.RecordBatch.from_arrays([*arrays, *(counts[name] for name in COUNTS)], schema=PORTION_SCHEMA)
+
+
+def near_id(prompt: Prompt) -> int:
+    """64-bit digest of a prompt without case, ASCII white space and punctuation, roles and chat form.
+
+    A prompt of punctuation alone keeps it.
+    """
+    content = _content(prompt)
+    text = content.encode().lower() if content.isascii() else content.casefold().encode()
+    letters = text.translate(None, _PUNCTUATION) or text
+    return int.from_bytes(hashlib.blake2b(letters, digest_size=8).digest(), "little")
+
+
+def _content(prompt: Prompt) -> str:
+    return prompt if isinstance(prompt, str) else "\n".join(message["content"] for message in prompt)
+
+
+def _distinct(record: Record) -> int:
+    if all(record.finished):
+        return len(set(record.texts))
+    return len(set(zip(record.texts, record.finished, strict=True)))
+
+
+def _count(prompts: pa.Array, texts: pa.ListArray, rewards: pa.ListArray) -> dict[str, pa.Array]:
+    flat, values = texts.flatten(), rewards.flatten()
+    completions, given = list_lengths(texts), list_lengths(rewards)
+    nulls = _per_row(values.is_null(), rewards)
+    chars = pc.utf8_length(flat)
+    longest = np.zeros(len(texts), np.int64)
+    np.maximum.at(longest, np.repeat(np.arange(len(texts)), completions), chars.to_numpy())
+    controls = pc.match_substring_regex(prompts, CONTROL).to_numpy(zero_copy_only=False)
+    finite = pc.is_finite(values).fill_null(False)
+    visible = pc.match_substring_regex(prompts, VISIBLE).to_numpy(zero_copy_only=False)
+    some = rewards.is_valid().to_numpy(zero_copy_only=False)
+    counts = {
+        "blank_prompts": ~visible,
+        "prompt_chars": pc.utf8_length(prompts).to_numpy(),
+        "completions": completions,
+        "blank_completions": completions - _per_row(pc.match_substring_regex(flat, VISIBLE), texts),
+        "completion_chars": longest,
+        "all_completion_chars": _per_row(chars, texts),
+        "control_characters": controls + _per_row(pc.match_substring_regex(flat, CONTROL), texts),
+        "rewards_given": given,
+        "rewards_null": nulls,
+        "rewards_amiss": np.where(some, np.abs(completions - given) + nulls, 0),
+        "rewards_nonfinite": given - nulls - _per_row(finite, rewards),
+    }
+    return {name: pa.array(values.astype(np.int64)) for name, values in counts.items()}
+
+
+def list_lengths(lists: pa.ListArray | pa.ChunkedArray) -> np.ndarray:
+    """How long each list is; 0 for null."""
+    lengths: np.ndarray = pc.list_value_length(lists).fill_null(0).to_numpy().astype(np.int64)
+    return lengths
+
+
+def _per_row(values: pa.Array, lists: pa.ListArray) -> np.ndarray:
+    """Sum of the values of each list, null and empty lists included."""
+    total = np.concatenate([[0], np.cumsum(values.to_numpy(zero_copy_only=False), dtype=np.int64)])
+    ends = np.cumsum(list_lengths(lists))
+    sums: np.ndarray = total[ends] - total[ends - list_lengths(lists)]
+    return sums

@@ -1,0 +1,61 @@
+"""Data docs: what was checked and found, rendered by Great Expectations into one page that works offline.
+
+Great Expectations' own page loads styles, scripts and images from eight hosts and needs its scripts to
+unfold anything. Here its renderer makes the content and its blocks the HTML, but the page around them is
+ours: no script, no request.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from copg.validation.suite import Suite
+
+DOCS = "docs"
+PAGE = Path(__file__).parent / "data_docs.j2"
+
+
+def write_docs(
+    directory: Path,
+    records: str,
+    metrics: Mapping[str, float],
+    examples: Sequence[str],
+    suites: Iterable[Suite],
+) -> Path:
+    """Write ``docs/index.html``.
+
+    Args:
+        directory: of the artifact.
+        records: what was read, as the user named it.
+        metrics: of the stage.
+        examples: the first few rejections, in a line each.
+        suites: after their last batch.
+    """
+    from great_expectations.render.renderer import ValidationResultsPageRenderer
+    from great_expectations.render.view import DefaultJinjaPageView
+
+    renderer, view = ValidationResultsPageRenderer(run_info_at_end=True), DefaultJinjaPageView()
+    pages = []
+    for suite in suites:
+        sections = renderer.render(suite.result()).to_json_dict()["sections"]
+        pages.append({"name": suite.name, "facts": suite.facts(), "sections": sections[1:-1]})
+    template = view.env.from_string(PAGE.read_text(encoding="utf-8"))
+    html = template.render(
+        records=records, numbers=_numbers(metrics), examples=examples, pages=pages, version=_version()
+    )
+    path = directory / DOCS / "index.html"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(html, encoding="utf-8", errors="replace")
+    return path
+
+
+def _numbers(metrics: Mapping[str, float]) -> list[tuple[str, str]]:
+    return [
+        (name, f"{value:,.0f}" if value == int(value) else f"{value:,.4g}") for name, value in metrics.items()
+    ]
+
+
+def _version() -> Any:
+    import great_expectations
+
+    return great_expectations.__version__

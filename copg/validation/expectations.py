@@ -1,0 +1,144 @@
+"""What is expected of records, groups and splits."""
+
+from dataclasses import dataclass
+
+DEFECTS = {
+    "invalid_utf8": "text is UTF-8",
+    "invalid_json": "a line is JSON, without NaN and Infinity",
+    "duplicate_key": "a key stands once in an object",
+    "not_an_object": "a row is an object, with as many cells as the header",
+    "missing_field": "a prompt and its completions are there",
+    "ambiguous_shape": "the fields are those of one shape",
+    "wrong_type": "prompts and completions are text or chats, and rewards numbers",
+}
+"""What keeps a row from being a record at all, and what is expected instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One expectation of a derived column, and what becomes of the rows that break it."""
+
+    reason: str
+    """What a row that breaks it is counted under."""
+    says: str
+    """What is expected, in words."""
+    column: str
+    """Of counts or lengths, never of texts, so that a check costs the same whatever the texts."""
+    maximum: float | None = None
+    minimum: float | None = None
+    forbidden: str | None = None
+    """A value that must not occur, instead of a range."""
+    rejects: bool = True
+    """False: only reported."""
+    detail: str = ""
+    """The particulars of a rejected row, with derived columns in braces."""
+
+
+def record_checks(*, max_prompt_chars: int | None, max_completion_chars: int | None) -> list[Check]:
+    """Expectations of single records; the first that a record breaks is its reason for rejection."""
+    checks = [
+        *(Check(reason, says, "defect", forbidden=reason) for reason, says in DEFECTS.items()),
+        Check(
+            "blank_prompt",
+            "a prompt has visible characters",
+            "blank_prompts",
+            0,
+            detail="a prompt without a visible character",
+        ),
+        Check(
+            "no_completions", "there is a completion", "completions", minimum=1, detail="no completion at all"
+        ),
+        Check(
+            "blank_completion",
+            "completions have visible characters",
+            "blank_completions",
+            0,
+            detail="{blank_completions} of {completions} completions without a visible character",
+        ),
+        Check(
+            "reward_count",
+            "there is one reward for each completion, or none at all",
+            "rewards_amiss",
+            0,
+            detail="{rewards_given} rewards for {completions} completions, {rewards_null} of them null",
+        ),
+        Check(
+            "nonfinite_reward",
+            "rewards are neither NaN nor infinite",
+            "rewards_nonfinite",
+            0,
+            detail="{rewards_nonfinite} of {rewards_given} rewards are NaN or infinite",
+        ),
+        Check(
+            "control_characters",
+            "there are no control characters but tabs and line ends",
+            "control_characters",
+            0,
+            rejects=False,
+        ),
+    ]
+    for what, limit in (("prompt", max_prompt_chars), ("completion", max_completion_chars)):
+        if limit is not None:
+            says = f"no {what} is longer than {limit:,} characters"
+            detail = f"a {what} of {{{what}_chars}} characters, max_{what}_chars={limit}"
+            checks.append(Check(f"{what}_too_long", says, f"{what}_chars", limit, detail=detail))
+    return checks
+
+
+MEMBER_CHECKS = [
+    Check(
+        "missing_reward",
+        "the records of a prompt come with rewards, or none of them does",
+        "lone_without_reward",
+        0,
+        detail="no reward, though other records of this prompt have one",
+    ),
+]
+"""Of records, once it is known which others have the same prompt."""
+
+GROUP_CHECKS = [
+    Check(
+        "fewer_than_two_distinct_completions",
+        "a prompt has two distinct completions",
+        "distinct_completions",
+        minimum=2,
+        detail="{distinct_completions} distinct completion of this prompt in {records} records",
+    ),
+    Check("merged_records", "a prompt stands in one record", "records", 1, rejects=False),
+    Check(
+        "differing_columns",
+        "merged records agree in their other columns",
+        "differing_columns",
+        0,
+        rejects=False,
+    ),
+    Check(
+        "duplicate_completions",
+        "no completion of a prompt stands twice",
+        "duplicate_completions",
+        0,
+        rejects=False,
+    ),
+    Check(
+        "conflicting_rewards",
+        "equal completions have equal rewards",
+        "conflicting_rewards",
+        0,
+        rejects=False,
+    ),
+    Check("unrewarded", "completions came with rewards", "unrewarded", 0, rejects=False),
+    Check("tied", "the rewards of a prompt differ", "tied", 0, rejects=False),
+]
+"""Of all completions of a prompt, pooled."""
+
+SPLIT_CHECKS = [
+    Check("leaked_prompts", "no prompt is in two splits", "shared_prompts", 0),
+    Check(
+        "near_leaked_prompts",
+        "no prompts of two splits are equal but for case, punctuation or chat form",
+        "near_prompts",
+        0,
+        rejects=False,
+    ),
+]
+"""Of two splits."""

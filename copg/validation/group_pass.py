@@ -1,0 +1,153 @@
+"""Second pass: all records of a prompt together, from the spool to the splits' files."""
+
+from collections import Counter
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+import pyarrow as pa
+
+from copg.artifacts import GroupWriter
+from copg.progress import track
+from copg.records import SPLITS, assign_split
+from copg.validation.expectations import GROUP_CHECKS, MEMBER_CHECKS
+from copg.validation.pooling import Pooled, pool_records, reward_spread, tied, to_groups
+from copg.validation.rejections import Rejections
+from copg.validation.spool import Bucket, Spool
+from copg.validation.suite import Suite
+
+
+class GroupPass:
+    """Pools records, checks groups, splits them and counts what it sees.
+
+    Args:
+        select_fraction: expected share of prompts in ``select``.
+        gate_fraction: expected share of prompts in ``gate``.
+    """
+
+    def __init__(self, *, select_fraction: float, gate_fraction: float) -> None:
+        self.members = Suite("members", MEMBER_CHECKS)
+        self.groups = Suite("groups", GROUP_CHECKS)
+        self.ids: dict[str, list[pa.Array]] = {split: [] for split in SPLITS}
+        """Ids of what was written to each split."""
+        self.near_ids: dict[str, list[pa.Array]] = {split: [] for split in SPLITS}
+        self._fractions = {"select_fraction": select_fraction, "gate_fraction": gate_fraction}
+        self._counts: Counter[str] = Counter()
+        self._spread = 0.0
+
+    def run(self, spool: Spool, rejections: Rejections, writer: GroupWriter) -> None:
+        """Groups go to their split's file; the records of others to the rejections."""
+        written: Future[None] | None = None
+        buckets = track(spool.buckets(), "validate (groups)", spool.num_rows, count=lambda b: len(b.order))
+        with ThreadPoolExecutor(1) as thread:  # compression holds no interpreter lock
+            for bucket in buckets:
+                parts = self._groups_of(self._without_lone(bucket, rejections), rejections)
+                if written is not None:
+                    written.result()
+                written = thread.submit(_write, writer, parts)
+            if written is not None:
+                written.result()
+
+    def _without_lone(self, bucket: Bucket, rejections: Rejections) -> Bucket:
+        """Without the records that lack the rewards which others of their prompt have."""
+        sizes = bucket.sizes
+        several = np.flatnonzero(np.repeat(sizes > 1, sizes))
+        if not len(several):
+            return bucket
+        given = bucket.records["rewards"].is_valid().to_numpy()[bucket.order]
+        some = np.repeat(np.logical_or.reduceat(given, bucket.starts), sizes)
+        derived = {"lone_without_reward": (some & ~given)[several].astype(np.int64)}
+        rejected = self.members.run(derived)
+        if not rejected:
+            return bucket
+        for position in sorted(rejected):
+            row = _row(bucket, int(several[position]))
+            rejections.add_record(row, rejected[position], derived, position)
+        kept = ~np.isin(np.arange(len(bucket.order)), several[list(rejected)])
+        group = np.repeat(np.arange(len(sizes)), sizes)[kept]
+        return Bucket(bucket.records, bucket.order[kept], np.flatnonzero(np.diff(group, prepend=-1)))
+
+    def _groups_of(self, bucket: Bucket, rejections: Rejections) -> dict[str, pa.Table]:
+        """Rows of ``GROUP_SCHEMA`` for each split."""
+        keys = bucket.records["id"].take(bucket.order[bucket.starts]).to_pylist()
+        split = np.array([SPLITS.index(assign_split(key.hex(), **self._fractions)) for key in keys])
+        arrangement = np.argsort(split, kind="stable")
+        pooled = pool_records(bucket, arrangement)
+        spread = reward_spread(pooled.groups)
+        good = self._check(bucket, arrangement, pooled, spread, rejections)
+        self._count(pooled, spread, good)
+        kept = pooled.groups if good.all() else pooled.groups.filter(pa.array(good))
+        ends = np.concatenate([[0], np.cumsum(np.bincount(split[arrangement][good], minlength=len(SPLITS)))])
+        table, parts = to_groups(kept), {}
+        for name, first, end in zip(SPLITS, ends[:-1].tolist(), ends[1:].tolist(), strict=True):
+            parts[name] = table.slice(first, end - first)
+            self.ids[name].append(_copy(kept["id"].slice(first, end - first)))
+            self.near_ids[name].append(_copy(kept["near_id"].slice(first, end - first)))
+        return parts
+
+    def _check(
+        self,
+        bucket: Bucket,
+        arrangement: np.ndarray,
+        pooled: Pooled,
+        spread: np.ndarray,
+        rejections: Rejections,
+    ) -> np.ndarray:
+        """[G] True for groups to keep."""
+        derived: Mapping[str, np.ndarray] = {
+            "distinct_completions": pooled.distinct,
+            "records": pooled.records,
+            "differing_columns": pooled.differing,
+            "duplicate_completions": pooled.duplicates,
+            "conflicting_rewards": pooled.conflicts,
+            "unrewarded": np.isnan(spread).astype(np.int64),
+            "tied": tied(pooled.groups).astype(np.int64),
+        }
+        rejected = self.groups.run(derived)
+        for position in sorted(rejected, key=lambda position: arrangement[position]):
+            first = bucket.starts[arrangement[position]]
+            for place in range(first, first + pooled.records[position]):
+                rejections.add_record(_row(bucket, place), rejected[position], derived, position)
+        return ~np.isin(np.arange(len(arrangement)), list(rejected))
+
+    def _count(self, pooled: Pooled, spread: np.ndarray, good: np.ndarray) -> None:
+        self._counts["groups"] += int(good.sum())
+        self._counts["merged"] += int((pooled.records[good] - 1).sum())
+        self._counts["completions"] += int(pooled.distinct[good].sum())
+        self._counts["duplicates"] += int(pooled.duplicates[good].sum())
+        self._counts["conflicting"] += int(pooled.conflicts[good].sum())
+        self._counts["differing"] += int(pooled.differing[good].sum())
+        self._counts["rewarded"] += int((~np.isnan(spread[good])).sum())
+        self._counts["tied"] += int(tied(pooled.groups)[good].sum())
+        self._spread += float(np.nansum(spread[good]))
+
+    def metrics(self) -> dict[str, float]:
+        """Counts over the groups kept; spread in reward units, the mean over those that came with rewards."""
+        counts = self._counts
+        return {
+            "records/merged": float(counts["merged"]),
+            "records/differing_columns": float(counts["differing"]),
+            "groups/count": float(counts["groups"]),
+            **{f"groups/{split}": float(sum(map(len, self.ids[split]))) for split in SPLITS},
+            "groups/tied": float(counts["tied"]),
+            "groups/unrewarded": float(counts["groups"] - counts["rewarded"]),
+            "completions/count": float(counts["completions"]),
+            "completions/duplicate": float(counts["duplicates"]),
+            "completions/conflicting": float(counts["conflicting"]),
+            "reward/spread": self._spread / max(counts["rewarded"], 1),
+        }
+
+
+def _write(writer: GroupWriter, parts: dict[str, pa.Table]) -> None:
+    for split, table in parts.items():
+        writer.write_table(split, table)
+
+
+def _row(bucket: Bucket, place: int) -> pa.RecordBatch:
+    """The record at a place of the bucket's order."""
+    return bucket.records.slice(int(bucket.order[place]), 1).combine_chunks().to_batches()[0]
+
+
+def _copy(array: pa.Array) -> pa.Array:
+    """A slice without the buffers it was cut from."""
+    return pa.concat_arrays([array, array.slice(0, 0)])

@@ -1,0 +1,139 @@
+"""First pass: every row on its own, from the files to the spool."""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+import numpy as np
+
+from copg.progress import track
+from copg.readers import Rows
+from copg.validation.columns import COUNTS, RECORD_SCHEMA, Portion
+from copg.validation.expectations import record_checks
+from copg.validation.portions import portions
+from copg.validation.rejections import Rejections
+from copg.validation.spool import Spool
+from copg.validation.suite import Suite
+
+ROWS_PER_FRAME = 2**17
+"""Checked at once; Great Expectations takes some 10 ms a check, of however many rows."""
+BYTES_WORTH_WORKERS = 2**25
+"""Of files; for less, processes take longer to start than they save."""
+
+
+class RecordPass:
+    """Checks rows and counts what it sees.
+
+    Args:
+        columns: the user's names of fields.
+        max_prompt_chars: characters; None for no limit.
+        max_completion_chars: characters; None for no limit.
+    """
+
+    def __init__(
+        self, columns: Mapping[str, str], *, max_prompt_chars: int | None, max_completion_chars: int | None
+    ) -> None:
+        self.suite = Suite(
+            "records",
+            record_checks(max_prompt_chars=max_prompt_chars, max_completion_chars=max_completion_chars),
+        )
+        self.num_read = 0
+        self._columns = columns
+        self._kept = {"records": 0, "prompt_chars": 0, "completions": 0, "all_completion_chars": 0}
+        self._longest = {"prompt_chars": 0, "completion_chars": 0}
+
+    def run(self, rows: Rows, rejections: Rejections, spool: Spool, *, num_workers: int) -> None:
+        """Good records go to the spool, all others to the rejections."""
+        if not rows.are_lines or rows.total_bytes < BYTES_WORTH_WORKERS:
+            num_workers = 0
+        frame = _Frame(spool.num_rows)
+        for portion in _tracked(rows, portions(rows, self._columns, num_workers=num_workers)):
+            frame.add(portion)
+            if portion.records.num_rows:
+                spool.append(portion.records.select(RECORD_SCHEMA.names))
+            if frame.num_rows >= ROWS_PER_FRAME:
+                self._check(frame, rejections, spool)
+                frame = _Frame(spool.num_rows)
+        if frame.num_rows:
+            self._check(frame, rejections, spool)
+
+    def _check(self, frame: "_Frame", rejections: Rejections, spool: Spool) -> None:
+        derived, positions = frame.derived()
+        rejected = self.suite.run(derived)
+        assert rejected.keys() >= frame.defects.keys()
+        for position in sorted(rejected):
+            if position in frame.defects:
+                rejections.add(**frame.defects[position])
+            else:
+                record = spool.drop(frame.first_row + int(np.searchsorted(positions, position)))
+                rejections.add_record(record, rejected[position], derived, position)
+        self.num_read += frame.num_rows
+        self._measure(derived, positions[~np.isin(positions, list(rejected))])
+
+    def _measure(self, derived: Mapping[str, np.ndarray], kept: np.ndarray) -> None:
+        self._kept["records"] += len(kept)
+        for name in ("prompt_chars", "completions", "all_completion_chars"):
+            self._kept[name] += int(derived[name][kept].sum())
+        for name, longest in self._longest.items():
+            self._longest[name] = max(longest, int(derived[name][kept].max(initial=0)))
+
+    def metrics(self) -> dict[str, float]:
+        """Counts; lengths in characters, over the records that were kept."""
+        kept = self._kept
+        return {
+            "records/read": float(self.num_read),
+            "records/control_characters": float(self.suite.unexpected("control_characters")),
+            "prompt_chars/mean": kept["prompt_chars"] / max(kept["records"], 1),
+            "prompt_chars/max": float(self._longest["prompt_chars"]),
+            "completion_chars/mean": kept["all_completion_chars"] / max(kept["completions"], 1),
+            "completion_chars/max": float(self._longest["completion_chars"]),
+        }
+
+
+class _Frame:
+    """What the checks look at, of consecutive rows; the records themselves are in the spool already.
+
+    Args:
+        first_row: the spool's number of the first record.
+    """
+
+    def __init__(self, first_row: int) -> None:
+        self.first_row = first_row
+        self.num_rows = 0
+        self.defects: dict[int, dict[str, str]] = {}
+        """What to note of each row, by its position, that is no record."""
+        self._counts: dict[str, list[np.ndarray]] = {name: [] for name in COUNTS}
+
+    def add(self, portion: Portion) -> None:
+        for defect in portion.defects.to_pylist():
+            self.defects[self.num_rows + defect.pop("position")] = defect
+        for name, arrays in self._counts.items():
+            arrays.append(portion.records[name].to_numpy().copy())
+        self.num_rows += portion.num_rows
+
+    def derived(self) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """``defect`` (``none`` where there is none) and ``COUNTS`` of all rows; the records' positions.
+
+        Counts of what is no record are NaN: no later check looks at it.
+        """
+        names = np.full(self.num_rows, "none", object)
+        for position, defect in self.defects.items():
+            names[position] = defect["reason"]
+        positions = np.delete(np.arange(self.num_rows), list(self.defects))
+        columns = {"defect": names}
+        for name, arrays in self._counts.items():
+            columns[name] = np.full(self.num_rows, np.nan)
+            columns[name][positions] = np.concatenate(arrays)
+        return columns, positions
+
+
+def _tracked(rows: Rows, items: Iterable[Portion]) -> Iterator[Portion]:
+    """Progress by the bytes read where files tell how many there are, else by records."""
+    if not rows.total_bytes:
+        return track(items, "validate (records)", count=lambda portion: portion.num_rows)
+    seen = 0
+
+    def fresh_kib(_: Portion) -> int:
+        nonlocal seen
+        before, seen = seen, rows.done_bytes // 1024
+        return seen - before
+
+    return track(items, "validate (KiB)", rows.total_bytes // 1024, count=fresh_kib)
