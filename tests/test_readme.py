@@ -1,0 +1,50 @@
+"""What the README names exists: commands, paths, metrics."""
+
+import re
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+ROOT = Path(__file__).parent.parent
+TEXT = (ROOT / "README.md").read_text()
+TICKED = sorted(set(re.findall(r"`([^`\n]+)`", TEXT)))
+SOURCES = "\n".join(p.read_text() for p in (ROOT / "copg").rglob("*.py"))
+
+
+@pytest.mark.parametrize(
+    "path", [t for t in TICKED if "/" in t and t.split("/")[0] in {p.name for p in ROOT.iterdir()}]
+)
+def test_a_path_exists(path: str) -> None:
+    assert (ROOT / path).exists()
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"make ([a-z-]+)", TEXT))))
+def test_a_make_target_exists(target: str) -> None:
+    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+
+def commands(module: str) -> set[str]:
+    from importlib import import_module
+
+    return set(get_command(import_module(module).app).commands)
+
+
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"copg ([a-z]+) --", TEXT))))
+def test_a_command_exists(name: str) -> None:
+    assert name in commands("copg.cli")
+
+
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"-m pipelines ([a-z-]+) ", TEXT))))
+def test_a_pipelines_command_exists(name: str) -> None:
+    assert name in commands("pipelines.__main__")
+
+
+@pytest.mark.parametrize("metric", [t for t in TICKED if re.fullmatch(r"[a-z_]+/[a-z_]+", t)])
+def test_a_metric_is_one_that_is_written(metric: str) -> None:
+    assert f'"{metric}"' in SOURCES
+
+
+def test_every_stage_has_its_row() -> None:
+    stages = {p.stem for p in (ROOT / "copg/stages").glob("[a-z]*.py")} - {"reward"}
+    assert stages == set(re.findall(r"^\| `([a-z]+)` \|", TEXT, re.MULTILINE))
