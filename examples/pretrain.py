@@ -11,9 +11,9 @@ import typer
 END_OF_TEXT = "<|endoftext|>"
 """What separates the documents of a corpus."""
 CHUNK_TOKENS = 256
-TOKENS_PER_STEP = 4096
+TOKENS_PER_STEP = 2048
 PRETRAINING_SHARE = 0.6
-"""Of the minutes; the rest is spent on summaries."""
+"""Of the minutes or steps; the rest is spent on summaries."""
 CONTEXT = 1024
 
 
@@ -83,7 +83,8 @@ def main(
     ],
     out: Annotated[Path, typer.Option(help="Where the model directory goes.")],
     minutes: Annotated[float, typer.Option(min=0.01, help="Of training, in all.")] = 10.0,
-    width: Annotated[int, typer.Option(min=32, help="Units of the model; a multiple of 32.")] = 192,
+    steps: Annotated[int, typer.Option(help="Of training, in all, instead of minutes; 0: minutes.")] = 0,
+    width: Annotated[int, typer.Option(min=32, help="Units of the model; a multiple of 32.")] = 128,
     layers: Annotated[int, typer.Option(min=1, help="Blocks of the model.")] = 4,
     vocab_size: Annotated[int, typer.Option(min=300, help="Tokens of its own tokeniser, at most.")] = 4096,
     seed: Annotated[int, typer.Option(help="Of weights and order.")] = 0,
@@ -108,9 +109,8 @@ def main(
         "summaries": (summary_batches(tokenizer, summaries, rng), 1 - PRETRAINING_SHARE),
     }
     for name, (batches, share) in phases.items():
-        loss = fit(
-            model, batches, budget=Budget(minutes=minutes * share), learning_rate=2e-3, description=name
-        )
+        budget = Budget(steps=round(steps * share), minutes=minutes * share)
+        loss = fit(model, batches, budget=budget, learning_rate=2e-3, description=name)
         print(f"{name}: cross-entropy {loss:.3f} nats a token")
     logging.disable_progress_bar()
     model.save_pretrained(out)

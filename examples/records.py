@@ -10,7 +10,7 @@ from typing import Any
 from examples.reports import Report, draw_report
 from examples.writers import Draft, editor, write_draft
 
-NUM_REPORTS = 2400
+NUM_REPORTS = 2200
 
 
 def draw_reports(num_reports: int, rng: random.Random) -> Iterator[Report]:
