@@ -10,6 +10,9 @@ import typer
 
 from copg.errors import CopgError
 
+INTERRUPTED = 130
+"""Exit code that typer makes of Ctrl-C."""
+
 app = typer.Typer(
     name="copg",
     help="Align a language model on any score of a whole completion, from logged data. One command a stage, "
@@ -235,20 +238,19 @@ def _run(
 def run_app(command: typer.Typer) -> None:
     """Run a command; a user's mistake, in its options too, is one line and exit code 1."""
     usage_error: Any = typer.BadParameter.__mro__[1]  # typer gives its base no public name
+    code = 1
     try:
-        sys.exit(command(standalone_mode=False))
+        code = command(standalone_mode=False) or 0
+        message = "interrupted; the next run goes on from what was finished" if code == INTERRUPTED else ""
     except CopgError as error:
         message = str(error)
     except usage_error as error:
-        if not error.format_message() or len(sys.argv) < 2:
+        message = error.format_message() if len(sys.argv) > 1 else ""
+        if not message:
             error.show()
-            sys.exit(1)
-        message = error.format_message()
-    except (KeyboardInterrupt, typer.Abort):
-        print("error: interrupted; the next run goes on from what was finished", file=sys.stderr)
-        sys.exit(130)
-    print(f"error: {message}", file=sys.stderr)
-    sys.exit(1)
+    if message:
+        print(f"error: {message}", file=sys.stderr)
+    sys.exit(code)
 
 
 def main() -> None:

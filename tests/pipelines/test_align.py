@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import yaml
 
@@ -68,22 +69,17 @@ class Place:
     def root(self) -> Path:
         return self.home / "runs"
 
-    def run(self, *options: str) -> Outcome:
+    def command(self, *options: str, root: str = "runs") -> dict[str, Any]:
+        """Arguments of ``subprocess`` for a run."""
         command = [sys.executable, "-m", "pipelines", "run", "align"]
-        command += [
-            "--recipe",
-            str(self.home / "data/recipe.yaml"),
-            "--on",
-            "local",
-            "--root",
-            str(self.root),
-            *options,
-        ]
+        command += ["--recipe", str(self.home / "data/recipe.yaml"), "--on", "local"]
+        command += ["--root", str(self.home / root), *options]
         environment = {**os.environ, "PYTHONPATH": str(self.home / "code")}
+        return {"args": command, "cwd": self.home, "env": environment, "text": True}
+
+    def run(self, *options: str) -> Outcome:
         before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
-        done = subprocess.run(
-            command, cwd=self.home, env=environment, capture_output=True, text=True, check=False, timeout=280
-        )
+        done = subprocess.run(**self.command(*options), capture_output=True, check=False, timeout=280)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         summary = json.loads((self.root / "summary.json").read_text())
@@ -191,3 +187,17 @@ def test_an_edit_of_the_losses_trains_again_and_all_that_follows(place: Place, f
     assert edited.code == 0, edited.error
     assert edited.summary["cached"] == ["validate", "score", "reference", "evaluate-reference"]
     assert set(edited.summary["executed"]) - {"evaluate-champion"} == {"resolve", *TASKS[4:]}
+
+
+def test_a_run_that_is_stopped_takes_its_tasks_with_it(place: Place) -> None:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(**place.command(root="stopped"), stdout=pipe, stderr=pipe) as process:
+        while not list((place.home / "stopped/stages").glob("validate-*.json")):
+            assert process.poll() is None
+            time.sleep(0.1)
+        tasks = psutil.Process(process.pid).children(recursive=True)
+        assert tasks
+        process.terminate()
+        _, error = process.communicate(timeout=60)
+    assert (process.returncode, error.splitlines()[-1][:18]) == (130, "error: interrupted")
+    assert psutil.wait_procs(tasks, timeout=10)[1] == []
