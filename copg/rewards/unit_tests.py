@@ -32,9 +32,10 @@ class UnitTests:
     is called with the function that the entry point names. The program is the first fenced block of the
     completion, else all of it, after the prompt's own code where it goes on from that.
 
-    Program and tests run in two processes, each with fresh user, mount, PID, network and IPC namespaces (or,
-    where a pod forbids them, behind Landlock), a list of allowed system calls, no environment, read-only
-    libraries, a small /tmp, and limits on time, memory, files and threads. A program can start no process.
+    Program and tests run in two processes, so that a program sees no test and no test trusts a program. It
+    gets fresh user, mount, PID, network and IPC namespaces with read-only libraries and a small /tmp (or,
+    where a pod forbids them, Landlock and nothing to write on), a list of allowed system calls, no
+    environment, and limits on time, memory, files and threads. It can start no process.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
@@ -54,7 +55,7 @@ class UnitTests:
     packages: bool = False
     """Whether programs may import the packages installed here, not only Python's own library."""
     num_workers: int = 0
-    """Programs at once; 0: as many as there are cores."""
+    """Programs at once; 0: twice the cores, since building walls is waiting in part."""
     sandbox: Literal["auto", "namespaces", "landlock"] = "auto"
     """``auto`` takes namespaces where they are allowed, else Landlock; where neither is, nothing is run."""
 
@@ -84,7 +85,7 @@ class UnitTests:
         return Workers(
             "unit_tests",
             [sys.executable, "-S", "-s", "-P", "-c", start],
-            num_workers=self.num_workers or len(os.sched_getaffinity(0)),
+            num_workers=self.num_workers or 2 * len(os.sched_getaffinity(0)),
             timeout_s=self.timeout_s + GRACE_S + 30,
             start_s=60,
             environment={"PYTHONHASHSEED": "0"},  # so that the order of a set is the same in every run

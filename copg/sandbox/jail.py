@@ -11,7 +11,7 @@ from copg.sandbox.seccomp import build_filter
 
 NOBODY = 65534
 DEVICES = ("null", "zero", "urandom", "random")
-_ALL = kernel.NEW_NS | kernel.NEW_PID | kernel.NEW_NET | kernel.NEW_IPC | kernel.NEW_UTS | kernel.NEW_CGROUP
+_ALL = kernel.NEW_NS | kernel.NEW_PID | kernel.NEW_NET | kernel.NEW_IPC
 _PLACE = "/tmp"
 """Any directory there is: the new root is mounted on it, for this process alone."""
 
@@ -44,7 +44,7 @@ def readable_paths(packages: bool) -> list[str]:
 
 
 def enter_namespaces(readable: list[str], limits: Limits) -> None:
-    """Fresh user, mount, PID, network, IPC, UTS and cgroup namespaces around the processes made from here on.
+    """Fresh user, mount, PID, network and IPC namespaces around the processes made from here on.
 
     The root is a small file system in memory: what is ``readable`` at its own path, read-only, four devices,
     and an empty /tmp. The caller must fork: only its child is in the PID namespace, as its first process.
