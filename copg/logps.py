@@ -1,10 +1,14 @@
 """Log-probabilities of chosen tokens from hidden states, without a [T, V] tensor of logits."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+
+BLOCK_ELEMENTS = 2**19
+"""2 MiB of float32: what stays in the cache of a core between two operations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +75,10 @@ class _TokenLogps(torch.autograd.Function):
             for start in range(0, len(targets), tile):
                 part = slice(start, start + tile)
                 logits = head.logits(hidden[part], dtype)
-                log_norm[part] = torch.logsumexp(logits, dim=-1)
+                for rows, block in _blocks(logits):
+                    top = block.amax(-1)
+                    norm = (block - top[:, None]).exp_().sum(-1).log_().add_(top)
+                    log_norm[part][rows] = norm
                 chosen[part] = logits.gather(1, targets[part, None])[:, 0]
                 kept = logits if len(targets) <= tile else None
         ctx.save_for_backward(hidden, weight, bias, targets, log_norm, kept)
@@ -86,22 +93,39 @@ class _TokenLogps(torch.autograd.Function):
         head, dtype = Head(weight, bias, ctx.head.scale, ctx.head.cap), ctx.dtype
         needs_hidden, needs_weight, needs_bias = ctx.needs_input_grad[:3]
         grad_hidden = torch.empty_like(hidden) if needs_hidden else None
-        grad_weight = torch.zeros_like(weight) if needs_weight else None
-        grad_bias = torch.zeros_like(bias) if needs_bias else None
+        grad_weight = grad_bias = None
         with torch.autocast(hidden.device.type, enabled=False):
             for start in range(0, len(targets), ctx.tile):
                 part = slice(start, start + ctx.tile)
                 logits = head.logits(hidden[part], dtype) if kept is None else kept
-                slope = None if head.cap is None else 1 - (logits / head.cap) ** 2
-                delta = logits.sub_(log_norm[part, None]).exp_().mul_(-grad[part, None])
-                delta.scatter_add_(1, targets[part, None], grad[part, None])
-                if slope is not None:
-                    delta.mul_(slope)
-                delta = (delta.mul_(head.scale) if head.scale != 1.0 else delta).to(dtype)
+                delta = _delta(logits, targets[part], log_norm[part], grad[part], head).to(dtype)
                 if grad_hidden is not None:
                     grad_hidden[part] = delta @ weight.to(dtype)
-                if grad_weight is not None:
-                    grad_weight += delta.T @ hidden[part].to(dtype)
-                if grad_bias is not None:
-                    grad_bias += delta.sum(0)
+                if needs_weight:
+                    product = (delta.T @ hidden[part].to(dtype)).to(weight.dtype)
+                    grad_weight = product if grad_weight is None else grad_weight.add_(product)
+                if needs_bias:
+                    total = delta.sum(0, dtype=torch.float32)
+                    grad_bias = total if grad_bias is None else grad_bias.add_(total)
         return grad_hidden, grad_weight, grad_bias, None, None, None, None
+
+
+def _delta(logits: Tensor, targets: Tensor, log_norm: Tensor, grad: Tensor, head: Head) -> Tensor:
+    """[N, V] gradient of the product h W^T + b, in the place of the logits."""
+    for rows, block in _blocks(logits):
+        slope = None if head.cap is None else 1 - (block / head.cap) ** 2
+        block.sub_(log_norm[rows, None]).exp_().mul_(-grad[rows, None])
+        block.scatter_add_(1, targets[rows, None], grad[rows, None])
+        if slope is not None:
+            block.mul_(slope)
+        if head.scale != 1.0:
+            block.mul_(head.scale)
+    return logits
+
+
+def _blocks(logits: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """Rows of the logits, on a CPU some at a time, so that several operations meet them in the cache."""
+    step = max(1, BLOCK_ELEMENTS // logits.shape[1]) if logits.device.type == "cpu" else max(1, len(logits))
+    for start in range(0, len(logits), step):
+        rows = slice(start, start + step)
+        yield rows, logits[rows]

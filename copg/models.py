@@ -13,6 +13,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
+from copg.attention import use_prefix_attention
 from copg.errors import ModelError
 from copg.logps import Head
 
@@ -31,7 +32,7 @@ def load_model(
     revision: str | None = None,
     trainable: bool = False,
 ) -> PreTrainedModel:
-    """A causal language model with SDPA attention, in evaluation mode.
+    """A causal language model in evaluation mode, with attention that takes prefix-shared rows.
 
     Args:
         model: a model directory, an adapter directory (its base is loaded as well) or a hub name.
@@ -58,6 +59,7 @@ def load_model(
     except (OSError, ValueError) as error:
         raise ModelError(f"{model}: cannot be loaded: {_first_line(error)}") from None
     check_layers(loaded.config)
+    use_prefix_attention(loaded)
     loaded.eval()
     return loaded
 
@@ -119,20 +121,27 @@ def _first_line(error: Exception) -> str:
 def check_layers(config: Any) -> None:
     """Refuse layers that a prefix-shared row would get wrong.
 
+    Sliding windows pass: they are as good as full attention up to their length, which every batch is held to.
+
     Raises:
-        ModelError: names the kind of layer. Full attention is covered; windows, chunks, and linear or
-            recurrent layers are not.
+        ModelError: names the kind of layer: chunked, linear or recurrent ones are not covered.
     """
-    kinds = set(getattr(config, "layer_types", None) or ["full_attention"]) - {"full_attention"}
-    if not hasattr(config, "layer_types") and getattr(config, "sliding_window", None):
-        kinds.add("sliding_attention")
+    covered = {"full_attention", "sliding_attention"}
+    kinds = set(getattr(config, "layer_types", None) or ["full_attention"]) - covered
     if any(hasattr(config, name) for name in ("ssm_cfg", "state_size", "mamba_d_state", "rwkv_hidden_size")):
         kinds.add("recurrent")
     if kinds:
         raise ModelError(
             f"model type {config.model_type!r} has {sorted(kinds)} layers; prefix-shared rows are tested "
-            "for full attention alone"
+            "for full attention, and for sliding windows that reach over a prompt and its completion"
         )
+
+
+def attention_window(config: Any) -> int | None:
+    """Tokens that the layers with a sliding window see; None without such layers."""
+    kinds = getattr(config, "layer_types", None)
+    window: int | None = getattr(config, "sliding_window", None)
+    return window if kinds is None or "sliding_attention" in kinds else None
 
 
 def bare_model(model: Any) -> Any:

@@ -1,145 +1,50 @@
-"""Prefix-shared rows: each prompt once, its K completions after it, several groups a row.
+"""Log-probabilities of completions through prefix-shared rows.
 
-A completion's positions start where its prompt ends, and a boolean mask lets it see its prompt and itself
-alone, so its log-probability is that of the completion by itself, at the cost of one prompt a group.
+A completion's positions start where its prompt ends, and it attends to its prompt and itself alone, so its
+log-probability is that of the completion by itself, at the cost of one prompt a group.
 """
 
-import bisect
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from copg.errors import ModelError, RecordError
+from copg.attention import use_prefix_attention
+from copg.errors import ModelError
 from copg.logps import token_logps
-from copg.models import model_backbone, model_head
+from copg.models import attention_window, bare_model, model_backbone, model_head
 from copg.progress import track
+from copg.rows import (
+    RowBatch,
+    TokenGroup,
+    build_batch,
+    is_flat,
+    pack_rows,
+    plan_batches,
+    split_group,
+    take_completions,
+)
 from copg.settings import RowConfig
 
-
-@dataclass(frozen=True, slots=True)
-class TokenGroup:
-    """A prompt and its completions as token ids."""
-
-    prompt_ids: Sequence[int]
-    completion_ids: Sequence[Sequence[int]]
-
-    @property
-    def num_tokens(self) -> int:
-        """Tokens of the group in a row: the prompt once, every completion."""
-        return len(self.prompt_ids) + sum(map(len, self.completion_ids))
-
+__all__ = [
+    "DTYPES",
+    "RowBatch",
+    "SequenceScorer",
+    "TokenGroup",
+    "build_batch",
+    "check_rows",
+    "group_logps",
+    "is_flat",
+    "pack_rows",
+    "plan_batches",
+    "score_batch",
+    "scorer_logps",
+    "split_group",
+    "take_completions",
+]
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-
-
-@dataclass(frozen=True, slots=True)
-class RowBatch:
-    """Rows of equal length, ready for one forward."""
-
-    input_ids: Tensor
-    """[B, T]; padded at the end."""
-    position_ids: Tensor
-    """[B, T]; a completion's start where its prompt ends."""
-    attention_mask: Tensor
-    """[B, 1, T, T] True where the query (third) sees the key (fourth)."""
-    predictors: Tensor
-    """[N] flat index into B*T of the state that predicts each completion token."""
-    targets: Tensor
-    """[N] the completion tokens."""
-    completion: Tensor
-    """[N] which completion a token belongs to, counted through the batch."""
-    num_completions: int
-    groups: tuple[int, ...]
-    """Index of each group in the list the batch was made from; completions follow in its order."""
-
-    def to(self, device: torch.device) -> "RowBatch":
-        """The same batch on ``device``."""
-        tensors = {f.name: getattr(self, f.name) for f in fields(self) if f.type is Tensor}
-        return replace(self, **{name: tensor.to(device) for name, tensor in tensors.items()})
-
-
-def pack_rows(lengths: Sequence[int], tokens_per_row: int) -> list[list[int]]:
-    """Best-fit decreasing: the rows as lists of indices into ``lengths``; deterministic, nothing is split.
-
-    Raises:
-        RecordError: a group is longer than a row.
-    """
-    budget = tokens_per_row or max(lengths, default=0)
-    rows: list[list[int]] = []
-    room: list[tuple[int, int]] = []  # (tokens left, row), sorted
-    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        if lengths[index] > budget:
-            raise RecordError(f"group {index} has {lengths[index]} tokens, over tokens_per_row={budget}")
-        best = bisect.bisect_left(room, (lengths[index], -1))
-        left, row = room.pop(best) if best < len(room) else (budget, len(rows))
-        if row == len(rows):
-            rows.append([])
-        rows[row].append(index)
-        bisect.insort(room, (left - lengths[index], row))
-    return rows
-
-
-def plan_batches(lengths: Sequence[int], config: RowConfig) -> list[list[list[int]]]:
-    """Batches of rows of indices into ``lengths``, each index once; rows of like length share a batch."""
-    rows = pack_rows(lengths, config.tokens_per_row)
-    width = [sum(lengths[i] for i in row) for row in rows]
-    batches: list[list[list[int]]] = []
-    longest = 0
-    for r in sorted(range(len(rows)), key=lambda r: (-width[r], r)):
-        if not batches or longest * (len(batches[-1]) + 1) > config.tokens_per_batch:
-            batches.append([])
-            longest = width[r]
-        batches[-1].append(rows[r])
-    return batches
-
-
-def build_batch(groups: Sequence[TokenGroup], rows: Sequence[Sequence[int]]) -> RowBatch:
-    """One batch of rows, each a list of indices into ``groups``."""
-    width = max(sum(groups[i].num_tokens for i in row) for row in rows)
-    shape = (len(rows), width)
-    tokens, positions = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
-    owner, part = np.full(shape, -1, np.int64), np.zeros(shape, np.int64)
-    predictors: list[np.ndarray] = []
-    targets: list[np.ndarray] = []
-    sizes: list[int] = []
-    for r, row in enumerate(rows):
-        at = 0
-        for index in row:
-            start, prompt = at, np.asarray(groups[index].prompt_ids)
-            for k, ids in enumerate([prompt, *groups[index].completion_ids]):
-                end = at + len(ids)
-                tokens[r, at:end], owner[r, at:end], part[r, at:end] = np.asarray(ids), index, k
-                first = 0 if k == 0 else len(prompt)
-                positions[r, at:end] = np.arange(first, first + len(ids))
-                if k > 0:
-                    before = np.arange(at - 1, end - 1)
-                    before[:1] = start + len(prompt) - 1
-                    predictors.append(before + r * width)
-                    targets.append(tokens[r, at:end])
-                    sizes.append(len(ids))
-                at = end
-    return RowBatch(
-        input_ids=torch.from_numpy(tokens),
-        position_ids=torch.from_numpy(positions),
-        attention_mask=_mask(torch.from_numpy(owner), torch.from_numpy(part)),
-        predictors=torch.from_numpy(np.concatenate(predictors)),
-        targets=torch.from_numpy(np.concatenate(targets)),
-        completion=torch.from_numpy(np.repeat(np.arange(len(sizes)), sizes)),
-        num_completions=len(sizes),
-        groups=tuple(index for row in rows for index in row),
-    )
-
-
-def _mask(owner: Tensor, part: Tensor) -> Tensor:
-    """[B, 1, T, T]: earlier tokens of the same prompt or the same completion; padding sees itself."""
-    same_group = owner[:, :, None] == owner[:, None, :]
-    visible = (part[:, None, :] == 0) | (part[:, :, None] == part[:, None, :])
-    causal = torch.ones(owner.shape[1], owner.shape[1], dtype=torch.bool).tril()
-    return (same_group & visible & causal)[:, None]
 
 
 class SequenceScorer(torch.nn.Module):
@@ -147,19 +52,31 @@ class SequenceScorer(torch.nn.Module):
 
     def __init__(self, model: Any, config: RowConfig) -> None:
         super().__init__()
+        use_prefix_attention(bare_model(model))
         self.model = model
         self.config = config
+        self.window = attention_window(bare_model(model).config)
 
     def forward(self, batch: RowBatch) -> Tensor:
         """[num_completions] log pi(y|x), summed over completion tokens, nats, float32."""
+        if self.window is not None and batch.longest > self.window:
+            raise ModelError(
+                f"model type {self.model.config.model_type!r} has a sliding window of {self.window} tokens; "
+                f"a prompt and completion of {batch.longest} reach beyond it, which no test covers"
+            )
+        mask, layout = batch.attention_mask, dict[str, Any]()
+        if mask is None:
+            # four dimensions, so that transformers neither builds a mask nor reads packing out of positions
+            mask, layout = batch.input_ids.new_ones(1, 1, 1, 1), {"prefix_layout": batch.layout}
         states = model_backbone(self.model)(
             input_ids=batch.input_ids,
             position_ids=batch.position_ids,
-            attention_mask=batch.attention_mask,
+            attention_mask=mask,
             use_cache=False,
+            **layout,
         ).last_hidden_state
         logps = token_logps(
-            states.flatten(0, 1)[batch.predictors],
+            states.flatten(0, 1).index_select(0, batch.predictors),
             batch.targets,
             model_head(self.model),
             dtype=DTYPES[self.config.compute_dtype],
@@ -195,17 +112,39 @@ def group_logps(
         One list a group, one sum over completion tokens a completion.
     """
     config = rows or RowConfig()
-    scorer = SequenceScorer(model, config)
-    result: list[list[float]] = [[] for _ in groups]
-    plan = plan_batches([group.num_tokens for group in groups], config)
     device = next(model.parameters()).device
-    with torch.inference_mode():
+    return scorer_logps(SequenceScorer(model, config), groups, config, device, description=description)
+
+
+def scorer_logps(
+    scorer: torch.nn.Module,
+    groups: Sequence[TokenGroup],
+    config: RowConfig,
+    device: torch.device,
+    *,
+    description: str | None = None,
+) -> list[list[float]]:
+    """As ``group_logps``, through a ``SequenceScorer`` that may be wrapped for several processes."""
+    result = [[0.0] * len(group.completion_ids) for group in groups]
+    parts = [(i, chosen) for i, group in enumerate(groups) for chosen in _parts(group, config)]
+    pieces = [take_completions(groups[i], chosen) for i, chosen in parts]
+    plan = plan_batches([p.num_tokens for p in pieces], config, [p.id for p in pieces])
+    with torch.no_grad():
         for rows_of_batch in track(plan, description) if description else plan:
-            batch = build_batch(groups, rows_of_batch)
+            batch = build_batch(pieces, rows_of_batch, config.attention)
             logps = iter(score_batch(scorer, batch.to(device), config).tolist())
-            for index in batch.groups:
-                result[index] = [next(logps) for _ in groups[index].completion_ids]
+            for piece in batch.groups:
+                index, chosen = parts[piece]
+                for k in chosen:
+                    result[index][k] = next(logps)
     return result
+
+
+def _parts(group: TokenGroup, config: RowConfig) -> list[list[int]]:
+    """Completions of a group that share a row: all of them, unless it is larger and may be split."""
+    if config.split_groups and group.num_tokens > config.tokens_per_row:
+        return split_group(group, config.tokens_per_row)
+    return [list(range(len(group.completion_ids)))]
 
 
 def check_rows(model: Any, groups: Sequence[TokenGroup], config: RowConfig, *, tolerance: float) -> None:

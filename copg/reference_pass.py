@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from copg.attention import resolve_attention
 from copg.chat import encode_completion, encode_prompt
 from copg.digests import json_digest
 from copg.errors import MismatchError, StoreError
@@ -135,7 +136,9 @@ class ReferencePass:
             }
             values = [value for value, _ in found.values()]
             num_tokens = [count for _, count in found.values()]
-            self.store.append(list(found), values, num_tokens, device=str(pick_device()))
+            device = pick_device()
+            backend = resolve_attention(self.rows.attention, device)
+            self.store.append(list(found), values, num_tokens, device=str(device), backend=backend)
             fresh |= dict(zip(found, values, strict=True))
         self.computed += len(fresh)
         return fresh

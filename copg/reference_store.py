@@ -89,9 +89,22 @@ class ReferenceStore:
         return found
 
     def append(
-        self, keys: Sequence[bytes], ref_logps: Sequence[float], num_tokens: Sequence[int], *, device: str
+        self,
+        keys: Sequence[bytes],
+        ref_logps: Sequence[float],
+        num_tokens: Sequence[int],
+        *,
+        device: str,
+        backend: str = "",
     ) -> None:
         """Add one shard, visible whole or not at all.
+
+        Args:
+            keys: from ``completion_key``.
+            ref_logps: nats.
+            num_tokens: of each completion.
+            device: that computed them.
+            backend: name of the attention that did.
 
         Raises:
             StoreError: a value is not finite; nothing is written then.
@@ -102,7 +115,7 @@ class ReferenceStore:
                 f"ref_logps={ref_logps[bad[0]]} of a completion of {num_tokens[bad[0]]} tokens is not "
                 f"finite; {len(bad)} of {len(ref_logps)} are refused and nothing was stored"
             )
-        columns = [keys, ref_logps, num_tokens, [device] * len(keys), ["sdpa"] * len(keys)]
+        columns = [keys, ref_logps, num_tokens, [device] * len(keys), [backend] * len(keys)]
         arrays = [pa.array(list(values), field.type) for values, field in zip(columns, SCHEMA, strict=True)]
         self._write(pa.Table.from_arrays(arrays, schema=SCHEMA))
 

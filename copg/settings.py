@@ -13,7 +13,10 @@ class RowConfig:
     __pydantic_config__ = STRICT
 
     tokens_per_row: int = 0
-    """Token budget of a row; 0: the largest group met. A dense mask makes long rows slow on a CPU."""
+    """Token budget of a row, and so of a group; 0: the largest group met. A mask makes long rows slow."""
+    split_groups: bool = False
+    """Train on a group larger than ``tokens_per_row`` in parts, for one more forward of it, instead of
+    refusing it."""
     tokens_per_batch: int = 8192
     """Tokens in one forward, padding included; at least one row goes in whatever its length."""
     compute_dtype: Literal["float32", "bfloat16"] = "float32"
@@ -22,6 +25,10 @@ class RowConfig:
     """Of weights that are not trained: the reference's, and an adapter's base."""
     tile_tokens: int = 4096
     """Completion tokens projected onto the vocabulary at once."""
+    attention: Literal["auto", "mask", "split", "varlen", "flex"] = "auto"
+    """How a completion sees its prompt and itself alone. ``split``: dense pieces without a mask, CPU;
+    ``mask``: SDPA with a dense mask, anywhere; ``varlen``: one FlashAttention call, CUDA in bfloat16;
+    ``flex``: FlexAttention. ``auto``: ``split`` on a CPU, ``mask`` on a GPU."""
 
     def __post_init__(self) -> None:
         for name in ("tokens_per_batch", "tile_tokens"):
@@ -29,6 +36,12 @@ class RowConfig:
                 raise ValueError(f"{name}={getattr(self, name)} must be >= 1")
         if self.tokens_per_row < 0:
             raise ValueError(f"tokens_per_row={self.tokens_per_row} must be >= 0; 0 means the largest group")
+        if self.split_groups and not self.tokens_per_row:
+            raise ValueError("split_groups=True needs tokens_per_row > 0: groups larger than that are split")
+        if self.attention == "varlen" and self.compute_dtype != "bfloat16":
+            raise ValueError(
+                "attention='varlen' needs compute_dtype='bfloat16': FlashAttention has no float32"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

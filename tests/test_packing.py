@@ -1,6 +1,7 @@
 """Prefix-shared rows: the log-probabilities and gradients of completions by themselves."""
 
 import random
+from typing import Any
 
 import pytest
 import torch
@@ -19,6 +20,8 @@ from copg.packing import (
 from copg.settings import RowConfig
 from tests import tiny
 
+ATTENTIONS = ["mask", "split", "flex"]
+
 
 def make_token_groups(num_groups: int, seed: int = 0) -> list[TokenGroup]:
     rng = random.Random(seed)
@@ -29,8 +32,9 @@ def make_token_groups(num_groups: int, seed: int = 0) -> list[TokenGroup]:
     return [TokenGroup(ids(1, 20), [ids(1, 12) for _ in range(rng.randint(1, 5))]) for _ in range(num_groups)]
 
 
-def plain_logps(model: torch.nn.Module, group: TokenGroup) -> torch.Tensor:
-    """One forward a completion, nothing shared."""
+def plain_logps(model: Any, group: TokenGroup) -> torch.Tensor:
+    """One forward a completion, nothing shared, attention as transformers writes it out."""
+    model.set_attn_implementation("eager")
     sums = []
     for completion in group.completion_ids:
         ids = torch.tensor([[*group.prompt_ids, *completion]])
@@ -40,12 +44,17 @@ def plain_logps(model: torch.nn.Module, group: TokenGroup) -> torch.Tensor:
     return torch.stack(sums)
 
 
+@pytest.mark.filterwarnings("ignore:flex_attention called without")  # compiled only on a GPU
 @pytest.mark.parametrize("kind", sorted(tiny.ARCHITECTURES))
+@pytest.mark.parametrize("attention", ATTENTIONS)
 @pytest.mark.parametrize("tokens_per_row", [0, 200], ids=["one_group_a_row", "several_groups_a_row"])
-def test_rows_give_the_log_probabilities_of_single_sequences(kind: str, tokens_per_row: int) -> None:
+def test_rows_give_the_log_probabilities_of_single_sequences(
+    kind: str, attention: Any, tokens_per_row: int
+) -> None:
     model, groups = tiny.build_model(kind), make_token_groups(12)
-    rows = RowConfig(tokens_per_row=tokens_per_row, tokens_per_batch=300, tile_tokens=16)
-    for group, logps in zip(groups, group_logps(model, groups, rows=rows), strict=True):
+    rows = RowConfig(tokens_per_row=tokens_per_row, tokens_per_batch=300, tile_tokens=16, attention=attention)
+    together = group_logps(model, groups, rows=rows)
+    for group, logps in zip(groups, together, strict=True):
         with torch.no_grad():
             alone = plain_logps(model, group)
         for ids, expected, found in zip(group.completion_ids, alone.tolist(), logps, strict=True):
@@ -53,9 +62,8 @@ def test_rows_give_the_log_probabilities_of_single_sequences(kind: str, tokens_p
             assert found == pytest.approx(expected, rel=1e-6)
 
 
-@pytest.mark.parametrize("kind", sorted(tiny.ARCHITECTURES))
-@pytest.mark.parametrize("tile_tokens", [7, 4096], ids=["tiles", "one_tile"])
-def test_rows_give_the_gradients_of_single_sequences(kind: str, tile_tokens: int) -> None:
+def gradients(kind: str, attention: str, tile_tokens: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of ``copg_loss``, one after the other: through rows, and through single sequences."""
     groups = make_token_groups(6, seed=1)
     sizes = [len(group.completion_ids) for group in groups]
     rewards = torch.linspace(0, 1, sum(sizes))
@@ -68,9 +76,79 @@ def test_rows_give_the_gradients_of_single_sequences(kind: str, tile_tokens: int
     model = tiny.build_model(kind)
     plain = gradient(torch.cat([plain_logps(model, group) for group in groups]), model)
     model.zero_grad()
-    batch = build_batch(groups, [[i] for i in range(len(groups))])
+    batch = build_batch(groups, [[i] for i in range(len(groups))], attention)
     fast = gradient(SequenceScorer(model, RowConfig(tile_tokens=tile_tokens))(batch), model)
+    return fast, plain
+
+
+@pytest.mark.parametrize("kind", sorted(tiny.ARCHITECTURES))
+@pytest.mark.parametrize("attention", ["mask", "split"])
+@pytest.mark.parametrize("tile_tokens", [7, 4096], ids=["tiles", "one_tile"])
+def test_rows_give_the_gradients_of_single_sequences(kind: str, attention: str, tile_tokens: int) -> None:
+    fast, plain = gradients(kind, attention, tile_tokens)
     assert (fast - plain).norm() <= 1e-5 * plain.norm()
+
+
+def flash_varlen(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    query_ends: torch.Tensor,
+    key_ends: torch.Tensor,
+    longest_query: int,
+    longest_key: int,
+    *,
+    scale: float | None,
+    window_size: tuple[int, int],
+    enable_gqa: bool,
+) -> torch.Tensor:
+    """What FlashAttention's varlen kernel computes, a sequence at a time; causal, aligned at the end."""
+    assert window_size == (-1, 0)
+    assert query_ends.dtype == key_ends.dtype == torch.int32
+    assert enable_gqa == (query.shape[1] != key.shape[1])
+    outputs = []
+    for i in range(len(query_ends) - 1):
+        q = query[query_ends[i] : query_ends[i + 1]].transpose(0, 1)
+        k, v = (x[key_ends[i] : key_ends[i + 1]].transpose(0, 1) for x in (key, value))
+        assert q.shape[1] <= longest_query
+        assert k.shape[1] <= longest_key
+        visible = torch.ones(q.shape[1], k.shape[1], dtype=torch.bool).tril(k.shape[1] - q.shape[1])
+        out = torch.nn.functional.scaled_dot_product_attention(
+            q, k, v, attn_mask=visible, scale=scale, enable_gqa=enable_gqa
+        )
+        outputs.append(out.transpose(0, 1))
+    return torch.cat(outputs)
+
+
+@pytest.mark.parametrize("kind", sorted(set(tiny.ARCHITECTURES) - {"gemma2"}))  # it has a soft cap: no kernel
+def test_the_sequences_of_a_varlen_call_are_those_of_the_rows(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("copg.attention.varlen.varlen_attn", flash_varlen)
+    fast, plain = gradients(kind, "varlen", 4096)
+    assert (fast - plain).norm() <= 1e-5 * plain.norm()
+
+
+def test_flex_attention_is_refused_for_training_on_a_cpu() -> None:
+    with pytest.raises(ModelError, match="attention='flex' has no backward pass on a CPU"):
+        gradients("llama", "flex", 4096)
+
+
+def test_a_model_that_was_saved_does_not_ask_for_our_attention(tmp_path: Any) -> None:
+    model = tiny.build_model()
+    group_logps(model, make_token_groups(1))
+    model.save_pretrained(tmp_path)
+    assert "copg" not in (tmp_path / "config.json").read_text()
+
+
+def test_a_group_beyond_the_sliding_window_is_refused() -> None:
+    model = tiny.build_model("mistral")
+    within = TokenGroup([3] * (tiny.WINDOW - 4), [[4] * 4, [5] * 4])  # 40 tokens for the longest completion
+    with torch.no_grad():
+        assert group_logps(model, [within])[0] == pytest.approx(plain_logps(model, within).tolist(), rel=1e-5)
+    beyond = TokenGroup([3] * (tiny.WINDOW - 4), [[4] * 5, [5] * 4])
+    with pytest.raises(ModelError, match="sliding window of 40 tokens; a prompt and completion of 41"):
+        group_logps(model, [beyond])
 
 
 def test_best_fit_fills_the_fullest_row_that_has_room() -> None:
@@ -79,27 +157,70 @@ def test_best_fit_fills_the_fullest_row_that_has_room() -> None:
     assert pack_rows([5, 5, 5], 0) == [[0], [1], [2]]  # 0: a row is as long as the largest group
 
 
-def test_a_group_longer_than_a_row_is_refused_with_its_size() -> None:
+def test_a_group_longer_than_a_row_is_refused_with_its_id_and_size() -> None:
     with pytest.raises(RecordError, match="group 1 has 11 tokens, over tokens_per_row=10"):
         pack_rows([4, 11], 10)
+    group = TokenGroup([1] * 5, [[2] * 3, [3] * 3], "ab12")
+    with pytest.raises(RecordError, match="group ab12 has 11 tokens, over tokens_per_row=10"):
+        group_logps(tiny.build_model(), [group], rows=RowConfig(tokens_per_row=10))
 
 
-def test_batches_hold_every_group_once_within_the_token_budget() -> None:
-    lengths = [random.Random(3).randint(5, 90) for _ in range(200)]
-    plan = plan_batches(lengths, RowConfig(tokens_per_row=100, tokens_per_batch=400))
+@pytest.mark.parametrize("attention", ["mask", "split"])
+def test_a_group_longer_than_a_row_has_the_same_log_probabilities_in_parts(attention: Any) -> None:
+    model, groups = tiny.build_model(), make_token_groups(6, seed=4)
+    whole = group_logps(model, groups)
+    rows = RowConfig(tokens_per_row=34, split_groups=True, attention=attention)
+    assert any(group.num_tokens > 34 for group in groups)
+    for expected, found in zip(whole, group_logps(model, groups, rows=rows), strict=True):
+        assert found == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_completion_longer_than_a_row_is_refused_even_in_parts() -> None:
+    group = TokenGroup([1] * 5, [[2] * 3, [3] * 6], "ab12")
+    with pytest.raises(RecordError, match="group ab12: prompt and one completion have 11 tokens, over"):
+        group_logps(tiny.build_model(), [group], rows=RowConfig(tokens_per_row=10, split_groups=True))
+
+
+@pytest.mark.parametrize("attention", ["mask", "split"])
+def test_batches_hold_every_group_once_within_the_token_budget(attention: Any) -> None:
+    rng = random.Random(3)
+    lengths = [rng.randint(5, 90) for _ in range(200)]
+    plan = plan_batches(lengths, RowConfig(tokens_per_row=100, tokens_per_batch=400, attention=attention))
     assert sorted(i for batch in plan for row in batch for i in row) == list(range(200))
     for batch in plan:
         widths = [sum(lengths[i] for i in row) for row in batch]
-        assert max(widths) <= 100
-        assert max(widths) * len(widths) <= 400
+        assert max(widths) * len(widths) <= 400  # with padding; a flat batch is a single row without any
+        assert max(widths) <= (100 if attention == "mask" else 400)
 
 
 def test_two_groups_in_a_row_do_not_see_one_another() -> None:
     model = tiny.build_model()
     first, second = make_token_groups(2, seed=5)
     alone = group_logps(model, [first])[0]
-    beside = group_logps(model, [first, second], rows=RowConfig(tokens_per_row=200))[0]
-    assert beside == pytest.approx(alone, abs=1e-4)
+    for attention in ATTENTIONS:
+        rows = RowConfig(tokens_per_row=200, attention=attention)  # type: ignore[arg-type]
+        beside = group_logps(model, [first, second], rows=rows)[0]
+        assert beside == pytest.approx(alone, abs=1e-4)
+
+
+def test_gradient_checkpointing_gives_the_same_gradients() -> None:
+    groups = make_token_groups(3, seed=6)
+    found = []
+    for checkpointing in (False, True):
+        model = tiny.build_model().train()
+        if checkpointing:
+            model.activation_checkpointing_enable({"use_reentrant": False})
+        SequenceScorer(model, RowConfig())(build_batch(groups, [[0, 1, 2]])).sum().backward()
+        found.append(torch.cat([p.grad.flatten() for p in model.parameters()]))
+    assert (found[0] - found[1]).norm() <= 1e-6 * found[0].norm()
+
+
+def test_attention_dropout_is_refused() -> None:
+    model = tiny.build_model().train()
+    for layer in model.model.layers:
+        layer.self_attn.attention_dropout = 0.1
+    with pytest.raises(ModelError, match=r"attention dropout=0\.1 must be 0"):
+        SequenceScorer(model, RowConfig())(build_batch(make_token_groups(1), [[0]]))
 
 
 def test_a_model_whose_rows_are_wrong_is_refused() -> None:

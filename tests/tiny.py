@@ -6,12 +6,16 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import (
+    Gemma2Config,
+    Gemma2ForCausalLM,
     GemmaConfig,
     GemmaForCausalLM,
     GPTNeoXConfig,
     GPTNeoXForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
     PreTrainedModel,
     PreTrainedTokenizerFast,
     Qwen3Config,
@@ -28,6 +32,9 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}?{% endif %}"
 )
 
+WINDOW = 40
+"""Tokens seen by the layers of Mistral and Gemma 2 that have a sliding window."""
+
 _SIZES = {
     "vocab_size": len(VOCABULARY),
     "hidden_size": 32,
@@ -43,6 +50,19 @@ ARCHITECTURES = {
     "llama": lambda: LlamaForCausalLM(LlamaConfig(**_SIZES, num_key_value_heads=2)),
     "qwen3": lambda: Qwen3ForCausalLM(Qwen3Config(**_SIZES, num_key_value_heads=2, head_dim=8)),
     "gemma": lambda: GemmaForCausalLM(GemmaConfig(**_SIZES, num_key_value_heads=1, head_dim=8)),
+    "gemma2": lambda: Gemma2ForCausalLM(
+        Gemma2Config(
+            **_SIZES,
+            num_key_value_heads=2,
+            head_dim=8,
+            sliding_window=WINDOW,
+            attn_logit_softcapping=2.0,
+            final_logit_softcapping=4.0,
+        )
+    ),
+    "mistral": lambda: MistralForCausalLM(
+        MistralConfig(**_SIZES, num_key_value_heads=2, sliding_window=WINDOW)
+    ),
     "gpt_neox": lambda: GPTNeoXForCausalLM(GPTNeoXConfig(**_SIZES)),
 }
 

@@ -50,7 +50,11 @@ class TrainData:
         first, last = self._first[index], self._first[index + 1]
         start = 0 if first == 0 else self._ends[first - 1]
         parts = np.split(self._tokens[start : self._ends[last - 1]], self._ends[first : last - 1] - start)
-        return TokenGroup(parts[0], parts[1:])  # type: ignore[arg-type]
+        return TokenGroup(parts[0], parts[1:], self.ids[index])  # type: ignore[arg-type]
+
+    def token_groups(self, indices: Iterable[int]) -> list[TokenGroup]:
+        """Prompts and completions of some groups."""
+        return [self.token_group(index) for index in indices]
 
     def num_tokens(self, index: int) -> int:
         """Tokens of one group in a row."""

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,10 +12,11 @@ from torch import Tensor
 
 from copg.diagnostics import extreme_log_ratios, residual_fraction, reward_spread
 from copg.losses import select_loss
-from copg.packing import build_batch, plan_batches, score_batch
+from copg.packing import TokenGroup, build_batch, plan_batches, score_batch
 from copg.settings import RowConfig
 from copg.training.config import TrialConfig
 from copg.training.data import TrainData, share_groups
+from copg.training.parts import weigh_parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,37 +51,60 @@ def accumulate_gradients(
         trial: method and beta.
         rows: budget and precision.
     """
+    mine, weight = _share(accelerator, data, indices)
+    loss_of = partial(_loss, data, trial, weight / len(indices))
+    large = [i for i in mine if rows.split_groups and data.num_tokens(i) > rows.tokens_per_row]
+    whole = [i for i in mine if i not in set(large)]
+    split = weigh_parts(scorer, data.token_groups(large), rows, partial(loss_of, large), accelerator.device)
+    total, logps, order = split.loss, [split.policy_logps], list(large)
+    queue = [*_plan(split.parts, split.coefficients, rows), *_plan(data.token_groups(whole), None, rows)]
+    for place, (groups, plan, coefficients) in enumerate(queue):
+        batch = build_batch(groups, plan, rows.attention).to(accelerator.device)
+        last = place == len(queue) - 1
+        with nullcontext() if last else accelerator.no_sync(scorer):
+            policy_logps = score_batch(scorer, batch, rows)
+            if coefficients is None:
+                chosen = [whole[i] for i in batch.groups]
+                loss = loss_of(chosen, policy_logps)
+                total, order = total + loss.detach(), order + chosen
+                logps.append(policy_logps.detach())
+            else:
+                loss = torch.dot(torch.cat([coefficients[i] for i in batch.groups]), policy_logps)
+            accelerator.backward(loss * accelerator.num_processes)
+    return StepResult(
+        loss=float(accelerator.reduce(total, reduction="sum")),
+        policy_logps=torch.cat(logps).cpu(),
+        indices=order,
+        num_tokens=sum(map(data.num_tokens, mine)),
+    )
+
+
+def _share(accelerator: Accelerator, data: TrainData, indices: Sequence[int]) -> tuple[list[int], float]:
+    """Groups of this process, and the weight of their loss."""
     share = share_groups([data.num_tokens(i) for i in indices], accelerator.num_processes)
     mine = [indices[place] for place in share[accelerator.process_index]]
     # With fewer groups than processes the idle ones still take part in the exchange, at weight 0.
-    weight, mine = (1.0, mine) if mine else (0.0, [indices[0]])
-    groups = [data.token_group(i) for i in mine]
-    plan = plan_batches([group.num_tokens for group in groups], rows)
-    total, order = torch.zeros(()), []
-    logps: list[Tensor] = []
-    for place, rows_of_batch in enumerate(plan):
-        batch = build_batch(groups, rows_of_batch).to(accelerator.device)
-        rewards, ref_logps, group, num_tokens = (
-            value.to(accelerator.device) for value in data.values([mine[i] for i in batch.groups])
-        )
-        last = place == len(plan) - 1
-        with nullcontext() if last else accelerator.no_sync(scorer):
-            policy_logps = score_batch(scorer, batch, rows)
-            losses = select_loss(trial.method, num_tokens)(
-                policy_logps, ref_logps, rewards, group, beta=trial.beta
-            )
-            loss = weight * losses.sum() / len(indices)
-            accelerator.backward(loss * accelerator.num_processes)
-        total += loss.detach().cpu()
-        logps.append(policy_logps.detach().cpu())
-        order += [mine[i] for i in batch.groups]
-    mean = accelerator.reduce(total.to(accelerator.device), reduction="sum")
-    return StepResult(
-        loss=float(mean),
-        policy_logps=torch.cat(logps),
-        indices=order,
-        num_tokens=sum(group.num_tokens for group in groups),
-    )
+    return (mine, 1.0) if mine else ([indices[0]], 0.0)
+
+
+Micro = tuple[Sequence[TokenGroup], list[list[int]], Sequence[Tensor] | None]
+"""Groups, rows of one batch of them, and of parts the weights of their log-probabilities."""
+
+
+def _plan(
+    groups: Sequence[TokenGroup], coefficients: Sequence[Tensor] | None, rows: RowConfig
+) -> list[Micro]:
+    plans = plan_batches([group.num_tokens for group in groups], rows, [group.id for group in groups])
+    return [(groups, plan, coefficients) for plan in plans]
+
+
+def _loss(
+    data: TrainData, trial: TrialConfig, scale: float, indices: Sequence[int], policy_logps: Tensor
+) -> Tensor:
+    """``scale`` times the sum of the losses of groups ``indices``, from their [N] log-probabilities."""
+    rewards, ref_logps, group, num_tokens = (value.to(policy_logps.device) for value in data.values(indices))
+    losses = select_loss(trial.method, num_tokens)(policy_logps, ref_logps, rewards, group, beta=trial.beta)
+    return scale * losses.sum()
 
 
 def diagnose(data: TrainData, result: StepResult, beta: float) -> dict[str, float]:

@@ -1,0 +1,111 @@
+"""The door through which transformers calls our attention, and the choice of one by name."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from copg.attention.layout import Layout, visible_keys
+from copg.attention.plain import plain_attention
+from copg.attention.split import split_attention
+from copg.errors import ModelError
+
+NAME = "copg"
+"""Of our attention in the registry of transformers."""
+
+
+def resolve_attention(name: str, device: torch.device) -> str:
+    """The attention that ``auto`` stands for on a device; any other name is itself."""
+    if name != "auto":
+        return name
+    return "split" if device.type == "cpu" else "mask"
+
+
+def use_prefix_attention(model: Any) -> None:
+    """Route a transformers model's attention through ``prefix_attention``; without a layout it is SDPA."""
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.masking_utils import sdpa_mask
+
+    if model.config._attn_implementation == NAME:
+        return
+    AttentionInterface.register(NAME, prefix_attention)
+    AttentionMaskInterface.register(NAME, sdpa_mask)
+    model.set_attn_implementation(NAME)
+    if model.config._attn_implementation != NAME:
+        raise ModelError(
+            f"model type {model.config.model_type!r} does not take another attention than its own"
+        )
+
+
+def prefix_attention(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    softcap: float | None = None,
+    prefix_layout: Layout | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """[B, T, heads, d]; called by every attention layer of a model.
+
+    Args:
+        module: the layer.
+        query: [B, heads, T, d].
+        key: [B, key heads, T, d].
+        value: as ``key``.
+        attention_mask: [B, 1, T, T]; not looked at when there is a layout.
+        dropout: of attention weights.
+        scaling: of the scores.
+        softcap: of the scores.
+        prefix_layout: of a flat row; B is 1 then.
+        **kwargs: what SDPA takes.
+    """
+    if prefix_layout is not None:
+        if dropout:
+            raise ModelError(f"attention dropout={dropout} must be 0: completions of a prompt are contrasted")
+        return _flat(query, key, value, prefix_layout, scaling, softcap), None
+    if softcap is not None:
+        key, value = (_as_many_heads(x, query) for x in (key, value))
+        scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+        out = plain_attention(query, key, value, attention_mask, scale, softcap)
+        return out.transpose(1, 2).contiguous(), None
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+    result: tuple[Tensor, None] = sdpa_attention_forward(
+        module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
+    )
+    return result
+
+
+def _flat(
+    query: Tensor, key: Tensor, value: Tensor, layout: Layout, scale: float | None, softcap: float | None
+) -> Tensor:
+    if torch.is_autocast_enabled(query.device.type):
+        dtype = torch.get_autocast_dtype(query.device.type)
+        query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
+    if layout.name == "flex":
+        from copg.attention.flex import flex_row_attention
+
+        return flex_row_attention(query, key, value, layout, scale, softcap)
+    if layout.name == "varlen" and softcap is None:
+        from copg.attention.varlen import varlen_attention
+
+        return varlen_attention(query, key, value, layout, scale)
+    key, value = _as_many_heads(key, query), _as_many_heads(value, query)
+    if softcap is not None:
+        if "visible" not in layout.prepared:
+            layout.prepared["visible"] = visible_keys(*layout.owners()).to(query.device)
+        scale = query.shape[-1] ** -0.5 if scale is None else scale
+        out = plain_attention(query, key, value, layout.prepared["visible"], scale, softcap)
+        return out.transpose(1, 2).contiguous()
+    q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
+    return split_attention(q, k, v, layout, scale)[None]
+
+
+def _as_many_heads(x: Tensor, query: Tensor) -> Tensor:
+    """[B, heads, T, d]: each key head once for every query head it serves."""
+    return x.repeat_interleave(query.shape[1] // x.shape[1], dim=1) if x.shape[1] != query.shape[1] else x

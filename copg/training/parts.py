@@ -1,0 +1,63 @@
+"""Groups larger than a row: the gradient of their loss in parts, for one more forward.
+
+The loss of a group is a function of all its log-probabilities, so a pass without gradients finds those, and
+c_i = d loss / d logp_i. Each part then adds the gradient of its sum of c_i * logp_i: together, the same.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from copg.packing import TokenGroup, scorer_logps, split_group, take_completions
+from copg.settings import RowConfig
+
+
+@dataclass(frozen=True, slots=True)
+class WeighedParts:
+    """What is left to do for some large groups, and what the pass without gradients found."""
+
+    loss: Tensor
+    """Of the groups, a number without gradient."""
+    policy_logps: Tensor
+    """[N] of their completions, nats."""
+    parts: list[TokenGroup]
+    """Each fits a row."""
+    coefficients: list[Tensor]
+    """Of each part: [its completions] d loss / d logp."""
+
+
+def weigh_parts(
+    scorer: torch.nn.Module,
+    groups: Sequence[TokenGroup],
+    rows: RowConfig,
+    loss_of: Callable[[Tensor], Tensor],
+    device: torch.device,
+) -> WeighedParts:
+    """Split groups and find the weight of each completion in the gradient of their loss.
+
+    Of no groups there is nothing: loss 0, no parts.
+
+    Args:
+        scorer: of the policy.
+        groups: each larger than ``rows.tokens_per_row``.
+        rows: budget and precision.
+        loss_of: from [N] log-probabilities of all their completions to one number.
+        device: of the policy.
+    """
+    if not groups:
+        return WeighedParts(torch.zeros((), device=device), torch.empty(0, device=device), [], [])
+    found = [logp for logps in scorer_logps(scorer, groups, rows, device) for logp in logps]
+    policy_logps = torch.tensor(found, device=device, requires_grad=True)
+    loss = loss_of(policy_logps)
+    (weights,) = torch.autograd.grad(loss, policy_logps)
+    parts: list[TokenGroup] = []
+    coefficients: list[Tensor] = []
+    first = 0
+    for group in groups:
+        for chosen in split_group(group, rows.tokens_per_row):
+            parts.append(take_completions(group, chosen))
+            coefficients.append(weights[[first + k for k in chosen]])
+        first += len(group.completion_ids)
+    return WeighedParts(loss.detach(), policy_logps.detach(), parts, coefficients)

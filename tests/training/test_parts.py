@@ -1,0 +1,95 @@
+"""Groups larger than a row: in parts, the same loss and the same gradient."""
+
+import random
+
+import pytest
+import torch
+from accelerate import Accelerator
+
+from copg.losses import LOSSES
+from copg.packing import SequenceScorer
+from copg.records import Completion, Group
+from copg.settings import RowConfig
+from copg.training.config import TrialConfig
+from copg.training.data import TrainData
+from copg.training.step import StepResult, accumulate_gradients
+from tests import tiny
+
+
+def make_data(sizes: list[int]) -> TrainData:
+    rng = random.Random(0)
+
+    def ids(length: int) -> list[int]:
+        return [rng.randrange(len(tiny.VOCABULARY)) for _ in range(length)]
+
+    def completion() -> Completion:
+        return Completion(
+            "", token_ids=ids(rng.randint(1, 8)), reward=rng.random(), ref_logps=-15 * rng.random()
+        )
+
+    return TrainData(
+        Group(str(size), "", [completion() for _ in range(size)], prompt_ids=ids(6)) for size in sizes
+    )
+
+
+def step(data: TrainData, rows: RowConfig, method: str) -> tuple[StepResult, torch.Tensor]:
+    model = tiny.build_model()
+    accelerator = Accelerator(cpu=True)
+    result = accumulate_gradients(
+        accelerator,
+        SequenceScorer(model, rows),
+        data,
+        range(len(data)),
+        TrialConfig(beta=0.3, method=method),
+        rows,
+    )
+    return result, torch.cat([p.grad.flatten() for p in model.parameters()])
+
+
+@pytest.mark.parametrize("method", sorted(LOSSES))
+def test_parts_add_up_to_the_gradient_of_the_whole_group(method: str) -> None:
+    data = make_data([2, 9, 3, 12])
+    limit = 24
+    assert sorted(data.num_tokens(i) > limit for i in range(4)) == [False, False, True, True]
+    whole, expected = step(data, RowConfig(), method)
+    parts, found = step(data, RowConfig(tokens_per_row=limit, split_groups=True), method)
+    assert (found - expected).norm() <= 1e-5 * expected.norm()
+    assert parts.loss == pytest.approx(whole.loss, rel=1e-5)
+    order = [parts.indices.index(i) for i in whole.indices]
+    sizes = [len(data.token_group(i).completion_ids) for i in parts.indices]
+    by_group = parts.policy_logps.split(sizes)
+    torch.testing.assert_close(torch.cat([by_group[i] for i in order]), whole.policy_logps)
+    assert parts.num_tokens == whole.num_tokens
+
+
+def test_the_weight_of_a_completion_is_minus_its_leave_one_out_advantage() -> None:
+    from copg.training.parts import weigh_parts
+    from copg.training.step import _loss
+
+    data = make_data([9])
+    rows = RowConfig(tokens_per_row=24, split_groups=True)
+    scorer = SequenceScorer(tiny.build_model(), rows)
+    trial = TrialConfig(beta=0.3)
+    split = weigh_parts(
+        scorer,
+        data.token_groups([0]),
+        rows,
+        lambda logps: _loss(data, trial, 1.0, [0], logps),
+        torch.device("cpu"),
+    )
+    rewards, ref_logps, _, _ = data.values([0])
+    regularised = rewards - 0.3 * (split.policy_logps - ref_logps)
+    others = (regularised.sum() - regularised) / 8
+    weights = torch.cat(split.coefficients)
+    expected = others - regularised  # the loss is minimised: minus RLOO's R_beta(i) - mean of the others
+    assert len(split.parts) > 1
+    torch.testing.assert_close(weights.sort().values, expected.sort().values, atol=1e-4, rtol=1e-4)
+
+
+def test_a_group_larger_than_a_row_is_refused_unless_it_may_be_split() -> None:
+    from copg.errors import RecordError
+
+    with pytest.raises(
+        RecordError, match=r"group 9 has \d+ tokens, over tokens_per_row=24; raise that, or set"
+    ):
+        step(make_data([2, 9]), RowConfig(tokens_per_row=24), "copg")
