@@ -1,0 +1,1 @@
+"""Speed, memory and cost beside the peers: each module is a script, ``python -m benchmarks.<name>``."""
