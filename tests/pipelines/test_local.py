@@ -1,0 +1,122 @@
+"""What surrounds a local run: who may use a directory, how many cores, what is believed, what is shown."""
+
+import builtins
+import fcntl
+import io
+import json
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from copg.recipe import parse_recipe
+from copg.run_record import RUN, Record, write_record
+from pipelines import local
+from pipelines.show import failure_line, show_summary
+from pipelines.watch import line, watching
+
+RECIPE = parse_recipe({"name": "x", "records": "r", "model": "m", "trials": [{"beta": 1.0}]})
+
+
+def test_two_runs_never_share_a_directory(tmp_path: Path) -> None:
+    with (tmp_path / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(local.RunError, match="another run is using it"):
+            local.run_local(RECIPE, tmp_path)
+
+
+def test_as_many_cores_as_the_user_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert local.count_cores() == 3
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    assert local.count_cores() == len(os.sched_getaffinity(0))
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path) -> Path:
+    """A run whose one task left a finished artifact."""
+    task = {"task": "score", "stage": "score", "subject": None, "key": "k" * 64, "loop": None}
+    (tmp_path / RUN).write_text(json.dumps({"run": "r", "tasks": [task]}))
+    scored = tmp_path / "scored"
+    scored.mkdir()
+    (scored / "manifest.json").write_text("{}")
+    record = Record(stage="score", task="score", key="k" * 64, run="r", state="succeeded")
+    record.left(scored=str(scored))
+    write_record(tmp_path, record)
+    return tmp_path
+
+
+def test_a_success_is_believed_only_with_its_artifacts(run_dir: Path) -> None:
+    assert local._doubt(run_dir, succeeded=True) is None
+    assert local._doubt(run_dir, succeeded=False)["cause"] == "failed outside of the stages"
+    (run_dir / "scored/manifest.json").unlink()
+    doubt = local._doubt(run_dir, succeeded=True)
+    assert (doubt["stage"], doubt["cause"]) == ("score", f"left no finished scored at {run_dir / 'scored'}")
+
+
+def test_what_the_runner_leaves_changed_is_put_back() -> None:
+    printed, handlers, log = builtins.print, logging.getLogger().handlers[:], io.StringIO()
+    with local._captured(log):
+        builtins.print = lambda *args, **more: None
+        logging.getLogger().handlers.clear()
+        os.write(2, b"")
+    assert builtins.print is printed
+    assert logging.getLogger().handlers == handlers
+
+
+def test_a_line_appears_when_a_task_ends_and_not_for_older_ones(tmp_path: Path) -> None:
+    write_record(
+        tmp_path, Record(stage="validate", task="validate", key="a" * 64, state="succeeded", seconds=1)
+    )
+    out = io.StringIO()
+    with watching(tmp_path, out):
+        train = Record(stage="train", task="train-copg_0.1", key="b" * 64)
+        write_record(tmp_path, train)
+        train.state, train.seconds, train.message = "failed", 12.34, "no room"
+        write_record(tmp_path, train)
+    assert out.getvalue() == line(train) + "\n"
+    assert line(train).split() == ["train-copg_0.1", "12.3", "s", "failed:", "no", "room"]
+
+
+def test_warnings_of_resolve_reach_the_terminal(tmp_path: Path) -> None:
+    out = io.StringIO()
+    with watching(tmp_path, out):
+        (tmp_path / RUN).write_text(json.dumps({"warnings": ["little memory"]}))
+        write_record(tmp_path, Record(stage="resolve", task="resolve", key="always", state="succeeded"))
+    assert out.getvalue().splitlines()[1] == "warning: little memory"
+
+
+def test_a_failure_is_one_line() -> None:
+    failure = {"stage": "train", "trial": "copg_0.1", "cause": "no room"}
+    summary: dict[str, Any] = {"failure": failure, "log": "/log"}
+    assert failure_line(summary) == "error: stage train, trial copg_0.1: no room (log: /log)"
+    failure["trial"] = None
+    assert failure_line(summary) == "error: stage train: no room (log: /log)"
+
+
+def test_the_table_shows_what_was_measured_and_what_was_not(capsys: pytest.CaptureFixture[str]) -> None:
+    measured = {
+        f"{q}{end}": v for q in ("reward", "kl") for end, v in (("", 0.5), ("_low", 0.25), ("_high", 0.75))
+    }
+    nothing = dict.fromkeys(measured)
+    summary = {
+        "reference": measured,
+        "trials": [
+            {"name": "good", "promoted": True, "diverged": False, **measured},
+            {"name": "bad", "promoted": False, "diverged": True, **nothing},
+        ],
+        "reasons": ["it earns more"],
+        "cached": ["validate"],
+        "report": "/report",
+    }
+    show_summary(summary)
+    shown = capsys.readouterr().out
+    assert "0.500" in shown
+    assert "0.250 to 0.750" in shown
+    rows = {row.split()[0]: row for row in shown.splitlines() if row.strip()}
+    assert rows["good"].endswith("promoted")
+    assert rows["bad"].split() == ["bad", "-", "-", "diverged"]
+    assert "unchanged, from the cache: validate" in shown
+    assert "report: /report" in shown
