@@ -57,8 +57,8 @@ class SequenceScorer(torch.nn.Module):
         self.config = config
         self.window = attention_window(bare_model(model).config)
 
-    def forward(self, batch: RowBatch) -> Tensor:
-        """[num_completions] log pi(y|x), summed over completion tokens, nats, float32."""
+    def states(self, batch: RowBatch) -> Tensor:
+        """[num_tokens, H] hidden states that predict each completion token, in the order of ``targets``."""
         if self.window is not None and batch.longest > self.window:
             raise ModelError(
                 f"model type {self.model.config.model_type!r} has a sliding window of {self.window} tokens; "
@@ -75,8 +75,13 @@ class SequenceScorer(torch.nn.Module):
             use_cache=False,
             **layout,
         ).last_hidden_state
+        chosen: Tensor = states.flatten(0, 1).index_select(0, batch.predictors)
+        return chosen
+
+    def forward(self, batch: RowBatch) -> Tensor:
+        """[num_completions] log pi(y|x), summed over completion tokens, nats, float32."""
         logps = token_logps(
-            states.flatten(0, 1).index_select(0, batch.predictors),
+            self.states(batch),
             batch.targets,
             model_head(self.model),
             dtype=DTYPES[self.config.compute_dtype],
