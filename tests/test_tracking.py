@@ -288,7 +288,7 @@ def server(tmp_path_factory):
 
 
 def _wait(address: str, process: subprocess.Popen, log: Path) -> None:
-    for _ in range(600):
+    for _ in range(1800):
         assert process.poll() is None, log.read_text()
         try:
             urllib.request.urlopen(address, timeout=1)

@@ -1,5 +1,7 @@
 """Metrics of the trainings, step by step."""
 
+import html
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +30,7 @@ KNOWN = {
     "tokens/per_s": ("Speed", "tokens/s"),
 }
 """Title and unit, in the order of the page; any other key follows under its own name."""
+FIRST = ("reward/mean", "kl/mean", "length/mean")
 
 
 @dataclass
@@ -68,11 +71,25 @@ def thin(curve: Curve, max_points: int = MAX_POINTS) -> Curve:
 
 
 def order_keys(trials: Sequence[dict[str, Curve]]) -> list[str]:
-    """Keys that any trial has: the known ones first, then the others by name."""
+    """Keys that any trial has: reward, KL and the parts of the reward, the other known ones, the rest."""
     there = {key for curves in trials for key in curves}
-    return [key for key in KNOWN if key in there] + sorted(there - KNOWN.keys())
+    known = [key for key in KNOWN if key in there]
+    parts = sorted(key for key in there if _part_of(key))
+    first = [key for key in known if key in FIRST]
+    rest = sorted(there - KNOWN.keys() - set(parts))
+    return first + parts + [key for key in known if key not in FIRST] + rest
 
 
 def title_of(key: str) -> tuple[str, str]:
     """What a metric is called on the page, in HTML, and its unit."""
-    return KNOWN.get(key, ("", ""))
+    if key in KNOWN:
+        return KNOWN[key]
+    if part := _part_of(key):
+        return f"<em>{html.escape(part)}</em> of generations", "before weighting"
+    return html.escape(key), ""
+
+
+def _part_of(key: str) -> str:
+    """``facts`` of ``reward_facts/mean``, the mean of one part of the reward; empty for any other metric."""
+    found = re.fullmatch(r"reward_(.+)/mean", key)
+    return found[1] if found and key not in KNOWN else ""

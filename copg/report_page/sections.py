@@ -147,7 +147,7 @@ def _training(contents: Contents, styles: dict[str, Style]) -> Section:
     for place, key in enumerate(keys[:MAX_CURVES]):
         title, unit = title_of(key)
         drawn = [(name, curves[key]) for name, curves in trials if key in curves]
-        charts.append(curve_chart(f"chart-curve-{place}", title or escape(key), unit, drawn, styles))
+        charts.append(curve_chart(f"chart-curve-{place}", title, unit, drawn, styles))
     left = (
         f"<p class=under>Not drawn: {escape(', '.join(keys[MAX_CURVES:]))}.</p>" if keys[MAX_CURVES:] else ""
     )

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from copg.report_page.curves import KNOWN, Curve, order_keys, read_curves, thin
+from copg.report_page.curves import KNOWN, Curve, order_keys, read_curves, thin, title_of
 
 
 def write(folder, *lines) -> None:
@@ -43,4 +43,16 @@ def test_a_curve_never_has_more_points_than_are_drawn(length) -> None:
 def test_known_metrics_come_first_in_the_order_of_the_page_and_others_follow_by_name() -> None:
     trials = [{"z/z": Curve(), "loss/mean": Curve()}, {"a/a": Curve(), "reward/mean": Curve()}]
     assert order_keys(trials) == ["reward/mean", "loss/mean", "a/a", "z/z"]
-    assert len(KNOWN) == len(set(KNOWN))
+
+
+def test_the_parts_of_the_reward_stand_beside_it_by_their_names() -> None:
+    keys = ["loss/mean", "reward_spread/mean", "reward_<b>/mean", "reward/mean"]
+    assert order_keys([dict.fromkeys(keys, Curve())]) == [
+        "reward/mean",
+        "reward_<b>/mean",
+        "loss/mean",
+        "reward_spread/mean",  # no part of the reward
+    ]
+    assert title_of("reward_<b>/mean") == ("<em>&lt;b&gt;</em> of generations", "before weighting")
+    assert title_of("reward_spread/mean") == KNOWN["reward_spread/mean"]
+    assert title_of("a/<b>") == ("a/&lt;b&gt;", "")

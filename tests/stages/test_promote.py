@@ -146,7 +146,7 @@ def test_when_no_trial_can_be_chosen_nothing_is_registered_nor_deleted_and_each_
 ) -> None:
     found = run.promote(FAR, LOST)
     assert (found["promoted"], found["trial"], found["version"]) == (False, None, None)
-    assert found["reasons"][0].startswith("copg_0.01 is too far from the reference: KL 30")
+    assert found["reasons"][0].startswith("copg_0.01 is too far from the reference: KL 29.98 [")
     assert found["reasons"][1] == "pg_0.1 diverged in training"
     assert Registry(uri, run.model_name).versions() == []
     assert (run.weights(FAR), run.weights(LOST)) == (2, 2)
