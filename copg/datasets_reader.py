@@ -14,8 +14,8 @@ def read_dataset(records: str, subset: str | None, split: str | None, revision: 
     Raises:
         RecordError: it cannot be loaded, or has several splits and none was chosen.
     """
-    dataset = _load(records, subset, split, revision)
-    name = f"{Path(records).name if Path(records).is_dir() else records}/{dataset.split or 'data'}"
+    part, dataset = _load(records, subset, split, revision)
+    name = f"{Path(records).name if Path(records).is_dir() else records}/{part}"
     first = 1
     for table in dataset.with_format("arrow").iter(batch_size=ROWS_PER_BATCH):
         for batch in table.to_batches():
@@ -23,7 +23,7 @@ def read_dataset(records: str, subset: str | None, split: str | None, revision: 
             first += batch.num_rows
 
 
-def _load(records: str, subset: str | None, split: str | None, revision: str | None) -> Any:
+def _load(records: str, subset: str | None, split: str | None, revision: str | None) -> tuple[str, Any]:
     import datasets
 
     try:
@@ -35,9 +35,9 @@ def _load(records: str, subset: str | None, split: str | None, revision: str | N
         reason = str(error).partition("\n")[0]
         raise RecordError(f"{records}: no such file, and no data set that can be loaded: {reason}") from None
     if isinstance(loaded, datasets.Dataset):
-        return loaded
+        return str(loaded.split or "data"), loaded
     if split is None and len(loaded) == 1:
-        return next(iter(loaded.values()))
-    if split not in loaded:
+        (split,) = loaded
+    if split is None or split not in loaded:
         raise RecordError(f"{records}: dataset_split={split!r} is not there; use one of {sorted(loaded)}")
-    return loaded[split]
+    return split, loaded[split]

@@ -1,4 +1,4 @@
-"""Held-out prompts, and what a policy makes of them: completions, their rewards and log-ratios."""
+"""Held-out prompts, and what a policy makes of them: completions, rewards, distance to the reference."""
 
 import gc
 import heapq
@@ -14,10 +14,11 @@ from transformers import PreTrainedTokenizerBase
 
 from copg.artifacts import read_groups
 from copg.chat import encode_prompt
+from copg.divergence import Trace, compare_reference, trace_policy
 from copg.errors import ModelError
 from copg.generation import Generated, generate, max_prompt_tokens
 from copg.models import load_config, load_model, load_tokenizer, pick_device
-from copg.packing import DTYPES, TokenGroup, group_logps
+from copg.packing import DTYPES, TokenGroup
 from copg.progress import track
 from copg.records import Group, prompt_text
 from copg.rewards import Mixture
@@ -38,9 +39,11 @@ GENERATIONS = pa.schema(
         pa.field("reward", pa.float64(), nullable=False),
         pa.field("parts", pa.map_(pa.string(), pa.float64()), nullable=False),
         pa.field("log_ratio", pa.float64(), nullable=False),
+        pa.field("kl", pa.float64(), nullable=False),
     ]
 )
-"""One row a completion; ``log_ratio`` is policy minus reference, nats, summed over its tokens."""
+"""One row a completion; ``log_ratio`` (policy minus reference) and ``kl`` (over the whole vocabulary at each
+position) are in nats, summed over its tokens."""
 
 
 @dataclass(slots=True)
@@ -53,6 +56,8 @@ class HeldOut:
     drawn: list[Generated] = field(default_factory=list)
     log_ratios: list[float] = field(default_factory=list)
     """Policy minus reference, nats, summed over the completion's tokens."""
+    kls: list[float] = field(default_factory=list)
+    """KL(policy || reference) over the whole vocabulary at each position, nats, summed over its tokens."""
     rewards: list[float] = field(default_factory=list)
     parts: dict[str, list[float]] = field(default_factory=dict)
     """Each reward before weighting."""
@@ -87,30 +92,38 @@ class Drawing:
         return kept, len(encoded) - len(kept), room
 
     def draw(self, prompts: Sequence[HeldOut], policy: Path | None) -> None:
-        """Fill ``drawn`` and ``log_ratios``; those of the reference itself are 0 without a second pass.
+        """Fill ``drawn``, ``log_ratios`` and ``kls``; those of the reference itself are 0 without a pass.
 
-        Policy and reference are in memory one after the other.
+        Policy and reference are in memory one after the other; between them the policy leaves a hidden state
+        a token, in memory up to ``copg.divergence.IN_MEMORY`` bytes, in a temporary file beyond.
 
         Args:
             prompts: of all splits.
             policy: model or adapter directory; None draws from the reference.
 
         Raises:
-            ModelError: a model cannot be loaded, or the policy has another vocabulary than the reference.
+            ModelError: a model cannot be loaded, the policy has another vocabulary than the reference, or
+                there is no room for the hidden states.
             FloatingPointError: logits or log-probabilities that are not finite.
         """
-        logps = self._draw(prompts, policy)
+        trace = self._draw(prompts, policy)
+        if trace is None:
+            for prompt in prompts:
+                prompt.kls, prompt.log_ratios = ([0.0] * self.samples_per_prompt for _ in range(2))
+            return
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        token_groups = [prompt.token_group for prompt in prompts]
-        ref_logps = logps if policy is None else self._logps(self._load(None), token_groups, "reference")
-        for prompt, mine, reference in zip(prompts, logps, ref_logps, strict=True):
-            prompt.log_ratios = [a - b for a, b in zip(mine, reference, strict=True)]
-            if not all(map(math.isfinite, prompt.log_ratios)):
+        groups = [prompt.token_group for prompt in prompts]
+        kls, log_ratios = compare_reference(
+            self._load(None), groups, trace, self.rows, description="reference"
+        )
+        for prompt, prompt.kls, prompt.log_ratios in zip(prompts, kls, log_ratios, strict=True):
+            if not all(map(math.isfinite, prompt.kls + prompt.log_ratios)):
                 raise FloatingPointError("log-probabilities are not finite: the policy has diverged")
 
-    def _draw(self, prompts: Sequence[HeldOut], policy: Path | None) -> list[list[float]]:
+    def _draw(self, prompts: Sequence[HeldOut], policy: Path | None) -> Trace | None:
+        """Fill ``drawn``; what the policy leaves for the reference's pass, None of the reference itself."""
         tokenizer = load_tokenizer(self.model, revision=self.revision)
         if policy is not None:
             _check_vocabulary(policy, tokenizer, self.model)
@@ -124,17 +137,15 @@ class Drawing:
         for prompt in prompts:
             prompt.drawn = [next(drawn) for _ in samples]
         if policy is None:
-            return [[0.0] * self.samples_per_prompt for _ in prompts]
-        return self._logps(model, [prompt.token_group for prompt in prompts], "policy")
+            return None
+        groups = [prompt.token_group for prompt in prompts]
+        return trace_policy(model, groups, self.rows, description="policy")
 
     def _load(self, policy: Path | None) -> Any:
         dtype = DTYPES[self.rows.parameter_dtype]
         if policy is None:
             return load_model(self.model, dtype=dtype, revision=self.revision).to(pick_device())
         return load_model(policy, dtype=dtype).to(pick_device())
-
-    def _logps(self, model: Any, groups: Sequence[TokenGroup], description: str) -> list[list[float]]:
-        return group_logps(model, groups, rows=self.rows, description=description)
 
 
 def _check_vocabulary(policy: Path, tokenizer: PreTrainedTokenizerBase, reference: str) -> None:
@@ -177,6 +188,7 @@ def generations(prompts: Sequence[HeldOut]) -> pa.Table:
             "reward": prompt.rewards[sample],
             "parts": sorted((name, values[sample]) for name, values in prompt.parts.items()),
             "log_ratio": prompt.log_ratios[sample],
+            "kl": prompt.kls[sample],
         }
         for prompt in prompts
         for sample, drawn in enumerate(prompt.drawn)

@@ -42,10 +42,11 @@ def estimate(samples: Samples) -> Estimate:
 
 
 def kl_k1(log_ratios: Sequence[float]) -> Floats:
-    """One unbiased estimate of KL(policy || reference) a completion: its log-ratio. This is what we report.
+    """An unbiased estimate of KL(policy || reference) a completion from its log-ratio alone.
 
     k1 of http://joschu.net/blog/kl-approx.html: the mean of log pi(y) - log ref(y) over y drawn from pi. A
-    completion's value may be negative; the mean over many is not.
+    completion's value may be negative; the mean over many is not. It is reported beside the sum over the
+    whole vocabulary (``copg.divergence``), which has the same mean and less noise.
 
     Args:
         log_ratios: policy minus reference, nats, summed over the tokens of completions that the policy

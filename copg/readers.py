@@ -1,24 +1,19 @@
 """Reading files of records into rows that know where they came from."""
 
 import csv
-import glob
 import io
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from copg.errors import RecordError
+from copg.record_files import COMPRESSIONS, file_format, find_files
 from copg.strict_json import Defect, is_unicode, parse_json
 
-FORMATS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".csv": "csv", ".parquet": "parquet"}
-COMPRESSIONS = {".gz": (b"\x1f\x8b", "gzip"), ".zst": (b"\x28\xb5\x2f\xfd", "zstd")}
-"""First bytes, which decide, and name."""
-READABLE = sorted(FORMATS) + [f"{ending}{c}" for ending in (".jsonl", ".csv") for c in COMPRESSIONS]
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 BOM = b"\xef\xbb\xbf"
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")
@@ -80,7 +75,7 @@ class Rows:
         self.total_bytes = sum(path.stat().st_size for _, path in self.files)
         self._records, self._dataset = records, (subset, split, revision)
         self._finished_bytes = 0
-        self._open: BinaryIO | None = None
+        self._open: io.BufferedReader[Any] | None = None
 
     @property
     def done_bytes(self) -> int:
@@ -90,7 +85,7 @@ class Rows:
     @property
     def are_lines(self) -> bool:
         """True when every row is a line of JSON."""
-        return bool(self.files) and all(_format(path) == "jsonl" for _, path in self.files)
+        return bool(self.files) and all(file_format(path) == "jsonl" for _, path in self.files)
 
     def __iter__(self) -> Iterator[Row]:
         if not self.files:
@@ -99,7 +94,7 @@ class Rows:
             yield from read_dataset(self._records, *self._dataset)
         for name, path in self.files:
             try:
-                file = path.open("rb")
+                file = io.BufferedReader(io.FileIO(path), 2**20)
             except OSError as error:
                 raise RecordError(f"{path}: cannot be opened: {error.strerror}") from None
             with file:
@@ -109,45 +104,7 @@ class Rows:
             self._finished_bytes += path.stat().st_size
 
 
-def find_files(records: str) -> list[tuple[str, Path]]:
-    """The files that ``records`` names, by relative name; none when only a data set can be meant.
-
-    Hidden files and, in a folder or a pattern, files of other kinds are passed over.
-
-    Raises:
-        RecordError: a path that is not there, or that holds nothing readable.
-    """
-    path = Path(records)
-    if path.is_file():
-        if _format(path) is None:
-            raise RecordError(f"{records}: a file of records ends in one of {READABLE}")
-        return [(path.name, path)]
-    if path.is_dir():
-        if (path / "state.json").is_file() or (path / "dataset_dict.json").is_file():
-            return []
-        found, root = [p for p in path.rglob("*") if p.is_file()], path
-    elif glob.has_magic(records):
-        root = Path(re.split(r"[*?\[]", records, maxsplit=1)[0] + "_").parent
-        found = [p for p in root.glob(str(path.relative_to(root))) if p.is_file()]
-    elif _format(path) is None and re.fullmatch(r"[\w.-]+(/[\w.-]+)?", records):
-        return []
-    else:
-        raise RecordError(f"{records}: no such file or folder")
-    named = sorted((p.relative_to(root).as_posix(), p) for p in found if _format(p) is not None)
-    named = [(name, p) for name, p in named if not any(part[0] == "." for part in name.split("/"))]
-    if not named:
-        raise RecordError(f"{records}: holds no file of records; they end in one of {READABLE}")
-    return named
-
-
-def _format(path: Path) -> str | None:
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    if suffixes and suffixes[-1] in COMPRESSIONS:
-        suffixes.pop()
-    return FORMATS.get(suffixes[-1]) if suffixes else None
-
-
-def _read_file(name: str, path: Path, file: BinaryIO) -> Iterator[Row]:
+def _read_file(name: str, path: Path, file: "io.BufferedReader[Any]") -> Iterator[Row]:
     """The rows of one file.
 
     Raises:
@@ -157,7 +114,7 @@ def _read_file(name: str, path: Path, file: BinaryIO) -> Iterator[Row]:
     file.seek(0)
     if head.startswith(LFS_POINTER):
         raise RecordError(f"{path}: is a git-lfs pointer, not the data; fetch it with 'git lfs pull'")
-    if _format(path) == "parquet":
+    if file_format(path) == "parquet":
         yield from _read_parquet(name, path, file)
         return
     stream = _decompress(path, file, head)
@@ -165,7 +122,7 @@ def _read_file(name: str, path: Path, file: BinaryIO) -> Iterator[Row]:
         start = stream.peek(64)[:64]
         if start.startswith(UTF_16):
             raise RecordError(f"{path}: is UTF-16; convert it to UTF-8")
-        if _format(path) == "csv":
+        if file_format(path) == "csv":
             yield from _read_csv(name, path, stream)
             return
         if start.removeprefix(BOM).lstrip().startswith(b"["):
@@ -175,16 +132,16 @@ def _read_file(name: str, path: Path, file: BinaryIO) -> Iterator[Row]:
         raise RecordError(f"{path}: cannot be read to its end: {error}") from None
 
 
-def _decompress(path: Path, file: BinaryIO, head: bytes) -> io.BufferedReader:
+def _decompress(path: Path, file: "io.BufferedReader[Any]", head: bytes) -> "io.BufferedReader[Any]":
     for ending, (magic, name) in COMPRESSIONS.items():
         if head.startswith(magic):
             return io.BufferedReader(pa.CompressedInputStream(pa.PythonFile(file, "r"), name), 2**20)
         if path.suffix.lower() == ending:
             raise RecordError(f"{path}: is named {ending} but does not hold {name} data")
-    return io.BufferedReader(file, 2**20)  # type: ignore[arg-type]
+    return file
 
 
-def _read_jsonl(name: str, path: Path, stream: io.BufferedReader) -> Iterator[Row]:
+def _read_jsonl(name: str, path: Path, stream: "io.BufferedReader[Any]") -> Iterator[Row]:
     """A row for each line that is not blank."""
     number = 0
     while line := stream.readline(MAX_LINE_BYTES):
@@ -198,30 +155,34 @@ def _read_jsonl(name: str, path: Path, stream: io.BufferedReader) -> Iterator[Ro
         yield Row(name, number, raw=line)
 
 
-def _read_csv(name: str, path: Path, stream: io.BufferedReader) -> Iterator[Row]:
+def _read_csv(name: str, path: Path, stream: "io.BufferedReader[Any]") -> Iterator[Row]:
     """A row for each record below the header, lines that are blank apart."""
     csv.field_size_limit(MAX_LINE_BYTES)
-    text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
-    reader = csv.reader(text, strict=True)
-    header: list[str] | None = None
-    last = 0
-    try:
-        for cells in reader:
-            line, last = last + 1, reader.line_num
-            if not cells:
-                continue
-            if header is None:
-                header = _read_header(path, line, cells)
-                continue
-            if len(cells) != len(header):
-                defect = Defect("not_an_object", f"{len(cells)} cells under a header of {len(header)}")
-                yield Row(name, line, value=cells, defect=defect, cells=True)
-                continue
-            value = dict(zip(header, cells, strict=True))
-            bad = None if is_unicode(cells) else Defect("invalid_utf8", "bytes that are not UTF-8")
-            yield Row(name, line, value=value, defect=bad, cells=True)
-    except csv.Error as error:
-        raise RecordError(f"{path}:{last + 1}: the record that begins here is not CSV: {error}") from None
+    with io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
+        reader = csv.reader(text, strict=True)
+        header: list[str] | None = None
+        last = 0
+        try:
+            for cells in reader:
+                line, last = last + 1, reader.line_num
+                if cells and header is None:
+                    header = _read_header(path, line, cells)
+                elif cells and header is not None:
+                    yield _csv_row(name, line, header, cells)
+        except csv.Error as error:
+            where = f"{path}:{last + 1}"
+            raise RecordError(f"{where}: the record that begins here is not CSV: {error}") from None
+
+
+def _csv_row(name: str, line: int, header: list[str], cells: list[str]) -> Row:
+    if len(cells) != len(header):
+        defect = Defect("not_an_object", f"{len(cells)} cells under a header of {len(header)}")
+        return Row(name, line, value=cells, defect=defect, cells=True)
+    value = dict(zip(header, cells, strict=True))
+    if not is_unicode(cells):
+        defect = Defect("invalid_utf8", "bytes that are not UTF-8")
+        return Row(name, line, value=value, defect=defect, cells=True)
+    return Row(name, line, value=value, cells=True)
 
 
 def _read_header(path: Path, line: int, cells: list[str]) -> list[str]:
@@ -232,7 +193,7 @@ def _read_header(path: Path, line: int, cells: list[str]) -> list[str]:
     return cells
 
 
-def _read_parquet(name: str, path: Path, file: BinaryIO) -> Iterator[Row]:
+def _read_parquet(name: str, path: Path, file: "io.BufferedReader[Any]") -> Iterator[Row]:
     try:
         parquet = pq.ParquetFile(file, buffer_size=2**20)
         first = 1

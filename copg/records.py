@@ -68,7 +68,8 @@ class Evaluation:
     reward: Estimate
     """Reward units."""
     kl: Estimate
-    """Nats a completion, from completions the policy itself drew."""
+    """Nats a completion, from completions the policy itself drew: over the whole vocabulary at each position,
+    summed over positions."""
     length: Estimate
     """Tokens a completion, the end-of-sequence token included."""
     finished_fraction: float
@@ -80,6 +81,8 @@ class Evaluation:
     """Reward units per nat."""
     diverged: bool = False
     """True when training met a non-finite loss or a collapsed reward: it cannot be promoted."""
+    kl_k1: Estimate | None = None
+    """The same KL from the log-ratios of the tokens drawn alone; None where it was not measured."""
 
 
 _COMPLETION = pa.struct(

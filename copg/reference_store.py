@@ -8,6 +8,7 @@ import hashlib
 import json
 import uuid
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -145,15 +146,25 @@ class ReferenceStore:
         return sorted(self.fs.glob(f"{self.path}/*.parquet"))
 
     def batches(self, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
-        """All rows, some hundred thousand at a time, shard after shard."""
-        for shard in self.shards():
-            try:
-                with self.fs.open(shard, "rb") as file:
-                    yield from pq.ParquetFile(file).iter_batches(batch_size=BATCH_ROWS, columns=columns)
-            except (OSError, pa.ArrowException) as error:
-                raise StoreError(
-                    f"{shard}: cannot be read ({error}); remove it and it is computed again"
-                ) from None
+        """All rows, some hundred thousand at a time, shard after shard.
+
+        A shard that ``compact`` removed meanwhile is met again in the one that replaced it.
+        """
+        met: set[str] = set()
+        while left := [shard for shard in self.shards() if shard not in met]:
+            for shard in left:
+                met.add(shard)
+                try:
+                    with self.fs.open(shard, "rb") as file:
+                        yield from pq.ParquetFile(file).iter_batches(batch_size=BATCH_ROWS, columns=columns)
+                except FileNotFoundError:
+                    break
+                except (OSError, pa.ArrowException) as error:
+                    raise StoreError(
+                        f"{shard}: cannot be read ({error}); remove it and it is computed again"
+                    ) from None
+            else:
+                return
 
     def stats(self) -> dict[str, Any]:
         """Rows, shards, bytes, and what the values depend on."""
@@ -183,7 +194,7 @@ class ReferenceStore:
         return counts
 
     def compact(self) -> dict[str, int]:
-        """Rewrite all shards as one, a row a key; run it while nothing writes."""
+        """Rewrite all shards as one, a row a key; what others read or write meanwhile stays whole."""
         shards = self.shards()
         if len(shards) < 2:
             return {"shards": len(shards), "rows_removed": 0}
@@ -192,7 +203,8 @@ class ReferenceStore:
         kept = first.group_by("key").aggregate([("row", "min")])["row_min"]
         self._write(table.take(kept))
         for shard in shards:
-            self.fs.rm_file(shard)
+            with suppress(FileNotFoundError):  # another compaction was faster
+                self.fs.rm_file(shard)
         return {"shards": 1, "rows_removed": table.num_rows - len(kept)}
 
 

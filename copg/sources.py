@@ -11,7 +11,7 @@ from typing import Any
 from copg.artifacts import write_json
 from copg.digests import MODEL_FILES, file_digest, json_digest, model_digest
 from copg.errors import ModelError, RecordError
-from copg.readers import COMPRESSIONS, FORMATS, find_files
+from copg.record_files import file_format, find_files
 
 MEMO = "digests.json"
 COMMIT_LENGTH = 40
@@ -104,7 +104,7 @@ def looks_like_path(name: str) -> bool:
     """True for what can only be meant as a path: hub names are ``name`` or ``owner/name``."""
     if name.startswith((".", "/", "~")) or name.count("/") > 1 or glob.has_magic(name):
         return True
-    return Path(name).suffix in (*FORMATS, *COMPRESSIONS)
+    return file_format(Path(name)) is not None
 
 
 def _on_hub(

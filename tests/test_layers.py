@@ -27,6 +27,7 @@ LAYERS = [
         "rows",
         "packing",
         "generation",
+        "divergence",
         "reference_store",
         "reference_pass",
         "checkpoint",

@@ -16,16 +16,20 @@ from copg.metrics.reward_kl.reward_kl import RewardKL
 from copg.metrics.win_rate.win_rate import WinRate
 
 REWARDS = [[0.1, 0.7], [1 / 3], [0.9, 0.2, 0.4]]
+KLS = [[0.5, 0.25], [2.5], [0.5, 0.25, 0.0]]
 LOG_RATIOS = [[1.5, -0.25], [2.0], [0.125, 0.1, 1e-9]]
 ROOT = Path(copg.metrics.__file__).parent
 
 
 def test_reward_and_kl_are_the_estimates_over_prompts_bit_for_bit() -> None:
-    found = compute(RewardKL, rewards=REWARDS, log_ratios=LOG_RATIOS)
-    # reward: (.4 + 1/3 + .5) / 3 = .4111; kl: (.625 + 2 + .075) / 3 = .9
+    found = compute(RewardKL, rewards=REWARDS, kls=KLS, log_ratios=LOG_RATIOS)
+    # reward: (.4 + 1/3 + .5) / 3 = .4111; kl: (.375 + 2.5 + .25) / 3 = 1.04167
+    # k1: (.625 + 2 + .075) / 3 = .9
     assert found["reward"]["mean"] == pytest.approx(0.41111, abs=1e-5)
-    assert found["kl"]["mean"] == pytest.approx(0.9, abs=1e-6)
-    assert found == {"reward": asdict(estimate(REWARDS)), "kl": asdict(estimate(LOG_RATIOS))}
+    assert found["kl"]["mean"] == pytest.approx(1.04167, abs=1e-5)
+    assert found["kl_k1"]["mean"] == pytest.approx(0.9, abs=1e-6)
+    each = {"reward": REWARDS, "kl": KLS, "kl_k1": LOG_RATIOS}
+    assert found == {name: asdict(estimate(values)) for name, values in each.items()}
 
 
 def test_win_rate_and_gain_are_those_over_the_same_prompts() -> None:
@@ -39,13 +43,13 @@ def test_win_rate_and_gain_are_those_over_the_same_prompts() -> None:
 
 def test_unequal_numbers_of_prompts_are_refused() -> None:
     with pytest.raises(ValueError, match="Mismatch in the number of"):
-        compute(RewardKL, rewards=REWARDS, log_ratios=LOG_RATIOS[:2])
+        compute(RewardKL, rewards=REWARDS, kls=KLS, log_ratios=LOG_RATIOS[:2])
 
 
 @pytest.mark.parametrize(
     ("name", "columns"),
     [
-        ("reward_kl", {"rewards": REWARDS, "log_ratios": LOG_RATIOS}),
+        ("reward_kl", {"rewards": REWARDS, "kls": KLS, "log_ratios": LOG_RATIOS}),
         ("win_rate", {"rewards": REWARDS, "other_rewards": REWARDS}),
     ],
 )
@@ -83,5 +87,5 @@ def test_evaluate_loads_a_module_from_the_package_offline_and_writes_into_its_ca
 def test_a_metric_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setattr("evaluate.config.HF_METRICS_CACHE", "/proc/nowhere")
-    compute(RewardKL, rewards=REWARDS, log_ratios=LOG_RATIOS)
+    compute(RewardKL, rewards=REWARDS, kls=KLS, log_ratios=LOG_RATIOS)
     assert list(tmp_path.iterdir()) == []

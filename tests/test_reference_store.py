@@ -101,3 +101,24 @@ def test_an_object_store_by_url_serves_as_well() -> None:
 def test_a_folder_without_a_store_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="holds no reference store"):
         open_all(str(tmp_path))
+
+
+def test_a_reader_misses_nothing_while_shards_are_compacted(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    for i, key in enumerate(KEYS):
+        store.append([key], [-float(i)], [2], device="cpu")
+    reading = open_store(tmp_path).batches(["key"])
+    met = set(next(reading)["key"].to_pylist())
+    store.compact()  # the shards that were listed are gone
+    met |= {key for batch in reading for key in batch["key"].to_pylist()}
+    assert met == set(KEYS)
+
+
+def test_two_compactions_at_once_keep_every_value(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, other = open_store(tmp_path), open_store(tmp_path)
+    for i, key in enumerate(KEYS):
+        store.append([key], [-float(i)], [2], device="cpu")
+    write = store._write
+    monkeypatch.setattr(store, "_write", lambda table: (other.compact(), write(table))[1])
+    store.compact()
+    assert open_store(tmp_path).lookup(KEYS) == {key: -float(i) for i, key in enumerate(KEYS)}

@@ -56,9 +56,9 @@ class EvaluateConfig:
     samples_per_prompt: int = 4
     """Completions drawn for each prompt."""
     generation: GenerationConfig = field(default_factory=GenerationConfig)
-    """Leave the temperature at 1: at any other, the log-ratios are no KL of what was drawn."""
+    """Leave the temperature at 1: at any other, the KL is none of what was drawn."""
     rows: RowConfig = field(default_factory=RowConfig)
-    """Budget and precision of the passes that measure log-probabilities."""
+    """Budget and precision of the passes that measure the KL."""
     threads: int = 0
     """CPU threads; 0: torch's own choice."""
 
@@ -83,7 +83,7 @@ class EvaluateConfig:
 def evaluate_policy(
     config: EvaluateConfig, groups: Path, evaluation: Path, *, policy: Path | None, policy_uri: str = ""
 ) -> dict[str, float]:
-    """Draw completions for held-out prompts, score them, and measure their log-ratios to the reference.
+    """Draw completions for held-out prompts, score them, and measure the KL from the reference.
 
     Every policy meets the same prompts with the same noise. Policy and reference are in memory one after
     the other. A policy whose logits are not finite has diverged: its estimates are null.
@@ -96,7 +96,8 @@ def evaluate_policy(
         policy_uri: where the policy lies for good: what promotion registers.
 
     Returns:
-        Means on both splits: rewards in reward units, KL in nats a completion, length in tokens.
+        Means on both splits: rewards in reward units, length in tokens, KL in nats a completion: ``kl`` over
+        the whole vocabulary at each position, ``kl_k1`` of the log-ratios alone.
 
     Raises:
         RecordError: a split has fewer than two prompts that fit the model's context.
@@ -194,17 +195,17 @@ def _summarise(facts: dict[str, Any], split: str, prompts: "Sequence[HeldOut]") 
     known = {name: facts[name] for name in ("name", "method", "beta", "diverged")}
     summary = {**known, "split": split, "num_prompts": len(prompts)}
     if not prompts:
-        nothing = dict.fromkeys(("reward", "kl", "length", "finished_fraction"))
+        nothing = dict.fromkeys(("reward", "kl", "kl_k1", "length", "finished_fraction"))
         return {**summary, **nothing, "parts": {}}
     from copg.kl import estimate
     from copg.metrics import compute
     from copg.metrics.reward_kl.reward_kl import RewardKL
 
-    rewards, log_ratios = [p.rewards for p in prompts], [p.log_ratios for p in prompts]
+    columns = {name: [getattr(p, name) for p in prompts] for name in ("rewards", "kls", "log_ratios")}
     finished = [each.finished for p in prompts for each in p.drawn]
     return {
         **summary,
-        **compute(RewardKL, rewards=rewards, log_ratios=log_ratios),
+        **compute(RewardKL, **columns),
         "length": asdict(estimate([[len(each.token_ids) for each in p.drawn] for p in prompts])),
         "finished_fraction": sum(finished) / len(finished),
         "parts": {name: asdict(estimate([p.parts[name] for p in prompts])) for name in prompts[0].parts},
@@ -219,7 +220,7 @@ def _metrics(found: dict[str, dict[str, Any]]) -> dict[str, float]:
         if summary["reward"] is None:
             continue
         parts = {f"reward_{name}": value for name, value in summary["parts"].items()}
-        for name, value in {**{n: summary[n] for n in ("reward", "kl", "length")}, **parts}.items():
+        for name, value in {**{n: summary[n] for n in ("reward", "kl", "kl_k1", "length")}, **parts}.items():
             metrics[f"{name}/{split}"] = value["mean"]
         metrics[f"finished/{split}"] = summary["finished_fraction"]
     return metrics

@@ -62,25 +62,13 @@ class Workers:
             yield waiting.popleft().result()
 
     def _ask(self, rows: Sequence[Row]) -> Portion:
-        process = self._idle.get()
-        assert process.stdin is not None
-        assert process.stdout is not None
         columns = [[row.file for row in rows], [row.line for row in rows], [row.raw for row in rows]]
-        lines = pa.RecordBatch.from_arrays(
-            [pa.array(c, f.type) for c, f in zip(columns, LINE_SCHEMA, strict=True)], schema=LINE_SCHEMA
-        )
-        records = defects = None
-        with suppress(BrokenPipeError):
-            _send(process.stdin, lines)
-            process.stdin.flush()
-            records = _receive(process.stdout, PORTION_SCHEMA)
-            defects = _receive(process.stdout, DEFECT_SCHEMA)
-        if records is None or defects is None:
-            code = process.wait()
-            raise RecordError(
-                f"a process that parses records ended with exit code {code}; workers=0 needs none"
-            )
-        self._idle.put(process)
+        arrays = [pa.array(c, f.type) for c, f in zip(columns, LINE_SCHEMA, strict=True)]
+        process = self._idle.get()
+        try:
+            records, defects = _exchange(process, pa.RecordBatch.from_arrays(arrays, schema=LINE_SCHEMA))
+        finally:
+            self._idle.put(process)
         return Portion(len(rows), records, defects)
 
     def __enter__(self) -> "Workers":
@@ -94,8 +82,25 @@ class Workers:
                 process.kill()
         self._threads.shutdown(cancel_futures=True)
         for process in self._processes:
-            with process:
+            with suppress(BrokenPipeError), process:
                 pass
+
+
+def _exchange(
+    process: "subprocess.Popen[bytes]", lines: pa.RecordBatch
+) -> tuple[pa.RecordBatch, pa.RecordBatch]:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    records = defects = None
+    with suppress(BrokenPipeError):
+        _send(process.stdin, lines)
+        process.stdin.flush()
+        records = _receive(process.stdout, PORTION_SCHEMA)
+        defects = _receive(process.stdout, DEFECT_SCHEMA)
+    if records is None or defects is None:
+        code = process.wait()
+        raise RecordError(f"a process that parses records ended with exit code {code}; workers=0 needs none")
+    return records, defects
 
 
 def _send(pipe: IO[bytes], batch: pa.RecordBatch) -> None:

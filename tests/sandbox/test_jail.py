@@ -19,6 +19,10 @@ def test_a_program_sees_no_environment_and_an_empty_private_tmp(judge, sandbox) 
             == 1
         )
         assert look(judge, "os.getpid()", "== 1")["passed"] == 1
+        read_only = (
+            "[bool(os.statvfs(p).f_flag & os.ST_RDONLY) for p in ('/', os.__file__, '/dev/null', '/tmp')]"
+        )
+        assert look(judge, read_only, "== [True, True, True, False]")["passed"] == 1
         assert look(judge, "os.path.exists('/proc/1')", "is False")["passed"] == 1
 
 

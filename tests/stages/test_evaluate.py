@@ -116,7 +116,8 @@ def test_estimates_are_those_of_the_completions_left_beside_them(
     for split in ("select", "gate"):
         summary = found[split]
         assert {f.name for f in fields(Evaluation)} == set(summary)
-        for quantity, column in (("reward", "reward"), ("kl", "log_ratio"), ("length", "num_tokens")):
+        columns = {"reward": "reward", "kl": "kl", "kl_k1": "log_ratio", "length": "num_tokens"}
+        for quantity, column in columns.items():
             assert Estimate(**summary[quantity]) == estimate(by_prompt(rows, split, column))
             assert metrics[f"{quantity}/{split}"] == summary[quantity]["mean"]
         finished = [row["finished"] for row in rows if row["split"] == split]
@@ -138,7 +139,7 @@ def test_estimates_are_those_of_the_completions_left_beside_them(
     assert manifest.facts["metrics"] == metrics
 
 
-def test_log_ratios_are_policy_minus_reference_of_each_completion_by_itself(
+def test_kls_and_log_ratios_are_those_of_each_completion_by_itself(
     config: EvaluateConfig, groups: Path, reference_dir: Path, tmp_path: Path
 ) -> None:
     policy = make_policy(reference_dir, tmp_path / "policy", nudge)
@@ -152,7 +153,6 @@ def test_log_ratios_are_policy_minus_reference_of_each_completion_by_itself(
     )
     prompts = [p for split in ("select", "gate") for p in drawing.read(groups, split, 8)[0]]
     drawing.draw(prompts, policy)
-    exact, sampled = [], []
     for row, (prompt, k) in zip(rows, ((p, k) for p in prompts for k in range(3)), strict=True):
         ids = prompt.drawn[k].token_ids
         assert row["id"] == prompt.group.id
@@ -161,27 +161,42 @@ def test_log_ratios_are_policy_minus_reference_of_each_completion_by_itself(
         p, r = (plain_logp(model, prompt.prompt_ids, ids) for model in (mine, reference))
         chosen = torch.tensor(ids)[:, None]
         assert row["log_ratio"] == pytest.approx(float((p - r).gather(1, chosen).sum().detach()), abs=2e-4)
-        exact.append(float((p.exp() * (p - r)).sum().detach()))
-        sampled.append(row["log_ratio"])
-    # mean log-ratio and mean of the sums of exact KLs at each position: within 4 standard errors
-    gap = torch.tensor(sampled) - torch.tensor(exact)
+        assert row["kl"] == pytest.approx(float((p.exp() * (p - r)).sum().detach()), abs=2e-4)
+        assert row["kl"] > 0
+
+
+def test_the_sum_over_the_vocabulary_has_the_mean_of_the_log_ratios_and_less_spread(
+    config: EvaluateConfig, groups: Path, reference_dir: Path, tmp_path: Path
+) -> None:
+    policy = make_policy(reference_dir, tmp_path / "policy", nudge)
+    config = replace(config, num_prompts=10, samples_per_prompt=16)
+    evaluate_policy(config, groups, tmp_path / "e", policy=policy)
+    found, rows = read(tmp_path / "e")
+    full, k1 = (torch.tensor([row[name] for row in rows]) for name in ("kl", "log_ratio"))
+    assert full.mean() > 0.1
+    assert full.std() < 0.7 * k1.std()
+    gap = k1 - full  # of mean 0: within 4 standard errors
     assert abs(gap.mean()) < 4 * gap.std() / len(gap) ** 0.5
-    assert torch.tensor(exact).mean() > 0.1
+    for split in ("select", "gate"):
+        wide, narrow = Estimate(**found[split]["kl_k1"]), Estimate(**found[split]["kl"])
+        assert narrow.high - narrow.low < wide.high - wide.low
+        assert wide.low < narrow.high
+        assert narrow.low < wide.high
 
 
 def test_the_reference_is_at_no_distance_from_itself_and_runs_once(
     config: EvaluateConfig, groups: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(held_out, "group_logps", None)  # not called
+    monkeypatch.setattr(held_out, "trace_policy", None)  # not called
     evaluate_policy(config, groups, tmp_path / "e", policy=None)
     found, rows = read(tmp_path / "e")
-    assert found["gate"]["kl"] == {"mean": 0.0, "low": 0.0, "high": 0.0}
+    assert found["gate"]["kl"] == found["gate"]["kl_k1"] == {"mean": 0.0, "low": 0.0, "high": 0.0}
     assert (found["gate"]["name"], found["gate"]["method"], found["gate"]["beta"]) == (
         "reference",
         None,
         None,
     )
-    assert {row["log_ratio"] for row in rows} == {0.0}
+    assert {(row["kl"], row["log_ratio"]) for row in rows} == {(0.0, 0.0)}
     facts = read_manifest(tmp_path / "e", schema="evaluation").facts
     assert (facts["policy_uri"], facts["policy_digest"]) == ("", None)
 
@@ -195,7 +210,7 @@ def test_a_policy_of_the_references_weights_draws_the_references_completions(
     (_, first), (_, second) = read(tmp_path / "a"), read(tmp_path / "b")
     assert [row["completion"] for row in first] == [row["completion"] for row in second]
     assert [row["reward"] for row in first] == [row["reward"] for row in second]
-    assert max(abs(row["log_ratio"]) for row in first) < 1e-5
+    assert {(row["kl"], row["log_ratio"]) for row in first} == {(0.0, 0.0)}
 
 
 def test_equal_settings_leave_equal_artifacts_and_batches_do_not_matter(
@@ -302,7 +317,16 @@ def test_an_adapter_is_evaluated_on_its_base(
     policy = make_policy(reference_dir, tmp_path / "policy", lambda model: get_peft_model(model, lora))
     assert (policy / "adapter_config.json").is_file()
     evaluate_policy(config, groups, tmp_path / "e", policy=policy)
-    assert read(tmp_path / "e")[0]["gate"]["kl"]["mean"] != 0
+    adapted, base = load_model(policy), load_model(reference_dir)
+    ids = {g.id: g for g in read_groups(groups, "gate")}
+    tokenizer = load_tokenizer(reference_dir)
+    for row in [row for row in read(tmp_path / "e")[1] if row["split"] == "gate" and row["finished"]]:
+        prompt = tokenizer(str(ids[row["id"]].prompt)).input_ids
+        completion = [*tokenizer(row["completion"], add_special_tokens=False).input_ids, 2]
+        p, r = (plain_logp(model, prompt, completion) for model in (adapted, base))
+        if len(completion) == row["num_tokens"]:  # no special token in its midst
+            assert row["kl"] == pytest.approx(float((p.exp() * (p - r)).sum().detach()), rel=1e-3)
+            assert row["kl"] > 0.01
 
 
 def test_bfloat16_gives_nearly_the_same_kl(

@@ -13,12 +13,17 @@ completion, each with a bootstrap 95 % interval over prompts."""
 INPUTS = """
 Args:
     rewards: for each prompt, the reward of each of its completions, drawn from the policy.
+    kls: for each prompt, the KL over the whole vocabulary at each position of the same completions, summed
+        over positions, in nats.
     log_ratios: for each prompt, log pi(y|x) - log pi_ref(y|x) of the same completions, in nats.
 
 Returns:
     reward: {mean, low, high}, in reward units.
-    kl: {mean, low, high}, in nats a completion (k1 of http://joschu.net/blog/kl-approx.html).
+    kl: {mean, low, high}, in nats a completion (Rao-Blackwell estimator, https://arxiv.org/abs/2504.10637).
+    kl_k1: {mean, low, high}, the same KL from the log-ratios alone: unbiased as well, and noisier (k1 of
+        http://joschu.net/blog/kl-approx.html).
 """
+COLUMNS = ("rewards", "kls", "log_ratios")
 
 
 class RewardKL(evaluate.Metric):  # type: ignore[misc]
@@ -29,14 +34,15 @@ class RewardKL(evaluate.Metric):  # type: ignore[misc]
             description=DESCRIPTION,
             citation="",
             inputs_description=INPUTS,
-            features=datasets.Features(
-                {name: datasets.List(datasets.Value("float64")) for name in ("rewards", "log_ratios")}
-            ),
-            reference_urls=["http://joschu.net/blog/kl-approx.html"],
+            features=datasets.Features({name: datasets.List(datasets.Value("float64")) for name in COLUMNS}),
+            reference_urls=["https://arxiv.org/abs/2504.10637", "http://joschu.net/blog/kl-approx.html"],
         )
 
     def _compute(
-        self, rewards: Sequence[Sequence[float]], log_ratios: Sequence[Sequence[float]]
+        self,
+        rewards: Sequence[Sequence[float]],
+        kls: Sequence[Sequence[float]],
+        log_ratios: Sequence[Sequence[float]],
     ) -> dict[str, dict[str, float]]:
-        kl = estimate([kl_k1(values).tolist() for values in log_ratios])
-        return {"reward": asdict(estimate(rewards)), "kl": asdict(kl)}
+        k1 = [kl_k1(values).tolist() for values in log_ratios]
+        return {name: asdict(estimate(of)) for name, of in (("reward", rewards), ("kl", kls), ("kl_k1", k1))}

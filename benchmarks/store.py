@@ -1,0 +1,100 @@
+"""A reference store of a million completions: appending, looking up a batch, and the memory of each."""
+
+import argparse
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from benchmarks.harness import Stopwatch, interleave, medians, peak_memory_gib, tell, write_report
+
+SEED_BYTES = 16
+
+
+def make_keys(first: int, count: int) -> list[bytes]:
+    """Keys as ``completion_key`` makes them: 128 bits that look random, a function of their number."""
+    from hashlib import blake2b
+
+    return [
+        blake2b(i.to_bytes(8, "little"), digest_size=SEED_BYTES).digest() for i in range(first, first + count)
+    ]
+
+
+def child(task: dict[str, Any]) -> None:
+    """One process: fill the store, look something up, or compact it."""
+    from copg.reference_store import Numerics, ReferenceStore
+
+    store = ReferenceStore(task["root"], Numerics("weights", "float32", "float32"))
+    before = peak_memory_gib()
+    clock = Stopwatch()
+    found = 0
+    if task["what"] == "fill":
+        for first in range(0, task["rows"], task["shard_rows"]):
+            count = min(task["shard_rows"], task["rows"] - first)
+            keys = make_keys(first, count)
+            with clock:
+                store.append(keys, [-float(i) for i in range(count)], [64] * count, device="cpu")
+    elif task["what"] == "compact":
+        with clock:
+            store.compact()
+    else:
+        step = task["rows"] // task["batch"]
+        keys = [key for i in range(task["batch"]) for key in make_keys(i * step, 1)]
+        with clock:
+            found = len(store.lookup(keys))
+        assert found == task["batch"]
+    tell(
+        {
+            "wall_s": clock.wall_s,
+            "cpu_s": clock.cpu_s,
+            "peak_gib": peak_memory_gib(),
+            "grown_gib": peak_memory_gib() - before,
+            "found": found,
+        }
+    )
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", default="cpu", choices=["cpu"])
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--shard-rows", type=int, default=2048, help="what one chunk of the stage appends")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/store.json"))
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.child:
+        child(json.loads(args.child))
+        return
+    lines = []
+    with tempfile.TemporaryDirectory() as root:
+        task = {"root": root, "rows": args.rows, "shard_rows": args.shard_rows, "batch": args.rows // 100}
+        for name, what, repeats in (
+            ("append all", "fill", 1),
+            ("look up 1 %, many shards", "lookup", args.repeats),
+            ("compact", "compact", 1),
+            ("look up 1 %, one shard", "lookup", args.repeats),
+        ):
+            tasks = {name: {**task, "what": what}}
+            runs = interleave("benchmarks.store", tasks, repeats=repeats, threads=args.threads)[name]
+            m = medians(runs)
+            shards = [path for path in Path(root).rglob("*.parquet")]
+            lines.append(
+                {
+                    "what": name,
+                    "rows": args.rows,
+                    "shards": len(shards),
+                    "MiB on disk": sum(os.path.getsize(path) for path in shards) / 2**20,
+                    "wall s": m["wall_s"],
+                    "peak MiB": m["peak_gib"] * 1024,
+                    "grown MiB": m["grown_gib"] * 1024,
+                }
+            )
+    write_report(args.out, lines, device=args.device, details={})
+
+
+if __name__ == "__main__":
+    main()

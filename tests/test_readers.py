@@ -1,0 +1,218 @@
+"""Reading files: every row with its file and line, every unusable file with one clear error."""
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import zstandard
+
+from copg import readers
+from copg.errors import RecordError
+from copg.readers import Row, Rows
+from copg.strict_json import Defect
+
+
+def write(path: Path, *rows: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def values(records: Path | str, **options: Any) -> list[Any]:
+    return [row.parse() for row in Rows(str(records), **options)]
+
+
+def places(records: Path | str, **options: Any) -> list[tuple[str, int]]:
+    return [(row.file, row.line) for row in Rows(str(records), **options)]
+
+
+def error(records: Path | str, **options: Any) -> str:
+    with pytest.raises(RecordError) as caught:
+        list(Rows(str(records), **options))
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_json_lines_are_counted_from_one_and_blank_lines_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b'\xef\xbb\xbf{"a": 1}\r\n\n  \n{"a": 2}')
+    assert values(path) == [{"a": 1}, {"a": 2}]
+    assert places(path) == [("a.jsonl", 1), ("a.jsonl", 4)]
+
+
+def test_a_line_that_cannot_be_parsed_is_a_row_all_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b'{"a": 1}\n{"a": \n{"a": 3}\n')
+    rows = list(Rows(str(path)))
+    assert [row.line for row in rows] == [1, 2, 3]
+    with pytest.raises(Defect, match="invalid_json"):
+        rows[1].parse()
+    assert rows[1].raw == b'{"a": \n'
+
+
+@pytest.mark.parametrize("ending", [".gz", ".zst"])
+def test_compressed_lines_read_like_plain_ones(tmp_path: Path, ending: str) -> None:
+    plain = write(tmp_path / "plain/a.jsonl", *({"a": number} for number in range(10_000)))
+    compress = gzip.compress if ending == ".gz" else zstandard.compress
+    path = tmp_path / f"a.jsonl{ending}"
+    half = len(plain.read_bytes()) // 2
+    # two members one after the other are one file, as "cat a.gz b.gz" makes it
+    path.write_bytes(compress(plain.read_bytes()[:half]) + compress(plain.read_bytes()[half:]))
+    assert values(path) == values(plain)
+
+
+@pytest.mark.parametrize("ending", [".gz", ".zst"])
+def test_a_compressed_file_that_was_cut_off_is_an_error(tmp_path: Path, ending: str) -> None:
+    plain = write(tmp_path / "a.jsonl", *({"a": number} for number in range(10_000))).read_bytes()
+    path = tmp_path / f"a.jsonl{ending}"
+    whole = gzip.compress(plain) if ending == ".gz" else zstandard.compress(plain)
+    path.write_bytes(whole[:-100])
+    assert "cannot be read to its end" in error(path)
+
+
+def test_a_name_that_promises_compression_must_keep_it(tmp_path: Path) -> None:
+    assert "is named .gz but does not hold gzip" in error(write(tmp_path / "a.jsonl.gz", {"a": 1}))
+    path = tmp_path / "b.jsonl"
+    path.write_bytes(gzip.compress(b'{"a": 1}\n'))
+    assert values(path) == [{"a": 1}]
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.parquet", "a.csv"])
+def test_a_git_lfs_pointer_is_named_as_such(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12\n")
+    assert error(path) == f"{path}: is a git-lfs pointer, not the data; fetch it with 'git lfs pull'"
+
+
+def test_utf_16_and_lists_and_endless_lines_are_errors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes('{"a": 1}'.encode("utf-16"))
+    assert "is UTF-16" in error(path)
+    path.write_text('[\n  {"a": 1}\n]\n')
+    assert f"{path}:1: begins with a list" in error(path)
+    monkeypatch.setattr(readers, "MAX_LINE_BYTES", 2**20)
+    path.write_text('{"a": 1}\n{"a": "' + "x" * 2**20 + '"}\n')
+    assert f"{path}:2: a line of more than 1 MiB" in error(path)
+
+
+def test_parquet_rows_are_counted_from_one_through_all_batches(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    table = pa.table({"prompt": [f"p{i}" for i in range(3000)], "completions": [["a", "b"]] * 3000})
+    pq.write_table(table, path, row_group_size=700)
+    rows = list(Rows(str(path)))
+    assert [row.line for row in rows] == list(range(1, 3001))
+    assert rows[2999].parse() == {"prompt": "p2999", "completions": ["a", "b"]}
+
+
+def test_parquet_text_that_is_not_utf_8_costs_its_row_alone(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    broken = pa.array([b"good", b"b\xffd", b"good"], pa.binary()).cast(pa.binary()).view(pa.string())
+    pq.write_table(pa.table({"prompt": broken}), path)
+    rows = list(Rows(str(path)))
+    assert [row.defect and row.defect.reason for row in rows] == [None, "invalid_utf8", None]
+
+
+def test_a_damaged_parquet_file_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"a": list(range(1000))}), path)
+    path.write_bytes(path.read_bytes()[:-20])
+    assert "cannot be read as Parquet" in error(path)
+
+
+def test_a_csv_record_stands_on_its_first_line(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text('prompt,completion\r\n"one\nprompt",a\r\n\r\ntwo,"say ""b"""\r\n')
+    assert values(path) == [
+        {"prompt": "one\nprompt", "completion": "a"},
+        {"prompt": "two", "completion": 'say "b"'},
+    ]
+    assert places(path) == [("a.csv", 2), ("a.csv", 5)]
+
+
+def test_csv_rows_with_cells_too_many_or_not_utf_8_are_rows_with_a_defect(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"a,b\n1,2\n1,2,3\n1,\xff\n")
+    assert [row.defect and row.defect.reason for row in Rows(str(path))] == [
+        None,
+        "not_an_object",
+        "invalid_utf8",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('a,b\n1,"2\n3,4\n', ":2: the record that begins here is not CSV: unexpected end of data"),
+        ('a,b\n1,2\n1,"2"3\n', ":3: the record that begins here is not CSV"),
+        ("a,a\n1,2\n", ":1: the header names a column twice"),
+    ],
+)
+def test_a_csv_that_cannot_be_trusted_is_an_error(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(text)
+    assert f"{path}{message}" in error(path)
+
+
+def test_a_folder_is_read_in_the_order_of_its_names(tmp_path: Path) -> None:
+    write(tmp_path / "b.jsonl", {"a": 2})
+    write(tmp_path / "a/z.ndjson", {"a": 1})
+    write(tmp_path / ".hidden.jsonl", {"a": 9})
+    write(tmp_path / "..data/b.jsonl", {"a": 9})
+    (tmp_path / "LICENSE").write_text("not a record")
+    assert places(tmp_path) == [("a/z.ndjson", 1), ("b.jsonl", 1)]
+
+
+def test_a_pattern_picks_files_and_names_them_from_its_fixed_part(tmp_path: Path) -> None:
+    write(tmp_path / "in/train-0.jsonl", {"a": 1})
+    write(tmp_path / "in/train-1.jsonl", {"a": 2})
+    write(tmp_path / "in/dev.jsonl", {"a": 3})
+    assert places(tmp_path / "in/train-*.jsonl") == [("train-0.jsonl", 1), ("train-1.jsonl", 1)]
+    assert len(places(f"{tmp_path}/**/*.jsonl")) == 3
+
+
+def test_what_is_not_there_is_an_error(tmp_path: Path) -> None:
+    assert "no such file or folder" in error(tmp_path / "a.jsonl")
+    assert "holds no file of records" in error(tmp_path)
+    assert "holds no file of records" in error(tmp_path / "*.jsonl")
+    other = tmp_path / "a.txt"
+    other.write_text("a")
+    assert "a file of records ends in one of ['.csv'" in error(other)
+
+
+def test_bytes_done_reach_the_total(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl.gz"
+    path.write_bytes(gzip.compress(b'{"a": 1}\n' * 1000))
+    write(tmp_path / "b.jsonl", {"a": 1})
+    rows = Rows(str(tmp_path))
+    assert rows.done_bytes == 0
+    assert len(list(rows)) == 1001
+    assert rows.done_bytes == rows.total_bytes == sum(f.stat().st_size for f in tmp_path.iterdir())
+
+
+def test_a_saved_data_set_is_read_split_by_split(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    rows = [{"prompt": f"p{i}", "completions": ["a", "b"], "rewards": [0.0, 1.0]} for i in range(5)]
+    dataset = datasets.Dataset.from_list(rows)
+    dataset.save_to_disk(tmp_path / "one")
+    assert values(tmp_path / "one") == rows
+    datasets.DatasetDict({"train": dataset, "test": dataset.select([3])}).save_to_disk(tmp_path / "two")
+    assert "use one of ['test', 'train']" in error(tmp_path / "two")
+    assert values(tmp_path / "two", split="test") == rows[3:4]
+    # an index made by select() stays in force: row 1 of the split is what was row 4
+    assert places(tmp_path / "two", split="test") == [("two/test", 1)]
+
+
+def test_a_data_set_that_the_hub_cannot_give_is_an_error() -> None:
+    assert error("nobody/nothing").startswith("nobody/nothing: no such file, and no data set")
+
+
+def test_a_row_that_has_a_defect_has_no_value() -> None:
+    with pytest.raises(Defect):
+        Row("a", 1, defect=Defect("invalid_utf8", "why")).parse()
