@@ -8,7 +8,7 @@ from benchmarks.made import Size
 
 
 def least_flops(size: Size, *, prompt: int, completion: int, completions: int) -> float:
-    """The least a prompt with its completions costs: prompt once, head on completion tokens, reference cached."""
+    """The least a prompt and its completions cost: prompt once, head on completions, reference cached."""
     tokens = prompt + completions * completion
     pairs = prompt**2 / 2 + completions * (prompt * completion + completion**2 / 2)
     return (

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -81,13 +80,13 @@ def main() -> None:
             tasks = {name: {**task, "what": what}}
             runs = interleave("benchmarks.store", tasks, repeats=repeats, threads=args.threads)[name]
             m = medians(runs)
-            shards = [path for path in Path(root).rglob("*.parquet")]
+            shards = list(Path(root).rglob("*.parquet"))
             lines.append(
                 {
                     "what": name,
                     "rows": args.rows,
                     "shards": len(shards),
-                    "MiB on disk": sum(os.path.getsize(path) for path in shards) / 2**20,
+                    "MiB on disk": sum(Path(path).stat().st_size for path in shards) / 2**20,
                     "wall s": m["wall_s"],
                     "peak MiB": m["peak_gib"] * 1024,
                     "grown MiB": m["grown_gib"] * 1024,
