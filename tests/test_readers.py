@@ -128,9 +128,9 @@ def test_a_damaged_parquet_file_is_an_error(tmp_path: Path) -> None:
 
 def test_a_csv_record_stands_on_its_first_line(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
-    path.write_text('prompt,completion\r\n"one\nprompt",a\r\n\r\ntwo,"say ""b"""\r\n')
+    path.write_bytes(b'prompt,completion\r\n"one\r\nprompt",a\r\n\r\ntwo,"say ""b"""\r\n')
     assert values(path) == [
-        {"prompt": "one\nprompt", "completion": "a"},
+        {"prompt": "one\r\nprompt", "completion": "a"},
         {"prompt": "two", "completion": 'say "b"'},
     ]
     assert places(path) == [("a.csv", 2), ("a.csv", 5)]

@@ -49,13 +49,6 @@ def record_checks(*, max_prompt_chars: int | None, max_completion_chars: int | N
             "no_completions", "there is a completion", "completions", minimum=1, detail="no completion at all"
         ),
         Check(
-            "blank_completion",
-            "completions have visible characters",
-            "blank_completions",
-            0,
-            detail="{blank_completions} of {completions} completions without a visible character",
-        ),
-        Check(
             "reward_count",
             "there is one reward for each completion, or none at all",
             "rewards_amiss",
@@ -68,6 +61,13 @@ def record_checks(*, max_prompt_chars: int | None, max_completion_chars: int | N
             "rewards_nonfinite",
             0,
             detail="{rewards_nonfinite} of {rewards_given} rewards are NaN or infinite",
+        ),
+        Check(
+            "blank_completion",
+            "completions have visible characters",
+            "blank_completions",
+            0,
+            detail="{blank_completions} of {completions} completions without a visible character",
         ),
         Check(
             "control_characters",

@@ -42,7 +42,7 @@ def groups_in(directory: Path) -> dict[str, Group]:
 
 
 def rejected_in(directory: Path) -> list[tuple[str, int, str]]:
-    lines = (directory / "rejected.jsonl").read_text().splitlines()
+    lines = (directory / "rejected.jsonl").read_text().split("\n")[:-1]
     return [(entry["file"], entry["line"], entry["reason"]) for entry in map(json.loads, lines)]
 
 
@@ -116,7 +116,7 @@ def test_a_rejection_says_what_is_wrong_and_keeps_the_record(tmp_path: Path) -> 
         b'{"prompt": "p"} trailing',
     )
     validate_records(ALL, records, tmp_path / "groups")
-    first, second = map(json.loads, (tmp_path / "groups/rejected.jsonl").read_text().splitlines())
+    first, second = map(json.loads, (tmp_path / "groups/rejected.jsonl").read_text().split("\n")[:-1])
     assert first["detail"] == "3 rewards for 2 completions, 1 of them null"
     assert json.loads(first["record"]) == {
         "prompt": "é",
