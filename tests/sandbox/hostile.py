@@ -2,7 +2,8 @@
 """Programs that attack the sandbox. None may score: each adds rightly only where its attack succeeded.
 
 ``{secret}`` is a file any user of the machine may read, ``{port}`` a server on the machine, ``{marker}`` a path
-that must not appear.
+that must not appear. An attack that succeeds does no harm: it signals with 0, sets what is set already, aims
+at a file nobody needs. So a hole in the walls costs a red test and not the machine.
 """
 
 ATTACK = """
@@ -18,7 +19,9 @@ def add(a, b):
 ATTACKS = {
     # processes
     "fork": "import os\ndef attack(): return os.fork() >= 0",
-    "fork bomb": "import os\ndef attack():\n    for _ in range(10000): os.fork()\n    return True",
+    "fork bomb": (
+        'import os\ndef attack():\n    for _ in range(12): os.fork()\n    return True'
+    ),
     "vfork by ctypes": "import ctypes\ndef attack(): return ctypes.CDLL(None).vfork() >= 0",
     "clone with new user namespace": (
         "import ctypes\ndef attack(): return ctypes.CDLL(None).syscall(56, 0x10000000 | 17, 0, 0, 0, 0) >= 0"
@@ -40,9 +43,15 @@ ATTACKS = {
         "for _ in range(500)]\n    [t.start() for t in made]\n    return True"
     ),
     # signals and other processes
-    "kill the parent": "import os, signal\ndef attack():\n    os.kill(os.getppid(), signal.SIGKILL)\n    return True",
-    "kill everybody": "import os, signal\ndef attack():\n    os.kill(-1, signal.SIGKILL)\n    return True",
-    "signal the group": "import os, signal\ndef attack():\n    os.killpg(0, signal.SIGTERM)\n    return True",
+    "kill the parent": (
+        'import os\ndef attack():\n    os.kill(os.getppid() or -1, 0)\n    return True'
+    ),
+    "kill everybody": (
+        'import os\ndef attack():\n    os.kill(-1, 0)\n    return True'
+    ),
+    "signal the group": (
+        'import os\ndef attack():\n    os.killpg(0, 0)\n    return True'
+    ),
     "tkill another": (
         "import ctypes\ndef attack(): return any(ctypes.CDLL(None).syscall(200, n, 0) == 0 for n in range(2, 5000))"
     ),
@@ -61,15 +70,28 @@ ATTACKS = {
     "clear the death signal": "import ctypes\ndef attack(): return ctypes.CDLL(None).prctl(1, 0, 0, 0, 0) == 0",
     # files
     "read a secret": "def attack(): return 'secret' in open('{secret}').read()",
-    "change a file's mode": "import os\ndef attack():\n    os.chmod('{secret}', 0o666)\n    return True",
-    "change the library's mode": "import os\ndef attack():\n    os.chmod(os.__file__, 0o666)\n    return True",
-    "change a device's mode": "import os\ndef attack():\n    os.chmod('/dev/null', 0o600)\n    return True",
-    "touch the library": "import os\ndef attack():\n    os.utime(os.__file__, (0, 0))\n    return True",
-    "truncate the library": "import os\ndef attack():\n    os.truncate(os.__file__, 0)\n    return True",
-    "truncate while opening": (
-        "import os\ndef attack(): return os.open(os.__file__, os.O_RDONLY | os.O_TRUNC) >= 0"
+    "change a file's mode": (
+        "import os\ndef attack():\n    os.chmod('{secret}', 0o644)\n    return True"
     ),
-    "attributes": "import os\ndef attack():\n    os.setxattr(os.__file__, 'user.x', b'x')\n    return True",
+    "change the library's mode": (
+        "import os\nlibrary = os.path.join(os.path.dirname(os.__file__), 'this.py')\ndef attack():\n    os.chmod(library, os.stat(library).st_mode & 0o777)\n    return True"
+    ),
+    "change a device's mode": (
+        "import os\ndef attack():\n    os.chmod('/dev/null', 0o666)\n    return True"
+    ),
+    "touch the library": (
+        "import os\nlibrary = os.path.join(os.path.dirname(os.__file__), 'this.py')\ndef attack():\n    found = os.stat(library)\n"
+        '    os.utime(library, ns=(found.st_atime_ns, found.st_mtime_ns))\n    return True'
+    ),
+    "truncate the library": (
+        "import os\nlibrary = os.path.join(os.path.dirname(os.__file__), 'this.py')\ndef attack():\n    os.truncate(library, os.stat(library).st_size)\n    return True"
+    ),
+    "truncate while opening": (
+        "import os\nlibrary = os.path.join(os.path.dirname(os.__file__), 'this.py')\ndef attack(): return os.open(library, os.O_RDONLY | os.O_TRUNC) >= 0"
+    ),
+    "attributes": (
+        "import os\nlibrary = os.path.join(os.path.dirname(os.__file__), 'this.py')\ndef attack():\n    os.setxattr(library, 'user.x', b'x')\n    return True"
+    ),
     "read passwd": "def attack(): return 'root' in open('/etc/passwd').read()",
     "list the root user": "import os\ndef attack(): return '.ssh' in os.listdir('/root') or '.bashrc' in os.listdir('/root')",
     "list processes": "import os\ndef attack(): return any(n.isdigit() for n in os.listdir('/proc'))",
@@ -77,32 +99,40 @@ ATTACKS = {
     "environment of the parent": "import os\ndef attack(): return len(open(f'/proc/{{os.getppid()}}/environ').read()) > 0",
     "own memory map": "def attack(): return len(open('/proc/self/maps').read()) > 0",
     "write outside": "def attack():\n    open('{marker}', 'w').write('x')\n    return True",
-    "write into the library": "import os\ndef attack():\n    open(os.__file__, 'a').write('#')\n    return True",
-    "delete the library": "import os\ndef attack():\n    os.unlink(os.__file__)\n    return True",
+    "write into the library": (
+        "import os\nlibrary = os.path.join(os.path.dirname(os.__file__), 'this.py')\ndef attack(): return bool(open(library, 'a'))"
+    ),
+    "delete the library": (
+        "import os\nlibrary = os.path.join(os.path.dirname(os.__file__), 'this.py')\ndef attack():\n    os.rename(library, library + '.moved')\n"
+        "    os.rename(library + '.moved', library)\n    return True"
+    ),
     "delete everything": (
-        "import os, shutil\ndef attack():\n    for d in ('/usr', '/tmp', '/home', '/root', '/'):\n"
-        "        shutil.rmtree(d, ignore_errors=True)\n    return not os.path.exists(os.__file__)"
+        "import os, shutil\nplace = os.path.dirname('{secret}')\ndef attack():\n"
+        '    shutil.rmtree(place)\n    return not os.path.exists(place)'
     ),
     "symlink out": (
-        "import os\ndef attack():\n    os.symlink('{secret}', '/tmp/link')\n"
-        "    return 'secret' in open('/tmp/link').read()"
+        "import os\ndef attack():\n    os.symlink('{secret}', '/tmp/copg_attack_link')\n"
+        "    return 'secret' in open('/tmp/copg_attack_link').read()"
     ),
     "climb out": "def attack(): return 'secret' in open('/tmp/../../../..{secret}').read()",
     "chroot": "import os\ndef attack():\n    os.chroot('/tmp')\n    return True",
     "mount": "import ctypes\ndef attack(): return ctypes.CDLL(None).mount(b'none', b'/tmp', b'tmpfs', 0, None) == 0",
     "undo the mounts": "import ctypes\ndef attack(): return ctypes.CDLL(None).umount2(b'/tmp', 2) == 0",
     "handle of a file": "import ctypes\ndef attack(): return ctypes.CDLL(None).open_by_handle_at(-100, bytes(16), 0) >= 0",
-    "make a device": "import os, stat\ndef attack():\n    os.mknod('/tmp/sda', stat.S_IFBLK | 0o666, os.makedev(8, 0))\n    return True",
+    "make a device": (
+        "import os, stat\ndef attack():\n    os.mknod('/tmp/copg_attack_device', stat.S_IFBLK | 0o600, os.makedev(8, 0))\n    return True"
+    ),
     "raw disk": (
         "import os\ndef attack():\n    for p in ('/dev/sda', '/dev/vda', '/dev/mem', '/dev/kmsg', '/dev/shm', '/dev/pts'):\n"
         "        try: return os.open(p, os.O_RDONLY) >= 0\n        except OSError: pass"
     ),
     "a file too large": (
-        "def attack():\n    with open('/tmp/big', 'wb') as f:\n        for _ in range(4096): f.write(bytes(1 << 20))\n"
-        "    return True"
+        "def attack():\n    with open('/tmp/copg_attack_big', 'wb') as f:\n        for _ in range(64): f.write(bytes(1 << 20))\n"
+        '    return True'
     ),
     "files without end": (
-        "def attack():\n    for n in range(100000): open(f'/tmp/{{n}}', 'w').write('x')\n    return True"
+        "import os\ndef attack():\n    os.mkdir('/tmp/copg_attack_many')\n"
+        "    for n in range(1000): open(f'/tmp/copg_attack_many/{{n}}', 'w').write('x')\n    return True"
     ),
     "open files without end": "def attack(): return len([open('/dev/null') for _ in range(5000)]) == 5000",
     # network and shared memory
@@ -125,8 +155,12 @@ ATTACKS = {
     "keyring": "import ctypes\ndef attack(): return ctypes.CDLL(None).syscall(250, 0, -3, 1) >= 0",
     "kernel module": "import ctypes\ndef attack(): return ctypes.CDLL(None).syscall(175, bytes(8), 8, b'') >= 0",
     "reboot": "import ctypes\ndef attack(): return ctypes.CDLL(None).reboot(0x1234567) == 0",
-    "set the clock": "import time\ndef attack():\n    time.clock_settime(time.CLOCK_REALTIME, 0)\n    return True",
-    "host name": "import socket\ndef attack():\n    socket.sethostname('owned')\n    return True",
+    "set the clock": (
+        'import time\ndef attack():\n    time.clock_settime(time.CLOCK_REALTIME, time.time())\n    return True'
+    ),
+    "host name": (
+        'import socket\ndef attack():\n    socket.sethostname(socket.gethostname())\n    return True'
+    ),
     "priority": "import os\ndef attack():\n    os.nice(-20)\n    return True",
     "lift the limits": (
         "import resource as r\ndef attack():\n    r.setrlimit(r.RLIMIT_AS, (r.RLIM_INFINITY, r.RLIM_INFINITY))\n"
@@ -137,7 +171,9 @@ ATTACKS = {
     "steal input of a terminal": "import fcntl\ndef attack():\n    fcntl.ioctl(0, 0x5412, b'x')\n    return True",
     # resources
     "memory in one piece": "def attack(): return len(bytearray(8 << 30)) > 0",
-    "memory bit by bit": "def attack():\n    kept = []\n    while True: kept.append(bytes(1 << 20))",
+    "memory bit by bit": (
+        "def attack():\n    kept = []\n    for _ in range(2048): kept.append(bytearray(b'x' * (1 << 20)))\n    return True"
+    ),
     "endless output": "def attack():\n    while True: print('x' * 100000, flush=True)",
     "endless loop": "def attack():\n    while True: pass",
     "endless sleep": "import time\ndef attack():\n    time.sleep(3600)\n    return True",
