@@ -8,16 +8,12 @@ from typing import Any
 
 from benchmarks.harness import Stopwatch, interleave, medians, peak_memory_gib, tell, write_report
 
-SEED_BYTES = 16
-
 
 def make_keys(first: int, count: int) -> list[bytes]:
     """Keys as ``completion_key`` makes them: 128 bits that look random, a function of their number."""
     from hashlib import blake2b
 
-    return [
-        blake2b(i.to_bytes(8, "little"), digest_size=SEED_BYTES).digest() for i in range(first, first + count)
-    ]
+    return [blake2b(i.to_bytes(8, "little"), digest_size=16).digest() for i in range(first, first + count)]
 
 
 def child(task: dict[str, Any]) -> None:
@@ -33,7 +29,12 @@ def child(task: dict[str, Any]) -> None:
             count = min(task["shard_rows"], task["rows"] - first)
             keys = make_keys(first, count)
             with clock:
-                store.append(keys, [-float(i) for i in range(count)], [64] * count, device="cpu")
+                store.append(
+                    keys,
+                    [-(0.731 * i**1.5 % 300) for i in range(first, first + count)],
+                    [64] * count,
+                    device="cpu",
+                )
     elif task["what"] == "compact":
         with clock:
             store.compact()

@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 import torch
 
+from copg.attention import Layout
+from copg.attention.split import _pieces
 from copg.errors import ModelError, RecordError
 from copg.losses import copg_loss
 from copg.packing import (
@@ -20,7 +22,16 @@ from copg.packing import (
 from copg.settings import RowConfig
 from tests import tiny
 
-ATTENTIONS = ["mask", "split", "flex"]
+ATTENTIONS = ["mask", "split", "pieces", "flex"]
+"""``pieces``: split, with every group in pieces, however small."""
+
+
+@pytest.fixture
+def attention(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
+    if request.param != "pieces":
+        return request.param
+    monkeypatch.setattr("copg.attention.split.CALL_COST", -1)
+    return "split"
 
 
 def make_token_groups(num_groups: int, seed: int = 0) -> list[TokenGroup]:
@@ -46,7 +57,7 @@ def plain_logps(model: Any, group: TokenGroup) -> torch.Tensor:
 
 @pytest.mark.filterwarnings("ignore:flex_attention called without")  # compiled only on a GPU
 @pytest.mark.parametrize("kind", sorted(tiny.ARCHITECTURES))
-@pytest.mark.parametrize("attention", ATTENTIONS)
+@pytest.mark.parametrize("attention", ATTENTIONS, indirect=True)
 @pytest.mark.parametrize("tokens_per_row", [0, 200], ids=["one_group_a_row", "several_groups_a_row"])
 def test_rows_give_the_log_probabilities_of_single_sequences(
     kind: str, attention: Any, tokens_per_row: int
@@ -82,7 +93,7 @@ def gradients(kind: str, attention: str, tile_tokens: int) -> tuple[torch.Tensor
 
 
 @pytest.mark.parametrize("kind", sorted(tiny.ARCHITECTURES))
-@pytest.mark.parametrize("attention", ["mask", "split"])
+@pytest.mark.parametrize("attention", ["mask", "split", "pieces"], indirect=True)
 @pytest.mark.parametrize("tile_tokens", [7, 4096], ids=["tiles", "one_tile"])
 def test_rows_give_the_gradients_of_single_sequences(kind: str, attention: str, tile_tokens: int) -> None:
     fast, plain = gradients(kind, attention, tile_tokens)
@@ -165,7 +176,7 @@ def test_a_group_longer_than_a_row_is_refused_with_its_id_and_size() -> None:
         group_logps(tiny.build_model(), [group], rows=RowConfig(tokens_per_row=10))
 
 
-@pytest.mark.parametrize("attention", ["mask", "split"])
+@pytest.mark.parametrize("attention", ["mask", "split"], indirect=True)
 def test_a_group_longer_than_a_row_has_the_same_log_probabilities_in_parts(attention: Any) -> None:
     model, groups = tiny.build_model(), make_token_groups(6, seed=4)
     whole = group_logps(model, groups)
@@ -181,7 +192,7 @@ def test_a_completion_longer_than_a_row_is_refused_even_in_parts() -> None:
         group_logps(tiny.build_model(), [group], rows=RowConfig(tokens_per_row=10, split_groups=True))
 
 
-@pytest.mark.parametrize("attention", ["mask", "split"])
+@pytest.mark.parametrize("attention", ["mask", "split"], indirect=True)
 def test_batches_hold_every_group_once_within_the_token_budget(attention: Any) -> None:
     rng = random.Random(3)
     lengths = [rng.randint(5, 90) for _ in range(200)]
@@ -193,14 +204,26 @@ def test_batches_hold_every_group_once_within_the_token_budget(attention: Any) -
         assert max(widths) <= (100 if attention == "mask" else 400)
 
 
-def test_two_groups_in_a_row_do_not_see_one_another() -> None:
+@pytest.mark.parametrize("attention", ATTENTIONS, indirect=True)
+def test_two_groups_in_a_row_do_not_see_one_another(attention: Any) -> None:
     model = tiny.build_model()
     first, second = make_token_groups(2, seed=5)
     alone = group_logps(model, [first])[0]
-    for attention in ATTENTIONS:
-        rows = RowConfig(tokens_per_row=200, attention=attention)  # type: ignore[arg-type]
-        beside = group_logps(model, [first, second], rows=rows)[0]
-        assert beside == pytest.approx(alone, abs=1e-4)
+    rows = RowConfig(tokens_per_row=200, attention=attention)
+    beside = group_logps(model, [first, second], rows=rows)[0]
+    assert beside == pytest.approx(alone, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "lengths", "in_pieces"),
+    [(8, [4, 4], False), (300, [100, 60, 60, 100], True), (40, [300, 300], True)],
+)
+def test_large_groups_are_computed_in_pieces_and_small_ones_with_a_mask(
+    prompt: int, lengths: list[int], in_pieces: bool
+) -> None:
+    layout = Layout(((prompt, tuple(lengths)),))
+    ((_, _, _, mask),) = _pieces(layout, 128, torch.float32)
+    assert (mask is None) == in_pieces
 
 
 def test_gradient_checkpointing_gives_the_same_gradients() -> None:
