@@ -30,6 +30,8 @@ class Setting:
     """Of our ``RowConfig``."""
     max_tokens: int = 0
     """Of a prompt and a completion; 0: no limit."""
+    keep_end: bool = False
+    """TRL alone: cut at the start instead of the end."""
     beta: float = 0.1
 
 
@@ -48,7 +50,12 @@ def base_setting(
     examples = make_examples(
         num_prompts, vocab=size.vocab, prompt=prompt, completion=completion, completions=2
     )
-    texts = [[to_text(ids[:-1]) for ids in e.completion_ids] for e in examples]
+    # every third prompt has completions of half the length, so that a limit drops some and not others
+    lengths = [(completion if i % 3 else completion // 2) - 1 for i in range(num_prompts)]
+    texts = [
+        [to_text(ids[:length]) for ids in e.completion_ids]
+        for e, length in zip(examples, lengths, strict=True)
+    ]
     return Setting(model, [to_text(e.prompt_ids) for e in examples], texts, chat=chat)
 
 
@@ -164,8 +171,11 @@ CHANGES: dict[str, Callable[[Setting, Path], Setting]] = {
     "tokeniser: words swapped": _swapped_words,
     "tokeniser: chat template": _template,
     "precision: products in bfloat16": lambda s, _: replace(s, rows={"compute_dtype": "bfloat16"}),
-    "precision: weights in bfloat16": lambda s, _: replace(s, rows={"parameter_dtype": "bfloat16"}),
+    "precision: weights in bfloat16": lambda s, _: replace(
+        s, rows={"parameter_dtype": "bfloat16", "compute_dtype": "bfloat16"}
+    ),
     "truncation: 28 tokens": lambda s, _: replace(s, max_tokens=28),
+    "truncation: 28 tokens, cut at the start": lambda s, _: replace(s, max_tokens=28, keep_end=True),
     "ids: no end of sequence": lambda s, _: replace(s, finished=False),
     "ids: one more word in front": lambda s, _: replace(s, prompts=[f" w7{p}" for p in s.prompts]),
     "ids: prompt ends a word earlier": _moved_boundary,

@@ -6,10 +6,10 @@ with an empty cache by more than 1e-5 nats a token. Every run is a process of it
 
 import argparse
 import json
-import os
 import statistics
 import tempfile
 from dataclasses import asdict, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,18 @@ from benchmarks.made import Size
 
 TOLERANCE = 1e-5
 TIMED = Size(8_000, 4, 256, 688, 4, 4)
-NOT_FOR_TRL = {"tokeniser: chat template", "ids: no end of sequence"}
-"""Its records here are text, and it always adds the end of sequence."""
+NOT_FOR = {
+    "copg": {"truncation: 28 tokens, cut at the start"},
+    "trl": {"tokeniser: chat template", "ids: no end of sequence"},
+}
+"""Ours never cuts. TRL's records here are text, and it always adds the end of sequence."""
 
 
 def run_copg(setting: Setting, cache: Path) -> dict[str, Any]:
     """Stage ``reference`` on scored groups; the cache is a store."""
+    import transformers.models.llama.modeling_llama  # noqa: F401  # not timed: neither side's imports are
+
+    import copg.reference_pass  # noqa: F401
     from copg.artifacts import GroupWriter, begin, read_groups, seal
     from copg.records import Completion, Group, prompt_id
     from copg.settings import RowConfig
@@ -66,18 +72,23 @@ def run_copg(setting: Setting, cache: Path) -> dict[str, Any]:
 
 
 def run_trl(setting: Setting, cache: Path) -> dict[str, Any]:
-    """The constructor of ``trl.DPOTrainer``; the cache is the folder of ``datasets``."""
-    os.environ["HF_DATASETS_CACHE"] = str(cache)
+    """The constructor of ``trl.DPOTrainer``; the cache is the folder of ``datasets``.
+
+    The output folder stays the same, since another one makes TRL compute everything again.
+    """
+    import transformers.models.llama.modeling_llama  # noqa: F401
     from datasets import load_dataset
     from trl import DPOConfig, DPOTrainer
 
     cache.mkdir(parents=True, exist_ok=True)
-    records = cache / "records.jsonl"
     lines = [
         json.dumps({"prompt": prompt, "chosen": best, "rejected": worst})
         for prompt, (best, worst) in zip(setting.prompts, setting.completions, strict=True)
     ]
-    records.write_text("\n".join(lines))
+    # equal records stay in an untouched file: its time of change is part of what TRL keys on
+    records = cache / f"records_{sha256(repr(lines).encode()).hexdigest()[:12]}.jsonl"
+    if not records.exists():
+        records.write_text("\n".join(lines))
     computed = 0
     plain = DPOTrainer.compute_ref_log_probs
 
@@ -88,11 +99,11 @@ def run_trl(setting: Setting, cache: Path) -> dict[str, Any]:
 
     DPOTrainer.compute_ref_log_probs = counted
     clock = Stopwatch()
-    with tempfile.TemporaryDirectory() as folder, clock:
+    with clock:
         trainer = DPOTrainer(
             str(setting.model),
             args=DPOConfig(
-                folder,
+                str(cache / "out"),
                 beta=setting.beta,
                 loss_type=["ipo"],
                 precompute_ref_log_probs=True,
@@ -104,11 +115,12 @@ def run_trl(setting: Setting, cache: Path) -> dict[str, Any]:
                     "attn_implementation": "sdpa",
                 },
                 max_length=setting.max_tokens or None,
+                truncation_mode="keep_end" if setting.keep_end else "keep_start",
                 dataloader_pin_memory=False,
                 report_to=[],
                 disable_tqdm=True,
             ),
-            train_dataset=load_dataset("json", data_files=str(records), split="train"),
+            train_dataset=load_dataset("json", data_files=str(records), split="train", cache_dir=str(cache)),
         )
     rows = trainer.train_dataset
     values = {
@@ -125,13 +137,26 @@ def run_trl(setting: Setting, cache: Path) -> dict[str, Any]:
     }
 
 
-def run(side: str, setting: Setting, cache: Path, threads: int) -> dict[str, Any]:
-    """One process."""
-    plain = {**asdict(setting), "model": str(setting.model)}
-    task = {"side": side, "setting": plain, "cache": str(cache)}
-    task_file = cache.parent / f"{cache.name}.task.json"
-    task_file.write_text(json.dumps(task))
-    return run_child("benchmarks.reference", {"file": str(task_file)}, threads=threads)
+def run(side: str, runs: list[tuple[Setting, Path]], threads: int) -> list[dict[str, Any]]:
+    """Runs (setting, cache), one after the other, in one process."""
+    plain = [({**asdict(setting), "model": str(setting.model)}, str(cache)) for setting, cache in runs]
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        json.dump({"side": side, "runs": plain}, file)
+        file.flush()
+        told = run_child("benchmarks.reference", {"file": file.name}, threads=threads)
+    results: list[dict[str, Any]] = told["results"]
+    return results
+
+
+def child(file: Path) -> None:
+    """Some runs."""
+    task = json.loads(file.read_text())
+    one = run_copg if task["side"] == "copg" else run_trl
+    settings = [
+        (Setting(**{**setting, "model": Path(setting["model"])}), Path(cache))
+        for setting, cache in task["runs"]
+    ]
+    tell({"results": [one(setting, cache) for setting, cache in settings]})
 
 
 def wrong_values(found: dict[str, Any], true: dict[str, Any]) -> int:
@@ -155,8 +180,9 @@ def time_runs(side: str, root: Path, num_prompts: int, threads: int) -> list[dic
     }
     lines = []
     for place, (name, setting) in enumerate(steps.items()):
-        found = run(side, setting, root / "cache", threads)
-        wrong = wrong_values(found, run(side, setting, root / f"empty_{place}", threads)) if place else 0
+        empty = [(setting, root / f"empty_{place}")] if place else []
+        found, *true = run(side, [(setting, root / "cache"), *empty], threads)
+        wrong = sum(wrong_values(found, of_empty) for of_empty in true)
         lines.append(
             {
                 "run": name,
@@ -176,25 +202,26 @@ def time_runs(side: str, root: Path, num_prompts: int, threads: int) -> list[dic
 def try_changes(side: str, root: Path, threads: int) -> list[dict[str, Any]]:
     """Every change once, each against a cache that only the unchanged run has filled."""
     base = base_setting(root, chat=20 if side == "copg" else 0)
-    lines = []
-    for place, (name, change) in enumerate(CHANGES.items()):
-        if side == "trl" and name in NOT_FOR_TRL:
-            continue
+    run(side, [(base, root / "cache")], threads)
+    names = [name for name in CHANGES if name not in NOT_FOR[side]]
+    runs = []
+    for place, name in enumerate(names):
         folder = root / f"change_{place}"
         folder.mkdir()
-        setting = change(base, folder)
-        run(side, base, folder / "cache", threads)
-        found, true = (run(side, setting, folder / f, threads) for f in ("cache", "empty"))
-        lines.append(
-            {
-                "change": name,
-                "side": side,
-                "values": len(found["values"]),
-                "computed": int(found["computed"]),
-                "wrong": wrong_values(found, true),
-            }
-        )
-    return lines
+        changed = CHANGES[name](base, folder)
+        # TRL's cache lies under its path; nothing that a changed run adds serves another change
+        runs += [(changed, root / "cache"), (changed, folder / "empty")]
+    results = run(side, runs, threads)
+    return [
+        {
+            "change": name,
+            "side": side,
+            "values": len(found["values"]),
+            "computed": int(found["computed"]),
+            "wrong": wrong_values(found, true),
+        }
+        for name, found, true in zip(names, results[::2], results[1::2], strict=True)
+    ]
 
 
 def median_lines(repeats: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
@@ -221,9 +248,7 @@ def main() -> None:
     parser.add_argument("--child", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
-        task = json.loads(Path(json.loads(args.child)["file"]).read_text())
-        setting = Setting(**{**task["setting"], "model": Path(task["setting"]["model"])})
-        tell((run_copg if task["side"] == "copg" else run_trl)(setting, Path(task["cache"])))
+        child(Path(json.loads(args.child)["file"]))
         return
     timed: dict[str, list[list[dict[str, Any]]]] = {"copg": [], "trl": []}
     changes: list[dict[str, Any]] = []

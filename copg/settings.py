@@ -38,6 +38,10 @@ class RowConfig:
             raise ValueError(f"tokens_per_row={self.tokens_per_row} must be >= 0; 0 means the largest group")
         if self.split_groups and not self.tokens_per_row:
             raise ValueError("split_groups=True needs tokens_per_row > 0: groups larger than that are split")
+        if self.parameter_dtype == "bfloat16" and self.compute_dtype == "float32":
+            raise ValueError(
+                "parameter_dtype='bfloat16' needs compute_dtype='bfloat16': such weights are multiplied in it"
+            )
         if self.attention == "varlen" and self.compute_dtype != "bfloat16":
             raise ValueError(
                 "attention='varlen' needs compute_dtype='bfloat16': FlashAttention has no float32"

@@ -251,7 +251,7 @@ def test_pure_bfloat16_is_refused() -> None:
         "model": "m",
         "trial": {"beta": 1},
         "checkpoint": {"folder": "f"},
-        "rows": {"parameter_dtype": "bfloat16"},
+        "rows": {"parameter_dtype": "bfloat16", "compute_dtype": "bfloat16"},
     }
     with pytest.raises(ConfigError, match="bfloat16 weights do not move"):
         parse_config(TrainConfig, settings, where="train")
