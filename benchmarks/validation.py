@@ -1,22 +1,25 @@
-"""Speed and memory of ``validate`` on records made on the spot: ``python benchmarks/validation.py``.
+"""Speed and memory of ``validate`` on records made on the spot: ``python -m benchmarks.validation``.
 
 Each case runs in a process of its own. Seconds include everything from the first import to the sealed
-artifact, CPU seconds also those of the workers; memory is the sum of the highest resident sizes of the
-main process and of each worker, which they need not reach at the same time.
+artifact, CPU seconds those of the parsing processes too. Memory is the highest resident size of all
+processes together, sampled; pages they share count once for each.
 """
 
 import argparse
 import json
-import platform
 import random
 import resource
-import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
-from importlib.metadata import version
 from pathlib import Path
+from typing import Any
+
+import psutil
+
+from benchmarks.harness import interleave, medians, peak_memory_gib, tell, write_report
 
 WORDS_PER_PROMPT = 50
 WORDS_PER_COMPLETION = 18
@@ -76,80 +79,93 @@ def _prompt(words: list[str], key: int) -> str:
     return _text(random.Random(key), words, WORDS_PER_PROMPT)
 
 
-def measure(records: Path, groups: Path, workers: int) -> dict[str, float]:
-    """Run the stage in this process."""
-    wall, cpu = time.perf_counter(), time.process_time()
-    import great_expectations  # noqa: F401 - timed apart: most of the stage's start
+class PeakOfAll(threading.Thread):
+    """Samples the resident size of this process and its children."""
+
+    def __init__(self, every_s: float = 0.05) -> None:
+        super().__init__(daemon=True)
+        self.peak_gib = 0.0
+        self._every_s = every_s
+
+    def run(self) -> None:
+        """Until the process ends."""
+        own = psutil.Process()
+        while True:
+            total = 0
+            for process in (own, *own.children()):
+                try:
+                    total += process.memory_info().rss
+                except psutil.NoSuchProcess:
+                    continue
+            self.peak_gib = max(self.peak_gib, total / 2**30)
+            time.sleep(self._every_s)
+
+
+def child(task: dict[str, Any]) -> None:
+    """Run the stage in this process, on records that lie there already."""
+    wall, cpu = time.monotonic(), time.process_time()
+    sampled = PeakOfAll()
+    sampled.start()
+    import great_expectations  # noqa: F401 - timed apart: it is most of the stage's start
 
     from copg.stages.validate import ValidateConfig, validate_records
 
     imported = time.process_time() - cpu
-    config = ValidateConfig(workers=workers)
-    metrics = validate_records(config, str(records), groups)
-    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    groups = Path(task["folder"]) / f"groups_{time.monotonic_ns()}"
+    metrics = validate_records(ValidateConfig(workers=task["workers"]), task["records"], groups)
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return {
-        "wall_s": time.perf_counter() - wall,
-        "cpu_s": time.process_time() - cpu + children.ru_utime + children.ru_stime,
-        "import_cpu_s": imported,
-        "peak_mib": own / 1024 + workers * children.ru_maxrss / 1024,
-        "main_peak_mib": own / 1024,
-        "groups": metrics["groups/count"],
-        "rejected": metrics["records/rejected"],
-        "torch_imported": float("torch" in sys.modules),
-    }
+    tell(
+        {
+            "wall_s": time.monotonic() - wall,
+            "cpu_s": time.process_time() - cpu + children.ru_utime + children.ru_stime,
+            "import_cpu_s": imported,
+            "peak_gib": max(sampled.peak_gib, peak_memory_gib()),
+            "groups": metrics["groups/count"],
+            "rejected": metrics["records/rejected"],
+            "torch_imported": float("torch" in sys.modules),
+        }
+    )
 
 
-def run_case(num_rows: int, shape: str, workers: int) -> dict[str, object]:
-    """Make the records, measure a fresh process, throw both away."""
+def run_case(shape: str, rows: int, options: argparse.Namespace) -> dict[str, Any]:
+    """One line of the table."""
     with tempfile.TemporaryDirectory() as folder:
         records = Path(folder) / "records.jsonl"
-        make_records(records, num_rows, shape)
-        command = [sys.executable, __file__, "--workers", str(workers)]
-        command += ["--measure", str(records), str(Path(folder) / "groups")]
-        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-        result = json.loads(done.stdout.splitlines()[-1])
+        make_records(records, rows, shape)
+        task = {"records": str(records), "folder": folder, "workers": options.workers}
+        name = f"{shape} {rows}"
+        runs = interleave("benchmarks.validation", {name: task}, repeats=options.repeats, threads=1)[name]
         size = records.stat().st_size
+    m = medians(runs)
     return {
-        "rows": num_rows,
         "shape": shape,
-        "mib": size / 2**20,
-        "rows_per_s": num_rows / result["wall_s"],
-        "rows_per_cpu_s": num_rows / result["cpu_s"],
-        **result,
+        "records": rows,
+        "MiB": size / 2**20,
+        "wall s": m["wall_s"],
+        "CPU s": m["cpu_s"],
+        "import CPU s": m["import_cpu_s"],
+        "records/s": round(rows / m["wall_s"]),
+        "records/CPU s": round(rows / m["cpu_s"]),
+        "peak MiB": round(m["peak_gib"] * 1024),
     }
 
 
 def main() -> None:
-    """Measure every size and shape, print a table, write it as JSON."""
+    """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", default="cpu", choices=["cpu"])
     parser.add_argument("--rows", type=int, nargs="+", default=[10**4, 10**5, 10**6])
     parser.add_argument("--shapes", choices=SHAPES, nargs="+", default=list(SHAPES))
     parser.add_argument("--workers", type=int, default=2, help="processes that parse beside the main one")
-    parser.add_argument("--out", type=Path, default=Path("validation.json"), help="where the JSON goes")
-    parser.add_argument("--measure", type=Path, nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/validation.json"))
+    parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.measure:
-        print(json.dumps(measure(*options.measure, options.workers)))
+    if options.child:
+        child(json.loads(options.child))
         return
-    cases = [run_case(rows, shape, options.workers) for shape in options.shapes for rows in options.rows]
-    heads = ("shape", "rows", "MiB", "wall s", "CPU s", "rows/s", "rows/CPU s", "peak MiB")
-    print("".join(f"{head:>13}" for head in heads))
-    for c in cases:
-        print(
-            f"{c['shape']:>13}{c['rows']:>13,}{c['mib']:>13.0f}{c['wall_s']:>13.1f}{c['cpu_s']:>13.1f}"
-            f"{c['rows_per_s']:>13,.0f}{c['rows_per_cpu_s']:>13,.0f}{c['peak_mib']:>13.0f}"
-        )
-    machine = {
-        "platform": platform.platform(),
-        "processor": platform.processor(),
-        "python": sys.version.split()[0],
-    }
-    libraries = {name: version(name) for name in ("great-expectations", "pyarrow", "pandas", "numpy")}
-    options.out.write_text(
-        json.dumps({"machine": machine, "libraries": libraries, "cases": cases}, indent=2) + "\n"
-    )
-    print(f"written to {options.out}")
+    lines = [run_case(shape, rows, options) for shape in options.shapes for rows in options.rows]
+    write_report(options.out, lines, device=options.device, details={"workers": options.workers})
 
 
 if __name__ == "__main__":

@@ -111,7 +111,7 @@ def _referenced_groups(world: World, out: Path, *, mixture: str, k: int, seed: i
 
 
 def open_world(out: Path, *, num_prompts: int = NUM_PROMPTS) -> World:
-    """The world of an output folder, its reference model written there the first time."""
+    """The world of an output folder; its reference model is written the first time."""
     if not (out / "model" / "config.json").exists():
         write_reference(out / "model")
     return build_world(load_model(out / "model"), beta=BETA, num_prompts=num_prompts)

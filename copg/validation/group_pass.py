@@ -26,7 +26,7 @@ class GroupPass:
     """
 
     def __init__(self, *, select_fraction: float, gate_fraction: float) -> None:
-        self.members = Suite("members", MEMBER_CHECKS)
+        self.members = Suite("records_of_one_prompt", MEMBER_CHECKS)
         self.groups = Suite("groups", GROUP_CHECKS)
         self.ids: dict[str, list[pa.Array]] = {split: [] for split in SPLITS}
         """Ids of what was written to each split."""

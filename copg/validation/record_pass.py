@@ -15,6 +15,8 @@ from copg.validation.suite import Suite
 
 ROWS_PER_FRAME = 2**17
 """Checked at once; Great Expectations takes some 10 ms a check, of however many rows."""
+DEFECTS_PER_FRAME = 2**13
+"""Until which their texts are kept in memory."""
 BYTES_WORTH_WORKERS = 2**25
 """Of files; for less, processes take longer to start than they save."""
 
@@ -49,7 +51,7 @@ class RecordPass:
             frame.add(portion)
             if portion.records.num_rows:
                 spool.append(portion.records.select(RECORD_SCHEMA.names))
-            if frame.num_rows >= ROWS_PER_FRAME:
+            if frame.num_rows >= ROWS_PER_FRAME or len(frame.defects) >= DEFECTS_PER_FRAME:
                 self._check(frame, rejections, spool)
                 frame = _Frame(spool.num_rows)
         if frame.num_rows:

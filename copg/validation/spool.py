@@ -50,6 +50,7 @@ class Spool:
         self._first_rows = [0]
         self._keys: list[bytes] = []
         self._dropped: list[int] = []
+        self._last_dropped: tuple[int, pa.RecordBatch] | None = None
 
     @property
     def num_rows(self) -> int:
@@ -68,7 +69,9 @@ class Spool:
         """Take a row out; the answer holds that row alone."""
         self._dropped.append(row)
         index = int(np.searchsorted(self._first_rows, row, side="right")) - 1
-        return self._read(index).slice(row - self._first_rows[index], 1)
+        if self._last_dropped is None or self._last_dropped[0] != index:
+            self._last_dropped = index, self._read(index)
+        return self._last_dropped[1].slice(row - self._first_rows[index], 1)
 
     def _read(self, index: int) -> pa.RecordBatch:
         self._file.seek(self._ends[index])

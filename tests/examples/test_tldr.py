@@ -1,12 +1,14 @@
 """``openai/summarize_from_feedback`` as records: its columns, in a small file made here."""
 
-import json
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from copg.artifacts import read_groups
+from copg.records import Group
+from copg.stages.validate import ValidateConfig, validate_records
 from examples.tldr import main, read_comparisons
 
 POST = {"post": "My cat sleeps.", "title": "Cat", "subreddit": "pets", "site": None, "article": None}
@@ -36,13 +38,23 @@ def test_every_summary_of_a_post_is_one_of_its_completions_once() -> None:
     ]
 
 
-def test_the_files_hold_the_accepted_shapes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from copg.shapes import read_record
+def validated(folder: Path, name: str) -> list[Group]:
+    """What the validate stage makes of a written file."""
+    config = ValidateConfig(select_fraction=0.0, gate_fraction=0.0)
+    validate_records(config, str(folder / f"out/{name}.jsonl"), folder / name)
+    return list(read_groups(folder / name, "train"))
 
+
+def test_the_files_hold_the_accepted_shapes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pq.write_table(pa.Table.from_pylist(ROWS), tmp_path / "rows.parquet")
     main(tmp_path / "out", source=str(tmp_path / "rows.parquet"))
     assert "records.jsonl: 1 lines" in capsys.readouterr().out
-    [record] = map(json.loads, (tmp_path / "out/records.jsonl").read_text().splitlines())
-    assert read_record(record, {}).texts == [" Cat sleeps.", " A cat.", " It sleeps a lot."]
-    for line in (tmp_path / "out/preferences.jsonl").read_text().splitlines():
-        assert read_record(json.loads(line), {}).rewards == [1.0, 0.0]
+    [group] = validated(tmp_path, "records")
+    assert [c.text for c in group.completions] == [" Cat sleeps.", " A cat.", " It sleeps a lot."]
+    # two preferences over one post become one group: " A cat." was rejected twice
+    [group] = validated(tmp_path, "preferences")
+    assert {c.text: c.reward for c in group.completions} == {
+        " Cat sleeps.": 1.0,
+        " A cat.": 0.0,
+        " It sleeps a lot.": 1.0,
+    }

@@ -230,6 +230,23 @@ def test_all_records_of_a_prompt_with_one_completion_are_rejected(tmp_path: Path
     )
 
 
+def test_groups_stay_in_their_splits_and_order_when_others_are_rejected(tmp_path: Path) -> None:
+    rows = [good(n, **({"completions": ["a", "a"]} if n % 3 == 0 else {})) for n in range(300)]
+    metrics = validate_records(ALL, write(tmp_path / "a.jsonl", *rows), tmp_path / "groups")
+    assert metrics["groups/count"] == 200
+    assert [line for _, line, _ in rejected_in(tmp_path / "groups")] == list(range(1, 301, 3))
+    for split in SPLITS:
+        groups = list(read_groups(tmp_path / "groups", split))
+        assert metrics[f"groups/{split}"] == len(groups)
+        numbers = [int(group.source.partition(":")[2]) - 1 for group in groups]
+        assert numbers == [
+            n
+            for n in range(300)
+            if n % 3
+            and assign_split(prompt_id(f"prompt {n}"), select_fraction=0.1, gate_fraction=0.1) == split
+        ]
+
+
 def test_tied_groups_are_kept_and_counted(tmp_path: Path) -> None:
     rows = [good(1), good(2, rewards=[0.5, 0.5]), good(3, rewards=[0.0, 2.0])]
     metrics = validate_records(ALL, write(tmp_path / "a.jsonl", *rows), tmp_path / "groups")
