@@ -63,7 +63,7 @@ def generate(
     for prompt, key in zip(prompts, noise_keys, strict=True):
         if not 0 < len(prompt) <= room:
             raise RecordError(f"prompt {key!r} has {len(prompt)} tokens; the model has room for 1 to {room}")
-    stops = stop_tokens(model, tokenizer)
+    stops = stop_tokens(model.generation_config, tokenizer)
     was_training = model.training
     model.eval()
     try:
@@ -83,13 +83,13 @@ def max_prompt_tokens(model_config: Any, config: GenerationConfig) -> int:
     return (context or 1 << 30) - config.max_new_tokens
 
 
-def stop_tokens(model: Any, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+def stop_tokens(generation_config: Any, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
     """Tokens that end a completion: the tokeniser's own, and others its model names.
 
     Llama 3 names both end of text and end of turn. A model's token that is none of its tokeniser's special
     ones is a left-over default and ends nothing.
     """
-    named = getattr(model.generation_config, "eos_token_id", None)
+    named = getattr(generation_config, "eos_token_id", None)
     special = {index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
     others = {named} if isinstance(named, int) else set(named or ())
     return frozenset({tokenizer.eos_token_id} | (others & special))

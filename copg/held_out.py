@@ -23,6 +23,7 @@ from copg.progress import track
 from copg.records import Group, prompt_text
 from copg.rewards import Mixture
 from copg.settings import GenerationConfig, RowConfig
+from copg.vllm_generation import generate_with_vllm
 
 PROMPTS_PER_BATCH = 64
 """Whose completions are scored together; a prompt's are never split."""
@@ -127,19 +128,35 @@ class Drawing:
         tokenizer = load_tokenizer(self.model, revision=self.revision)
         if policy is not None:
             _check_vocabulary(policy, tokenizer, self.model)
-        model = self._load(policy)
         samples = range(self.samples_per_prompt)
         ids = [prompt.prompt_ids for prompt in prompts for _ in samples]
         keys = [f"{prompt.group.id}/{sample}" for prompt in prompts for sample in samples]
-        bfloat16 = self.rows.compute_dtype == "bfloat16"
-        with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=bfloat16):
-            drawn = iter(generate(model, tokenizer, ids, keys, self.generation, description="draw"))
+        model = None if self.generation.vllm_python else self._load(policy)
+        drawn = iter(self._complete(model, policy, tokenizer, ids, keys))
         for prompt in prompts:
             prompt.drawn = [next(drawn) for _ in samples]
         if policy is None:
             return None
         groups = [prompt.token_group for prompt in prompts]
-        return trace_policy(model, groups, self.rows, description="policy")
+        return trace_policy(model or self._load(policy), groups, self.rows, description="policy")
+
+    def _complete(
+        self,
+        model: Any,
+        policy: Path | None,
+        tokenizer: PreTrainedTokenizerBase,
+        prompts: list[list[int]],
+        keys: list[str],
+    ) -> list[Generated]:
+        """One completion a prompt, by the model in memory or, without one, by vLLM from where it lies."""
+        dtype = self.rows.compute_dtype
+        if model is not None:
+            with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=dtype == "bfloat16"):
+                return generate(model, tokenizer, prompts, keys, self.generation, description="draw")
+        where, revision = (self.model, self.revision) if policy is None else (policy, None)
+        return generate_with_vllm(
+            where, tokenizer, prompts, keys, self.generation, revision=revision, dtype=dtype
+        )
 
     def _load(self, policy: Path | None) -> Any:
         dtype = DTYPES[self.rows.parameter_dtype]

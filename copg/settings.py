@@ -62,6 +62,8 @@ class GenerationConfig:
     """Of the noise, together with each sequence's key; never of the batch."""
     tokens_per_batch: int = 16384
     """Tokens of prompts and completions decoded together."""
+    vllm_python: str = ""
+    """Python of an environment with vLLM, whose engine then draws, of policies on disk; empty: torch does."""
 
     def __post_init__(self) -> None:
         if self.temperature < 0:

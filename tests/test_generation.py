@@ -195,9 +195,9 @@ def test_a_models_other_end_tokens_end_a_completion_when_they_are_special(model:
     cat = tiny.VOCABULARY.index("cat")
     named = tiny.build_model()
     named.generation_config.eos_token_id = [EOS, 1, cat]  # end, start (special), a word (a left-over)
-    assert stop_tokens(named, TOKENIZER) == {EOS, 1}
+    assert stop_tokens(named.generation_config, TOKENIZER) == {EOS, 1}
     named.generation_config.eos_token_id = None
-    assert stop_tokens(named, TOKENIZER) == {EOS}
+    assert stop_tokens(named.generation_config, TOKENIZER) == {EOS}
 
 
 def test_progress_counts_completions(

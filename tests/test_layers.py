@@ -27,6 +27,8 @@ LAYERS = [
         "rows",
         "packing",
         "generation",
+        "vllm_generation",
+        "vllm_worker",
         "divergence",
         "reference_store",
         "reference_pass",

@@ -126,6 +126,10 @@ class SampleConfig:
 
     def __post_init__(self) -> None:
         _check_not_negative(self, "every_steps", "num_prompts", "collapse_spreads")
+        if self.generation.vllm_python:
+            raise ValueError(
+                "generation.vllm_python is for evaluate: here the policy is in memory, and changing"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

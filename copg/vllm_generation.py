@@ -1,0 +1,111 @@
+"""Completions drawn by vLLM, behind the interface of ``copg.generation``, for policies that lie on disk."""
+
+import hashlib
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from transformers import GenerationConfig as ModelGenerationConfig
+from transformers import PreTrainedTokenizerBase
+
+from copg import vllm_worker
+from copg.chat import decode_completion
+from copg.errors import ModelError
+from copg.generation import Generated, stop_tokens
+from copg.models import ADAPTER
+from copg.settings import GenerationConfig
+
+
+def generate_with_vllm(
+    model: str | Path,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Sequence[int]],
+    noise_keys: Sequence[str],
+    config: GenerationConfig,
+    *,
+    revision: str | None = None,
+    dtype: Literal["float32", "bfloat16"] = "bfloat16",
+) -> list[Generated]:
+    """One completion of each prompt, in the order given, from an engine in a process of its own.
+
+    A sequence's seed is a function of (seed, noise key). vLLM's kernels are not the same for every batch, so
+    unlike those of ``copg.generation.generate`` completions are not reproduced to the token, and two policies
+    do not share their noise: intervals of differences are wider. The KL is measured afterwards by our own
+    passes either way.
+
+    Args:
+        model: model directory, adapter directory, or hub name.
+        prompts: token ids.
+        noise_keys: one a prompt.
+        config: with ``vllm_python``.
+        revision: of the hub.
+        dtype: of the engine's weights and matrix products.
+
+    Raises:
+        ModelError: no such Python, or vLLM failed: the end of what it said is named.
+    """
+    stops = stop_tokens(_generation_config(model, revision), tokenizer)
+    request = {
+        **_where(model, revision),
+        "dtype": dtype,
+        "gpus": max(1, torch.cuda.device_count()),
+        "temperature": config.temperature,
+        "max_new_tokens": config.max_new_tokens,
+        "seeds": [_seed(config.seed, key) for key in noise_keys],
+        "stop_tokens": sorted(stops),
+        "prompts": [list(prompt) for prompt in prompts],
+    }
+    drawn = _ask(config.vllm_python, request)
+    if len(drawn) != len(prompts) or not all(drawn):
+        raise ModelError(f"vLLM left {sum(map(bool, drawn))} completions of {len(prompts)} prompts")
+    return [Generated(ids, decode_completion(tokenizer, ids), finished=ids[-1] in stops) for ids in drawn]
+
+
+def _ask(python: str, request: dict[str, Any]) -> list[list[int]]:
+    with tempfile.TemporaryDirectory(prefix="copg-vllm-") as folder:
+        question, answer = Path(folder, "request.json"), Path(folder, "answer.json")
+        question.write_text(json.dumps(request))
+        command = [python, str(vllm_worker.__file__), str(question), str(answer)]
+        last = "it said nothing"
+        try:
+            with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as engine:
+                for line in engine.stderr or ():
+                    print(line, end="", file=sys.stderr, flush=True)
+                    last = line.strip() or last
+        except OSError as error:
+            raise ModelError(f"vllm_python={python!r} cannot be run: {error.strerror}") from None
+        if engine.returncode or not answer.is_file():
+            raise ModelError(f"vLLM ended with exit code {engine.returncode}: {last}")
+        drawn: list[list[int]] = json.loads(answer.read_text())
+        return drawn
+
+
+def _where(model: str | Path, revision: str | None) -> dict[str, Any]:
+    """What the engine loads: of an adapter, its base and itself."""
+    adapter = Path(model) / ADAPTER
+    if not adapter.is_file():
+        return {"model": str(model), "revision": revision, "adapter": "", "lora_rank": 0}
+    settings = json.loads(adapter.read_text())
+    return {
+        "model": settings["base_model_name_or_path"],
+        "revision": settings.get("revision"),
+        "adapter": str(model),
+        "lora_rank": settings["r"],
+    }
+
+
+def _generation_config(model: str | Path, revision: str | None) -> Any:
+    where = _where(model, revision)
+    try:
+        return ModelGenerationConfig.from_pretrained(where["model"], revision=where["revision"])
+    except OSError:  # a model need not have one
+        return ModelGenerationConfig()
+
+
+def _seed(seed: int, noise_key: str) -> int:
+    return int.from_bytes(hashlib.sha256(f"{seed}\n{noise_key}".encode()).digest()[:7], "little")

@@ -1,0 +1,147 @@
+"""vLLM behind ``generate``'s interface. It needs a GPU, so a stand-in has the signatures of vLLM 0.33."""
+
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from peft import LoraConfig, get_peft_model
+
+from copg.config import parse_config
+from copg.errors import ConfigError, ModelError
+from copg.models import load_model, load_tokenizer
+from copg.settings import GenerationConfig
+from copg.training.config import SampleConfig
+from copg.vllm_generation import generate_with_vllm
+from tests import tiny
+
+PROMPTS = [[1, 4, 5], [1, 6], [1, 4, 5]]
+KEYS = ["a/0", "b/0", "a/1"]
+STAND_IN = """
+import json, os, sys
+import torch
+from transformers import AutoModelForCausalLM
+
+class SamplingParams:
+    def __init__(self, *, temperature, max_tokens, seed, stop_token_ids, ignore_eos, detokenize):
+        assert ignore_eos and not detokenize
+        self.__dict__.update(temperature=temperature, max_tokens=max_tokens, seed=seed, stops=stop_token_ids)
+
+class Output:
+    def __init__(self, token_ids):
+        self.token_ids = tuple(token_ids)
+        self.outputs = [self]
+
+class LLM:
+    def __init__(self, model, *, revision, dtype, tensor_parallel_size, skip_tokenizer_init,
+                 trust_remote_code, enable_prefix_caching, enable_lora=False, max_lora_rank=16):
+        assert skip_tokenizer_init and not trust_remote_code
+        if os.environ.get("STAND_IN_FAILS"):
+            print("noise", file=sys.stderr)
+            raise RuntimeError("no room for the weights")
+        self.model = AutoModelForCausalLM.from_pretrained(model, dtype=getattr(torch, dtype))
+        self.lora = enable_lora and max_lora_rank
+
+    @torch.no_grad()
+    def generate(self, prompts, sampling_params, *, lora_request=None):
+        if lora_request:
+            from peft import PeftModel
+            assert self.lora >= json.load(open(lora_request.lora_path + "/adapter_config.json"))["r"]
+            self.model = PeftModel.from_pretrained(self.model, lora_request.lora_path)
+        return [self.one(p["prompt_token_ids"], s) for p, s in zip(prompts, sampling_params, strict=True)]
+
+    def one(self, prompt, settings):
+        noise, ids = torch.Generator().manual_seed(settings.seed), list(prompt)
+        while len(ids) - len(prompt) < settings.max_tokens:
+            logits = self.model(torch.tensor([ids])).logits[0, -1].float()
+            if settings.temperature == 0:
+                ids.append(int(logits.argmax()))
+            else:
+                chances = (logits / settings.temperature).softmax(0)
+                ids.append(int(torch.multinomial(chances, 1, generator=noise)))
+            if ids[-1] in settings.stops:
+                break
+        return Output(ids[len(prompt):])
+"""
+LORA = """
+class LoRARequest:
+    def __init__(self, lora_name, lora_int_id, lora_path):
+        assert lora_int_id > 0
+        self.lora_path = lora_path
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> GenerationConfig:
+    package = tmp_path / "path" / "vllm"
+    (package / "lora").mkdir(parents=True)
+    (package / "__init__.py").write_text(STAND_IN)
+    (package / "lora" / "__init__.py").touch()
+    (package / "lora" / "request.py").write_text(LORA)
+    monkeypatch.setenv(
+        "PYTHONPATH", os.pathsep.join([str(tmp_path / "path"), os.environ.get("PYTHONPATH", "")])
+    )
+    return GenerationConfig(max_new_tokens=6, temperature=0, vllm_python=sys.executable)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return tiny.save_model(tmp_path / "model")
+
+
+def test_it_draws_what_the_model_says_in_the_order_given(config: GenerationConfig, model: Path) -> None:
+    from copg.generation import generate
+
+    tokenizer = load_tokenizer(model)
+    found = generate_with_vllm(model, tokenizer, PROMPTS, KEYS, config, dtype="float32")
+    greedy = replace(config, vllm_python="")
+    assert found == generate(load_model(model), tokenizer, PROMPTS, KEYS, greedy)
+
+
+def test_an_adapter_is_served_over_its_base(config: GenerationConfig, model: Path, tmp_path: Path) -> None:
+    from copg.generation import generate
+
+    adapted = get_peft_model(
+        load_model(model), LoraConfig(r=4, target_modules=["q_proj"], init_lora_weights=False)
+    )
+    adapted.peft_config["default"].base_model_name_or_path = str(model)
+    adapted.save_pretrained(tmp_path / "adapter")
+    tokenizer = load_tokenizer(model)
+    found = generate_with_vllm(tmp_path / "adapter", tokenizer, PROMPTS, KEYS, config, dtype="float32")
+    own = generate(
+        load_model(tmp_path / "adapter"), tokenizer, PROMPTS, KEYS, replace(config, vllm_python="")
+    )
+    assert found == own
+    assert own != generate(load_model(model), tokenizer, PROMPTS, KEYS, replace(config, vllm_python=""))
+
+
+def test_a_sequence_has_its_own_seed_whatever_shares_its_request(
+    config: GenerationConfig, model: Path
+) -> None:
+    tokenizer, hot = load_tokenizer(model), replace(config, temperature=1.0, max_new_tokens=12)
+    first, _, second = generate_with_vllm(model, tokenizer, PROMPTS, KEYS, hot, dtype="float32")
+    (alone,) = generate_with_vllm(model, tokenizer, PROMPTS[:1], KEYS[:1], hot, dtype="float32")
+    assert first == alone
+    assert first != second  # another sample of the same prompt
+
+
+def test_what_vllm_died_of_is_told_in_one_line(
+    config: GenerationConfig, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STAND_IN_FAILS", "1")
+    with pytest.raises(
+        ModelError, match=r"^vLLM ended with exit code 1: RuntimeError: no room for the weights$"
+    ):
+        generate_with_vllm(model, load_tokenizer(model), PROMPTS, KEYS, config)
+
+
+def test_a_python_that_is_not_there_is_named(config: GenerationConfig, model: Path) -> None:
+    nowhere = replace(config, vllm_python="/nowhere/python")
+    with pytest.raises(ModelError, match="vllm_python='/nowhere/python' cannot be run: No such file"):
+        generate_with_vllm(model, load_tokenizer(model), PROMPTS, KEYS, nowhere)
+
+
+def test_training_refuses_an_engine_that_reads_weights_from_disk() -> None:
+    with pytest.raises(ConfigError, match=r"generation\.vllm_python is for evaluate"):
+        parse_config(SampleConfig, {"generation": {"vllm_python": "python"}}, where="train.samples")
