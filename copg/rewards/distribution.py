@@ -18,7 +18,7 @@ KL_TARGETS = (1, 5, 20)
 
 
 class Distribution:
-    """Grows group by group; holds one number a completion and reward, and nothing else that grows."""
+    """Grows group by group; holds a number a completion and reward, one a group, and no more that grows."""
 
     def __init__(self, parts: Sequence[str]) -> None:
         self._parts = list(parts)
@@ -28,6 +28,10 @@ class Distribution:
         """Groups of one completion: nothing to compare within the prompt."""
         self.num_tied = 0
         """Groups of several completions whose rewards are all equal."""
+        self.num_completions = array("q")
+        """Of each group."""
+        self.spreads = array("d")
+        """[G] standard deviation of the rewards within each group; NaN for a single completion."""
         self._values = {name: array("d") for name in self.names}
         self._std_sums = np.zeros(len(self.names))
         self._variance_sum = 0.0
@@ -41,14 +45,17 @@ class Distribution:
         for name, values in zip(self.names, rows, strict=True):
             self._values[name].extend(values)
         self.num_groups += 1
+        self.num_completions.append(len(total))
         if len(total) < 2:
             self.num_single += 1
+            self.spreads.append(math.nan)
             return
         self.num_tied += min(total) == max(total)
         x = np.array([*rows, [len(c.text) for c in completions]], dtype=np.float64)
         # exactly 0 for equal values, whose mean may differ from them by rounding
         centred = np.where(np.ptp(x, axis=1, keepdims=True) == 0, 0.0, x - x.mean(axis=1, keepdims=True))
         variance = np.square(centred[:-1]).sum(axis=1) / (len(total) - 1)
+        self.spreads.append(math.sqrt(variance[0]))
         self._std_sums += np.sqrt(variance)
         self._variance_sum += float(variance[0])
         self._products += centred @ centred.T
@@ -71,7 +78,7 @@ class Distribution:
         if self.num_compared:
             found["groups/tied"] = self.num_tied / self.num_compared
         for i, name in enumerate(self.names):
-            values = np.frombuffer(self._values[name]) if self._values[name] else np.zeros(0)
+            values = self.values(name)
             if values.size:
                 found[f"{name}/mean"] = float(values.mean())
                 found[f"{name}/std"] = float(values.std())
@@ -138,6 +145,10 @@ class Distribution:
             "quantiles": self.quantiles(),
             "agreement": self.agreement(),
         }
+
+    def values(self, name: str) -> "np.ndarray[Any, np.dtype[np.float64]]":
+        """[N] one of ``names`` of every completion."""
+        return np.frombuffer(self._values[name]) if self._values[name] else np.zeros(0)
 
     def correlation(self, one: str, other: str) -> float | None:
         """Of two of ``names``, once each prompt's means are taken off; None when one does not vary."""

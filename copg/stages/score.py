@@ -19,6 +19,8 @@ from copg.records import SPLITS, Completion, Group
 from copg.rewards import Mixture, RewardSpec, build_mixture, digest_of_rewards
 from copg.rewards.bulk import BulkScorer
 from copg.rewards.distribution import Distribution, scale_of
+from copg.validation.data_docs import DOCS
+from copg.validation.reward_docs import write_reward_docs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +69,8 @@ def score_groups(config: ScoreConfig, groups: Path, scored: Path) -> dict[str, f
     Args:
         config: where rewards come from.
         groups: artifact of schema ``groups``.
-        scored: directory for the artifact of schema ``scored``.
+        scored: directory for the artifact of schema ``scored``; ``docs/index.html`` shows how the rewards
+            are distributed.
 
     Returns:
         Counts over all splits and statistics of the train split; the manifest's facts hold those of every
@@ -91,6 +94,13 @@ def score_groups(config: ScoreConfig, groups: Path, scored: Path) -> dict[str, f
         **source.metrics(),
         **distributions["train"].metrics(),
     }
+    facts = {
+        "metrics": metrics,
+        "splits": {split: distribution.facts() for split, distribution in distributions.items()},
+        **source.facts(),
+    }
+    records = str(manifest.facts.get("records", groups.name))
+    suites = write_reward_docs(scored, records, metrics, distributions, facts.get("failed", []))
     seal(
         scored,
         schema="scored",
@@ -98,11 +108,8 @@ def score_groups(config: ScoreConfig, groups: Path, scored: Path) -> dict[str, f
         rows=sum(writer.num_groups.values()),
         config=asdict(config),
         parents={"groups": manifest.digest},
-        facts={
-            "metrics": metrics,
-            "splits": {split: distribution.facts() for split, distribution in distributions.items()},
-            **source.facts(),
-        },
+        facts={**facts, "checks": [fact for suite in suites for fact in suite.facts()]},
+        volatile=(DOCS,),
     )
     for line in (distributions["train"].advice(), *source.remarks()):
         print(line, file=sys.stderr)

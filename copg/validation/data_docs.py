@@ -6,6 +6,7 @@ ours: no script, no request.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,43 @@ DOCS = "docs"
 PAGE = Path(__file__).parent / "data_docs.j2"
 
 
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Numbers to look at beside the checks."""
+
+    title: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    """The first cell of each is its name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What the page is about, in the words it uses."""
+
+    stage: str
+    of: str
+    """What was expected of what: ``the records``."""
+    examples: str
+    """What is above the list of examples."""
+    more: str
+    """File beside the page's folder that has more of them."""
+
+
+RECORDS = Subject("validate", "the records", "First rejections", "rejected.jsonl")
+REWARDS = Subject("score", "the rewards", "Records whose reward failed", "manifest.json")
+
+
 def write_docs(
     directory: Path,
     records: str,
     metrics: Mapping[str, float],
     examples: Sequence[str],
     suites: Iterable[Suite],
+    *,
+    subject: Subject = RECORDS,
+    lead: str = "",
+    tables: Sequence[Table] = (),
 ) -> Path:
     """Write ``docs/index.html``.
 
@@ -30,6 +62,9 @@ def write_docs(
         metrics: of the stage.
         examples: the first few rejections, in a line each.
         suites: after their last batch.
+        subject: what they are of.
+        lead: a sentence to begin with.
+        tables: above the checks.
     """
     from great_expectations.render.renderer import ValidationResultsPageRenderer
     from great_expectations.render.view import DefaultJinjaPageView
@@ -41,7 +76,14 @@ def write_docs(
         pages.append({"name": suite.name, "facts": suite.facts(), "sections": sections[1:-1]})
     template = view.env.from_string(PAGE.read_text(encoding="utf-8"))
     html = template.render(
-        records=records, numbers=_numbers(metrics), examples=examples, pages=pages, version=_version()
+        records=records,
+        numbers=_numbers(metrics),
+        examples=examples,
+        pages=pages,
+        subject=subject,
+        lead=lead,
+        tables=tables,
+        version=_version(),
     )
     path = directory / DOCS / "index.html"
     path.parent.mkdir(exist_ok=True)

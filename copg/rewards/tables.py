@@ -1,0 +1,79 @@
+"""The distribution of rewards as tables of texts, for the pages that show it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Rows = list[list[str]]
+QUANTILES = {"0": "least", "0.05": "5 %", "0.25": "25 %", "0.5": "median", "0.75": "75 %", "0.95": "95 %",
+             "1": "most"}  # fmt: skip
+STATISTICS = {
+    "mean": "mean",
+    "std": "deviation",
+    "spread": "spread within a prompt",
+    "length_correlation": "correlation with length",
+}
+HEAD = ["reward", *QUANTILES.values(), *STATISTICS.values()]
+COUNTS_HEAD = ["split", "prompts", "completions", "tied prompts", "prompts with one completion"]
+
+
+def part_of(name: str) -> str:
+    """``facts`` of ``reward_facts``; the mixture itself is ``reward``."""
+    return name.removeprefix("reward_") if name != "reward" else "sum, as trained on"
+
+
+def distribution_rows(facts: Mapping[str, Any]) -> Rows:
+    """One row for the rewards and for each part: quantiles and statistics, under ``HEAD``.
+
+    Args:
+        facts: of one split, as ``Distribution.facts`` gives them.
+    """
+    metrics = facts["metrics"]
+    return [
+        [
+            part_of(name),
+            *(number(quantiles.get(q)) for q in QUANTILES),
+            *(number(metrics.get(f"{name}/{statistic}")) for statistic in STATISTICS),
+        ]
+        for name, quantiles in facts["quantiles"].items()
+    ]
+
+
+def counts_rows(splits: Mapping[str, Mapping[str, Any]]) -> Rows:
+    """How many prompts of each split are tied or have one completion, under ``COUNTS_HEAD``."""
+    return [
+        [
+            split,
+            f"{facts['groups']:,}",
+            f"{facts['completions']:,}",
+            percent(facts["metrics"].get("groups/tied")),
+            percent(facts["metrics"].get("groups/single")),
+        ]
+        for split, facts in splits.items()
+    ]
+
+
+def agreement_rows(facts: Mapping[str, Any], parts: Sequence[str]) -> Rows:
+    """A row for each part: its correlation with each of the others; empty with fewer than two parts."""
+    if len(parts) < 2:
+        return []
+    found = facts["agreement"]
+
+    def cell(one: str, other: str) -> str:
+        return "1" if one == other else number(found.get(f"{one}~{other}", found.get(f"{other}~{one}")))
+
+    return [[one, *(cell(one, other) for other in parts)] for one in parts]
+
+
+def parts_of(facts: Mapping[str, Any]) -> list[str]:
+    """Names of the parts, in the recipe's order."""
+    return [part_of(name) for name in facts["quantiles"] if name != "reward"]
+
+
+def number(value: float | None) -> str:
+    """With a proper minus sign; a dash where there is none."""
+    return "\N{EN DASH}" if value is None else f"{value:.3g}".replace("-", "\N{MINUS SIGN}")
+
+
+def percent(share: float | None) -> str:
+    """A share in per cent."""
+    return "\N{EN DASH}" if share is None else f"{100 * share:.3g} %"
