@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from copg.errors import CopgError
+from copg.store_cli import store_app
 
 INTERRUPTED = 130
 """Exit code that typer makes of Ctrl-C."""
@@ -23,9 +24,6 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-store_app = typer.Typer(
-    name="store", help="Look after a reference store: a folder or URL.", no_args_is_help=True
-)
 app.add_typer(store_app)
 
 Config = Annotated[
@@ -208,7 +206,7 @@ def promote(
     _run(stage, "promote", config, sets, run_dir)
 
 
-@app.command()
+@app.command("train-reward")
 def reward(
     groups: Annotated[Path, _input("From validate; records with rewards or preferences.")],
     reward_model: Annotated[Path, _output("Where the reward model goes")],
@@ -219,45 +217,6 @@ def reward(
     from copg.stages.reward import train_reward
 
     _run(lambda settings: train_reward(settings, groups, reward_model), "reward", config, sets)
-
-
-Store = Annotated[str, typer.Argument(help="Folder or URL of the store, such as runs/reference_store.")]
-
-
-@store_app.command("stats")
-def store_stats(store: Store) -> None:
-    """Print what a store holds: of each reference and precision, completions, shards and bytes."""
-    from copg.reference_store import open_all
-
-    print(json.dumps([part.stats() for part in open_all(store)], indent=2))
-
-
-@store_app.command("verify")
-def store_verify(
-    store: Store,
-    tolerance: Annotated[float, typer.Option(help="Nats a token by which two writers may differ.")] = 0.02,
-) -> None:
-    """Read every value; exit with an error where one is not finite or contradicts another of its key."""
-    from copg.errors import StoreError
-    from copg.reference_store import open_all
-
-    for part in open_all(store):
-        counts = part.verify(tolerance)
-        print(json.dumps({"folder": part.path, **counts}))
-        if counts["not_finite"] or counts["contradictions"]:
-            raise StoreError(
-                f"{part.path}: {counts['not_finite']} values are not finite and {counts['contradictions']} "
-                "contradict another of the same key; remove that folder and they are computed again"
-            )
-
-
-@store_app.command("compact")
-def store_compact(store: Store) -> None:
-    """Rewrite the shards of each reference and precision as one, with one value a completion."""
-    from copg.reference_store import open_all
-
-    for part in open_all(store):
-        print(json.dumps({"folder": part.path, **part.compact()}))
 
 
 def _run(

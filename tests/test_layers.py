@@ -56,7 +56,7 @@ LAYERS = [
         "report_page",
     ],
     ["stages", "planning", "recipe", "sources", "summary"],
-    ["cli"],
+    ["cli", "store_cli"],
 ]
 LAYER_OF = {name: depth for depth, names in enumerate(LAYERS) for name in names}
 MODULES = sorted(
