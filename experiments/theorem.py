@@ -30,7 +30,7 @@ from experiments.enumerable import (
     write_groups,
     write_reference,
 )
-from experiments.figures import LINES, new_figure, save_figure
+from experiments.theorem_figures import draw
 from experiments.watch import watch_policy
 
 BETA = 0.5
@@ -183,42 +183,6 @@ def summarise(world: World, runs: list[dict]) -> dict:
     }
 
 
-def draw(world: World, runs: list[dict], path: Path) -> None:
-    """Left CoPG, every mixture and K; right all methods at K = 4, mean and range over mixtures and seeds."""
-    figure, axes = new_figure(2, height=3.0, sharey=True)
-    initial = world.regret(world.reference)
-    colors = dict(zip(MIXTURES, ("#0072B2", "#E69F00", "#009E73"), strict=True))
-    styles = dict(zip(GROUP_SIZES, ("-", "--", ":"), strict=True))
-    for mixture in MIXTURES:
-        for k in GROUP_SIZES:
-            same = [r for r in runs if (r["method"], r["mixture"], r["k"]) == ("copg", mixture, k)]
-            if same:
-                label = f"{mixture}, K = {k}"
-                _band(axes[0, 0], same, initial, label=label, color=colors[mixture], linestyle=styles[k])
-    for method, line in LINES.items():
-        same = [r for r in runs if r["method"] == method and r["k"] == 4]
-        if same:
-            label = line.label if same[0]["beta"] == BETA else f"{line.label}, β = {same[0]['beta']:g}"
-            _band(axes[0, 1], same, initial, **{**line.plot(), "label": label})
-    axes[0, 0].set(title="CoPG, by sampler and group size", ylabel="regret / initial regret")
-    axes[0, 1].set(title="K = 4, over three samplers: mean and range")
-    for ax in axes[0]:
-        ax.axhline(0.05, color="#666666", linewidth=0.8)
-        ax.text(0, 0.047, "5 %", color="#444444", va="top", fontsize=7)
-        ax.set(xlabel="optimiser steps of 128 completions", yscale="log", ylim=(2e-3, 2))
-    axes[0, 0].legend(frameon=False, ncols=2, loc="upper right", fontsize=6)
-    axes[0, 1].legend(frameon=False, loc="lower left", fontsize=6)
-    save_figure(figure, path)
-
-
-def _band(ax: Any, runs: list[dict], initial: float, **line: Any) -> None:
-    regret = np.array([run["regret"] for run in runs]) / initial
-    ax.plot(runs[0]["steps"], regret.mean(0), **line)
-    ax.fill_between(
-        runs[0]["steps"], regret.min(0), regret.max(0), color=line["color"], alpha=0.15, linewidth=0
-    )
-
-
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(
@@ -237,7 +201,7 @@ def main() -> None:
     runs += run_all(plan_again(runs, args.seeds), "rivals' other seeds, runs")
     result = summarise(world, runs)
     write_json(args.out / "theorem.json", result)
-    draw(world, best_betas(runs), args.out / "theorem")
+    draw(best_betas(runs), args.out / "theorem", initial=world.regret(world.reference), beta=BETA)
     print("method      beta     mixture   K  regret/initial  TV to pi*")
     for row in result["rows"]:
         print(

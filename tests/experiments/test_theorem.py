@@ -84,5 +84,5 @@ def test_copg_reaches_the_optimum_off_policy_and_the_others_do_not(world: World,
     assert train("copg") == copg
     summary = theorem.summarise(world, [copg, ipo, pg])
     assert [row["method"] for row in summary["rows"]] == ["copg", "ipo", "pg"]
-    theorem.draw(world, theorem.best_betas([copg, ipo, pg]), out / "theorem")
+    theorem.draw(theorem.best_betas([copg, ipo, pg]), out / "theorem", initial=initial, beta=theorem.BETA)
     assert (out / "theorem.png").stat().st_size > 10_000
