@@ -1,36 +1,43 @@
-"""The command ``copg store``: look after stored reference log-probabilities."""
+"""The command ``copg store``: look after stored reference log-probabilities and rewards."""
 
 import json
-from typing import Annotated
+from contextlib import suppress
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from copg.errors import StoreError
 
+if TYPE_CHECKING:
+    from copg.reference_store import ReferenceStore
+    from copg.reward_store import RewardShards
+
 store_app = typer.Typer(
-    name="store", help="Look after a reference store: a folder or URL.", no_args_is_help=True
+    name="store",
+    help="Look after a reference or reward store: a folder or URL.",
+    no_args_is_help=True,
 )
-Store = Annotated[str, typer.Argument(help="Folder or URL of the store, such as runs/reference_store.")]
+Store = Annotated[str, typer.Argument(help="Folder or URL of the store, such as runs/store or runs/rewards.")]
 
 
 @store_app.command("stats")
 def stats(store: Store) -> None:
-    """Print what a store holds: of each reference and precision, completions, shards and bytes."""
-    from copg.reference_store import open_all
-
-    print(json.dumps([part.stats() for part in open_all(store)], indent=2))
+    """Print what a store holds: of each reference and precision, or reward, its rows, shards and bytes."""
+    print(json.dumps([part.stats() for part in _parts(store)], indent=2))
 
 
 @store_app.command("verify")
 def verify(
     store: Store,
-    tolerance: Annotated[float, typer.Option(help="Nats a token by which two writers may differ.")] = 0.02,
+    tolerance: Annotated[
+        float, typer.Option(help="Nats a token by which two writers of a reference store may differ.")
+    ] = 0.02,
 ) -> None:
     """Read every value; exit with an error where one is not finite or contradicts another of its key."""
-    from copg.reference_store import open_all
+    from copg.reward_store import RewardShards
 
-    for part in open_all(store):
-        counts = part.verify(tolerance)
+    for part in _parts(store):
+        counts = part.verify() if isinstance(part, RewardShards) else part.verify(tolerance)
         print(json.dumps({"folder": part.path, **counts}))
         if counts["not_finite"] or counts["contradictions"]:
             raise StoreError(
@@ -41,8 +48,23 @@ def verify(
 
 @store_app.command("compact")
 def compact(store: Store) -> None:
-    """Rewrite the shards of each reference and precision as one, with one value a completion."""
-    from copg.reference_store import open_all
-
-    for part in open_all(store):
+    """Rewrite the shards of each reference and precision, or reward, as one, with one value a key."""
+    for part in _parts(store):
         print(json.dumps({"folder": part.path, **part.compact()}))
+
+
+def _parts(store: str) -> "list[ReferenceStore | RewardShards]":
+    """What a store consists of.
+
+    Raises:
+        StoreError: it is none.
+    """
+    from copg.reference_store import open_all
+    from copg.reward_store import find_rewards
+
+    found: list[ReferenceStore | RewardShards] = [*find_rewards(store)]
+    with suppress(StoreError):
+        found += open_all(store)
+    if not found:
+        raise StoreError(f"{store}: holds neither reference log-probabilities nor rewards")
+    return found

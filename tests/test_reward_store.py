@@ -1,10 +1,14 @@
+import json
 import multiprocessing
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
 from copg.errors import StoreError
-from copg.reward_store import RewardStore, reward_key
+from copg.reward_store import SCHEMA, RewardStore, find_rewards, reward_key
+from copg.store_cli import store_app
 
 
 def keys(*texts: str) -> list[bytes]:
@@ -109,3 +113,50 @@ def test_a_store_by_url_works_as_a_folder_does() -> None:
     store.put(keys("a"), [1.0])
     store.flush()
     assert RewardStore("memory://rewards", "d" * 64).get(keys("a")) == [1.0]
+
+
+def filled(root: str, *shards: dict[str, float]) -> None:
+    """A store of one reward, a shard for each mapping."""
+    store = RewardStore(root, "d" * 64, {"name": "rouge_l", "params": {"stem": True}})
+    for shard in shards:
+        store.put(keys(*shard), list(shard.values()))
+        store.flush()
+
+
+@pytest.mark.parametrize("url", [False, True])
+def test_compacting_leaves_one_shard_and_every_value_and_readers_notice_nothing(tmp_path, url) -> None:
+    root = "memory://compacted" if url else str(tmp_path)
+    filled(root, {"a": 1.0, "b": 2.0}, {"a": 1.0, "c": 3.0}, {"d": 4.0})
+    (part,) = find_rewards(root)
+    before = part.stats()
+    # 2 + 2 + 1 rows, one key twice
+    assert (before["rows"], before["shards"], before["reward"]["name"]) == (5, 3, "rouge_l")
+    reading = part.tables()
+    assert next(reading).num_rows > 0
+    assert part.compact() == {"shards": 1, "rows_removed": 1}
+    # a reader that began with the old shards goes on with the new one
+    assert {key for table in reading for key in table["key"].to_pylist()} >= set(keys("a", "b", "c", "d"))
+    assert (part.stats()["rows"], part.stats()["shards"]) == (4, 1)
+    assert RewardStore(root, "d" * 64).get(keys("a", "b", "c", "d")) == [1.0, 2.0, 3.0, 4.0]
+    assert part.compact() == {"shards": 1, "rows_removed": 0}
+
+
+def test_verifying_counts_what_contradicts_and_what_is_not_finite(tmp_path) -> None:
+    filled(str(tmp_path), {"a": 1.0, "b": 100.0}, {"a": 1.0005, "b": 100.2})
+    (part,) = find_rewards(str(tmp_path))
+    # tolerance 1e-3, relative: .0005 and .2 of 100 -> only .2 > .1
+    assert part.verify() == {"rows": 4, "not_finite": 0, "contradictions": 1}
+    columns = [pa.array(keys("n"), SCHEMA[0].type), pa.array([float("nan")], pa.float64())]
+    pq.write_table(pa.Table.from_arrays(columns, schema=SCHEMA), f"{part.path}/planted.parquet")
+    assert part.verify()["not_finite"] == 1
+
+
+def test_the_command_looks_after_a_reward_store_as_after_a_reference_store(tmp_path) -> None:
+    filled(str(tmp_path / "rewards"), {"a": 1.0}, {"b": 2.0})
+    run = CliRunner().invoke
+    shown = json.loads(run(store_app, ["stats", str(tmp_path / "rewards")]).output)
+    assert [(part["rows"], part["shards"]) for part in shown] == [(2, 2)]
+    assert json.loads(run(store_app, ["compact", str(tmp_path / "rewards")]).output)["shards"] == 1
+    assert json.loads(run(store_app, ["verify", str(tmp_path / "rewards")]).output)["rows"] == 2
+    nothing = run(store_app, ["stats", str(tmp_path / "none")]).exception
+    assert "holds neither reference log-probabilities nor rewards" in str(nothing)

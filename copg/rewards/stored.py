@@ -6,11 +6,8 @@ from typing import Any
 
 from copg.digests import json_digest
 from copg.records import Prompt, prompt_text
-from copg.reward_store import RewardStore, reward_key
+from copg.reward_store import TOLERANCE, RewardStore, reward_key
 from copg.rewards.contract import RecordFault, Reward, finite_floats, read_column
-
-TOLERANCE = 1e-3
-"""Relative, and absolute near 0: how far a value may move with the batch and the device."""
 
 
 class StoredReward:
