@@ -14,6 +14,7 @@ def train(
     policy: dsl.Output[dsl.Model],
     training: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
+    train_job: dict = {},  # noqa: B006 - the default of a component's input
 ) -> None:
     """Train one trial on whole groups; a killed task goes on from its latest checkpoint.
 
@@ -22,6 +23,7 @@ def train(
         trial: Method, beta and what else sets this trial apart.
         run_dir: Stable directory of the runs.
         referenced: Groups from reference.
+        train_job: A TrainJob to train in, on several nodes; empty trains here, on all GPUs there are.
 
     Returns:
         policy: The trained policy: a model directory, or an adapter's.

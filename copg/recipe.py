@@ -175,7 +175,7 @@ def stage_settings(
         "promote": {"tracking_uri": tracking, "model_name": recipe.name},
         "reward": model,
     }
-    return _merged(defaults.get(stage, {}), recipe.stages.get(stage, {}))
+    return merged(defaults.get(stage, {}), recipe.stages.get(stage, {}))
 
 
 def stage_values(
@@ -213,13 +213,13 @@ def _gate_bounds(recipe: Recipe) -> dict[str, Any]:
     return {name: promote[name] for name in ("max_kl", "min_gain") if name in promote}
 
 
-def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     """``above`` laid over ``below``, key by key, at every depth."""
-    merged = {**below, **above}
+    both = {**below, **above}
     for key in below.keys() & above.keys():
         if isinstance(below[key], Mapping) and isinstance(above[key], Mapping):
-            merged[key] = _merged(below[key], above[key])
-    return merged
+            both[key] = merged(below[key], above[key])
+    return both
 
 
 def parse_stages(recipe: Recipe, settings: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

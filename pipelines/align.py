@@ -19,13 +19,22 @@ Place = Callable[[dsl.PipelineTask], dsl.PipelineTask]
 """Gives a task its image, and on a cluster its machine."""
 
 
-def build_align(place: Place, *, loops_at_once: int | None = None) -> Any:
+def build_align(
+    place: Place,
+    *,
+    loops_at_once: int | None = None,
+    train_job: dict[str, Any] | None = None,
+    pipeline_config: dsl.PipelineConfig | None = None,
+) -> Any:
     """The DAG, its tasks put where ``place`` says.
 
     Args:
         place: called once with every task.
         loops_at_once: tasks of one loop that run at the same time; None leaves it to the backend.
+        train_job: what a training over several nodes is made of; empty trains in the task itself.
+        pipeline_config: limits of a whole run.
     """
+    several_nodes = {"train_job": train_job} if train_job else {}
 
     # A DAG of its own: in a local run, a loop gives its item to every parameter that comes straight from a
     # task, so ``resolve`` must stand outside of the DAG that loops.
@@ -51,7 +60,9 @@ def build_align(place: Place, *, loops_at_once: int | None = None) -> Any:
         with dsl.ParallelFor(baselines, name="baselines", parallelism=loops_at_once) as baseline:
             measured = place(evaluate(plan=measuring, subject=baseline, run_dir=run_dir, scored=scored))
         with dsl.ParallelFor(trials, name="trials", parallelism=loops_at_once) as trial:
-            trained = place(train(plan=training, trial=trial, run_dir=run_dir, referenced=referenced))
+            trained = place(
+                train(plan=training, trial=trial, run_dir=run_dir, referenced=referenced, **several_nodes)
+            )
             evaluated = place(
                 evaluate(
                     plan=evaluating,
@@ -83,7 +94,11 @@ def build_align(place: Place, *, loops_at_once: int | None = None) -> Any:
         )
         promoted.after(reported)
 
-    @dsl.pipeline(name="align", description="Align a language model on a score of whole completions.")
+    @dsl.pipeline(
+        name="align",
+        description="Align a language model on a score of whole completions.",
+        pipeline_config=pipeline_config,
+    )
     def align(
         name: str,
         records: str,

@@ -1,11 +1,14 @@
 """Recipe in, compiled DAG out."""
 
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from components import IMAGE
 from copg.recipe import Recipe
+
+DEFAULT_IN_COMMENT = re.compile(r"^(#.*?) \[Default: .*\]$", re.MULTILINE)
 
 
 def arguments(recipe: Recipe, run_dir: str, *, tasks_at_once: int = 0) -> dict[str, Any]:
@@ -31,19 +34,34 @@ def arguments(recipe: Recipe, run_dir: str, *, tasks_at_once: int = 0) -> dict[s
     }
 
 
-def compile_align(recipe: Recipe, output: Path, *, run_dir: str, image: str = IMAGE) -> None:
+def compile_align(recipe: Recipe, output: Path, *, run_dir: str, image: str = "") -> None:
     """Write the DAG as a file that ``kfp pipeline create`` takes, with the recipe as its defaults.
 
     Args:
-        recipe: what to align; its paths are those of the place where the tasks run.
+        recipe: what to align, and under ``placement`` on what machines; its paths are those of the pods.
         output: ``.yaml`` file.
         run_dir: stable directory of the runs, as the tasks see it.
-        image: of every task, best with its digest.
+        image: of every task, with its digest; empty: the placement's.
+
+    Raises:
+        ConfigError: the placement is wrong, or a path is one that no pod can follow.
     """
     from kfp import compiler
 
     from pipelines.align import build_align
+    from pipelines.placement import Placement, placed
+    from pipelines.placement_config import parse_placement
 
-    pipeline = build_align(lambda task: task.set_container_image(image))
+    config = parse_placement(recipe.placement)
+    placement = Placement(config, image or config.image.name or IMAGE)
+    pipeline = build_align(
+        placement.place,
+        loops_at_once=config.trials_at_once or None,
+        train_job=placement.train_job(),
+        pipeline_config=placement.pipeline_config(),
+    )
     output.parent.mkdir(parents=True, exist_ok=True)
-    compiler.Compiler().compile(pipeline, str(output), pipeline_parameters=arguments(recipe, run_dir))
+    parameters = arguments(placed(recipe, config), run_dir)
+    compiler.Compiler().compile(pipeline, str(output), pipeline_parameters=parameters)
+    # the compiler's comments show dictionaries in an order that changes from process to process
+    output.write_text(DEFAULT_IN_COMMENT.sub(r"\1", output.read_text()))

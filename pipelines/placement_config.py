@@ -1,0 +1,177 @@
+"""The section ``placement`` of a recipe: machines, volumes and secrets of its tasks on Kubernetes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from copg.config import STRICT, parse_config
+from copg.errors import ConfigError
+from copg.recipe import merged
+from pipelines.pod_config import TaskConfig, check_names
+
+TASKS = ("resolve", "validate", "score", "reference", "train", "evaluate", "report", "promote", "summary")
+"""Components that a placement can set apart; a shard of a stage is placed like the stage."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageConfig:
+    """Image of the tasks, unless the command that compiles names another."""
+
+    __pydantic_config__ = STRICT
+
+    name: str = ""
+    """With its digest (``registry/copg@sha256:...``): a cached result knows the image by this text alone."""
+    pull_policy: Literal["", "Always", "IfNotPresent", "Never"] = ""
+    pull_secrets: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VolumeConfig:
+    """A PersistentVolumeClaim in every pod."""
+
+    __pydantic_config__ = STRICT
+
+    claim: str = "copg-runs"
+    path: str = "/runs"
+    sub_path: str = ""
+
+    def __post_init__(self) -> None:
+        check_names("volumes.claim", self.claim)
+        if not self.path.startswith("/") or self.path == "/":
+            raise ValueError(f"volumes.path={self.path!r} must be an absolute directory such as /runs")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecretConfig:
+    """Keys of a Secret as environment variables of the same names."""
+
+    __pydantic_config__ = STRICT
+
+    name: str = "copg-secrets"
+    keys: list[str] = field(
+        default_factory=lambda: [
+            "HF_TOKEN",
+            "MLFLOW_TRACKING_USERNAME",
+            "MLFLOW_TRACKING_PASSWORD",
+            "AWS_ACCESS_KEY_ID",
+            "AWS_SECRET_ACCESS_KEY",
+        ]
+    )
+    optional: bool = True
+    """Whether pods start without the Secret or a key of it."""
+
+    def __post_init__(self) -> None:
+        check_names("secrets.name", self.name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoresConfig:
+    """Where what outlives a run lies: paths of a volume, or URLs; empty: under the directory of the runs."""
+
+    __pydantic_config__ = STRICT
+
+    rewards: str = ""
+    references: str = ""
+    checkpoints: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecurityConfig:
+    """As whom the tasks run: never root. KFP itself drops all capabilities and sets seccomp's default."""
+
+    __pydantic_config__ = STRICT
+
+    user: int = 65532
+    group: int = 65532
+
+    def __post_init__(self) -> None:
+        if self.user < 1 or self.group < 1:
+            raise ValueError(f"security: user={self.user} and group={self.group} must not be root's")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Limits of a whole run."""
+
+    __pydantic_config__ = STRICT
+
+    timeout_hours: float = 0.0
+    """0: none."""
+    keep_days: float = 7.0
+    """How long the run's Kubernetes resources, and with them its logs, stay after its end; 0: for ever."""
+
+    def __post_init__(self) -> None:
+        if self.timeout_hours < 0 or self.keep_days < 0:
+            raise ValueError("run: timeout_hours and keep_days must be >= 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlacementConfig:
+    """Everything a recipe says about the cluster."""
+
+    __pydantic_config__ = STRICT
+
+    image: ImageConfig = field(default_factory=ImageConfig)
+    shards: int = 1
+    """Tasks among which score and reference share their work."""
+    trials_at_once: int = 0
+    """Of the loop over trials; 0: as many as there is room for."""
+    volumes: list[VolumeConfig] = field(default_factory=lambda: [VolumeConfig()])
+    secrets: list[SecretConfig] = field(default_factory=lambda: [SecretConfig()])
+    environment: dict[str, str] = field(default_factory=dict)
+    """Of every task, such as HF_HUB_OFFLINE; nothing secret."""
+    stores: StoresConfig = field(default_factory=StoresConfig)
+    paths: dict[str, str] = field(default_factory=dict)
+    """How the recipe's paths begin, and where that lies in a pod: ``{../../runs: /runs}``."""
+    security: SecurityConfig = field(default_factory=SecurityConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+    defaults: TaskConfig = field(default_factory=TaskConfig)
+    """Of every task."""
+    stages: dict[str, TaskConfig] = field(default_factory=dict)
+    """What is different for a stage, laid over ``defaults``."""
+
+    def __post_init__(self) -> None:
+        if unknown := set(self.stages) - set(TASKS):
+            raise ValueError(f"placement.stages {sorted(unknown)} are unknown; use {list(TASKS)}")
+        spread = [name for name, task in self.stages.items() if task.nodes > 1 and name != "train"]
+        if spread or self.defaults.nodes > 1:
+            raise ValueError("placement: nodes > 1 is for stages.train alone: no other stage spans machines")
+        if self.task("train").nodes > 1 and not self.volumes:
+            raise ValueError("placement: nodes > 1 needs a volume that all pods of the training can write to")
+        if not 1 <= self.shards <= 20:
+            raise ValueError(
+                f"placement: shards={self.shards} must be from 1 to 20: a run holds some 50 tasks"
+            )
+        if self.trials_at_once < 0:
+            raise ValueError(f"placement: trials_at_once={self.trials_at_once} must be >= 0")
+
+    def task(self, stage: str) -> TaskConfig:
+        """The pod of a stage's task."""
+        return self.stages.get(stage, self.defaults)
+
+
+def parse_placement(settings: Mapping[str, Any]) -> PlacementConfig:
+    """The placement of a recipe, each stage's entry completed by ``defaults``.
+
+    Raises:
+        ConfigError: one line with the key, the value found and what is allowed.
+    """
+    for name in ("defaults", "stages"):
+        if not isinstance(settings.get(name) or {}, Mapping):
+            raise ConfigError(f"placement.{name}={settings[name]!r}: must be a mapping")
+    defaults = dict(settings.get("defaults") or {})
+    _check_task(defaults, "placement.defaults")
+    stages = dict(settings.get("stages") or {})
+    for name, stage in stages.items():
+        stages[name] = merged(defaults, stage or {})
+        _check_task(stages[name], f"placement.stages.{name}")
+    whole = {**settings, "defaults": defaults, "stages": stages}
+    return parse_config(PlacementConfig, whole, where="placement")
+
+
+def _check_task(settings: Mapping[str, Any], where: str) -> None:
+    try:
+        parse_config(TaskConfig, settings, where=where)
+    except ConfigError as error:
+        line = str(error)
+        raise ConfigError(line if line.startswith(where) else f"{where}: {line}") from None

@@ -1,0 +1,221 @@
+"""A recipe's placement, from its section to what every task of the compiled DAG asks of Kubernetes."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from copg.errors import ConfigError
+from copg.recipe import load_recipe, parse_recipe
+from pipelines.compiling import compile_align
+from pipelines.placement import Placement
+from pipelines.placement_config import parse_placement
+
+ROOT = Path(__file__).parents[2]
+IMAGE = "registry.example/copg@sha256:" + "1" * 64
+RECIPE: dict[str, Any] = {
+    "name": "demo",
+    "records": "../data/records.jsonl",
+    "model": "owner/model",
+    "rewards": [{"name": "length", "params": {"target": 20}}],
+    "trials": [{"method": "copg", "beta": 0.05}],
+}
+PLACEMENT: dict[str, Any] = {
+    "image": {"name": IMAGE, "pull_policy": "IfNotPresent", "pull_secrets": ["registry"]},
+    "trials_at_once": 2,
+    "paths": {"../data": "/runs/data"},
+    "stores": {"references": "s3://bucket/references", "checkpoints": "/runs/checkpoints"},
+    "environment": {"HF_HUB_OFFLINE": "1"},
+    "run": {"timeout_hours": 240, "keep_days": 2},
+    "defaults": {"memory": {"request": "1Gi", "limit": "4Gi"}, "node_selector": {"pool": "cpu"}},
+    "stages": {
+        "train": {
+            "gpu": {"count": 8},
+            "memory": {"limit": "64Gi"},
+            "shm": "16Gi",
+            "node_selector": {"card": "h100"},
+            "tolerations": [{"key": "spot", "operator": "Exists", "effect": "NoSchedule"}],
+            "retry": {"count": 9, "within_days": 30},
+            "timeout_hours": 24,
+            "queue": "copg",
+            "priority": "low",
+        }
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def documents(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict[str, Any]]:
+    path = tmp_path_factory.mktemp("placed") / "align.yaml"
+    compile_align(parse_recipe({**RECIPE, "placement": PLACEMENT}), path, run_dir="/runs/demo")
+    pipeline, platform = yaml.safe_load_all(path.read_text())
+    return pipeline, platform["platforms"]["kubernetes"]
+
+
+@pytest.fixture(scope="module")
+def containers(documents: Any) -> dict[str, Any]:
+    executors = documents[0]["deploymentSpec"]["executors"]
+    return {name.removeprefix("exec-"): each["container"] for name, each in executors.items()}
+
+
+@pytest.fixture(scope="module")
+def pods(documents: Any) -> dict[str, Any]:
+    executors = documents[1]["deploymentSpec"]["executors"]
+    return {name.removeprefix("exec-"): each for name, each in executors.items()}
+
+
+def test_a_stage_gets_its_own_resources_laid_over_the_defaults(containers: dict[str, Any]) -> None:
+    train, score = containers["train"]["resources"], containers["score"]["resources"]
+    assert (train["resourceMemoryRequest"], train["resourceMemoryLimit"]) == ("1Gi", "64Gi")
+    assert (score["resourceMemoryRequest"], score["resourceMemoryLimit"]) == ("1Gi", "4Gi")
+    assert (score["resourceCpuRequest"], score["resourceCpuLimit"]) == ("1", "2")
+    assert train["accelerator"]["resourceType"] == "nvidia.com/gpu"
+    assert train["accelerator"]["resourceCount"] == "8"
+    assert "accelerator" not in score
+
+
+def test_every_task_has_limits_the_volume_the_secrets_and_no_root(
+    containers: dict[str, Any], pods: dict[str, Any]
+) -> None:
+    assert set(containers) == set(pods)
+    for name, pod in pods.items():
+        resources = containers[name]["resources"]
+        assert {"resourceCpuLimit", "resourceMemoryLimit"} <= resources.keys()
+        assert containers[name]["image"] == IMAGE
+        assert containers[name]["env"] == [{"name": "HF_HUB_OFFLINE", "value": "1"}]
+        assert [(m["constant"], m["mountPath"]) for m in pod["pvcMount"]] == [("copg-runs", "/runs")]
+        assert [(s["secretName"], s["optional"]) for s in pod["secretAsEnv"]] == [("copg-secrets", True)]
+        assert {k["envVar"] for k in pod["secretAsEnv"][0]["keyToEnv"]} > {"HF_TOKEN", "AWS_ACCESS_KEY_ID"}
+        assert pod["securityContext"] == {
+            "runAsNonRoot": True,
+            "runAsUser": "65532",
+            "runAsGroup": "65532",
+        }
+        assert pod["imagePullPolicy"] == "IfNotPresent"
+        assert pod["imagePullSecret"][0]["secretName"] == "registry"
+
+
+def test_train_alone_waits_in_the_queue_on_spot_machines_with_shared_memory(pods: dict[str, Any]) -> None:
+    train = pods["train"]
+    labels = train["podMetadata"]["labels"]
+    assert labels["kueue.x-k8s.io/queue-name"] == "copg"
+    assert labels["kueue.x-k8s.io/priority-class"] == "low"
+    assert train["nodeSelector"]["labels"] == {"pool": "cpu", "card": "h100"}
+    assert train["tolerations"] == [{"key": "spot", "operator": "Exists", "effect": "NoSchedule"}]
+    assert train["emptyDirMounts"] == [
+        {"volumeName": "shm", "mountPath": "/dev/shm", "medium": "Memory", "sizeLimit": "16Gi"}
+    ]
+    assert train["activeDeadlineSeconds"] == "86400"  # 24 * 3600
+    assert pods["score"]["podMetadata"]["labels"] == {"app.kubernetes.io/part-of": "copg"}
+    assert "emptyDirMounts" not in pods["score"]
+
+
+def test_a_retry_outlives_the_day_that_an_attempt_may_take(documents: Any) -> None:
+    tasks = {
+        name: task
+        for component in documents[0]["components"].values()
+        for name, task in component.get("dag", {}).get("tasks", {}).items()
+    }
+    assert tasks["train"]["retryPolicy"] == {
+        "maxRetryCount": 9,
+        "backoffDuration": "60s",
+        "backoffFactor": 2.0,
+        "backoffMaxDuration": "2592000s",  # 30 * 86400
+    }
+    assert tasks["score"]["retryPolicy"]["backoffMaxDuration"] == "1209600s"  # 14 * 86400
+
+
+def test_the_run_ends_and_goes_and_the_loop_is_bounded(documents: Any) -> None:
+    assert documents[1]["pipelineConfig"] == {
+        "activeDeadlineSeconds": 864000,
+        "resourceTtlOnCompletion": 172800,
+    }
+    text = yaml.safe_dump(documents[0])
+    assert "parallelismLimit: 2" in text
+
+
+def test_paths_and_stores_are_those_of_the_pods(documents: Any) -> None:
+    parameters = documents[0]["root"]["inputDefinitions"]["parameters"]
+    assert parameters["records"]["defaultValue"] == "/runs/data/records.jsonl"
+    assert parameters["model"]["defaultValue"] == "owner/model"
+    settings = parameters["settings"]["defaultValue"]
+    assert settings["reference"] == {"store": "s3://bucket/references"}
+    assert settings["train"] == {"checkpoint": {"folder": "/runs/checkpoints"}}
+
+
+@pytest.mark.parametrize(
+    ("placement", "line"),
+    [
+        ({"gpus": 1}, "placement.gpus is unknown; use one of ['defaults', 'environment', 'image'"),
+        ({"stages": {"train": {"gpu": {"cuont": 1}}}}, "placement.stages.train.gpu.cuont is unknown"),
+        ({"stages": {"trian": {}}}, "placement.stages ['trian'] are unknown; use ['resolve', 'validate'"),
+        ({"defaults": {"memory": {"limit": "8GB"}}}, "placement.defaults: memory='8GB' must be a whole"),
+        ({"defaults": {"memory": {"limit": ""}}}, "memory.limit is missing"),
+        ({"defaults": {"cpu": {"limit": "two"}}}, "placement.defaults: cpu='two' must be a number of cores"),
+        ({"defaults": {"cpu": {"request": 4, "limit": 2}}}, "cpu.request=4 is over cpu.limit=2"),
+        ({"defaults": {"shm": "8Gi"}}, "shm=8Gi does not fit in memory.limit=8Gi"),
+        ({"defaults": {"gpu": {"count": 2}}}, "gpu.count=2 needs shm"),
+        ({"defaults": {"gpu": {"count": 1, "type": "gpu"}}}, "gpu.type='gpu' must be a resource name"),
+        ({"defaults": {"retry": {"within_days": 0.04}}}, "retry.within_days=0.04 must be >= 1"),
+        ({"defaults": {"timeout_hours": 400}}, "it would never be tried again"),
+        ({"defaults": {"priority": "high"}}, "KFP 2.17 cannot set a pod's priorityClassName"),
+        ({"stages": {"score": {"nodes": 2}}}, "nodes > 1 is for stages.train alone"),
+        ({"shards": 99}, "shards=99 must be from 1 to 20"),
+        ({"security": {"user": 0}}, "must not be root's"),
+        ({"volumes": [{"claim": "Runs"}]}, "volumes.claim='Runs' must be lower-case"),
+        ({"defaults": {"tolerations": [{"value": "x"}]}}, "toleration without a key"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_mistake_is_one_line_that_says_what_is_allowed(placement: dict[str, Any], line: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_placement(placement)
+    assert line in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_path_that_no_pod_can_follow_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"records='\.\./data/records\.jsonl' is relative"):
+        compile_align(parse_recipe(RECIPE), tmp_path / "align.yaml", run_dir="/runs/demo")
+
+
+def test_the_image_of_the_command_comes_before_that_of_the_recipe(tmp_path: Path) -> None:
+    recipe = parse_recipe({**RECIPE, "placement": PLACEMENT})
+    compile_align(recipe, tmp_path / "align.yaml", run_dir="/runs/demo", image="other/copg@sha256:2")
+    text = (tmp_path / "align.yaml").read_text()
+    assert IMAGE not in text
+    assert "other/copg@sha256:2" in text
+
+
+def test_training_over_nodes_asks_for_the_same_machines_and_its_task_only_watches(tmp_path: Path) -> None:
+    stages = {"train": {**PLACEMENT["stages"]["train"], "nodes": 2}}
+    config = parse_placement({**PLACEMENT, "stages": stages})
+    job = Placement(config, IMAGE).train_job()
+    trainer = job["spec"]["trainer"]
+    assert (trainer["numNodes"], trainer["numProcPerNode"], trainer["image"]) == (2, 8, IMAGE)
+    limits = trainer["resourcesPerNode"]["limits"]
+    assert limits == {"cpu": "2", "memory": "64Gi", "nvidia.com/gpu": "8"}
+    assert job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "copg"
+    assert job["spec"]["activeDeadlineSeconds"] == 86400
+
+    recipe = parse_recipe({**RECIPE, "placement": {**PLACEMENT, "stages": stages}})
+    compile_align(recipe, tmp_path / "align.yaml", run_dir="/runs/demo")
+    pipeline, platform = yaml.safe_load_all((tmp_path / "align.yaml").read_text())
+    watcher = pipeline["deploymentSpec"]["executors"]["exec-train"]["container"]["resources"]
+    assert "accelerator" not in watcher
+    assert watcher["resourceMemoryLimit"] == "4Gi"
+    pod = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]["exec-train"]
+    assert "kueue.x-k8s.io/queue-name" not in pod["podMetadata"]["labels"]  # it would wait for itself
+
+
+def test_the_library_does_not_know_of_placement() -> None:
+    for path in (ROOT / "copg").rglob("*.py"):
+        text = path.read_text()
+        assert "pipelines.placement" not in text
+        assert "kubernetes" not in text.lower().replace("on kubernetes", ""), path
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "pipelines/recipes").glob("*.yaml")), ids=lambda p: p.stem)
+def test_the_placement_of_every_recipe_is_valid(path: Path) -> None:
+    parse_placement(load_recipe(path).placement)
