@@ -14,7 +14,7 @@ from typing import Any
 from benchmarks.flops import least_flops, trl_flops
 from benchmarks.harness import Stopwatch, interleave, medians, tell, write_report
 from benchmarks.made import make_examples, save_model
-from benchmarks.train_step import CASES, CUDA_CASES, SMOKE, Case, pairs, run_copg
+from benchmarks.train_sides import CASES, CUDA_CASES, SMOKE, Case, pairs, run_copg
 
 
 def matrix_peak(device: str) -> dict[str, float]:
