@@ -34,9 +34,9 @@ class Case:
 
 CASES = {
     "head_heavy_k2": Case(HEAD_HEAVY, 384, 128, 2),
-    "head_heavy_k4": Case(HEAD_HEAVY, 384, 128, 4, steps=1),
+    "head_heavy_k4": Case(HEAD_HEAVY, 384, 128, 4, prompts_per_step=2),
     "body_heavy_k2": Case(BODY_HEAVY, 512, 64, 2),
-    "body_heavy_k4": Case(BODY_HEAVY, 512, 64, 4, steps=1),
+    "body_heavy_k4": Case(BODY_HEAVY, 512, 64, 4, prompts_per_step=2),
     "short_prompts_k2": Case(HEAD_HEAVY, 64, 512, 2),
 }
 CUDA_CASES = {
