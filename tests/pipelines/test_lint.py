@@ -1,0 +1,182 @@
+"""The lint of compiled DAGs: each trap planted once, and the real DAG."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kfp import compiler, dsl
+
+from copg.recipe import parse_recipe
+from pipelines import lint as lint_module
+from pipelines.compiling import compile_align
+from pipelines.lint import LintError, lint
+
+IMAGE = "registry/copg@sha256:" + "0" * 64
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def step(text: str) -> str:
+    """Do something.
+
+    Args:
+        text: What with.
+
+    Returns:
+        Output: What came of it.
+    """
+    return text
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def bare(text: str) -> str:
+    """Say nothing about the input."""
+    return text
+
+
+def compiled(folder: Path, build: Callable[..., Any], **options: Any) -> Path:
+    path = folder / "dag.yaml"
+    pipeline = dsl.pipeline(name="x", **{"description": "A DAG.", **options})(build)
+    compiler.Compiler().compile(pipeline, str(path))
+    return path
+
+
+def test_the_real_dag_is_clean_with_a_digest_and_told_of_a_tag(tmp_path: Path) -> None:
+    recipe = parse_recipe(
+        {
+            "name": "demo",
+            "records": "/runs/records.jsonl",
+            "model": "owner/model",
+            "rewards": [{"name": "length", "params": {"target": 20}}],
+            "trials": [{"method": "copg", "beta": 0.05}, {"method": "copg", "beta": 0.1}],
+        }
+    )
+    compile_align(recipe, tmp_path / "a.yaml", run_dir="/runs/demo", image=IMAGE)
+    assert lint(tmp_path / "a.yaml") == []
+    compile_align(recipe, tmp_path / "b.yaml", run_dir="/runs/demo", image="registry/copg:0.1.0")
+    (found,) = lint(tmp_path / "b.yaml")
+    assert found.startswith("image registry/copg:0.1.0 of whatever happens/resolve, ")
+    assert "has no digest" in found
+
+
+def test_trials_of_a_recipe_count_as_tasks(tmp_path: Path) -> None:
+    trials = [{"method": "copg", "beta": 0.01 * number} for number in range(1, 23)]
+    recipe = parse_recipe({"name": "d", "records": "/r", "model": "o/m", "trials": trials})
+    compile_align(recipe, tmp_path / "a.yaml", run_dir="/runs/d", image=IMAGE)
+    # resolve, validate, score, reference, evaluate-reference, report, promote, summary: 8; and 22 times two
+    (found,) = lint(tmp_path / "a.yaml")
+    assert found.startswith("tasks: 52 of them, and a run holds about 50; ")
+    assert found.endswith("runs 22 times")
+
+
+def test_a_cache_that_is_off_is_found(tmp_path: Path) -> None:
+    def build() -> None:
+        step(text="a").set_caching_options(enable_caching=False)
+
+    assert lint(compiled(tmp_path, build)) == [
+        "task step: its cache is off, so that it runs again though nothing changed"
+    ]
+
+
+@pytest.mark.parametrize("longest", ["30s", "59m", None])
+def test_a_retry_that_ends_within_the_hour_is_found(tmp_path: Path, longest: str | None) -> None:
+    def build() -> None:
+        options = {} if longest is None else {"backoff_max_duration": longest}
+        step(text="a").set_retry(num_retries=3, backoff_duration="10s", **options)
+
+    (found,) = lint(compiled(tmp_path, build))
+    seconds = {"30s": "30", "59m": "3540", None: "3600"}[longest]
+    assert found.startswith(f"task step: is not tried again once {seconds} s have passed")
+
+
+def test_a_retry_over_days_is_fine(tmp_path: Path) -> None:
+    def build() -> None:
+        step(text="a").set_retry(num_retries=3, backoff_duration="10s", backoff_max_duration="48h")
+
+    assert lint(compiled(tmp_path, build)) == []
+
+
+def test_resources_from_a_parameter_are_found_in_a_group_and_left_alone_outside(tmp_path: Path) -> None:
+    def grouped(memory: str) -> None:
+        with dsl.ParallelFor(["a", "b"], name="loop") as item:
+            step(text=item).set_memory_limit(memory)
+
+    def flat(memory: str) -> None:
+        step(text="a").set_memory_limit(memory)
+
+    in_group, outside = (
+        [line for line in lint(compiled(tmp_path, build)) if "description" not in line]
+        for build in (grouped, flat)
+    )
+    (found,) = in_group
+    assert re.match(r"task loop/step: a pipeline parameter sets its resources inside a group", found)
+    assert outside == []
+
+
+def test_a_parameter_that_no_server_takes_is_found(tmp_path: Path) -> None:
+    def as_default(text: str = "x" * 10_001) -> None:
+        """Run.
+
+        Args:
+            text: Long.
+        """
+        step(text=text)
+
+    def as_constant() -> None:
+        step(text="é" * 5_001)  # two bytes each
+
+    assert lint(compiled(tmp_path, as_default)) == [
+        "parameter text: 10,001 bytes, and a server takes 10,000; put it into a file"
+    ]
+    assert lint(compiled(tmp_path, as_constant)) == [
+        "task step: input text: 10,002 bytes, and a server takes 10,000; put it into a file"
+    ]
+
+
+def test_more_tasks_than_a_run_holds_are_found_in_loops_within_loops(tmp_path: Path) -> None:
+    def build() -> None:
+        with (
+            dsl.ParallelFor(list("abcdefgh"), name="outer"),
+            dsl.ParallelFor(list("1234567"), name="inner") as i,
+        ):
+            step(text=i)
+
+    assert lint(compiled(tmp_path, build)) == [
+        "tasks: 56 of them, and a run holds about 50; outer/inner/step alone runs 56 times"
+    ]
+
+
+def test_missing_descriptions_are_found(tmp_path: Path) -> None:
+    def build(text: str) -> None:
+        bare(text=text)
+
+    found = lint(compiled(tmp_path, build, description=None))
+    assert found == [
+        "pipeline x: has no description",
+        "parameter text: has no description",
+        "component bare: input text has no description",
+        "component bare: output Output has no description",
+    ]
+
+
+def test_a_file_that_is_no_dag_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text("name: x\n")
+    (tmp_path / "broken.yaml").write_text("{[")
+    with pytest.raises(LintError, match="is no compiled DAG"):
+        lint(tmp_path / "recipe.yaml")
+    for name in ("broken.yaml", "gone.yaml"):
+        with pytest.raises(LintError, match="cannot be read"):
+            lint(tmp_path / name)
+
+
+def test_a_planted_trap_is_seen_by_its_own_check_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def build() -> None:
+        step(text="a").set_caching_options(enable_caching=False)
+
+    path = compiled(tmp_path, build)
+    assert len(lint(path)) == 1
+    monkeypatch.setattr(lint_module, "_caches", lambda spec, tasks: ())
+    assert lint(path) == []
