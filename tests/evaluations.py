@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from copg.artifacts import GroupWriter, Manifest, begin, seal, write_json
 from copg.kl import estimate
 from copg.records import Completion, Evaluation, Group, prompt_id
+from copg.rewards.distribution import Distribution
 
 NUM_SAMPLES = 2
 HOSTILE = [
@@ -102,6 +103,24 @@ def make_evaluation(
         facts={**found, **facts},
     )
     return directory
+
+
+def make_logged() -> dict[str, Any]:
+    """What ``score`` found of two splits; a part is called by a text that attacks a page."""
+    parts = ["facts", HOSTILE[0]]
+    found = {}
+    for split, size in (("train", 9), ("select", 3), ("gate", 0)):
+        distribution = Distribution(parts)
+        for i in range(size):
+            texts = ["a" * (1 + k * (i + 1)) for k in range(3)]
+            distribution.add(
+                [
+                    Completion(text, reward=0.1 * k * i, parts=dict(zip(parts, (k * i / 2, k), strict=True)))
+                    for k, text in enumerate(texts)
+                ]
+            )
+        found[split] = distribution.facts()
+    return found
 
 
 SCHEMA = pa.schema(

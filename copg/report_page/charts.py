@@ -84,9 +84,9 @@ def _points(name: str, members: Sequence[Policy], styles: dict[str, Style]) -> d
         "error_y": bars([p.gate.reward for p in members], style),
         "text": [f"{beta} ✕" if p.diverged else beta for beta, p in zip(betas, members, strict=True)],
         "textposition": "bottom right",
-        "customdata": [[label(p.name), label(p.status)] for p in members],
+        "customdata": [[label(p.name), label(p.status), _parts(p)] for p in members],
         "hovertemplate": "%{customdata[0]}: %{customdata[1]}<br>"
-        "KL %{x:.3~g} nats, reward %{y:.3~g}<extra></extra>",
+        "KL %{x:.3~g} nats, reward %{y:.3~g}%{customdata[2]}<extra></extra>",
         "marker": {
             "color": style.colour,
             "symbol": [f"{style.symbol}-open" if p.diverged else style.symbol for p in members],
@@ -94,6 +94,12 @@ def _points(name: str, members: Sequence[Policy], styles: dict[str, Style]) -> d
             "line": edge(style),
         },
     }
+
+
+def _parts(policy: Policy) -> str:
+    """The parts of its reward, a line each below the sum."""
+    parts = policy.gate.parts if len(policy.gate.parts) > 1 else {}
+    return "".join(f"<br>{label(part)} {estimate.mean:.3g}" for part, estimate in parts.items())
 
 
 def _ring(policy: Policy) -> dict[str, Any]:

@@ -6,10 +6,13 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from copg.artifacts import Manifest
+from copg.config import parse_config
+from copg.errors import CopgError
 from copg.frontier import Point, frontier
 from copg.kl import paired_difference, win_rate
 from copg.progress import track
 from copg.records import Estimate, Evaluation
+from copg.rewards import Mixture, RewardSpec, Scale
 from copg.trials import Draws, Measured, Verdict, read_draws
 
 REFERENCE, CHAMPION, TRIAL = "reference", "champion", "trial"
@@ -34,6 +37,8 @@ class Policy:
     """Probability that a completion earns more than one of the reference, a tie counting half."""
     part_gains: dict[str, Estimate] = field(default_factory=dict)
     """As ``gain``, for each named reward before weighting."""
+    contributions: dict[str, Estimate] = field(default_factory=dict)
+    """The gain split by what each named reward adds to the sum, in reward units: they add up to it."""
     training: dict[str, Any] = field(default_factory=dict)
     """Facts of the trial's training: seed, steps, why it diverged."""
 
@@ -80,7 +85,8 @@ def compare_policies(
                 select=one.splits["select"],
                 gain=_paired(paired_difference, draws.rewards, base.rewards),
                 win_rate=_paired(win_rate, draws.rewards, base.rewards),
-                part_gains=_part_gains(draws, base),
+                part_gains=_part_gains(draws.parts, base.parts),
+                contributions=_part_gains(_counted(one, draws), _counted(reference, base)),
                 training={"reason": one.manifest.facts.get("reason"), **facts.get(one.name, {})},
             )
         )
@@ -97,10 +103,31 @@ def _status(one: Measured, role: str, verdict: Verdict) -> str:
     return "over the KL budget" if one.name in verdict.excluded else "not chosen"
 
 
-def _part_gains(draws: Draws, base: Draws) -> dict[str, Estimate]:
-    shared = [part for part in base.parts if part in draws.parts]
-    gains = {part: _paired(paired_difference, draws.parts[part], base.parts[part]) for part in shared}
+Parts = Mapping[str, Mapping[str, list[float]]]
+"""By part, then prompt, one value a completion."""
+
+
+def _part_gains(mine: Parts, theirs: Parts) -> dict[str, Estimate]:
+    shared = [part for part in theirs if part in mine]
+    gains = {part: _paired(paired_difference, mine[part], theirs[part]) for part in shared}
     return {part: gain for part, gain in gains.items() if gain is not None}
+
+
+def _counted(one: Measured, draws: Draws) -> Parts:
+    """What each part added to the reward of each completion; nothing where the evaluation cannot tell."""
+    manifest = one.manifest
+    try:
+        specs = [parse_config(RewardSpec, each, where="rewards") for each in manifest.config["rewards"]]
+        scales = {part: Scale(**scale) for part, scale in manifest.facts.get("scales", {}).items()}
+        mixture = Mixture(specs, {}, scales)
+        found: dict[str, dict[str, list[float]]] = {part: {} for part in mixture.specs}
+        for prompt in draws.rewards:
+            values = {part: of_prompts[prompt] for part, of_prompts in draws.parts.items()}
+            for part, added in mixture.contributions(values).items():
+                found[part][prompt] = added
+    except (CopgError, KeyError):  # of an earlier version, or of parts with other names
+        return {}
+    return found
 
 
 def _paired(

@@ -20,6 +20,7 @@ from copg.report_page.fragments import (
 )
 from copg.report_page.numbers import REFERENCE, TRIAL, Policy
 from copg.report_page.plot import Chart
+from copg.report_page.rewards import contribution_table, rewards_html
 from copg.report_page.sample_cards import all_cards
 from copg.report_page.samples import Picked
 from copg.report_page.styles import Style, style_of
@@ -40,6 +41,8 @@ class Contents:
     """Samples of each policy but the reference."""
     data: Mapping[str, Any]
     """What validation found."""
+    logged: Mapping[str, Any]
+    """How the records' rewards are distributed, by split; empty where the evaluations do not know."""
     artifacts: Sequence[Sequence[str]]
     """Name, stage, rows and digest of each."""
     versions: Mapping[str, str]
@@ -64,6 +67,7 @@ def build_sections(contents: Contents) -> list[Section]:
         _measures(contents, styles),
         _training(contents, styles),
         _samples(contents),
+        *([_rewards(contents)] if contents.logged else []),
         _data(contents),
         _lineage(contents),
         _words(),
@@ -133,6 +137,7 @@ def _measures(contents: Contents, styles: dict[str, Style]) -> Section:
         "part of the reward shows what a policy was rewarded for."
     )
     inner = f'<div class="grid">{"".join(figure(chart) for chart in charts)}</div>'
+    inner += contribution_table(policies)
     return "measures", "What was gained", under, inner, charts
 
 
@@ -168,6 +173,11 @@ def _samples(contents: Contents) -> Section:
         all_cards(picked, best, max_characters=contents.max_characters) or "<p>No completions were kept.</p>"
     )
     return "samples", "Samples", under, inner, []
+
+
+def _rewards(contents: Contents) -> Section:
+    under = "How the rewards of the records are distributed, before any training. Length is in characters."
+    return "rewards", "Rewards", under, rewards_html(contents.logged), []
 
 
 def _data(contents: Contents) -> Section:

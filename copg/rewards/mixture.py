@@ -76,14 +76,22 @@ class Mixture:
         Raises:
             RewardError: a part is standardised and its scale is not known, or the sum is not finite.
         """
-        counted = [self._contributions(spec, parts) for spec in self.specs.values()]
+        counted = self.contributions(parts).values()
         total = [math.fsum(values) for values in zip(*counted, strict=True)]
         for i, value in enumerate(total):
             if not math.isfinite(value):
                 raise RewardError(f"{names[i]}: the weighted sum of rewards is {value}: lower the weights")
         return total
 
-    def _contributions(self, spec: RewardSpec, parts: Mapping[str, Sequence[float]]) -> list[float]:
+    def contributions(self, parts: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:
+        """[N] what each part adds to the sum: standardised, clipped, constrained and weighted.
+
+        Raises:
+            RewardError: a part is standardised and its scale is not known.
+        """
+        return {part: self._contribution(spec, parts) for part, spec in self.specs.items()}
+
+    def _contribution(self, spec: RewardSpec, parts: Mapping[str, Sequence[float]]) -> list[float]:
         values = list(parts[spec.part])
         if spec.standardise:
             if spec.part not in self.scales:

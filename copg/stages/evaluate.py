@@ -112,8 +112,10 @@ def evaluate_policy(
         torch.set_num_threads(config.threads)
     source = _open_groups(groups)
     given = None if policy is None else read_manifest(policy, schema="policy")
-    facts = _facts(config, given, policy_uri)
-    scales = {part: Scale(**scale) for part, scale in source.facts.get("scales", {}).items()}
+    facts = {**_facts(config, given, policy_uri), "scales": source.facts.get("scales", {})}
+    if policy is None:
+        facts["logged"] = source.facts.get("splits", {})  # for the report, which does not read ``scored``
+    scales = {part: Scale(**scale) for part, scale in facts["scales"].items()}
     mixture = build_mixture(config.rewards, scales=scales)
     drawing = Drawing(**{name: getattr(config, name) for name in Drawing.__dataclass_fields__})
     prompts, too_long = _read_prompts(config, drawing, groups)

@@ -97,7 +97,8 @@ def report_trials(
     begin(report)
     (report / "report.html").write_text(render_page(contents), encoding="utf-8")
     (report / "report.md").write_text(render_markdown(config.name, policies, verdict), encoding="utf-8")
-    numbers = report_numbers(policies, verdict, name=config.name, **bounds, data=plain(data.facts))
+    facts = {"data": plain(data.facts), "logged": plain(base.manifest.facts.get("logged", {}))}
+    numbers = report_numbers(policies, verdict, name=config.name, **bounds, **facts)
     write_json(report / "report.json", numbers)
     metrics = _metrics(policies)
     seal(
@@ -131,6 +132,7 @@ def _contents(
         curves={manifest.facts["trial"]: read_curves(path) for path, manifest in trained.items()},
         picked=[(one.name, pick_samples(one, base, config.num_samples)) for one in shown],
         data={"prompts": data.rows, **data.facts},
+        logged=base.manifest.facts.get("logged", {}),
         artifacts=_artifacts(data, everyone, trained),
         versions=_versions(),
         settings=_settings(data, everyone, trained),

@@ -16,7 +16,7 @@ from copg.stages.promote import PromoteConfig, promote_best
 from copg.stages.report import ReportConfig, report_trials
 from copg.trials import read_draws, read_measured
 from tests.browser import Browser, find_chromium
-from tests.evaluations import HOSTILE, SWEEP, Made, make_evaluation, make_groups, make_training
+from tests.evaluations import HOSTILE, SWEEP, Made, make_evaluation, make_groups, make_logged, make_training
 
 NUM_CHARTS = 1 + 3 + 2 + 10
 """Frontier; gain, wins and length; two parts; ten metrics of training."""
@@ -34,7 +34,9 @@ class Sweep:
         ]
         manifest = make_groups(self.groups, records=HOSTILE[0], checks=checks)
         trials = [replace(made, hostile=True) for made in SWEEP]
-        self.reference = make_evaluation(folder / "reference", Made("reference", hostile=True), manifest)
+        self.reference = make_evaluation(
+            folder / "reference", Made("reference", hostile=True), manifest, logged=make_logged()
+        )
         champion = Made("champion", 0.1, 2.4, length=25, hostile=True)
         self.champion = make_evaluation(folder / "champion", champion, manifest)
         self.evaluations = [make_evaluation(folder / f"evaluation {m.name}", m, manifest) for m in trials]
@@ -171,6 +173,18 @@ def test_the_tests_above_would_see_a_text_that_was_not_escaped_and_the_page_woul
     browser.requests.clear()
 
 
+def test_evaluations_that_know_nothing_of_the_records_rewards_leave_that_section_out(sweep, tmp_path) -> None:
+    groups = read_manifest(sweep.groups, schema="groups")
+    reference = make_evaluation(tmp_path / "reference", Made("reference"), groups)
+    kept, sweep.reference = sweep.reference, reference
+    try:
+        text = (sweep.report(champion=False) / "report.html").read_text()
+    finally:
+        sweep.reference = kept
+    assert 'id="data"' in text
+    assert 'id="rewards"' not in text
+
+
 def test_without_champion_trainings_or_anything_to_promote_the_page_still_says_what_there_is(
     sweep, browser
 ) -> None:
@@ -233,6 +247,34 @@ def test_the_numbers_are_those_of_the_evaluations_compared_prompt_by_prompt(swee
     assert sweep.metrics.keys() <= {
         "trials/evaluated", "trials/diverged", "reward/best", "kl/best", "gain/best"
     }  # fmt: skip
+
+
+def test_the_gain_is_split_by_what_each_part_adds_to_the_sum(report, browser) -> None:
+    found = json.loads((report / "report.json").read_text())
+    policies = {policy["name"]: policy for policy in found["policies"]}
+    assert policies["reference"]["contributions"] == {}
+    for policy in (policies["copg_0.02"], policies["champion"]):
+        # weights 1 and .2
+        for part, weight in (("facts", 1.0), ("brevity", 0.2)):
+            for end in ("mean", "low", "high"):
+                before = policy["part_gains"][part][end]
+                assert policy["contributions"][part][end] == pytest.approx(weight * before)
+    browser.open(report / "report.html")
+    shown = browser.evaluate("document.querySelector('#measures table').innerText")
+    assert [row.split("\t")[0] for row in shown.splitlines()] == [
+        "policy", "champion", *(made.name for made in SWEEP)
+    ]  # fmt: skip
+    assert "brevity" in shown
+
+
+def test_the_page_shows_how_the_records_rewards_are_distributed(report, browser) -> None:
+    browser.open(report / "report.html")
+    browser.evaluate("document.querySelectorAll('#rewards details').forEach(d => d.open = true)")
+    shown = browser.evaluate("document.querySelector('#rewards').innerText")
+    for text in (HOSTILE[0], "sum, as trained on", "median", "correlation with length", "tied prompts",
+                 "Agreement of the parts", "With a spread of", "select"):  # fmt: skip
+        assert text in shown, text
+    assert json.loads((report / "report.json").read_text())["logged"] == make_logged()
 
 
 def test_status_tells_what_became_of_each_trial(sweep) -> None:
