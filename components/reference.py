@@ -12,6 +12,7 @@ def reference(
     scored: dsl.Input[dsl.Dataset],
     referenced: dsl.Output[dsl.Dataset],
     metrics: dsl.Output[dsl.Metrics],
+    shards: list = [],  # noqa: B006 - the default of a component's input
 ) -> None:
     """Tokenise once, and add the log-probability of every completion under the reference.
 
@@ -19,6 +20,7 @@ def reference(
         plan: Settings and digest of the stage, from resolve.
         run_dir: Stable directory of the runs.
         scored: Groups from score.
+        shards: Groups of each shard that was computed into the store before; empty without shards.
 
     Returns:
         referenced: The same groups with token ids and reference log-probabilities.
@@ -35,3 +37,34 @@ def reference(
         config = parse_config(ReferenceConfig, plan["config"], where="reference")
         record.measured(reference_groups(config, Path(scored.path), Path(referenced.path)), metrics)
         record.left(referenced=referenced.uri)
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def reference_shard(
+    plan: dict, run_dir: str, shard: int, num_shards: int, scored: dsl.Input[dsl.Dataset]
+) -> int:
+    """Fill the store with the reference log-probabilities of one share of the groups.
+
+    Args:
+        plan: Settings and digest of the stage, from resolve.
+        run_dir: Stable directory of the runs.
+        shard: Which share, from 0.
+        num_shards: How many there are.
+        scored: Groups from score.
+
+    Returns:
+        Groups in the share.
+    """
+    from pathlib import Path
+
+    from copg.config import parse_config
+    from copg.run_record import recorded
+
+    subject = {"name": f"shard-{shard + 1}-of-{num_shards}", "shard": shard}
+    with recorded("reference", plan, run_dir, subject=subject) as record:
+        from copg.stages.reference import ReferenceConfig, reference_shard
+
+        config = parse_config(ReferenceConfig, plan["config"], where="reference")
+        count = reference_shard(config, Path(scored.path), shard, num_shards)
+        record.metrics["groups/count"] = float(count)
+    return count

@@ -12,6 +12,7 @@ def score(
     groups: dsl.Input[dsl.Dataset],
     scored: dsl.Output[dsl.Dataset],
     metrics: dsl.Output[dsl.Metrics],
+    shards: list = [],  # noqa: B006 - the default of a component's input
 ) -> None:
     """Fill the reward of every completion, and the parts it is made of.
 
@@ -19,6 +20,7 @@ def score(
         plan: Settings and digest of the stage, from resolve.
         run_dir: Stable directory of the runs.
         groups: Groups from validate.
+        shards: Groups of each shard that was computed into the store before; empty without shards.
 
     Returns:
         scored: The same groups with rewards.
@@ -35,3 +37,32 @@ def score(
         config = parse_config(ScoreConfig, plan["config"], where="score")
         record.measured(score_groups(config, Path(groups.path), Path(scored.path)), metrics)
         record.left(scored=scored.uri)
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def score_shard(plan: dict, run_dir: str, shard: int, num_shards: int, groups: dsl.Input[dsl.Dataset]) -> int:
+    """Fill the store with the rewards of one share of the groups.
+
+    Args:
+        plan: Settings and digest of the stage, from resolve.
+        run_dir: Stable directory of the runs.
+        shard: Which share, from 0.
+        num_shards: How many there are.
+        groups: Groups from validate.
+
+    Returns:
+        Groups in the share.
+    """
+    from pathlib import Path
+
+    from copg.config import parse_config
+    from copg.run_record import recorded
+
+    subject = {"name": f"shard-{shard + 1}-of-{num_shards}", "shard": shard}
+    with recorded("score", plan, run_dir, subject=subject) as record:
+        from copg.stages.score import ScoreConfig, score_shard
+
+        config = parse_config(ScoreConfig, plan["config"], where="score")
+        count = score_shard(config, Path(groups.path), shard, num_shards)
+        record.metrics["groups/count"] = float(count)
+    return count

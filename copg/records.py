@@ -179,3 +179,9 @@ def assign_split(group_id: str, *, select_fraction: float, gate_fraction: float)
     if u < gate_fraction:
         return "gate"
     return "select" if u >= 1 - select_fraction else "train"
+
+
+def in_shard(group_id: str, shard: int, num_shards: int) -> bool:
+    """Whether shard ``shard`` (from 0) of ``num_shards`` has this group: a function of its id alone."""
+    digest = hashlib.blake2b(f"shard:{group_id}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") % num_shards == shard

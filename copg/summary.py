@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from copg.artifacts import write_json
-from copg.run_record import RUN, Record, read_json, read_record, record_path, subject_name
+from copg.run_record import RUN, STAGES, Record, read_json, read_record, record_path, subject_name
 
 SUMMARY = "summary.json"
 RESOLVE_KEY = "always"
@@ -29,6 +29,10 @@ def read_records(run_dir: Path, run: Mapping[str, Any]) -> dict[str, Record]:
     found = {"resolve": read_record(record_path(run_dir, "resolve", RESOLVE_KEY))}
     for task in run.get("tasks", []):
         found[task["task"]] = read_record(record_path(run_dir, task["task"], task["key"]))
+    for path in sorted((run_dir / STAGES).glob("*-shard-*.json")):  # as many as the DAG was compiled for
+        shard = read_record(path)
+        if shard is not None and shard.run == run.get("run"):
+            found[shard.task] = shard
     return {name: record for name, record in found.items() if record is not None}
 
 
@@ -96,6 +100,8 @@ def _ended_well(record: Record | None) -> bool:
 
 
 def _cause(stage: str, subject: Mapping[str, Any] | None, cause: str) -> dict[str, Any]:
+    if subject is not None and "shard" in subject:
+        return {"stage": stage, "trial": None, "cause": f"{subject_name(subject)}: {cause}"}
     return {"stage": stage, "trial": None if subject is None else subject_name(subject), "cause": cause}
 
 

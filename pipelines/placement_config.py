@@ -9,7 +9,10 @@ from copg.errors import ConfigError
 from copg.recipe import merged
 from pipelines.pod_config import TaskConfig, check_names
 
-TASKS = ("resolve", "validate", "score", "reference", "train", "evaluate", "report", "promote", "summary")
+TASKS = (
+    *("resolve", "validate", "reward", "score", "reference", "train", "evaluate", "report", "promote"),
+    "summary",
+)
 """Components that a placement can set apart; a shard of a stage is placed like the stage."""
 
 

@@ -63,6 +63,13 @@ class BulkScorer:
                     start = end
             self._check_changed()
 
+    def keep(self, groups: Iterable[Group]) -> int:
+        """Score groups for the stores' sake alone; returns how many there were."""
+        try:
+            return sum(1 for _ in self.score(groups))
+        finally:
+            self.mixture.flush()
+
     @property
     def stored(self) -> dict[str, StoredReward]:
         """The rewards whose values are kept, by part."""

@@ -1,16 +1,16 @@
 """``reference``: scored groups in, the same with token ids and reference log-probabilities out."""
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from copg.artifacts import GroupWriter, begin, read_groups, read_manifest, seal
 from copg.config import STRICT
 from copg.digests import model_digest
-from copg.records import SPLITS, Group
+from copg.records import SPLITS, Group, in_shard
 from copg.settings import RowConfig
 
 if TYPE_CHECKING:
@@ -69,33 +69,15 @@ def reference_groups(config: ReferenceConfig, scored: Path, referenced: Path) ->
         MismatchError: the store holds values that this reference does not give.
         StoreError: a value is not finite.
     """
-    import torch
+    from copg.reference_pass import tokenizer_digests
 
-    from copg.models import load_config, load_tokenizer
-    from copg.reference_pass import ReferencePass, tokenizer_digests
-    from copg.reference_store import Numerics, ReferenceStore
-
-    if config.threads:
-        torch.set_num_threads(config.threads)
     parent = read_manifest(scored, schema="scored")
-    tokenizer = load_tokenizer(config.model, revision=config.revision)
-    positions = getattr(load_config(config.model, revision=config.revision), "max_position_embeddings", 2**31)
-    weights = config.model_digest or model_digest(Path(config.model))
-    numerics = Numerics(weights, config.rows.parameter_dtype, config.rows.compute_dtype)
-    engine = ReferencePass(
-        config.model,
-        config.revision,
-        ReferenceStore(config.store, numerics),
-        config.rows,
-        config.check_samples,
-    )
+    engine, encoder = _open(config)
     begin(referenced)
     dropped: Counter[str] = Counter()
     with GroupWriter(referenced) as writer:
         for split in SPLITS:
-            groups = _encode(
-                scored, split, tokenizer, min(positions, config.max_tokens or positions), dropped
-            )
+            groups = _encode(read_groups(scored, split), split, encoder, dropped)
             while chunk := list(islice(groups, GROUPS_PER_CHUNK)):
                 if split == "train":
                     engine.fill(chunk)
@@ -113,26 +95,70 @@ def reference_groups(config: ReferenceConfig, scored: Path, referenced: Path) ->
             "metrics": metrics,
             "scales": parent.facts.get("scales", {}),
             "dropped": dict(dropped),
-            "numerics": {**asdict(numerics), **tokenizer_digests(tokenizer)},
+            "numerics": {**asdict(engine.store.numerics), **tokenizer_digests(encoder.tokenizer)},
         },
     )
     return metrics
 
 
-def _encode(
-    scored: Path, split: str, tokenizer: "PreTrainedTokenizerBase", max_tokens: int, dropped: Counter[str]
-) -> Iterator[Group]:
+def reference_shard(config: ReferenceConfig, scored: Path, shard: int, num_shards: int) -> int:
+    """Put the log-probabilities of one share of the groups into the store, for ``reference_groups`` to find.
+
+    Args:
+        config: of ``reference_groups``.
+        scored: artifact of schema ``scored``.
+        shard: which share, from 0.
+        num_shards: how many there are; any number gives the same values, within the tolerance.
+
+    Returns:
+        How many groups of the train split are in it.
+    """
+    read_manifest(scored, schema="scored")
+    engine, encoder = _open(replace(config, check_samples=0))
+    mine = (group for group in read_groups(scored, "train") if in_shard(group.id, shard, num_shards))
+    groups, count = _encode(mine, "train", encoder, Counter()), 0
+    while chunk := list(islice(groups, GROUPS_PER_CHUNK)):
+        engine.fill(chunk)
+        count += len(chunk)
+    return count
+
+
+class _Encoder(NamedTuple):
+    tokenizer: "PreTrainedTokenizerBase"
+    max_tokens: int
+
+
+def _open(config: ReferenceConfig) -> "tuple[ReferencePass, _Encoder]":
+    """What computes, and what tokenises; the model is loaded when it is needed."""
+    import torch
+
+    from copg.models import load_config, load_tokenizer
+    from copg.reference_pass import ReferencePass
+    from copg.reference_store import Numerics, ReferenceStore
+
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    tokenizer = load_tokenizer(config.model, revision=config.revision)
+    positions = getattr(load_config(config.model, revision=config.revision), "max_position_embeddings", 2**31)
+    weights = config.model_digest or model_digest(Path(config.model))
+    numerics = Numerics(weights, config.rows.parameter_dtype, config.rows.compute_dtype)
+    store = ReferenceStore(config.store, numerics)
+    engine = ReferencePass(config.model, config.revision, store, config.rows, config.check_samples)
+    return engine, _Encoder(tokenizer, min(positions, config.max_tokens or positions))
+
+
+def _encode(groups: Iterable[Group], split: str, encoder: _Encoder, dropped: Counter[str]) -> Iterator[Group]:
     from copg.chat import encode_prompt
     from copg.reference_pass import encode_group
 
-    for group in read_groups(scored, split):
+    for group in groups:
         if split == "train":
-            encoded = encode_group(group, tokenizer, max_tokens=max_tokens, dropped=dropped)
+            encoded = encode_group(group, encoder.tokenizer, max_tokens=encoder.max_tokens, dropped=dropped)
             if encoded is not None:
                 yield encoded
             continue
-        group.prompt_ids = encode_prompt(tokenizer, group.prompt)
-        if len(group.prompt_ids) < max_tokens:
+        group.prompt_ids = encode_prompt(encoder.tokenizer, group.prompt)
+        if len(group.prompt_ids) < encoder.max_tokens:
             yield group
         else:
             dropped[f"{split}_prompts_too_long"] += 1

@@ -3,8 +3,8 @@
 import sys
 from array import array
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
-from itertools import islice
+from dataclasses import asdict, dataclass, field, replace
+from itertools import chain, islice
 from math import isfinite
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -15,7 +15,7 @@ from copg.artifacts import GroupWriter, begin, count_groups, read_groups, read_m
 from copg.config import STRICT
 from copg.errors import RewardError
 from copg.progress import track
-from copg.records import SPLITS, Completion, Group
+from copg.records import SPLITS, Completion, Group, in_shard
 from copg.rewards import Mixture, RewardSpec, build_mixture, digest_of_rewards
 from copg.rewards.bulk import BulkScorer
 from copg.rewards.distribution import Distribution, scale_of
@@ -116,6 +116,23 @@ def score_groups(config: ScoreConfig, groups: Path, scored: Path) -> dict[str, f
     return metrics
 
 
+def score_shard(config: ScoreConfig, groups: Path, shard: int, num_shards: int) -> int:
+    """Put the rewards of shard ``shard`` (from 0) in the store, for ``score_groups`` to find.
+
+    Returns:
+        How many groups are in the shard.
+
+    Raises:
+        RewardError: a reward failed; the message names the record.
+    """
+    read_manifest(groups, schema="groups")
+    if config.source == "given" or config.store is None:
+        return 0
+    scorer = _Computed(replace(config, check_samples=0), groups).scorer
+    every = chain.from_iterable(read_groups(groups, split) for split in SPLITS)
+    return scorer.keep(group for group in every if in_shard(group.id, shard, num_shards))
+
+
 class _Given:
     """Rewards that came with the records, beside the recipe's own on a few of them."""
 
@@ -175,7 +192,7 @@ class _Computed:
     def __init__(self, config: ScoreConfig, groups: Path) -> None:
         self._config = config
         self._mixture = build_mixture(config.rewards, store=config.store, check_samples=config.check_samples)
-        self._scorer = BulkScorer(
+        self.scorer = BulkScorer(
             self._mixture,
             sum(count_groups(groups, split) for split in SPLITS),
             completions_per_batch=config.completions_per_batch,
@@ -191,7 +208,7 @@ class _Computed:
         kept = bytearray()
         found = track(read_groups(groups, split), f"score {split}", count_groups(groups, split))
         try:
-            for _, parts in self._scorer.score(found):
+            for _, parts in self.scorer.score(found):
                 kept.append(parts is not None)
                 for part, of_group in (parts or {}).items():
                     values[part].extend(of_group)
@@ -220,15 +237,15 @@ class _Computed:
             completion.parts = {part: values[k] for part, values in parts.items()}
 
     def metrics(self) -> dict[str, float]:
-        return {"rewards/replaced": float(self._num_replaced), **self._scorer.metrics()}
+        return {"rewards/replaced": float(self._num_replaced), **self.scorer.metrics()}
 
     def facts(self) -> dict[str, Any]:
         return {
             "rewards_digest": digest_of_rewards(self._config.rewards),
             "scales": {part: scale._asdict() for part, scale in self._mixture.scales.items()},
-            "failed": self._scorer.failed[:100],
+            "failed": self.scorer.failed[:100],
         }
 
     def remarks(self) -> list[str]:
-        failed = self._scorer.failed
+        failed = self.scorer.failed
         return [f"{len(failed)} records failed and are left out, the first: {failed[0]}"] if failed else []

@@ -209,6 +209,24 @@ def test_training_over_nodes_asks_for_the_same_machines_and_its_task_only_watche
     assert "kueue.x-k8s.io/queue-name" not in pod["podMetadata"]["labels"]  # it would wait for itself
 
 
+def test_shards_are_placed_like_their_stage_which_waits_for_all_of_them(tmp_path: Path) -> None:
+    placement = {"shards": 3, "paths": PLACEMENT["paths"], "stages": {"score": {"gpu": {"count": 1}}}}
+    compile_align(
+        parse_recipe({**RECIPE, "placement": placement}), tmp_path / "align.yaml", run_dir="/runs/d"
+    )
+    pipeline, _ = yaml.safe_load_all((tmp_path / "align.yaml").read_text())
+    executors = pipeline["deploymentSpec"]["executors"]
+    for name, count in (("score", "1"), ("score-shard", "1"), ("reference-shard", None)):
+        resources = executors[f"exec-{name}"]["container"]["resources"]
+        assert resources.get("accelerator", {}).get("resourceCount") == count
+    tasks = pipeline["components"]["comp-stages"]["dag"]["tasks"]
+    loops = [name for name, task in tasks.items() if "parameterIterator" in task]
+    assert tasks[loops[0]]["parameterIterator"]["items"]["raw"] == "[0, 1, 2]"
+    assert loops[0] in tasks["score"]["dependentTasks"]
+    assert loops[1] in tasks["reference"]["dependentTasks"]
+    assert len(loops) == 4  # with baselines and trials
+
+
 def test_the_library_does_not_know_of_placement() -> None:
     for path in (ROOT / "copg").rglob("*.py"):
         text = path.read_text()
