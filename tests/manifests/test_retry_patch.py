@@ -1,0 +1,42 @@
+"""The patch for KFP's workflow controller: failed programs are tried again, and nothing else changes."""
+
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from tests.manifests.built import MANIFESTS, build, schema
+
+PATCH = MANIFESTS / "workflow-controller/retry-patch.yaml"
+
+
+def defaults(config: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load(config["data"]["workflowDefaults"])
+    return found
+
+
+def test_it_changes_the_retry_policy_alone(tmp_path: Path) -> None:
+    config = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "workflow-controller-configmap"},
+        "data": {"executor": "imagePullPolicy: IfNotPresent\n", "workflowDefaults": "spec: {}\n"},
+    }
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    (tmp_path / "patch.yaml").write_text(PATCH.read_text())
+    (tmp_path / "kustomization.yaml").write_text("resources: [config.yaml]\npatches: [{path: patch.yaml}]\n")
+    (patched,) = build(tmp_path)
+    assert patched["data"]["executor"] == config["data"]["executor"]
+    strategy = defaults(patched)["spec"]["templateDefaults"]["retryStrategy"]
+    # without a limit, Argo tries for ever
+    assert strategy == {"limit": "2", "retryPolicy": "Always"}
+
+
+def test_argo_knows_its_fields() -> None:
+    given = defaults(yaml.safe_load(PATCH.read_text()))
+    jsonschema.validate(given, schema("workflow_defaults", "WorkflowDefaults"))
+    given["spec"]["templateDefaults"]["retryStrategy"]["retryPolicy"] = "Allways"
+    with pytest.raises(jsonschema.ValidationError, match="Allways"):
+        jsonschema.validate(given, schema("workflow_defaults", "WorkflowDefaults"))
