@@ -1,17 +1,35 @@
-"""``python -m pipelines``, also installed as ``copg-pipelines``: compile and run the DAGs."""
+"""``python -m pipelines``, also installed as ``copg-pipelines``: compile, run and schedule the DAGs."""
 
-import sys
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from copg.cli import run_app
+from copg.errors import ConfigError
+from pipelines import commands, schedule_commands
+from pipelines.names import Name, Place
+from pipelines.options import (
+    Account,
+    Image,
+    NoWait,
+    OptionalRecipe,
+    Pipeline,
+    Poll,
+    RecipeFile,
+    Revision,
+    Root,
+    RunDir,
+    Sets,
+    Timeout,
+    Version,
+    Webhook,
+    connected,
+)
 
 app = typer.Typer(
     name="copg-pipelines",
-    help="Compile and run the DAGs of copg.",
+    help="Compile, run and schedule the DAGs of copg, on this machine or on a KFP server.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -19,73 +37,149 @@ app = typer.Typer(
 )
 
 
-class Dag(StrEnum):
-    """The DAGs there are."""
-
-    ALIGN = "align"
-
-
-class Place(StrEnum):
-    """Where a DAG can run."""
-
-    LOCAL = "local"
-
-
-Name = Annotated[Dag, typer.Argument(help="Which DAG.")]
-RecipeFile = Annotated[Path, typer.Option("--recipe", "-r", help="Recipe in YAML.")]
-Sets = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set", help="key=value laid over the recipe, dots for depth: train.epochs=2. May be repeated."
-    ),
-]
-
-
 @app.command("compile")
 def compile_dag(
     dag: Name,
     recipe: RecipeFile,
     output: Annotated[Path, typer.Option("--output", "-o", help="Where the compiled DAG goes, .yaml.")],
-    image: Annotated[str, typer.Option(help="Image of the tasks, best with its digest.")] = "",
-    run_dir: Annotated[
-        str, typer.Option(help="Stable directory of the runs, as the tasks see it; default /runs/NAME.")
-    ] = "",
+    image: Image = "",
+    run_dir: RunDir = "",
     sets: Sets = None,
 ) -> None:
     """Compile a DAG with a recipe as its defaults; paths are taken as they stand in the recipe."""
-    from components import IMAGE
     from copg.recipe import load_recipe
     from pipelines.compiling import compile_align
 
     loaded = load_recipe(recipe, sets or [])
-    compile_align(loaded, output, run_dir=run_dir or f"/runs/{loaded.name}", image=image or IMAGE)
+    compile_align(loaded, output, run_dir=run_dir or f"/runs/{loaded.name}", image=image)
     print(output)
 
 
 @app.command()
+@connected
 def run(
     dag: Name,
-    recipe: RecipeFile,
-    root: Annotated[
-        Path, typer.Option(help="Directory of the runs; the same again reuses what has not changed.")
-    ],
+    recipe: OptionalRecipe = None,
     on: Annotated[Place, typer.Option(help="Where to run.")] = Place.LOCAL,
+    root: Annotated[
+        Path | None,
+        typer.Option(
+            help="Here: directory of the runs; the same again reuses what has not changed.",
+            show_default=False,
+        ),
+    ] = None,
+    only: Annotated[str, typer.Option(help="One stage alone, on the artifacts that --from gives.")] = "",
+    given: Annotated[
+        list[str] | None,
+        typer.Option("--from", help="For --only: an artifact, as ADDRESS or NAME=ADDRESS. May be repeated."),
+    ] = None,
+    trial: Annotated[str, typer.Option(help="For --only train or evaluate: which trial.")] = "",
+    version: Version = "",
+    image: Image = "",
+    run_dir: RunDir = "",
+    pipeline: Pipeline = "",
+    revision: Revision = "",
+    service_account: Account = "",
+    pipeline_root: Root = "",
+    timeout: Timeout = 0.0,
+    poll: Poll = 5.0,
+    no_wait: NoWait = False,
+    webhook: Webhook = "",
     sets: Sets = None,
+    *,
+    connect: Any,
 ) -> None:
-    """Run a DAG and wait for it.
+    """Run a DAG, or one stage of it, and wait for it.
 
-    Relative paths in the recipe start from the recipe's own folder, those in --set from here.
+    Here, relative paths in the recipe start from the recipe's own folder and those in --set from here; on a
+    cluster they are the pods'. Fails when the run failed or was cancelled.
     """
+    if on is Place.LOCAL:
+        _run_here(recipe, root, only, given or [], trial, webhook, sets)
+        return
+    client = connect()
+    how = {
+        "experiment": pipeline or dag,
+        "service_account": service_account,
+        "pipeline_root": pipeline_root,
+    }
+    if only:
+        started = _stage_there(client, recipe, only, given or [], trial, image, run_dir, sets, how)
+    else:
+        from pipelines.publishing import chosen
+        from pipelines.running import run_there
+
+        pinned = chosen(client, dag, recipe, version, image, run_dir, pipeline, revision, sets)
+        print(f"version: {pinned.display_name}")
+        started = run_there(client, pinned, **how)
+    print(f"run: {client.connection.page('runs/details', started.run_id)}")
+    if not no_wait:
+        from pipelines.following import wait_for
+
+        wait_for(client, started.run_id, timeout_min=timeout, poll_s=poll, webhook=webhook)
+
+
+def _run_here(
+    recipe: Path | None,
+    root: Path | None,
+    only: str,
+    given: list[str],
+    trial: str,
+    webhook: str,
+    sets: list[str] | None,
+) -> None:
+    if recipe is None or root is None:
+        raise ConfigError(f"a run on this machine needs --{'recipe' if recipe is None else 'root'}")
+    from pipelines.running import run_here, run_stage_here
+
+    if not only:
+        run_here(recipe, root, sets, webhook)
+        return
     from copg.recipe import load_recipe
-    from pipelines.local import run_local
-    from pipelines.show import failure_line, show_summary
+    from pipelines.single import choose_single
 
     loaded = load_recipe(recipe, sets or [], here=Path.cwd())
-    summary = run_local(loaded, root)
-    if summary["failure"]:
-        print(failure_line(summary), file=sys.stderr)
+    run_stage_here(loaded, root, choose_single(loaded, only, given, trial, here=True))
+
+
+def _stage_there(
+    client: Any,
+    recipe: Path | None,
+    only: str,
+    given: list[str],
+    trial: str,
+    image: str,
+    run_dir: str,
+    sets: list[str] | None,
+    how: dict[str, str],
+) -> Any:
+    if recipe is None:
+        raise ConfigError("--only needs --recipe: a stage takes its settings from it")
+    from copg.recipe import load_recipe
+    from pipelines.running import run_stage_there
+    from pipelines.single import choose_single
+
+    loaded = load_recipe(recipe, sets or [])
+    single = choose_single(loaded, only, given, trial, here=False)
+    place = run_dir or f"/runs/{loaded.name}"
+    return run_stage_there(client, loaded, single, image=image, run_dir=place, **how)
+
+
+@app.command("lint")
+def lint_dag(file: Annotated[Path, typer.Argument(help="A compiled DAG, .yaml.")]) -> None:
+    """Read a compiled DAG for what goes wrong on a server, a line each; fails when there is any."""
+    from pipelines.lint import lint
+
+    findings = lint(file)
+    for finding in findings:
+        print(finding)
+    if findings:
         raise typer.Exit(1)
-    show_summary(summary)
+    print(f"{file}: nothing found")
+
+
+app.add_typer(commands.app)
+app.add_typer(schedule_commands.app)
 
 
 def main() -> None:

@@ -10,7 +10,8 @@ import sys
 import tempfile
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
@@ -25,6 +26,8 @@ from copg.summary import SUMMARY, read_records, write_summary
 from pipelines.compiling import arguments
 from pipelines.watch import watching
 
+RECIPE = "recipe.json"
+"""The recipe of the latest run of the whole DAG, with which ``resume`` goes on."""
 TASKS_AT_ONCE = 2
 """As many tasks of a loop as ``kfp.local`` runs together."""
 ENVIRONMENT = {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_TELEMETRY": "1"}
@@ -54,13 +57,36 @@ def run_local(recipe: Recipe, root: Path) -> dict[str, Any]:
     with _alone(root):
         for name in (RUN, SUMMARY):
             (root / name).unlink(missing_ok=True)
-        write_json(root / MACHINE, {"cores": count_cores(), "tasks_at_once": TASKS_AT_ONCE})
-        log = root / "logs" / f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}.log"
-        log.parent.mkdir(exist_ok=True)
-        with log.open("w", buffering=1) as stream, watching(root, sys.stdout):
-            succeeded = _run_pipeline(recipe, root, stream)
+        write_json(root / RECIPE, asdict(recipe))
+        succeeded, log = _run_and_watch(lambda: _whole_dag(recipe), recipe, root)
         summary = read_json(root / SUMMARY) or write_summary(root, succeeded=succeeded)
         return {**summary, "failure": summary["failure"] or _doubt(root, succeeded), "log": str(log)}
+
+
+def _whole_dag(recipe: Recipe) -> Any:
+    from pipelines.align import build_align
+
+    return build_align(lambda task: task, trains_reward=recipe.trains_reward)
+
+
+def run_stage_local(recipe: Recipe, root: Path, build: Callable[[], Any]) -> Path:
+    """Run a DAG of one stage, with the parameters of the whole one; its record tells how it went.
+
+    Args:
+        recipe: what to align, with absolute paths.
+        root: directory of the runs.
+        build: makes the DAG, which takes the parameters of ``align``.
+
+    Returns:
+        The log.
+
+    Raises:
+        RunError: another run is using ``root``.
+    """
+    root = root.resolve()
+    root.mkdir(parents=True, exist_ok=True)
+    with _alone(root):
+        return _run_and_watch(build, recipe, root)[1]
 
 
 def count_cores() -> int:
@@ -69,14 +95,21 @@ def count_cores() -> int:
     return int(asked) if asked.isdigit() and int(asked) else len(os.sched_getaffinity(0))
 
 
-def _run_pipeline(recipe: Recipe, root: Path, log: TextIO) -> bool:
+def _run_and_watch(build: Callable[[], Any], recipe: Recipe, root: Path) -> tuple[bool, Path]:
+    """Whether ``kfp.local`` says that the pipeline succeeded, and the log."""
+    write_json(root / MACHINE, {"cores": count_cores(), "tasks_at_once": TASKS_AT_ONCE})
+    log = root / "logs" / f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}.log"
+    log.parent.mkdir(exist_ok=True)
+    with log.open("w", buffering=1) as stream, watching(root, sys.stdout):
+        return _run_pipeline(build, recipe, root, stream), log
+
+
+def _run_pipeline(build: Callable[[], Any], recipe: Recipe, root: Path, log: TextIO) -> bool:
     """Whether ``kfp.local`` says that the pipeline succeeded, which is not to be relied on."""
     os.environ.update(ENVIRONMENT)
     with _captured(log), _stoppable(), warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of settings without effect on one machine
         from kfp import local
-
-        from pipelines.align import build_align
 
         local.init(
             local.SubprocessRunner(use_venv=False),
@@ -86,7 +119,7 @@ def _run_pipeline(recipe: Recipe, root: Path, log: TextIO) -> bool:
             cache_root=str(root / "cache"),
         )
         try:
-            build_align(lambda task: task)(**arguments(recipe, str(root), tasks_at_once=TASKS_AT_ONCE))
+            build()(**arguments(recipe, str(root), tasks_at_once=TASKS_AT_ONCE))
         except Exception:  # whatever it is, it goes into the log and makes the run a failure
             traceback.print_exc()
             return False

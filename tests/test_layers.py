@@ -55,7 +55,7 @@ LAYERS = [
         "validation",
         "report_page",
     ],
-    ["stages", "planning", "recipe", "sources", "summary"],
+    ["stages", "planning", "recipe", "recipe_paths", "sources", "summary", "trained_reward", "webhook"],
     ["cli", "store_cli"],
 ]
 LAYER_OF = {name: depth for depth, names in enumerate(LAYERS) for name in names}

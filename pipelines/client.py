@@ -1,0 +1,96 @@
+"""The way to a KFP server: ``kfp_server_api`` with refusals, repetition and time limits that people can read.
+
+``kfp.Client`` is not used: it makes requests while it is built, reads and writes a file in the home folder,
+and knows neither time limits nor repetition.
+"""
+
+import functools
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import certifi
+import kfp_server_api as api
+
+from pipelines.connection import ClientError, Connection, Rest
+
+POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+PAGE_SIZE = 100
+
+
+class Client:
+    """The services of a KFP server, version v2beta1."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        configuration = api.Configuration(host=connection.host.rstrip("/"))
+        configuration.ssl_ca_cert = str(connection.ca_cert) if connection.ca_cert else certifi.where()
+        self._api = api.ApiClient(configuration, cookie=connection.cookie or None)
+        self._api.rest_client = Rest(configuration, connection)
+        self.pipelines = api.PipelineServiceApi(self._api)
+        self.uploads = api.PipelineUploadServiceApi(self._api)
+        self.runs = api.RunServiceApi(self._api)
+        self.recurring = api.RecurringRunServiceApi(self._api)
+        self.experiments = api.ExperimentServiceApi(self._api)
+        self.health = api.HealthzServiceApi(self._api)
+
+    @functools.cached_property
+    def namespace(self) -> str:
+        """Of the user: as told, else on a multi-user server that of the pod this runs in.
+
+        Raises:
+            ClientError: the server has many users and none is named.
+        """
+        if self.connection.namespace or not self.health.healthz_service_get_healthz().multi_user:
+            return self.connection.namespace
+        if POD_NAMESPACE.is_file():
+            return POD_NAMESPACE.read_text().strip()
+        raise ClientError(f"{self.connection.host} has many users: name yours with --namespace")
+
+    def read(self, kind: str, value: Any) -> Any:
+        """A model of ``kfp_server_api`` from plain JSON values."""
+        return self._api.deserialize(_Plain(json.dumps(value)), kind)
+
+    def plain(self, value: Any) -> Any:
+        """Plain JSON values of a model."""
+        return self._api.sanitize_for_serialization(value)
+
+
+@dataclass(frozen=True)
+class _Plain:
+    data: str
+
+
+def every(listing: Callable[..., Any], field: str, **options: Any) -> Iterator[Any]:
+    """What a listing holds, page after page.
+
+    Args:
+        listing: a method of a service that takes ``page_size`` and ``page_token``.
+        field: of its answer.
+        options: for the method.
+    """
+    token = ""
+    while True:
+        answer = listing(page_size=PAGE_SIZE, page_token=token, **options)
+        yield from getattr(answer, field) or []
+        token = answer.next_page_token or ""
+        if not token:
+            return
+
+
+def made_once(make: Callable[[], Any], find: Callable[[], Any]) -> Any:
+    """What ``make`` makes on the server; where its answer got lost, what it made all the same.
+
+    Args:
+        make: sends the request; the server makes another one each time.
+        find: looks for what was made, by a name that is its own.
+    """
+    try:
+        return make()
+    except ClientError as error:
+        if not error.unsure:
+            raise
+        found = find()
+        return make() if found is None else found

@@ -1,0 +1,124 @@
+"""The commands for versions and runs on a KFP server."""
+
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pipelines.names import Name
+from pipelines.options import (
+    Image,
+    NoWait,
+    Pipeline,
+    Poll,
+    RecipeFile,
+    Revision,
+    RunDir,
+    Sets,
+    Timeout,
+    Webhook,
+    connected,
+)
+
+app = typer.Typer()
+
+
+@app.command()
+@connected
+def create(
+    dag: Name,
+    recipe: RecipeFile,
+    image: Image = "",
+    run_dir: RunDir = "",
+    pipeline: Pipeline = "",
+    revision: Revision = "",
+    sets: Sets = None,
+    *,
+    connect: Any,
+) -> None:
+    """Compile a DAG and put it on a server as a version; the same DAG again makes no second one."""
+    from pipelines.publishing import put
+
+    version, made = put(connect(), dag, recipe, image, run_dir, pipeline, revision, sets)
+    print(f"{'made' if made else 'there already'}: {version.display_name}  {version.pipeline_version_id}")
+
+
+@app.command()
+@connected
+def versions(dag: Name, pipeline: Pipeline = "", *, connect: Any) -> None:
+    """List the versions of a pipeline, the newest first, and which schedules run them."""
+    from pipelines.schedules import list_schedules, pinned_version
+    from pipelines.versions import get_pipeline, list_versions, version_name
+
+    client = connect()
+    found = get_pipeline(client, pipeline or dag)
+    pinned = [(pinned_version(each), each.display_name) for each in list_schedules(client, found.pipeline_id)]
+    for version in list_versions(client, found.pipeline_id):
+        names = [name for which, name in pinned if which == version.pipeline_version_id]
+        runs = f"  schedule {', '.join(names)}" if names else ""
+        recipe = (version.tags or {}).get("recipe", "")
+        print(f"{version_name(version):<48} {_date(version.created_at)}  {recipe:<16}{runs}".rstrip())
+
+
+@app.command()
+@connected
+def status(
+    dag: Name,
+    run: Annotated[str, typer.Argument(help="Id of the run; default: the latest.")] = "",
+    follow_it: Annotated[bool, typer.Option("--follow", "-f", help="Wait for its end.")] = False,
+    timeout: Timeout = 0.0,
+    poll: Poll = 5.0,
+    pipeline: Pipeline = "",
+    *,
+    connect: Any,
+) -> None:
+    """Show a run's tasks, how they stand and how long they took; fails when the run failed."""
+    from pipelines.following import wait_for
+    from pipelines.runs import ended, latest_run, show_run, why_not_succeeded
+    from pipelines.versions import get_pipeline
+
+    client = connect()
+    if run:
+        shown = client.runs.run_service_get_run(run)
+    else:
+        shown = latest_run(client, get_pipeline(client, pipeline or dag).pipeline_id)
+    if follow_it and not ended(shown):
+        wait_for(client, shown.run_id, timeout_min=timeout, poll_s=poll)
+        return
+    show_run(client, shown, print)
+    if ended(shown) and shown.state != "SUCCEEDED":
+        print(f"error: {why_not_succeeded(shown)}", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+@app.command()
+@connected
+def resume(
+    run: Annotated[str, typer.Argument(help="Id of a run on a server, or directory of a local run.")],
+    timeout: Timeout = 0.0,
+    poll: Poll = 5.0,
+    no_wait: NoWait = False,
+    webhook: Webhook = "",
+    *,
+    connect: Any,
+) -> None:
+    """Run what failed in a run again, and all that follows; what succeeded is kept."""
+    if Path(run).is_dir():
+        from pipelines.running import resume_local
+
+        resume_local(Path(run), webhook)
+        return
+    from pipelines.following import wait_for
+    from pipelines.runs import retry
+
+    client = connect()
+    retry(client, run)
+    print(f"resumed: {client.connection.page('runs/details', run)}")
+    if not no_wait:
+        wait_for(client, run, timeout_min=timeout, poll_s=poll, webhook=webhook)
+
+
+def _date(moment: datetime | None) -> str:
+    return f"{moment:%Y-%m-%d %H:%M}" if moment else ""

@@ -1,0 +1,150 @@
+"""``run`` and ``resume``: a DAG, or one stage of it, on this machine or on a server."""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+import yaml
+
+from components import IMAGE
+from copg.errors import ConfigError
+from copg.recipe import Recipe, load_recipe, parse_recipe
+from copg.run_record import RUN, read_json, read_record, record_path, task_key, task_name
+from copg.summary import RESOLVE_KEY
+from pipelines.local import RECIPE, run_local, run_stage_local
+from pipelines.show import failure_line, show_summary
+
+if TYPE_CHECKING:  # loads kfp
+    from pipelines.single import Single
+
+WEBHOOK = "COPG_WEBHOOK_URL"
+
+
+def run_here(recipe: Path, root: Path, sets: list[str] | None, webhook: str) -> None:
+    """Run the whole DAG on this machine and wait for it.
+
+    Raises:
+        typer.Exit: with 1 when it failed.
+    """
+    _run(load_recipe(recipe, sets or [], here=Path.cwd()), root, webhook)
+
+
+def resume_local(root: Path, webhook: str) -> None:
+    """Run the recipe of a local run again: the cache answers for all that succeeded.
+
+    Raises:
+        ConfigError: no run has been there.
+        typer.Exit: with 1 when it failed again.
+    """
+    kept = read_json(root / RECIPE)
+    if not kept:
+        raise ConfigError(f"{root}: no run has been there, {RECIPE} is missing")
+    _run(parse_recipe(kept), root, webhook)
+
+
+def _run(recipe: Recipe, root: Path, webhook: str) -> None:
+    os.environ.pop(WEBHOOK, None)  # the exit handler would tell it too
+    summary = run_local(recipe, root)
+    if webhook:
+        from copg.webhook import notify
+
+        if said := notify(webhook, summary):
+            print(said, file=sys.stderr)
+    if summary["failure"]:
+        print(failure_line(summary), file=sys.stderr)
+        raise typer.Exit(1)
+    show_summary(summary)
+
+
+def run_there(
+    client: Any,
+    version: Any,
+    *,
+    experiment: str,
+    service_account: str = "",
+    pipeline_root: str = "",
+) -> Any:
+    """Start a version on a server; the run."""
+    from pipelines.runs import pinned, submit
+
+    name = (version.tags or {}).get("recipe") or experiment
+    run = pinned(version, name=name, service_account=service_account, pipeline_root=pipeline_root)
+    return submit(client, run, experiment=experiment)
+
+
+def run_stage_here(recipe: Recipe, root: Path, single: "Single") -> None:
+    """Run one stage on this machine, and print its metrics and what it left.
+
+    Raises:
+        typer.Exit: with 1 when it failed.
+    """
+    from pipelines.single import build_single
+
+    log = run_stage_local(recipe, root, lambda: build_single(single, lambda task: task))
+    root, task = root.resolve(), task_name(single.stage, single.subject)
+    run = read_json(root / RUN)
+    key = run.get("plans", {}).get(single.plan, {}).get("key", "")
+    record = read_record(record_path(root, task, task_key(key, single.subject))) if key else None
+    if record is None or record.run != run["run"] or record.state != "succeeded":
+        resolved = read_record(record_path(root, "resolve", RESOLVE_KEY))
+        mine = record if record is not None and record.run == run["run"] else None
+        failed = mine or (resolved if resolved and resolved.state == "failed" else None)
+        why = f"{failed.task}: {failed.message or 'killed while it ran'}" if failed else f"{task} never ran"
+        print(f"error: stage {why} (log: {log})", file=sys.stderr)
+        raise typer.Exit(1)
+    for metric, value in sorted(record.metrics.items()):
+        print(f"{metric:<40} {value:.6g}" if isinstance(value, float | int) else f"{metric:<40} {value}")
+    for name, address in record.outputs.items():
+        print(f"{name}: {address}")
+
+
+def run_stage_there(
+    client: Any, recipe: Recipe, single: "Single", *, image: str, run_dir: str, **how: str
+) -> Any:
+    """Start a DAG of one stage on a server, without a version of its own; the run.
+
+    Args:
+        client: of the server.
+        recipe: with paths as the pods see them.
+        single: what to run.
+        image: of the tasks; empty: the placement's.
+        run_dir: stable directory of the runs, as the tasks see it.
+        how: ``experiment``, ``service_account`` and ``pipeline_root``.
+    """
+    import kfp_server_api as api
+
+    from pipelines.runs import submit
+
+    run = api.V2beta1Run(
+        display_name=f"{recipe.name}-{single.stage}",
+        pipeline_spec=compile_single(recipe, single, image=image, run_dir=run_dir),
+        runtime_config=api.V2beta1RuntimeConfig(
+            parameters={}, pipeline_root=how.get("pipeline_root") or None
+        ),
+        service_account=how.get("service_account") or None,
+    )
+    return submit(client, run, experiment=how["experiment"])
+
+
+def compile_single(recipe: Recipe, single: "Single", *, image: str, run_dir: str) -> dict[str, Any]:
+    """The DAG of one stage as a server takes it within the request for a run."""
+    from kfp import compiler
+
+    from pipelines.compiling import arguments
+    from pipelines.placement import Placement, placed
+    from pipelines.placement_config import parse_placement
+    from pipelines.single import build_single
+
+    config = parse_placement(recipe.placement)
+    placement = Placement(config, image or config.image.name or IMAGE)
+    job = placement.train_job() if single.stage == "train" else None
+    pipeline = build_single(single, placement.place, more={"train_job": job} if job else None)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "only.yaml"
+        parameters = arguments(placed(recipe, config), run_dir)
+        compiler.Compiler().compile(pipeline, str(path), pipeline_parameters=parameters)
+        spec, *platform = yaml.safe_load_all(path.read_text())
+    return {"pipeline_spec": spec, "platform_spec": platform[0]} if platform else spec

@@ -1,0 +1,210 @@
+"""Runs on a KFP server: submit a pinned version, follow it, show its tasks, run the failed ones again."""
+
+import re
+import time
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, TextIO
+
+import kfp_server_api as api
+
+from pipelines.client import Client, every, made_once
+from pipelines.connection import ClientError
+
+ENDED = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
+MACHINERY = re.compile(r"^(root|executor|system-.*|.*-driver|iteration-iterator)$")
+"""Nodes of the workflow engine that stand between the tasks."""
+REPORT, PAGE = "report", "page"
+
+
+class StillRunning(ClientError):
+    """A run went on for longer than one wanted to wait."""
+
+
+def ensure_experiment(client: Client, name: str) -> Any:
+    """The experiment of that name, made where there is none."""
+
+    def find() -> Any | None:
+        listing = client.experiments.experiment_service_list_experiments
+        pages = every(lambda **page: listing(namespace=client.namespace, **page), "experiments")
+        return next((each for each in pages if each.display_name == name), None)
+
+    found = find()
+    if found is None:
+        wanted = api.V2beta1Experiment(display_name=name, namespace=client.namespace or None)
+        try:
+            found = client.experiments.experiment_service_create_experiment(wanted)
+        except ClientError as error:
+            found = find() if error.status == 409 else None
+            if found is None:
+                raise
+    return found
+
+
+def submit(client: Client, run: Any, *, experiment: str) -> Any:
+    """Start a run, once, even where the answer to the request gets lost.
+
+    Args:
+        run: a ``V2beta1Run`` without name and experiment.
+        experiment: by whose name runs are grouped.
+    """
+    group = ensure_experiment(client, experiment)
+    run.experiment_id = group.experiment_id
+    run.display_name = f"{run.display_name} {uuid.uuid4().hex[:8]}"
+
+    def find() -> Any | None:
+        return next(
+            (r for r in list_runs(client, group.experiment_id) if r.display_name == run.display_name), None
+        )
+
+    return made_once(lambda: client.runs.run_service_create_run(run), find)
+
+
+def pinned(version: Any, *, name: str, service_account: str = "", pipeline_root: str = "") -> Any:
+    """A run of one version, with the parameters that were compiled into it."""
+    return api.V2beta1Run(
+        display_name=name,
+        pipeline_version_reference=api.V2beta1PipelineVersionReference(
+            pipeline_id=version.pipeline_id, pipeline_version_id=version.pipeline_version_id
+        ),
+        runtime_config=api.V2beta1RuntimeConfig(parameters={}, pipeline_root=pipeline_root or None),
+        service_account=service_account or None,
+    )
+
+
+def list_runs(client: Client, experiment_id: str = "") -> Any:
+    """The runs of an experiment, else of the namespace, the newest first, page after page."""
+    where = {"experiment_id": experiment_id} if experiment_id else {"namespace": client.namespace}
+    listing = client.runs.run_service_list_runs
+    return every(lambda **page: listing(sort_by="created_at desc", **where, **page), "runs")
+
+
+def latest_run(client: Client, pipeline_id: str) -> Any:
+    """The newest run of a pipeline.
+
+    Raises:
+        ClientError: it never ran.
+    """
+    for run in list_runs(client):
+        reference = run.pipeline_version_reference
+        if reference is not None and reference.pipeline_id == pipeline_id:
+            return client.runs.run_service_get_run(run.run_id)
+    raise ClientError("the pipeline has no run yet", 404)
+
+
+def follow(
+    client: Client, run_id: str, out: TextIO, *, timeout_s: float | None = None, every_s: float = 5.0
+) -> Any:
+    """Write a line to ``out`` for each change of a task until the run ends.
+
+    Returns:
+        The run: succeeded, failed, cancelled or skipped.
+
+    Raises:
+        StillRunning: it did not end within ``timeout_s``.
+    """
+    seen: dict[str, str] = {}
+    give_up = None if timeout_s is None else time.monotonic() + timeout_s
+    while True:
+        run = client.runs.run_service_get_run(run_id)
+        for task in tasks_of(run):
+            state = str(task.state or "PENDING")
+            if seen.get(task.task_id) != state:
+                seen[task.task_id] = state
+                out.write(_line(task, datetime.now(UTC)) + "\n")
+                out.flush()
+        if run.state in ENDED:
+            return run
+        if give_up is not None and time.monotonic() + every_s > give_up:
+            raise StillRunning(
+                f"run {run_id} is still {run.state or 'PENDING'} after {timeout_s:g} s and goes on; "
+                f"to follow it: python -m pipelines status align {run_id} --follow "
+                f"--host {client.connection.host}"
+            )
+        time.sleep(every_s)
+
+
+def tasks_of(run: Any) -> list[Any]:
+    """The tasks of a run by the time they began, without the workflow engine's own nodes."""
+    details = run.run_details.task_details if run.run_details else None
+    shown = [each for each in details or [] if each.display_name and not MACHINERY.match(each.display_name)]
+    last = datetime.max.replace(tzinfo=UTC)
+    return sorted(shown, key=lambda each: each.start_time or each.create_time or last)
+
+
+def show_run(client: Client, run: Any, say: Callable[[str], None]) -> None:
+    """Say how a run stands, task by task, and where to see it."""
+    say(f"run {run.run_id}  {run.display_name}  {run.state or 'PENDING'}")
+    for task in tasks_of(run):
+        say(_line(task, datetime.now(UTC)))
+    say_addresses(client, run, say)
+
+
+def say_addresses(client: Client, run: Any, say: Callable[[str], None]) -> None:
+    """Say where the pages of a run and of its report are."""
+    address = client.connection.page("runs/details", run.run_id)
+    say(f"run: {address}")
+    report = next((task for task in tasks_of(run) if task.display_name == REPORT), None)
+    if report is None or report.state != "SUCCEEDED":
+        return
+    artifacts = (report.outputs or {}).get(PAGE)
+    if artifacts is not None and artifacts.artifact_ids:
+        say(f"report: {client.connection.page('artifacts', artifacts.artifact_ids[0])}")
+    else:  # no KFP server tells the outputs of a task yet
+        say(f"report: {address} (task {REPORT}, output {PAGE})")
+
+
+def why_not_succeeded(run: Any) -> str:
+    """In one line, why a run ended as it did."""
+    failed = [task for task in tasks_of(run) if task.state == "FAILED"]
+    reasons = [
+        error.message for error in (*(task.error for task in failed), run.error) if error and error.message
+    ]
+    which = f" in {', '.join(dict.fromkeys(task.display_name for task in failed))}" if failed else ""
+    return f"run {run.run_id} is {run.state}{which}" + (
+        f": {' '.join(reasons[0].split())}" if reasons else ""
+    )
+
+
+def retry(client: Client, run_id: str) -> Any:
+    """Run the failed tasks of a run again, and all that follows them.
+
+    Raises:
+        ClientError: it did not fail, or the server refuses.
+    """
+    run = client.runs.run_service_get_run(run_id)
+    if run.state not in ("FAILED", "CANCELED"):
+        raise ClientError(
+            f"run {run_id} is {run.state or 'PENDING'}: only one that failed or was cancelled can be resumed"
+        )
+    try:
+        client.runs.run_service_retry_run(run_id)
+    except ClientError as error:
+        if not error.unsure:
+            raise
+        again = client.runs.run_service_get_run(run_id)
+        if again.state in ENDED:  # nothing has begun
+            raise
+    return run
+
+
+def ended(run: Any) -> bool:
+    """Whether a run is over."""
+    return run.state in ENDED
+
+
+def _line(task: Any, now: datetime) -> str:
+    """``train            RUNNING       12.3 s``, with the reason when it failed."""
+    state = str(task.state or "PENDING")
+    message = task.error.message if task.error and task.error.message else ""
+    why = f"  {' '.join(message.split())}" if message and state == "FAILED" else ""
+    return f"{task.display_name:<28} {state:<10}{_seconds(task, now)}{why}"
+
+
+def _seconds(task: Any, now: datetime) -> str:
+    if task.start_time is None or task.start_time.year <= 1970:  # the server's way to say never
+        return ""
+    end = task.end_time if task.end_time and task.end_time.year > 1970 else now
+    took = max(timedelta(), end - task.start_time).total_seconds()
+    return f"{took:>9.1f} s"

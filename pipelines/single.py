@@ -1,0 +1,175 @@
+"""One stage of ``align`` on artifacts that exist, with the very parameters it has in the whole DAG."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kfp import dsl
+
+from components.evaluate import evaluate
+from components.reference import reference
+from components.resolve import resolve
+from components.score import score
+from components.train import train
+from components.validate import validate
+from copg.artifacts import MANIFEST
+from copg.errors import ConfigError
+from copg.recipe import Recipe
+from copg.run_record import read_json, subject_name
+from pipelines.align import Place
+
+COMPONENTS = {
+    "validate": validate,
+    "score": score,
+    "reference": reference,
+    "train": train,
+    "evaluate": evaluate,
+}
+INPUTS = {
+    "validate": (),
+    "score": ("groups",),
+    "reference": ("scored",),
+    "train": ("referenced",),
+    "evaluate": ("scored", "policy"),
+}
+"""Artifacts that a stage takes, which are named after their schema."""
+CLASSES = {"groups": dsl.Dataset, "scored": dsl.Dataset, "referenced": dsl.Dataset, "policy": dsl.Model}
+REFERENCE = {"name": "reference"}
+
+
+@dataclass(frozen=True)
+class Single:
+    """A stage to run alone."""
+
+    stage: str
+    inputs: dict[str, str]
+    """Address of each artifact it takes, by name."""
+    subject: dict[str, Any] | None = None
+    """The trial, or the reference; None for a stage that runs once."""
+
+    @property
+    def plan(self) -> str:
+        """Which of resolve's plans it follows."""
+        return "baseline" if self.subject == REFERENCE else self.stage
+
+
+def choose_single(recipe: Recipe, stage: str, given: Sequence[str], trial: str, *, here: bool) -> Single:
+    """What to run.
+
+    Args:
+        recipe: for its trials.
+        stage: its name.
+        given: artifacts, as ``ADDRESS`` or ``NAME=ADDRESS``.
+        trial: for train and evaluate; empty for the first, or for the reference where there is no policy.
+        here: the artifacts lie on this machine, so that their manifests can be read.
+
+    Raises:
+        ConfigError: no such stage or trial, or an artifact is missing or none that the stage takes.
+    """
+    if stage not in COMPONENTS:
+        why = "it takes artifacts of every trial: run the DAG, and the cache answers for all before it"
+        raise ConfigError(f"only={stage!r}: use one of {list(COMPONENTS)}; for report and promote, {why}")
+    inputs: dict[str, str] = {}
+    for each in given:
+        name, address = _named(stage, each, here)
+        if name in inputs:
+            raise ConfigError(f"from: two artifacts are {name!r}: {inputs[name]} and {address}")
+        inputs[name] = address
+    needed = set(INPUTS[stage]) - {"policy"}
+    if missing := needed - set(inputs):
+        raise ConfigError(f"{stage} takes {sorted(missing)}, which no --from gives")
+    return Single(stage, inputs, _subject(recipe, stage, trial, "policy" in inputs))
+
+
+def _named(stage: str, given: str, here: bool) -> tuple[str, str]:
+    name, equals, address = given.partition("=")
+    if not equals or name not in CLASSES:
+        name, address = "", given
+    if here:
+        path = Path(address).expanduser().resolve()
+        manifest = read_json(path / MANIFEST)
+        if not manifest:
+            raise ConfigError(f"from={address!r}: no finished artifact, {MANIFEST} is missing")
+        address, found = str(path), str(manifest.get("schema"))
+        if name and name != found:
+            raise ConfigError(f"from={given!r}: holds {found}")
+        name = found
+    elif "://" not in address and not address.startswith("/"):
+        raise ConfigError(f"from={address!r}: on a cluster an artifact has a URI, such as s3://bucket/scored")
+    takes = INPUTS[stage]
+    name = name or (takes[0] if len(takes) == 1 else "")
+    if name not in takes:
+        what = f"is {name}" if name else "has no name: say NAME=ADDRESS"
+        raise ConfigError(f"from={address!r}: {what}; {stage} takes {list(takes) or 'no artifact'}")
+    return name, address
+
+
+def _subject(recipe: Recipe, stage: str, trial: str, has_policy: bool) -> dict[str, Any] | None:
+    if stage not in ("train", "evaluate"):
+        if trial:
+            raise ConfigError(f"trial={trial!r}: {stage} runs once for all trials")
+        return None
+    if stage == "evaluate" and not has_policy:
+        if trial not in ("", "reference"):
+            raise ConfigError(f"trial={trial!r}: give its policy with --from")
+        return dict(REFERENCE)
+    trials = {subject_name(each): each for each in recipe.trials}
+    if trial and trial not in trials:
+        raise ConfigError(f"trial={trial!r} is unknown; use one of {list(trials)}")
+    if not trial and len(trials) > 1:
+        raise ConfigError(f"{stage} runs once a trial: name one of {list(trials)} with --trial")
+    return dict(trials[trial] if trial else recipe.trials[0])
+
+
+def build_single(single: Single, place: Place, *, more: Mapping[str, Any] | None = None) -> Any:
+    """A DAG of resolve, whose plan the stage follows, and the stage, which takes what exists.
+
+    The stage is not cached: who asks for it wants it to run.
+
+    Args:
+        single: what to run.
+        place: called once with every task.
+        more: further inputs of the stage.
+    """
+
+    @dsl.pipeline(name=f"only-{single.stage}", description=f"Stage {single.stage} on artifacts that exist.")
+    def only(
+        name: str,
+        records: str,
+        model: str,
+        trials: list,
+        rewards: list,
+        run_dir: str,
+        settings: dict = {},  # noqa: B006 - the default of a pipeline parameter
+        revision: str = "",
+        tracking: str = "",
+        tasks_at_once: int = 0,
+    ) -> None:
+        resolved = place(
+            resolve(
+                name=name,
+                records=records,
+                model=model,
+                revision=revision,
+                rewards=rewards,
+                trials=trials,
+                settings=settings,
+                tracking=tracking,
+                run_dir=run_dir,
+                tasks_at_once=tasks_at_once,
+            )
+        ).set_caching_options(enable_caching=False)
+        inputs: dict[str, Any] = {
+            name: dsl.importer(artifact_uri=uri, artifact_class=CLASSES[name], reimport=False).output
+            for name, uri in single.inputs.items()
+        }
+        if single.stage == "validate":
+            inputs["records"] = records
+        if single.subject is not None:
+            inputs["trial" if single.stage == "train" else "subject"] = single.subject
+        plan = resolved.outputs[single.plan]
+        task = COMPONENTS[single.stage](plan=plan, run_dir=run_dir, **inputs, **(more or {}))
+        place(task).set_caching_options(enable_caching=False)
+
+    return only

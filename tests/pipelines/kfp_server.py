@@ -1,0 +1,355 @@
+"""A KFP server that speaks v2beta1 over HTTP, for tests.
+
+Every request is read into a model of ``kfp_server_api`` (an unknown field or a wrong value is answered 400),
+and every answer is built from one. It keeps what it is told in memory, and can be made to refuse, to break or
+to stay silent.
+"""
+
+import email
+import json
+import re
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import kfp_server_api as api
+import yaml
+
+MODELS = api.ApiClient(api.Configuration())
+PAGE = 2
+"""Things a page, whatever the client asks for: it has to turn pages."""
+
+
+@dataclass(frozen=True)
+class _Body:
+    data: str
+
+
+def parse(kind: str, value: Any) -> Any:
+    """A model from plain JSON values; unknown fields are refused, as protocol buffers do."""
+    _check_fields(getattr(api, kind), value)
+    return MODELS.deserialize(_Body(json.dumps(value)), kind)
+
+
+def _check_fields(model: Any, value: Any) -> None:
+    if not isinstance(value, dict) or not hasattr(model, "attribute_map"):
+        return
+    known = {json_name: attribute for attribute, json_name in model.attribute_map.items()}
+    for name, item in value.items():
+        if name not in known:
+            raise ValueError(f"unknown field {name!r} of {model.__name__}")
+        inner = model.openapi_types[known[name]]
+        _check_fields(getattr(api, inner, None), item)
+
+
+def plain(value: Any) -> Any:
+    return MODELS.sanitize_for_serialization(value)
+
+
+class Refused(Exception):
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass
+class KfpServer:
+    """What the server holds, and how it misbehaves."""
+
+    token: str = ""
+    """The only one it lets in; empty: everybody."""
+    forbidden: bool = False
+    multi_user: bool = False
+    broken: list[tuple[str, int, bool]] = field(default_factory=list)
+    """``(part of the address, status, done all the same)`` of the next requests that fail; 0: silence."""
+    silent_s: float = 0.6
+    scripts: dict[str, list[tuple[str, dict[str, str]]]] = field(default_factory=dict)
+    """States of run and tasks at each look at a run, by its display name's first word; "" for any."""
+    pipelines: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, Any] = field(default_factory=dict)
+    runs: dict[str, Any] = field(default_factory=dict)
+    schedules: dict[str, Any] = field(default_factory=dict)
+    experiments: dict[str, Any] = field(default_factory=dict)
+    looks: Counter[str] = field(default_factory=Counter)
+    asked: list[str] = field(default_factory=list)
+    """``METHOD /path`` of every request."""
+    headers: list[dict[str, str]] = field(default_factory=list)
+    before: Callable[[str], None] | None = None
+    """Called with ``METHOD /path`` before a request is answered: another client's doing."""
+    clock: datetime = datetime(2026, 1, 1, tzinfo=UTC)
+    url: str = ""
+
+    def now(self) -> datetime:
+        self.clock += timedelta(seconds=1)
+        return self.clock
+
+    def count(self, method: str, part: str) -> int:
+        return sum(a.startswith(method) and part in a for a in self.asked)
+
+    # --- what it does -------------------------------------------------------------------------------------
+
+    def answer(self, method: str, path: str, query: dict[str, str], body: Any) -> Any:
+        for pattern, verb, action in ROUTES:
+            if verb == method and (match := re.fullmatch(pattern, path)):
+                return action(self, query, body, *(unquote(g) for g in match.groups()))
+        raise Refused(404, f"no such method: {method} {path}")
+
+    def healthz(self, query: dict[str, str], body: Any) -> Any:
+        return api.V2beta1GetHealthzResponse(multi_user=self.multi_user, pipeline_store="database")
+
+    def create_pipeline(self, query: dict[str, str], body: Any) -> Any:
+        wanted = parse("V2beta1Pipeline", body)
+        if any(each.name == wanted.name for each in self.pipelines.values()):
+            raise Refused(409, f"The name {wanted.name} already exist. Please specify a new name")
+        wanted.pipeline_id, wanted.created_at = str(uuid.uuid4()), self.now()
+        self.pipelines[wanted.pipeline_id] = wanted
+        return wanted
+
+    def pipeline_by_name(self, query: dict[str, str], body: Any, name: str) -> Any:
+        found = next((each for each in self.pipelines.values() if each.name == name), None)
+        if found is None or (found.namespace or "") != query.get("namespace", ""):
+            raise Refused(404, f"Pipeline {name} not found")
+        return found
+
+    def upload_version(self, query: dict[str, str], body: Any) -> Any:
+        if query["pipelineid"] not in self.pipelines:
+            raise Refused(400, "Failed to create a pipeline version")
+        if any(v.name == query["name"] for v in self.versions.values()):
+            raise Refused(409, "Failed to create a pipeline version")
+        documents = list(yaml.safe_load_all(body))
+        spec = documents[0]
+        if len(documents) > 1:
+            spec = {"pipeline_spec": documents[0], "platform_spec": documents[1]}
+        version = api.V2beta1PipelineVersion(
+            pipeline_id=query["pipelineid"],
+            pipeline_version_id=str(uuid.uuid4()),
+            name=query["name"],
+            display_name=query.get("display_name") or query["name"],
+            description=query.get("description"),
+            created_at=self.now(),
+            pipeline_spec=spec,
+            tags=json.loads(query.get("tags", "{}")),
+        )
+        self.versions[version.pipeline_version_id] = version
+        return version
+
+    def list_versions(self, query: dict[str, str], body: Any, pipeline: str) -> Any:
+        held = [each for each in self.versions.values() if each.pipeline_id == pipeline]
+        return self._page(api.V2beta1ListPipelineVersionsResponse, "pipeline_versions", held, query)
+
+    def get_version(self, query: dict[str, str], body: Any, pipeline: str, version: str) -> Any:
+        return self._one(self.versions, version)
+
+    def list_experiments(self, query: dict[str, str], body: Any) -> Any:
+        held = list(self.experiments.values())
+        return self._page(api.V2beta1ListExperimentsResponse, "experiments", held, query)
+
+    def create_experiment(self, query: dict[str, str], body: Any) -> Any:
+        wanted = parse("V2beta1Experiment", body)
+        if any(each.display_name == wanted.display_name for each in self.experiments.values()):
+            raise Refused(409, "Experiment already exists")
+        wanted.experiment_id, wanted.created_at = str(uuid.uuid4()), self.now()
+        self.experiments[wanted.experiment_id] = wanted
+        return wanted
+
+    def create_run(self, query: dict[str, str], body: Any) -> Any:
+        run = parse("V2beta1Run", body)
+        if run.experiment_id not in self.experiments:
+            raise Refused(400, "Run experiment not found")
+        if run.pipeline_spec is None:
+            self._one(self.versions, run.pipeline_version_reference.pipeline_version_id)
+        run.run_id, run.created_at, run.state = str(uuid.uuid4()), self.now(), "PENDING"
+        self.runs[run.run_id] = run
+        return run
+
+    def get_run(self, query: dict[str, str], body: Any, name: str) -> Any:
+        run = self._one(self.runs, name)
+        script = self.scripts.get(run.display_name.split()[0], self.scripts.get("", []))
+        if script:
+            state, tasks = script[min(self.looks[name], len(script) - 1)]
+            self.looks[name] += 1
+            run.state = state
+            run.run_details = api.V2beta1RunDetails(
+                task_details=[self._task(run, task, state) for task, state in tasks.items()]
+            )
+        return run
+
+    def _task(self, run: Any, name: str, state: str) -> Any:
+        started = run.created_at + timedelta(seconds=1)
+        failed = state == "FAILED"
+        return api.V2beta1PipelineTaskDetail(
+            run_id=run.run_id,
+            task_id=f"{run.run_id}-{name}",
+            display_name=name,
+            create_time=run.created_at,
+            start_time=None if state == "PENDING" else started,
+            end_time=started + timedelta(seconds=2.5) if state in ("SUCCEEDED", "FAILED") else None,
+            state=state,
+            error=api.GoogleRpcStatus(code=2, message="exit code 1\nof main") if failed else None,
+        )
+
+    def list_runs(self, query: dict[str, str], body: Any) -> Any:
+        wanted = query.get("experiment_id", "")
+        held = [each for each in self.runs.values() if wanted in ("", each.experiment_id)]
+        return self._page(api.V2beta1ListRunsResponse, "runs", held, query)
+
+    def retry_run(self, query: dict[str, str], body: Any, name: str) -> Any:
+        run = self._one(self.runs, name)
+        if run.state not in ("FAILED", "CANCELED"):
+            raise Refused(400, "Only failed/error runs can be retried")
+        run.state = "RUNNING"
+        return {}
+
+    def create_schedule(self, query: dict[str, str], body: Any) -> Any:
+        wanted = parse("V2beta1RecurringRun", body)
+        cron = wanted.trigger.cron_schedule.cron
+        if len(cron.split()) != 6:
+            raise Refused(400, f"Schedule cron is malformed: Expected exactly 6 fields: {cron}")
+        if not 1 <= int(wanted.max_concurrency) <= 10:
+            raise Refused(400, "max_concurrency must be in range [1, 10]")
+        self._one(self.versions, wanted.pipeline_version_reference.pipeline_version_id)
+        wanted.recurring_run_id, wanted.created_at = str(uuid.uuid4()), self.now()
+        wanted.status = {"ENABLE": "ENABLED", "DISABLE": "DISABLED"}[wanted.mode]
+        wanted.service_account = wanted.service_account or "pipeline-runner"
+        self.schedules[wanted.recurring_run_id] = wanted
+        return wanted
+
+    def list_schedules(self, query: dict[str, str], body: Any) -> Any:
+        held = list(self.schedules.values())
+        return self._page(api.V2beta1ListRecurringRunsResponse, "recurring_runs", held, query)
+
+    def enable_schedule(self, query: dict[str, str], body: Any, name: str) -> Any:
+        self._one(self.schedules, name).status = "ENABLED"
+        return {}
+
+    def delete_schedule(self, query: dict[str, str], body: Any, name: str) -> Any:
+        self._one(self.schedules, name)
+        del self.schedules[name]
+        return {}
+
+    def _one(self, things: dict[str, Any], name: str) -> Any:
+        if name not in things:
+            raise Refused(404, f"{name} not found")
+        return things[name]
+
+    def _page(self, answer: Any, name: str, held: list[Any], query: dict[str, str]) -> Any:
+        held = sorted(held, key=lambda each: each.created_at, reverse="desc" in query.get("sort_by", ""))
+        first = int(query.get("page_token") or 0)
+        more = str(first + PAGE) if first + PAGE < len(held) else None
+        return answer(**{name: held[first : first + PAGE], "next_page_token": more})
+
+
+V = "/apis/v2beta1"
+ROUTES: list[tuple[str, str, Callable[..., Any]]] = [
+    (f"{V}/healthz", "GET", KfpServer.healthz),
+    (f"{V}/pipelines", "POST", KfpServer.create_pipeline),
+    (f"{V}/pipelines/names/([^/]+)", "GET", KfpServer.pipeline_by_name),
+    (f"{V}/pipelines/upload_version", "POST", KfpServer.upload_version),
+    (f"{V}/pipelines/([^/]+)/versions", "GET", KfpServer.list_versions),
+    (f"{V}/pipelines/([^/]+)/versions/([^/]+)", "GET", KfpServer.get_version),
+    (f"{V}/experiments", "GET", KfpServer.list_experiments),
+    (f"{V}/experiments", "POST", KfpServer.create_experiment),
+    (f"{V}/runs", "POST", KfpServer.create_run),
+    (f"{V}/runs", "GET", KfpServer.list_runs),
+    (f"{V}/runs/([^/:]+)", "GET", KfpServer.get_run),
+    (f"{V}/runs/([^/:]+):retry", "POST", KfpServer.retry_run),
+    (f"{V}/recurringruns", "POST", KfpServer.create_schedule),
+    (f"{V}/recurringruns", "GET", KfpServer.list_schedules),
+    (f"{V}/recurringruns/([^/:]+):enable", "POST", KfpServer.enable_schedule),
+    (f"{V}/recurringruns/([^/:]+)", "DELETE", KfpServer.delete_schedule),
+]
+
+
+def _handler(server: KfpServer) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *args: Any) -> None:
+            pass
+
+        def _serve(self) -> None:
+            url = urlsplit(self.path)
+            query = {name: values[0] for name, values in parse_qs(url.query).items()}
+            data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            called = f"{self.command} {url.path}"
+            server.asked.append(called)
+            server.headers.append(dict(self.headers))
+            if server.before is not None:
+                before, server.before = server.before, None
+                before(called)
+            broken = next((each for each in server.broken if each[0] in called), None)
+            try:
+                if broken is not None:
+                    server.broken.remove(broken)
+                    if broken[2]:
+                        self._act(url.path, query, data)
+                    if broken[1] == 0:
+                        time.sleep(server.silent_s)
+                        self.close_connection = True
+                        return
+                    raise Refused(broken[1], "upstream connect error\nor disconnect")
+                self._say(200, plain(self._act(url.path, query, data)))
+            except Refused as refused:
+                self._say(refused.status, {"error": str(refused), "code": 13, "message": str(refused)})
+            except (ValueError, KeyError, TypeError) as error:
+                self._say(400, {"code": 3, "message": f"{type(error).__name__}: {error}"})
+
+        do_GET = do_POST = do_DELETE = _serve
+
+        def _act(self, path: str, query: dict[str, str], data: bytes) -> Any:
+            if server.token and self.headers.get("Authorization") != f"Bearer {server.token}":
+                raise Refused(401, "Request header error: there is no user identity header.")
+            if server.forbidden:
+                raise Refused(403, "User is not authorized with reason: no role")
+            return server.answer(self.command, path, query, self._body(data))
+
+        def _body(self, data: bytes) -> Any:
+            kind = self.headers.get("Content-Type", "")
+            if kind.startswith("multipart/form-data"):
+                whole = f"Content-Type: {kind}\r\n\r\n".encode() + data
+                part = email.message_from_bytes(whole).get_payload()[0]
+                assert part.get_param("name", header="content-disposition") == "uploadfile"
+                return part.get_payload(decode=True).decode()
+            return json.loads(data) if data else None
+
+        def _say(self, status: int, value: Any) -> None:
+            data = json.dumps(value).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+    return Handler
+
+
+@contextmanager
+def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """Serve in a thread; the address of it."""
+    http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    http.daemon_threads = True
+    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{http.server_port}"
+    finally:
+        http.shutdown()
+        http.server_close()
+        thread.join()
+
+
+@contextmanager
+def kfp_server() -> Iterator[KfpServer]:
+    """A server without anything on it."""
+    server = KfpServer()
+    with serving(_handler(server)) as url:
+        server.url = url
+        yield server
