@@ -1,0 +1,87 @@
+"""``python -m pipelines.resources``: a compiled DAG as Kubernetes resources, which Git puts on a cluster.
+
+For a KFP that keeps its pipelines in Kubernetes. A PipelineVersion never changes once it is there, so its
+name says what it holds: another DAG is another resource.
+"""
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import yaml
+
+from copg.cli import run_app
+from copg.errors import ConfigError
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+def write_resources(
+    compiled: Path, output: Path, *, namespace: str, pipeline: str = "", revision: str = ""
+) -> str:
+    """Write ``Pipeline`` and ``PipelineVersion``; the name of the version, as the client gives it too.
+
+    Args:
+        compiled: from ``python -m pipelines compile``.
+        output: ``.yaml`` file.
+        namespace: KFP's own, or the profile's.
+        pipeline: name of the pipeline; empty: the DAG's.
+        revision: of the source; empty: that of the repository.
+
+    Raises:
+        ConfigError: the file is no compiled DAG.
+    """
+    from kfp.compiler.compiler_utils import KubernetesManifestOptions
+    from kfp.compiler.pipeline_spec_builder import write_pipeline_spec_to_file
+    from kfp.components import load_component_from_file
+
+    from pipelines.versions import Dag, source_revision
+
+    try:
+        documents = list(yaml.safe_load_all(compiled.read_text()))
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(f"{compiled}: no compiled DAG: {error}") from None
+    if not documents or not isinstance(documents[0], dict) or "pipelineInfo" not in documents[0]:
+        raise ConfigError(f"{compiled}: no compiled DAG: it has no pipelineInfo; make one with `compile`")
+    dag = load_component_from_file(str(compiled))
+    name = dag.pipeline_spec.pipeline_info.name
+    version = Dag(compiled, name, revision or source_revision()).version
+    options = KubernetesManifestOptions(
+        pipeline_name=pipeline or name,
+        pipeline_version_name=re.sub(r"[^a-z0-9.-]", "-", version.lower()),
+        pipeline_version_display_name=version,
+        namespace=namespace,
+        include_pipeline_manifest=True,
+    )
+    output.parent.mkdir(parents=True, exist_ok=True)
+    write_pipeline_spec_to_file(
+        dag.pipeline_spec,
+        dag.description,
+        dag.platform_spec,
+        str(output),
+        options,
+        kubernetes_manifest_format=True,
+    )
+    return version
+
+
+@app.command()
+def resources(
+    compiled: Annotated[Path, typer.Argument(help="From `python -m pipelines compile`.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where the resources go, .yaml.")],
+    namespace: Annotated[str, typer.Option("--namespace", "-n", help="KFP's own, or yours.")] = "kubeflow",
+    pipeline: Annotated[str, typer.Option(help="Name of the pipeline; default: the DAG's.")] = "",
+    revision: Annotated[str, typer.Option(help="Of the source; default: the repository's.")] = "",
+) -> None:
+    """Write a compiled DAG as Pipeline and PipelineVersion, to be applied or kept in Git."""
+    print(write_resources(compiled, output, namespace=namespace, pipeline=pipeline, revision=revision))
+
+
+def main() -> None:
+    """Run it."""
+    run_app(app)
+
+
+if __name__ == "__main__":
+    main()
