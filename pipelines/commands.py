@@ -120,5 +120,38 @@ def resume(
         wait_for(client, run, timeout_min=timeout, poll_s=poll, webhook=webhook)
 
 
+@app.command("explain-cache")
+@connected
+def explain_cache(
+    dag: Name,
+    recipe: RecipeFile,
+    root: Annotated[
+        Path | None,
+        typer.Option(help="Directory of runs on this machine, or the one of a cluster where it is mounted."),
+    ] = None,
+    image: Image = "",
+    run_dir: RunDir = "",
+    pipeline: Pipeline = "",
+    sets: Sets = None,
+    *,
+    connect: Any,
+) -> None:
+    """Tell which tasks of the next run would be reused, and for the others what changed since the latest.
+
+    With --root, down to the contents of data, model, rewards and code; with --host, what the two DAGs tell.
+    """
+    from pipelines.explain_cache import explain_local, show
+
+    if root is not None:
+        from copg.recipe import load_recipe
+
+        show(explain_local(load_recipe(recipe, sets or [], here=Path.cwd()), root))
+        return
+    from pipelines.against import explain_against_latest
+
+    show(explain_against_latest(connect(), pipeline or dag, recipe, image, run_dir, sets))
+    print("data, model, rewards and champion: by name; resolve looks at what lies behind them on the cluster")
+
+
 def _date(moment: datetime | None) -> str:
     return f"{moment:%Y-%m-%d %H:%M}" if moment else ""

@@ -44,7 +44,7 @@ class Command:
 
     def __init__(self, server: KfpServer, folder: Path, capture: Any, patch: pytest.MonkeyPatch) -> None:
         self.server, self.folder, self.capture, self.patch = server, folder, capture, patch
-        self.recipe = folder / "recipe.yaml"
+        self.recipe = folder / "demo.yaml"
         self.recipe.write_text(yaml.safe_dump(RECIPE))
 
     def __call__(self, *words: str, host: bool = True) -> Outcome:

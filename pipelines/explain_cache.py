@@ -1,0 +1,236 @@
+"""Which tasks of the next run a cache would answer for, and what changed for the others since the latest."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from copg.digests import json_digest
+from copg.errors import ConfigError
+from copg.planning import stage_keys
+from copg.recipe import Recipe, parse_recipe, parse_stages, stage_settings
+from copg.run_record import RUN, Record, read_json, read_record, record_path, subject_name
+
+DIGESTS = {
+    "validate": ("data",),
+    "reward": ("reward_base",),
+    "score": ("rewards/score",),
+    "reference": ("model",),
+    "train": ("rewards/train",),
+    "baseline": ("model", "rewards/evaluate"),
+    "evaluate": ("model", "rewards/evaluate"),
+    "report": (),
+    "promote": (),
+}
+"""Which digests a plan depends on by itself, not through the stages before it."""
+AFTER = {
+    "validate": (),
+    "reward": ("validate",),
+    "score": ("validate", "reward"),
+    "reference": ("score",),
+    "train": ("reference",),
+    "baseline": ("score",),
+    "evaluate": ("train",),
+    "report": ("evaluate",),
+    "promote": ("evaluate",),
+}
+DERIVED = {"report": ("lineage",), "promote": ("tags",)}
+"""Settings that resolve writes from the digests, so that they are no news beside them."""
+SHOWN = 40
+"""Characters of a value."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What happens to a task."""
+
+    task: str
+    reused: bool
+    why: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Side:
+    """What a run depends on."""
+
+    configs: Mapping[str, Any]
+    """Settings of each plan; ``baseline`` is ``evaluate`` of reference and champion."""
+    digests: Mapping[str, str]
+    trials: list[dict[str, Any]]
+    baselines: list[dict[str, Any]]
+
+
+def explain_local(recipe: Recipe, root: Path) -> list[Verdict]:
+    """Compare a recipe, and all it names, with the runs under ``root``; begins none.
+
+    Raises:
+        ConfigError: no run has been there, or the recipe is wrong.
+    """
+    from copg.stages.resolve import ResolveConfig, plan_recipe
+
+    root = root.resolve()
+    before = read_json(root / RUN)
+    if not before:
+        raise ConfigError(f"{root}: no run has been there, {RUN} is missing")
+    plan = plan_recipe(ResolveConfig(recipe=recipe, run_dir=str(root)))
+    now = _side(asdict(plan))
+    old = _side(before) if "plans" in before else None
+    return [_local(root, task, old, now) for task in plan.tasks]
+
+
+def _local(root: Path, task: Mapping[str, Any], old: Side | None, now: Side) -> Verdict:
+    record = read_record(record_path(root, task["task"], task["key"]))
+    if record is not None and record.state == "succeeded":
+        return Verdict(task["task"], True)
+    if old is None:
+        return Verdict(task["task"], False, ("the latest run did not get as far as resolving",))
+    why = tuple(changes(_plan(task["stage"], task["loop"]), task["subject"], old, now))
+    return Verdict(task["task"], False, why or (_unfinished(record),))
+
+
+def _unfinished(record: Record | None) -> str:
+    if record is None:
+        return "nothing changed, but the latest run did not get to it"
+    return f"nothing changed, but it {record.state}: {record.message or 'it was killed'}"
+
+
+def _plan(stage: str, loop: str | None) -> str:
+    return "baseline" if stage == "evaluate" and loop == "baselines" else stage
+
+
+def _side(run: Mapping[str, Any]) -> Side:
+    configs = {
+        name: {key: value for key, value in plan["config"].items() if key not in DERIVED.get(name, ())}
+        for name, plan in run["plans"].items()
+    }
+    return Side(configs, run["digests"], run["trials"], run["baselines"])
+
+
+def explain_spec(
+    before: Mapping[str, Any], now: Mapping[str, Any], states: Mapping[str, str]
+) -> list[Verdict]:
+    """Compare two compiled DAGs: what their files tell, which is not what lies behind the names in them.
+
+    Args:
+        before: DAG of the latest run, with its parameters as defaults.
+        now: DAG to come.
+        states: of the latest run's tasks, by name.
+    """
+    old, new = _nominal(before), _nominal(now)
+    keys = [stage_keys(side.configs, side.digests, side.trials) for side in (old, new)]
+    found = []
+    for plan in keys[1]:
+        stage = "evaluate" if plan == "baseline" else plan
+        subjects: list[dict[str, Any] | None] = [None]
+        if plan == "baseline":
+            subjects = [{"name": "reference"}]
+        elif plan in ("train", "evaluate"):
+            subjects = list(new.trials)
+        for subject in subjects:
+            name = stage if subject is None else f"{stage}-{subject_name(subject)}"
+            why = tuple(changes(plan, subject, old, new))
+            ended = states.get(stage, "SUCCEEDED")
+            if not why and keys[0].get(plan) == keys[1][plan] and ended != "SUCCEEDED":
+                why = (f"nothing changed, but it is {ended} in the latest run",)
+            found.append(Verdict(name, not why, why))
+    return found
+
+
+def _nominal(spec: Mapping[str, Any]) -> Side:
+    """A DAG's side: digests of the names in it, since what they stand for lies on the cluster."""
+    spec = spec.get("pipeline_spec", spec)
+    inputs = spec["root"]["inputDefinitions"]["parameters"]
+    value = {name: each.get("defaultValue") for name, each in inputs.items()}
+    recipe = parse_recipe(
+        {
+            **{name: value[name] for name in ("name", "records", "model", "rewards", "trials")},
+            "revision": value["revision"] or None,
+            "tracking": value["tracking"] or "",
+            "stages": value["settings"] or {},
+        }
+    )
+    run_dir = Path(value["run_dir"])
+    parsed = parse_stages(
+        recipe, {stage: stage_settings(recipe, stage, run_dir=run_dir) for stage in recipe.planned}
+    )
+    configs = {stage: asdict(each) for stage, each in parsed.items()}
+    configs["train"].pop("trial")
+    digests = {f"rewards/{stage}": "" for stage in ("score", "train", "evaluate")}  # in the settings
+    digests |= {"data": json_digest(recipe.records), "model": json_digest([recipe.model, recipe.revision])}
+    digests |= {"reward_base": ""}
+    digests |= {f"code/{stage}": _code(spec, stage) for stage in configs}
+    configs["baseline"] = configs["evaluate"]
+    return Side(configs, digests, recipe.trials, [{"name": "reference"}])
+
+
+def _code(spec: Mapping[str, Any], stage: str) -> str:
+    component = spec["components"].get(f"comp-{stage}", {})
+    container = (
+        spec["deploymentSpec"]["executors"].get(component.get("executorLabel"), {}).get("container", {})
+    )
+    return json_digest([container.get("image"), container.get("command")])
+
+
+def changes(plan: str, subject: Mapping[str, Any] | None, old: Side, now: Side) -> Iterator[str]:
+    """What changed for a task, in words."""
+    yield from _own_changes(plan, old, now)
+    if subject is not None and plan in ("train", "evaluate") and dict(subject) not in old.trials:
+        same = next((each for each in old.trials if subject_name(each) == subject_name(subject)), None)
+        yield "the trial is new" if same is None else f"trial: {'; '.join(_differences(same, subject))}"
+    if subject is not None and plan == "baseline" and dict(subject) not in old.baselines:
+        yield f"the {subject_name(subject)} is another one"
+    if plan in ("report", "promote"):
+        if old.trials != now.trials:
+            yield "the list of trials"
+        if old.baselines != now.baselines:
+            yield "the champion"
+    if before := [each for each in _before(plan, now) if _changed(each, subject, old, now)]:
+        yield f"after {', '.join(before)}"
+
+
+def _own_changes(plan: str, old: Side, now: Side) -> Iterator[str]:
+    stage = "evaluate" if plan == "baseline" else plan
+    if plan not in old.configs:
+        yield "the stage is new"
+        return
+    for name in (*DIGESTS[plan], f"code/{stage}"):
+        left, right = old.digests.get(name, ""), now.digests.get(name, "")
+        if left != right:
+            yield f"{name} {left[:8] or 'none'} -> {right[:8] or 'none'}"
+    for difference in _differences(old.configs[plan], now.configs[plan]):
+        yield f"{stage}.{difference}"
+
+
+def _before(plan: str, now: Side) -> list[str]:
+    return [each for each in AFTER[plan] if each in now.configs]
+
+
+def _changed(plan: str, subject: Mapping[str, Any] | None, old: Side, now: Side) -> bool:
+    """Whether a task before another one runs again."""
+    trials = False
+    if plan in ("train", "evaluate"):
+        trials = old.trials != now.trials if subject is None else dict(subject) not in old.trials
+    own = any(_own_changes(plan, old, now))
+    return own or trials or any(_changed(each, subject, old, now) for each in _before(plan, now))
+
+
+def _differences(left: Any, right: Any, where: str = "") -> Iterator[str]:
+    """Where two plain values differ: ``optimizer.learning_rate 1e-05 -> 2e-05``."""
+    if isinstance(left, Mapping) and isinstance(right, Mapping):
+        for key in sorted({*left, *right}):
+            yield from _differences(left.get(key), right.get(key), f"{where}.{key}" if where else str(key))
+    elif json_digest(left) != json_digest(right):
+        yield f"{where} {_short(left)} -> {_short(right)}"
+
+
+def _short(value: Any) -> str:
+    text = "unset" if value is None else str(value)
+    return text if len(text) <= SHOWN else text[:SHOWN] + "..."
+
+
+def show(verdicts: list[Verdict]) -> None:
+    """Print a line a task, and how many are reused."""
+    for each in verdicts:
+        what = "reused" if each.reused else f"runs: {'; '.join(each.why)}"
+        print(f"{each.task:<28} {what}")
+    print(f"{sum(each.reused for each in verdicts)} of {len(verdicts)} tasks are reused")

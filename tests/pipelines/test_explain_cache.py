@@ -1,0 +1,184 @@
+"""``explain-cache``: what would run, and why; the runs are real."""
+
+import json
+import random
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from copg.recipe import load_recipe
+from copg.run_record import RUN, Record, read_json, write_record
+from copg.stages.resolve import ResolveConfig, resolve_recipe
+from pipelines.explain_cache import Verdict, explain_local
+from tests import tiny
+from tests.pipelines.command import IMAGE, Command
+from tests.pipelines.kfp_server import KfpServer
+
+RECIPE: dict[str, Any] = {
+    "name": "tiny",
+    "records": "records.jsonl",
+    "model": "./model",
+    "rewards": [{"name": "length", "params": {"target": 4}}],
+    "trials": [{"method": "copg", "beta": 0.1}, {"method": "ipo", "beta": 1.0}],
+}
+
+
+@pytest.fixture
+def data(tmp_path: Path, reference_dir: Path) -> Path:
+    shutil.copytree(reference_dir, tmp_path / "model")
+    rng = random.Random(0)
+    with (tmp_path / "records.jsonl").open("w") as file:
+        for _ in range(8):
+            completions = [tiny.text(rng, 2, 8) for _ in range(3)]
+            file.write(json.dumps({"prompt": tiny.text(rng, 4, 9), "completions": completions}) + "\n")
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(RECIPE))
+    return tmp_path
+
+
+@pytest.fixture
+def root(data: Path) -> Path:
+    """Directory of a run that succeeded: resolved for real, with the records its tasks would have left."""
+    root = data / "runs"
+    found = resolve_recipe(ResolveConfig(recipe=recipe_of(data), run_dir=str(root)))
+    run = read_json(root / RUN)["run"]
+    for task in found.tasks:
+        fields = {name: task[name] for name in ("stage", "task", "key", "subject")}
+        write_record(root, Record(**fields, run=run, state="succeeded"))
+    return root
+
+
+def recipe_of(data: Path, *sets: str) -> Any:
+    return load_recipe(data / "recipe.yaml", sets, here=data)
+
+
+def why(verdicts: list[Verdict]) -> dict[str, tuple[str, ...]]:
+    return {each.task: each.why for each in verdicts if not each.reused}
+
+
+def test_nothing_changed_and_everything_is_reused(data: Path, root: Path) -> None:
+    before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    verdicts = explain_local(recipe_of(data), root)
+    assert [each.task for each in verdicts] == [
+        "validate",
+        "score",
+        "reference",
+        "evaluate-reference",
+        "train-copg_0.1",
+        "evaluate-copg_0.1",
+        "train-ipo_1",
+        "evaluate-ipo_1",
+        "report",
+        "promote",
+    ]
+    assert all(each.reused for each in verdicts)
+    assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file()} == before
+
+
+def test_a_setting_of_the_training_is_named_with_both_values(data: Path, root: Path) -> None:
+    found = why(explain_local(recipe_of(data, "train.optimizer.learning_rate=0.5"), root))
+    assert set(found) == {
+        "train-copg_0.1",
+        "evaluate-copg_0.1",
+        "train-ipo_1",
+        "evaluate-ipo_1",
+        "report",
+        "promote",
+    }
+    (changed,) = found["train-ipo_1"]
+    assert changed.startswith("train.optimizer.learning_rate ")
+    assert changed.endswith(" -> 0.5")
+    assert found["evaluate-ipo_1"] == ("after train",)
+    assert found["report"] == ("after evaluate",)
+
+
+def test_other_records_behind_the_same_name_change_everything(data: Path, root: Path) -> None:
+    with (data / "records.jsonl").open("a") as file:
+        file.write(json.dumps({"prompt": "the cat", "completions": ["sat", "ran"]}) + "\n")
+    found = why(explain_local(recipe_of(data), root))
+    assert len(found) == 10
+    assert found["validate"][0].startswith("data ")
+    assert found["score"] == ("after validate",)
+    assert found["evaluate-reference"] == ("after score",)
+
+
+def test_other_weights_leave_validation_and_scores(data: Path, root: Path) -> None:
+    config = data / "model/config.json"
+    config.write_text(config.read_text() + "\n")
+    found = why(explain_local(recipe_of(data), root))
+    assert {"validate", "score"} & set(found) == set()
+    assert any(each.startswith("model ") for each in found["reference"])
+
+
+def test_other_code_of_a_stage_is_told(data: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from copg.stages import resolve
+
+    real = resolve._code
+    monkeypatch.setattr(resolve, "_code", lambda stage: "edited" if stage == "score" else real(stage))
+    found = why(explain_local(recipe_of(data), root))
+    assert found["score"][0].startswith("code/score ")
+    assert found["score"][0].endswith(" -> edited")
+    assert "validate" not in found
+
+
+def test_a_new_trial_runs_alone_and_the_others_are_reused(data: Path, root: Path) -> None:
+    values = {**RECIPE, "trials": [*RECIPE["trials"], {"method": "copg", "beta": 0.5}]}
+    (data / "recipe.yaml").write_text(yaml.safe_dump(values))
+    assert why(explain_local(recipe_of(data), root)) == {
+        "train-copg_0.5": ("the trial is new",),
+        "evaluate-copg_0.5": ("the trial is new", "after train"),
+        "report": ("the list of trials", "after evaluate"),
+        "promote": ("the list of trials", "after evaluate"),
+    }
+
+
+def test_what_failed_or_never_ran_in_the_latest_run_is_told_apart(data: Path, root: Path) -> None:
+    run = read_json(root / RUN)
+    for task in run["tasks"]:
+        path = root / "stages" / f"{task['task']}-{task['key'][:12]}.json"
+        if task["task"] == "train-ipo_1":
+            record = json.loads(path.read_text())
+            path.write_text(json.dumps({**record, "state": "failed", "message": "disk full"}))
+        elif task["task"] in ("evaluate-ipo_1", "report", "promote"):
+            path.unlink()
+    found = why(explain_local(recipe_of(data), root))
+    assert found["train-ipo_1"] == ("nothing changed, but it failed: disk full",)
+    assert found["report"] == ("nothing changed, but the latest run did not get to it",)
+    assert len(found) == 4
+
+
+def test_the_command_prints_a_line_a_task(data: Path, root: Path, command: Command) -> None:
+    words = ("explain-cache", "align", "-r", str(data / "recipe.yaml"), "--root", str(root))
+    done = command(*words, "--set", "promote.max_kl=3", host=False)
+    assert done.code == 0, done.error
+    assert "validate                     reused" in done.out
+    assert "promote                      runs: promote.max_kl " in done.out
+    assert done.out.rstrip().endswith("8 of 10 tasks are reused")  # the report draws the bound
+    nowhere = command(*words[:4], "--root", str(data / "gone"), host=False)
+    assert "no run has been there" in nowhere.why
+
+
+def test_against_a_server_the_two_dags_are_compared(command: Command, server: KfpServer) -> None:
+    states = {"resolve": "SUCCEEDED", "train": "FAILED"}
+    server.scripts = {"": [("FAILED", states)]}
+    command.with_recipe("run", "align", "--on", "cluster", "--poll", "0.01")
+
+    def explain(*words: str, image: str = IMAGE) -> list[str]:
+        done = command("explain-cache", "align", "-r", str(command.recipe), "--image", image, *words)
+        assert done.code == 0, done.error
+        return done.out.splitlines()
+
+    same = explain()
+    assert "train-copg_0.05              runs: nothing changed, but it is FAILED in the latest run" in same
+    assert "score                        reused" in same
+    edited = explain("--set", "score.source=given")
+    assert any(
+        line.startswith("score ") and "runs: score.source computed -> given" in line for line in edited
+    )
+    assert any(line.startswith("reference ") and line.endswith("runs: after score") for line in edited)
+    other = explain(image=IMAGE.replace("0000", "1111"))
+    assert other[0].startswith("validate                     runs: code/validate ")
+    assert other[-2] == "0 of 8 tasks are reused"
+    assert other[-1].startswith("data, model, rewards and champion: by name")
