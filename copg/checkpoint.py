@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from copg.artifacts import write_json
 
@@ -18,6 +19,29 @@ STATE = "state.json"
 def trained_tensors(model: torch.nn.Module) -> dict[str, Tensor]:
     """What a checkpoint of the model holds: every parameter that takes gradients, by name."""
     return {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+
+
+def whole_tensors(tensors: Mapping[str, Tensor], *, keep: bool = True) -> dict[str, Tensor]:
+    """The same; those that are spread over processes whole and on the CPU, for which every process must call.
+
+    Args:
+        tensors: by name.
+        keep: False in a process that only takes part; it gets nothing.
+    """
+    kept = {}
+    for name, tensor in tensors.items():
+        whole = tensor.full_tensor().cpu() if isinstance(tensor, DTensor) else tensor
+        if keep:
+            kept[name] = whole
+    return kept
+
+
+def _like(whole: Tensor, parameter: Tensor) -> Tensor:
+    """A tensor on a parameter's device; where that is spread, this process's share of it."""
+    moved = whole.to(parameter.device)
+    if not isinstance(parameter, DTensor):
+        return moved
+    return distribute_tensor(moved, parameter.device_mesh, parameter.placements, src_data_rank=None)
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -31,7 +55,7 @@ def load_tensors(path: Path, model: torch.nn.Module) -> None:
     """Copy a file of ``trained_tensors`` back into the model."""
     stored = load_file(path)
     for name, tensor in trained_tensors(model).items():
-        tensor.copy_(stored[name])
+        tensor.copy_(_like(stored[name], tensor))
 
 
 def save_checkpoint(
@@ -42,6 +66,7 @@ def save_checkpoint(
     state: Mapping[str, Any],
     *,
     keep: int,
+    write: bool = True,
 ) -> Path:
     """Write ``folder/step_<n>`` and remove all but the latest ``keep``.
 
@@ -52,13 +77,18 @@ def save_checkpoint(
         optimizer: its moments are saved, by parameter name.
         state: plain values: the cursor and whatever the loop needs.
         keep: how many checkpoints stay.
+        write: False in a process that only takes part in gathering what is spread over processes.
     """
     target = folder / f"step_{step:08d}"
+    weights = whole_tensors(trained_tensors(model), keep=write)
+    moments = whole_tensors(_moments(model, optimizer), keep=write)
+    if not write:
+        return target
     part = folder / f".{target.name}.part"
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    save_tensors(part / "model.safetensors", trained_tensors(model))
-    save_tensors(part / "optimizer.safetensors", {**_moments(model, optimizer), **_generators()})
+    save_tensors(part / "model.safetensors", weights)
+    save_tensors(part / "optimizer.safetensors", {**moments, **_generators()})
     write_json(part / STATE, {"step": step, **state})
     shutil.rmtree(target, ignore_errors=True)
     part.replace(target)
@@ -83,7 +113,8 @@ def load_checkpoint(path: Path, model: torch.nn.Module, optimizer: torch.optim.O
     for name, parameter in model.named_parameters():
         if parameter.requires_grad and f"{name}.exp_avg" in stored:
             optimizer.state[parameter] = {
-                key: stored[f"{name}.{key}"].to(parameter.device) for key in ("step", "exp_avg", "exp_avg_sq")
+                "step": stored[f"{name}.step"].to(parameter.device),
+                **{key: _like(stored[f"{name}.{key}"], parameter) for key in ("exp_avg", "exp_avg_sq")},
             }
     state: dict[str, Any] = json.loads((path / STATE).read_text())
     return state

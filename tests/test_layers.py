@@ -16,6 +16,7 @@ LAYERS = [
         "artifacts",
         "progress",
         "run_record",
+        "launch",
         "footprint",
         "yaml_file",
     ],
@@ -55,7 +56,17 @@ LAYERS = [
         "validation",
         "report_page",
     ],
-    ["stages", "planning", "recipe", "recipe_paths", "sources", "summary", "trained_reward", "webhook"],
+    [
+        "stages",
+        "planning",
+        "recipe",
+        "recipe_paths",
+        "sources",
+        "summary",
+        "train_worker",
+        "trained_reward",
+        "webhook",
+    ],
     ["cli", "store_cli"],
 ]
 LAYER_OF = {name: depth for depth, names in enumerate(LAYERS) for name in names}

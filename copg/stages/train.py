@@ -5,12 +5,14 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from copg.artifacts import Manifest, begin, read_groups, read_manifest, seal
 from copg.digests import json_digest
 from copg.errors import MismatchError
+from copg.launch import run_processes
 from copg.training.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -23,10 +25,12 @@ if TYPE_CHECKING:
 __all__ = ["TrainConfig", "train_policy"]
 
 CHECKED_GROUPS = 32
+PATIENCE = timedelta(hours=2)
+"""For which processes wait for one another: one of them draws completions and has them scored."""
 
 
 def train_policy(config: TrainConfig, referenced: Path, policy: Path, training: Path) -> dict[str, float]:
-    """Train one trial; a killed run goes on from its latest checkpoint, with the same result.
+    """Train one trial, on all GPUs there are; a killed run goes on from its latest checkpoint.
 
     A trial whose loss or gradient is not finite, or whose sampled completions lose their reward, ends
     here, marked ``diverged`` in the facts of both artifacts, with the last weights that were finite.
@@ -45,7 +49,20 @@ def train_policy(config: TrainConfig, referenced: Path, policy: Path, training: 
         ModelError: model or tokeniser cannot be loaded.
     """
     import torch
-    from accelerate import Accelerator
+
+    processes = config.launch.processes or torch.cuda.device_count() or 1
+    if processes == 1 or torch.distributed.is_torchelastic_launched():
+        return _take_part(config, referenced, policy, training)
+    paths = {"referenced": referenced, "policy": policy, "training": training}
+    run_processes(asdict(config), processes, shutdown_s=config.launch.shutdown_s, **paths)
+    metrics: dict[str, float] = read_manifest(training, schema="training").facts["metrics"]
+    return metrics
+
+
+def _take_part(config: TrainConfig, referenced: Path, policy: Path, training: Path) -> dict[str, float]:
+    """Train in this process, alone or as one of several, of which the main one writes the artifacts."""
+    import torch
+    from accelerate import Accelerator, InitProcessGroupKwargs
 
     from copg.tracking import Tracker
     from copg.training.data import TrainData
@@ -55,7 +72,8 @@ def train_policy(config: TrainConfig, referenced: Path, policy: Path, training: 
         torch.set_num_threads(config.threads)
     parent = read_manifest(referenced, schema="referenced")
     data = TrainData(read_groups(referenced, "train"))
-    accelerator = Accelerator(cpu=not torch.cuda.is_available())
+    patience = InitProcessGroupKwargs(timeout=PATIENCE)
+    accelerator = Accelerator(cpu=not torch.cuda.is_available(), kwargs_handlers=[patience])
     model, tokenizer = _load_policy(config, parent, data, accelerator)
     folder = Path(config.checkpoint.folder) / json_digest([config.identity(), parent.digest])[:20]
     sampler = _sampler(config, parent, referenced, tokenizer, model)
@@ -67,6 +85,8 @@ def train_policy(config: TrainConfig, referenced: Path, policy: Path, training: 
     ) as run:
         state = loop.run(run)
     accelerator.wait_for_everyone()
+    whole = loop.whole.gather()
+    accelerator.end_training()
     if not accelerator.is_main_process:
         return {}
     metrics = _metrics(loop, state)
@@ -81,7 +101,7 @@ def train_policy(config: TrainConfig, referenced: Path, policy: Path, training: 
         "metrics": metrics,
     }
     parents = {"referenced": parent.digest}
-    written = _write_policy(config, loop, tokenizer, policy, parents, facts)
+    written = _write_policy(config, loop, whole, tokenizer, policy, parents, facts)
     begin(training)
     shutil.copyfile(loop.log.path, training / "metrics.jsonl") if loop.log else None
     facts |= {
@@ -170,7 +190,7 @@ def _sampler(
     from copg.training.samples import Sampler
 
     @contextmanager
-    def reference() -> Iterator[Any]:
+    def reference(policy: Any) -> Iterator[Any]:
         """With an adapter the model itself, adapter off; else loaded for the moment, never kept."""
         if hasattr(policy, "disable_adapter"):
             with policy.disable_adapter():
@@ -194,6 +214,7 @@ def _metrics(loop: "Loop", state: "LoopState") -> dict[str, float]:
 def _write_policy(
     config: TrainConfig,
     loop: "Loop",
+    whole: Any,
     tokenizer: Any,
     policy: Path,
     parents: dict[str, str],
@@ -205,8 +226,8 @@ def _write_policy(
 
     begin(policy)
     if (loop.folder / BEST).exists():
-        load_tensors(loop.folder / BEST, loop.policy)
-    loop.policy.to(DTYPES[config.checkpoint.save_dtype]).save_pretrained(policy)
+        load_tensors(loop.folder / BEST, whole)
+    whole.to(DTYPES[config.checkpoint.save_dtype]).save_pretrained(policy)
     tokenizer.save_pretrained(policy)
     return seal(
         policy,

@@ -172,6 +172,24 @@ class TrackingConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LaunchConfig:
+    """Over which processes a training is spread; none of it changes what is learnt."""
+
+    __pydantic_config__ = STRICT
+
+    processes: int = 0
+    """On this machine; 0: one a GPU, one where there is none."""
+    sharding: Literal["ddp", "fsdp2"] = "ddp"
+    """``ddp``: every process holds all weights and moments. ``fsdp2``: each holds its share, for models whose
+    moments do not fit on a GPU; the weights alone must, while completions are drawn."""
+    shutdown_s: int = 300
+    """Seconds that processes have to save a checkpoint when the training is asked to stop."""
+
+    def __post_init__(self) -> None:
+        _check_not_negative(self, "processes", "shutdown_s")
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """One trial: a policy trained from the reference on whole groups."""
 
@@ -198,6 +216,7 @@ class TrainConfig:
     """CPU threads; 0: torch's own choice. Recorded, since sums depend on it."""
     gradient_checkpointing: bool = False
     """Compute activations again in the backward pass: less memory, a third more work."""
+    launch: LaunchConfig = field(default_factory=LaunchConfig)
 
     def __post_init__(self) -> None:
         _check_positive(self, "epochs", "groups_per_step")
@@ -208,10 +227,16 @@ class TrainConfig:
                 "do not move; use float32 parameters with compute_dtype=bfloat16, or lora"
             )
 
+        if self.launch.sharding == "fsdp2" and self.rows.split_groups:
+            raise ValueError(
+                "rows.split_groups=True does not go with launch.sharding=fsdp2, whose processes must all run "
+                "the same number of forwards; use ddp, or rows large enough for every group"
+            )
+
     def identity(self) -> dict[str, Any]:
-        """What decides the result: everything but names, tracking and where checkpoints lie."""
+        """What decides the result: everything but names, tracking, processes and where checkpoints lie."""
         whole = asdict(self)
-        for key in ("tracking", "checkpoint"):
+        for key in ("tracking", "checkpoint", "launch"):
             whole.pop(key)
         whole["yields"] = self.checkpoint.yields
         whole["trial"].pop("name")

@@ -22,6 +22,7 @@ from copg.training.data import TrainData, step_groups
 from copg.training.log import MetricsLog
 from copg.training.optim import build_optimizer, learning_rate
 from copg.training.samples import Sampler, collapse
+from copg.training.sharding import WholePolicy, shard_scorer
 from copg.training.step import accumulate_gradients, diagnose, update
 
 METRICS = "metrics.jsonl"
@@ -71,9 +72,12 @@ class Loop:
         self.config, self.data, self.policy, self.sampler = config, data, policy, sampler
         self.folder, self.accelerator = folder, accelerator
         self.num_steps = config.epochs * -(-len(data) // config.groups_per_step)
+        sharded = config.launch.sharding == "fsdp2" and accelerator.num_processes > 1
+        self.whole = WholePolicy(policy, accelerator, sharded=sharded)
         if config.gradient_checkpointing:
             policy.activation_checkpointing_enable({"use_reentrant": False})
-        self.scorer = accelerator.prepare_model(SequenceScorer(policy, config.rows))
+        scorer = SequenceScorer(policy, config.rows)
+        self.scorer = shard_scorer(scorer, accelerator) if sharded else accelerator.prepare_model(scorer)
         self.optimizer = build_optimizer(policy, config.optimizer)
         self.state = LoopState()
         found = list_checkpoints(folder)
@@ -100,11 +104,13 @@ class Loop:
                 self._step(step, tracker)
                 if self.sampler.due(self.state.step, self.num_steps) and not self.state.reason:
                     self._sample(tracker)
-                if self._checkpoint_due(saved_at, stop=bool(asked)):
+                stop, due = self._agreed(bool(asked), self._checkpoint_due(saved_at))
+                if stop or due:
                     self._save()
                     saved_at = time.monotonic()
-                if asked:
-                    raise SystemExit(128 + asked[0])
+                if stop:
+                    self.accelerator.wait_for_everyone()  # a process that ended would have the others killed
+                    raise SystemExit(128 + (asked or [signal.SIGTERM])[0])
         return self.state
 
     def _step(self, step: int, tracker: Tracker) -> None:
@@ -141,9 +147,11 @@ class Loop:
         """Draw, log, remember the best, and notice a collapse."""
         if not self.sampler.groups:
             return
-        self.policy.eval()
-        # one process draws, and every one must come to the same verdict
-        metrics, failure = broadcast_object_list([self._draw() if self._main else None])[0]
+        with self.whole.computing() as policy:
+            if policy is not None:
+                policy.eval()
+            # one process draws, and every one must come to the same verdict
+            metrics, failure = broadcast_object_list([self._draw(policy) if self._main else None])[0]
         state = self.state
         if failure:
             state.reason = f"step {state.step}: {failure}"
@@ -153,14 +161,16 @@ class Loop:
         reward = metrics.get("reward/mean")
         if reward is not None and (state.best_reward is None or reward > state.best_reward):
             state.best_reward, state.best_step = reward, state.step
-            if self.config.checkpoint.yields == "best" and self._main:
-                self.folder.mkdir(parents=True, exist_ok=True)
-                save_tensors(self.folder / BEST, trained_tensors(self.policy))
+            if self.config.checkpoint.yields == "best":
+                whole = self.whole.gather()
+                if self._main:
+                    self.folder.mkdir(parents=True, exist_ok=True)
+                    save_tensors(self.folder / BEST, trained_tensors(whole))
         state.reason = collapse(state.start, metrics, self.config.samples.collapse_spreads)
 
-    def _draw(self) -> tuple[dict[str, float], str | None]:
+    def _draw(self, policy: Any) -> tuple[dict[str, float], str | None]:
         try:
-            return self.sampler.draw(self.policy), None
+            return self.sampler.draw(policy), None
         except FloatingPointError as error:
             return {}, str(error)
 
@@ -172,19 +182,32 @@ class Loop:
         if not seldom or self.state.step % every == 0 or self.state.step == self.num_steps:
             tracker.log(metrics, self.state.step)
 
-    def _checkpoint_due(self, saved_at: float, *, stop: bool) -> bool:
+    def _checkpoint_due(self, saved_at: float) -> bool:
         every = self.config.checkpoint.every_steps
         return (
-            stop
-            or (every > 0 and self.state.step % every == 0)
-            or time.monotonic() - saved_at > self.config.checkpoint.every_s
-        )
+            every > 0 and self.state.step % every == 0
+        ) or time.monotonic() - saved_at > self.config.checkpoint.every_s
+
+    def _agreed(self, *flags: bool) -> list[bool]:
+        """Each flag as soon as one process raises it: what follows is done by all of them, or by none."""
+        if self.accelerator.num_processes == 1:
+            return list(flags)
+        raised = torch.tensor(flags, dtype=torch.float32, device=self.accelerator.device)
+        return [bool(count) for count in self.accelerator.reduce(raised, reduction="sum")]
 
     def _save(self) -> None:
-        if self._main and not self.state.reason:
+        if not self.state.reason:
             keep = self.config.checkpoint.keep
             state = {**asdict(self.state), "threads": torch.get_num_threads()}
-            save_checkpoint(self.folder, self.state.step, self.policy, self.optimizer, state, keep=keep)
+            save_checkpoint(
+                self.folder,
+                self.state.step,
+                self.policy,
+                self.optimizer,
+                state,
+                keep=keep,
+                write=self._main,
+            )
 
 
 @contextmanager

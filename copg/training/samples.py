@@ -25,7 +25,7 @@ class Sampler:
         groups: Sequence[Group],
         tokenizer: PreTrainedTokenizerBase,
         rows: RowConfig,
-        reference: Callable[[], AbstractContextManager[Any]],
+        reference: Callable[[Any], AbstractContextManager[Any]],
         scales: Mapping[str, Scale] | None = None,
     ) -> None:
         """Keep what every draw needs.
@@ -35,7 +35,7 @@ class Sampler:
             groups: of the select split, with prompt ids.
             tokenizer: of the policy.
             rows: budget and precision of log-probabilities.
-            reference: opens the reference model, for as long as it is needed.
+            reference: opens the reference of a policy, for as long as it is needed.
             scales: of the parts that are standardised, as ``score`` left them.
         """
         self.config = config
@@ -61,7 +61,7 @@ class Sampler:
         drawn = generate(policy, self._tokenizer, prompts, keys, self.config.generation)
         token_groups = [TokenGroup(p, [d.token_ids]) for p, d in zip(prompts, drawn, strict=True)]
         policy_logps = group_logps(policy, token_groups, rows=self._rows)
-        with self._reference() as reference:
+        with self._reference(policy) as reference:
             ref_logps = group_logps(reference, token_groups, rows=self._rows)
         log_ratios = [p[0] - r[0] for p, r in zip(policy_logps, ref_logps, strict=True)]
         metrics = {

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from torch import Tensor
+from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor
 
 from copg.diagnostics import extreme_log_ratios, residual_fraction, reward_spread
 from copg.losses import select_loss
@@ -58,6 +60,8 @@ def accumulate_gradients(
     split = weigh_parts(scorer, data.token_groups(large), rows, partial(loss_of, large), accelerator.device)
     total, logps, order = split.loss, [split.policy_logps], list(large)
     queue = [*_plan(split.parts, split.coefficients, rows), *_plan(data.token_groups(whole), None, rows)]
+    if isinstance(scorer, FSDPModule):
+        queue += _idle(queue[0], len(queue), accelerator)
     for place, (groups, plan, coefficients) in enumerate(queue):
         batch = build_batch(groups, plan, rows.attention).to(accelerator.device)
         last = place == len(queue) - 1
@@ -98,6 +102,14 @@ def _plan(
     return [(groups, plan, coefficients) for plan in plans]
 
 
+def _idle(first: Micro, num_mine: int, accelerator: Accelerator) -> list[Micro]:
+    """Micro-batches of weight 0: where weights are gathered from all processes, each must run as many."""
+    most = int(accelerator.gather(torch.tensor([num_mine], device=accelerator.device)).max())
+    groups, plan, _ = first
+    zeros = [torch.zeros(len(group.completion_ids), device=accelerator.device) for group in groups]
+    return [(groups, plan, zeros)] * (most - num_mine)
+
+
 def _loss(
     data: TrainData, trial: TrialConfig, scale: float, indices: Sequence[int], policy_logps: Tensor
 ) -> Tensor:
@@ -136,7 +148,8 @@ def update(
 
     Nothing moves when the norm is not finite, so the weights stay those of the last good step.
     """
-    norm = float(accelerator.clip_grad_norm_(scorer.parameters(), max_grad_norm))
+    found = accelerator.clip_grad_norm_(scorer.parameters(), max_grad_norm)
+    norm = float(found.full_tensor() if isinstance(found, DTensor) else found)
     if norm == norm and abs(norm) != float("inf"):
         for settings in optimizer.param_groups:
             settings["lr"] = learning_rate

@@ -1,0 +1,125 @@
+"""Several processes of one training: started by torchrun, stopped together, their error passed on."""
+
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import copg.errors
+from copg.artifacts import write_json
+from copg.config import parse_config
+from copg.errors import CopgError
+
+REQUEST, FAILURE = "request.json", "failure.json"
+"""What the processes are to do, and why the first that failed did: in a folder that all of them see."""
+
+
+class ProcessError(RuntimeError):
+    """A process failed for a reason that is not the user's."""
+
+
+def torchrun_command(folder: Path, *, shutdown_s: int) -> list[str]:
+    """The command that starts the processes, as many as its own options or ``PET_*`` variables say.
+
+    Args:
+        folder: holds the request.
+        shutdown_s: seconds that they have after SIGTERM.
+    """
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--shutdown-timeout", str(shutdown_s)]
+    return [*launcher, "-m", "copg.train_worker", str(folder)]
+
+
+def write_request(folder: Path, config: Mapping[str, Any], **paths: Path) -> None:
+    """Say what the processes are to do; an earlier failure there is forgotten.
+
+    Args:
+        folder: that all of them see.
+        config: of the stage, as plain values.
+        paths: of its artifacts.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / FAILURE).unlink(missing_ok=True)
+    write_json(folder / REQUEST, {"config": config, **{name: str(path) for name, path in paths.items()}})
+
+
+def raise_failure(folder: Path, otherwise: str) -> None:
+    """Raise what the first process that failed noted down.
+
+    Raises:
+        CopgError: of the same class, with the same line, when it was the user's mistake.
+        ProcessError: anything else, and ``otherwise`` when no process lived to say why.
+    """
+    path = folder / FAILURE
+    failure = json.loads(path.read_text()) if path.is_file() else {"kind": "", "message": otherwise}
+    kind = getattr(copg.errors, failure["kind"], None)
+    raise (kind if isinstance(kind, type) and issubclass(kind, CopgError) else ProcessError)(
+        failure["message"]
+    )
+
+
+def run_processes(config: Mapping[str, Any], num_processes: int, *, shutdown_s: int, **paths: Path) -> None:
+    """Run the stage in ``num_processes`` processes and wait for them; what they print is passed on.
+
+    SIGTERM goes on to them, so that they save a checkpoint, and ends this process as it ends them.
+
+    Args:
+        config: of the stage, as plain values.
+        num_processes: on this machine.
+        shutdown_s: seconds that they have after SIGTERM.
+        paths: of the stage's artifacts.
+
+    Raises:
+        CopgError: the user's mistake that ended them.
+        ProcessError: what else did.
+    """
+    with tempfile.TemporaryDirectory(prefix="copg-launch-") as name:
+        folder = Path(name)
+        write_request(folder, config, **paths)
+        command = torchrun_command(folder, shutdown_s=shutdown_s)
+        where = command.index("--shutdown-timeout")
+        command[where:where] = ["--standalone", f"--nproc-per-node={num_processes}"]
+        with subprocess.Popen(command) as process, _passing_on(process) as asked:
+            code = process.wait()
+        if asked:
+            raise SystemExit(128 + asked[0])
+        if code:
+            raise_failure(folder, f"one of {num_processes} processes was killed: torchrun ended with {code}")
+
+
+@contextmanager
+def _passing_on(process: subprocess.Popen[bytes]) -> Iterator[list[int]]:
+    """SIGTERM to this process goes to ``process``; no way out of here leaves it running."""
+    asked: list[int] = []
+
+    def stop(number: int, _: Any) -> None:
+        asked.append(number)
+        process.send_signal(number)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        if process.poll() is None:
+            process.terminate()
+
+
+def note_failure(folder: Path, error: BaseException) -> None:
+    """Note why this process failed, unless another was faster."""
+    if (folder / FAILURE).exists():
+        return
+    user = isinstance(error, CopgError)
+    message = str(error) if user else f"{type(error).__name__}: {error}".partition("\n")[0]
+    write_json(folder / FAILURE, {"kind": type(error).__name__ if user else "", "message": message})
+
+
+def read_request(folder: Path, cls: type[Any], *, where: str) -> tuple[Any, dict[str, Path]]:
+    """The config and paths of a request."""
+    request = json.loads((folder / REQUEST).read_text())
+    config = parse_config(cls, request.pop("config"), where=where)
+    return config, {name: Path(path) for name, path in request.items()}

@@ -1,0 +1,150 @@
+"""Training in several processes that ``train`` starts itself: the same result, stopped and failing as one."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from copg.artifacts import read_manifest
+from copg.config import parse_config
+from copg.errors import ConfigError, MismatchError
+from copg.launch import ProcessError, raise_failure
+from copg.settings import GenerationConfig, RowConfig
+from copg.stages.reference import ReferenceConfig, reference_groups
+from copg.stages.train import train_policy
+from copg.training.config import (
+    CheckpointConfig,
+    LaunchConfig,
+    LoraConfig,
+    OptimizerConfig,
+    SampleConfig,
+    TrainConfig,
+    TrialConfig,
+)
+from tests import tiny
+
+FSDP2 = LaunchConfig(processes=2, sharding="fsdp2")
+
+
+@pytest.fixture(scope="module")
+def referenced(reference_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("referenced")
+    config = ReferenceConfig(model=str(reference_dir), store=str(root / "store"))
+    reference_groups(config, tiny.write_scored(root / "scored", train=32), root / "referenced")
+    return root / "referenced"
+
+
+@pytest.fixture
+def config(reference_dir: Path, tmp_path: Path) -> TrainConfig:
+    return TrainConfig(
+        model=str(reference_dir),
+        trial=TrialConfig(beta=0.1),
+        checkpoint=CheckpointConfig(folder=str(tmp_path / "checkpoints")),
+        epochs=4,
+        groups_per_step=8,
+        optimizer=OptimizerConfig(learning_rate=3e-3),
+        rows=RowConfig(
+            tokens_per_batch=64
+        ),  # several micro-batches, not as many in one process as in the other
+        samples=SampleConfig(every_steps=8, num_prompts=4, generation=GenerationConfig(max_new_tokens=4)),
+        threads=1,
+        launch=LaunchConfig(processes=1),
+    )
+
+
+def train(config: TrainConfig, referenced: Path, root: Path) -> Path:
+    train_policy(config, referenced, root / "policy", root / "training")
+    return root / "policy"
+
+
+def assert_close(policy: Path, other: Path, name: str = "model.safetensors") -> None:
+    expected, found = load_file(other / name), load_file(policy / name)
+    assert expected.keys() == found.keys()
+    for key, tensor in expected.items():
+        torch.testing.assert_close(found[key], tensor, atol=1e-6, rtol=0)
+
+
+ALONE_IN_ITS_PROCESS = """
+import json, sys
+from pathlib import Path
+from copg.config import parse_config
+from copg.stages.train import TrainConfig, train_policy
+root = Path(sys.argv[3])
+config = parse_config(TrainConfig, json.loads(sys.argv[1]), where="train")
+train_policy(config, Path(sys.argv[2]), root / "policy", root / "training")
+"""
+
+
+def test_shards_on_two_processes_stopped_and_resumed_give_the_weights_of_one(
+    config: TrainConfig, referenced: Path, tmp_path: Path
+) -> None:
+    config = replace(config, epochs=8)
+    alone = train(config, referenced, tmp_path / "alone")
+    shards = replace(
+        config, launch=FSDP2, checkpoint=replace(config.checkpoint, every_steps=2, yields="last")
+    )
+    arguments = [json.dumps(asdict(shards)), str(referenced), str(tmp_path)]
+    with subprocess.Popen([sys.executable, "-c", ALONE_IN_ITS_PROCESS, *arguments]) as process:
+        while not list((tmp_path / "checkpoints").glob("*/step_*2")):
+            assert process.poll() is None
+            time.sleep(0.02)
+        started = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=100) == 143  # 128 + SIGTERM
+    assert psutil.wait_procs(started, timeout=10)[1] == []
+    assert not (tmp_path / "policy").exists()
+
+    policy = train(shards, referenced, tmp_path)
+    facts = read_manifest(tmp_path / "training", schema="training").facts
+    assert facts["processes"] == 2
+    assert 2 <= facts["resumed_from"] < 32  # 8 epochs of 32 / 8 steps
+    assert_close(policy, alone)
+
+
+def test_an_adapter_with_checkpointed_activations_in_shards_is_the_same(
+    config: TrainConfig, referenced: Path, tmp_path: Path
+) -> None:
+    adapter = replace(config, lora=LoraConfig(rank=4), epochs=2, gradient_checkpointing=True)
+    alone = train(adapter, referenced, tmp_path / "alone")
+    best = replace(adapter, launch=FSDP2, checkpoint=CheckpointConfig(folder=str(tmp_path / "two")))
+    assert_close(train(best, referenced, tmp_path), alone, "adapter_model.safetensors")
+
+
+def test_a_users_mistake_in_a_process_is_the_same_error_here(
+    config: TrainConfig, referenced: Path, tmp_path: Path
+) -> None:
+    other = tiny.save_model(tmp_path / "other", seed=1)
+    config = replace(config, model=str(other), launch=LaunchConfig(processes=2))
+    with pytest.raises(MismatchError, match="changed since stage 'reference': weights or device"):
+        train(config, referenced, tmp_path)
+
+
+def test_a_process_that_dies_without_a_word_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ProcessError, match="one of 8 processes was killed"):
+        raise_failure(tmp_path, "one of 8 processes was killed: torchrun ended with 1")
+
+
+def test_over_how_many_processes_it_is_spread_is_no_part_of_what_a_checkpoint_belongs_to(
+    config: TrainConfig,
+) -> None:
+    assert replace(config, launch=FSDP2).identity() == config.identity()
+
+
+def test_parts_of_groups_do_not_go_with_shards() -> None:
+    settings = {
+        "model": "m",
+        "trial": {"beta": 1},
+        "checkpoint": {"folder": "f"},
+        "rows": {"split_groups": True, "tokens_per_row": 64},
+        "launch": {"sharding": "fsdp2"},
+    }
+    with pytest.raises(ConfigError, match="use ddp, or rows large enough"):
+        parse_config(TrainConfig, settings, where="train")
