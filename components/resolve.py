@@ -30,6 +30,7 @@ def resolve(
         ("evaluate", dict),
         ("report", dict),
         ("promote", dict),
+        ("reward", dict),
         ("baselines", list),
         ("trials", list),
     ],
@@ -57,6 +58,7 @@ def resolve(
         evaluate: Settings and digest of evaluate, for the trials.
         report: Settings and digest of report.
         promote: Settings and digest of promote.
+        reward: Settings and digest of reward; empty when no reward model is trained.
         baselines: The reference, and the champion where there is one.
         trials: The trials, as the loop takes them.
     """
@@ -78,4 +80,5 @@ def resolve(
     with recorded("resolve", {"key": "always"}, run_dir):
         found = resolve_recipe(parse_config(ResolveConfig, config, where="resolve"))
     stages = ("validate", "score", "reference", "train", "baseline", "evaluate", "report", "promote")
-    return (*(found.plans[stage] for stage in stages), found.baselines, found.trials)
+    plans = [found.plans[stage] for stage in stages]
+    return (*plans, found.plans.get("reward", {}), found.baselines, found.trials)

@@ -15,23 +15,32 @@ def reward(
 ) -> None:
     """Train a reward model on the ranking of each prompt's completions, and test it on held-out pairs.
 
+    The model lies under the directory of the runs, where score, train and evaluate read it, so that no task
+    has to fetch its weights; the artifact is its manifest, with the address.
+
     Args:
-        plan: Settings and digest of the stage.
+        plan: Settings and digest of the stage, from resolve.
         run_dir: Stable directory of the runs.
         groups: Groups from validate, whose records came with rewards or preferences.
 
     Returns:
-        reward_model: A model directory for the reward ``reward_model``.
+        reward_model: Manifest of the reward model, with the address of its weights.
         metrics: Accuracy, log loss and calibration on held-out pairs.
     """
+    import shutil
     from pathlib import Path
 
     from copg.config import parse_config
     from copg.run_record import recorded
+    from copg.trained_reward import model_folder
 
     with recorded("reward", plan, run_dir) as record:
-        from copg.stages.reward import RewardConfig, train_reward
+        from copg.stages.reward import RewardConfig, train_reward_once
 
         config = parse_config(RewardConfig, plan["config"], where="reward")
-        record.measured(train_reward(config, Path(groups.path), Path(reward_model.path)), metrics)
-        record.left(reward_model=reward_model.uri)
+        folder = model_folder(Path(run_dir), plan["key"])
+        record.measured(train_reward_once(config, Path(groups.path), folder), metrics)
+        Path(reward_model.path).mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(folder / "manifest.json", Path(reward_model.path) / "trained.json")
+        reward_model.metadata["weights"] = str(folder)
+        record.left(reward_model=str(folder))

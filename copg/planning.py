@@ -1,17 +1,20 @@
 """What each task of a run depends on: the digests by which a cache may answer in its place."""
 
 import json
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from copg.artifacts import WEIGHTS_DELETED, write_json
+from copg.artifacts import MANIFEST, WEIGHTS_DELETED, write_json
 from copg.digests import json_digest
 from copg.errors import ConfigError
 from copg.recipe import STAGES, Recipe
 from copg.run_record import read_json, read_record, record_path, subject_name, task_key, task_name
 from copg.tracking import champion
+from copg.trained_reward import STAGE as REWARD
+from copg.trained_reward import model_folder, with_model
 
 RUN_KEY, BEFORE = "run_key", "champion_before"
 """Tags of a registered version: which run made it, and which champion that run was measured against."""
@@ -23,7 +26,8 @@ class Plan:
     """What the tasks of a run are to do."""
 
     plans: dict[str, dict[str, Any]]
-    """``{"key": .., "config": ..}`` of each stage; ``baseline`` is ``evaluate`` of reference and champion."""
+    """``{"key": .., "config": ..}`` of each stage; ``baseline`` is ``evaluate`` of reference and champion,
+    ``reward`` is there when the run trains a reward model."""
     baselines: list[dict[str, Any]]
     """``{"name": "reference"}``, and the champion with version, uri and digest where there is one."""
     trials: list[dict[str, Any]]
@@ -41,7 +45,8 @@ def make_plan(
         recipe: for its trials.
         run_dir: directory of the runs, with the records of earlier ones.
         configs: settings of every stage, complete; ``train`` without a trial.
-        digests: of ``data``, ``model``, ``rewards/<stage>``, and ``code/<stage>``.
+        digests: of ``data``, ``model``, ``rewards/<stage>``, ``code/<stage>``, and ``reward_base`` when a
+            reward model is trained.
 
     Raises:
         ConfigError: the champion's policy is gone.
@@ -57,7 +62,11 @@ def make_plan(
     lineage = {"records": recipe.records, "reference": recipe.model, **_made_from(digests)}
     settings["report"] = {**configs["report"], "lineage": lineage}
     baselines = [{"name": "reference"}, *([before] if before else [])]
+    if REWARD in keys:
+        settings = with_model(settings, model_folder(run_dir, keys[REWARD]))
     plans = {name: {"key": key, "config": settings[name]} for name, key in keys.items()}
+    if REWARD in keys and _model_missed(run_dir, keys[REWARD]):
+        plans[REWARD]["renewal"] = uuid.uuid4().hex
     return Plan(plans, baselines, trials, _tasks(keys, baselines, trials)), notes
 
 
@@ -75,7 +84,9 @@ def stage_keys(
         keys[name] = json_digest([stage, digests[f"code/{stage}"], configs[stage], *needs])
 
     add("validate", digests["data"])
-    add("score", keys["validate"], digests["rewards/score"])
+    if REWARD in configs:
+        add(REWARD, keys["validate"], digests["reward_base"])
+    add("score", keys["validate"], digests["rewards/score"], *([keys[REWARD]] if REWARD in keys else []))
     add("reference", keys["score"], digests["model"])
     add("train", keys["reference"], digests["rewards/train"])
     add("baseline", keys["score"], digests["model"], digests["rewards/evaluate"], stage="evaluate")
@@ -90,7 +101,8 @@ def _tags(digests: Mapping[str, str], run_key: str, before: dict[str, Any] | Non
 
 
 def _made_from(digests: Mapping[str, str]) -> dict[str, str]:
-    code = json_digest([digests[f"code/{stage}"] for stage in STAGES if stage != "report"])
+    stages = [*STAGES, *([REWARD] if f"code/{REWARD}" in digests else [])]
+    code = json_digest([digests[f"code/{stage}"] for stage in stages if stage != "report"])
     return {
         **{name: digests[name] for name in ("data", "model")},
         "rewards": digests["rewards/evaluate"],
@@ -148,6 +160,12 @@ def _weights_missed(run_dir: Path, keys: Mapping[str, str], trial: dict[str, Any
     return (Path(trained.outputs.get("policy", "")) / WEIGHTS_DELETED).is_file()
 
 
+def _model_missed(run_dir: Path, key: str) -> bool:
+    """Whether the reward model was trained once and is gone: a cache would still answer for its training."""
+    trained = read_record(record_path(run_dir, REWARD, key))
+    return trained is not None and not (model_folder(run_dir, key) / MANIFEST).is_file()
+
+
 def _tasks(
     keys: Mapping[str, str], baselines: list[dict[str, Any]], trials: list[dict[str, Any]]
 ) -> list[dict[str, Any]]:
@@ -156,7 +174,7 @@ def _tasks(
         return {"task": name, "stage": stage, "subject": subject, "key": task_key(key, subject), "loop": loop}
 
     return [
-        *(task(stage, keys[stage]) for stage in ("validate", "score", "reference")),
+        *(task(stage, keys[stage]) for stage in ("validate", REWARD, "score", "reference") if stage in keys),
         *(task("evaluate", keys["baseline"], baseline, "baselines") for baseline in baselines),
         *(task(stage, keys[stage], trial, "trials") for trial in trials for stage in ("train", "evaluate")),
         *(task(stage, keys[stage]) for stage in ("report", "promote")),

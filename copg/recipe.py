@@ -2,7 +2,7 @@
 
 import importlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,26 +11,18 @@ from pydantic import ConfigDict
 
 from copg.config import STRICT, parse_config
 from copg.errors import ConfigError, CopgError
+from copg.recipe_paths import PATHS, make_absolute
 from copg.run_record import subject_name
-from copg.sources import looks_like_path
+from copg.trained_reward import REWARD as REWARD_MODEL
+from copg.trained_reward import STAGE as REWARD
+from copg.trained_reward import trains_reward
 from copg.yaml_file import read_yaml, set_value
 
 STAGES = ("validate", "score", "reference", "train", "evaluate", "report", "promote")
 """Those with settings of their own, in the order of the pipeline."""
-PATHS = frozenset(
-    (
-        "records",
-        "model",
-        "rewards",
-        "score.store",
-        "reference.store",
-        "train.start_from",
-        "train.checkpoint.folder",
-    )
-)
-"""Keys that hold a path, or may hold one."""
-OPTIONAL = ("reward",)
-"""Stages that no DAG runs unless asked: their section waits for ``copg <stage>``."""
+OPTIONAL = (REWARD,)
+"""Trains the reward model that an entry ``reward_model`` without a model stands for, or that a section
+``reward`` without any ``rewards`` asks for; else its section waits for ``copg train-reward``."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
@@ -74,6 +66,17 @@ class Recipe:
                 raise ValueError(f"{names.count(name)} trials are called {name!r}: give each a 'name'")
         if unknown := set(self.stages) - set(STAGES + OPTIONAL):
             raise ValueError(f"stages {sorted(unknown)} are unknown; use {list(STAGES + OPTIONAL)}")
+        trains_reward(self.rewards, self.stages)
+
+    @property
+    def trains_reward(self) -> bool:
+        """Whether a run of it trains a reward model on the preferences first."""
+        return trains_reward(self.rewards, self.stages)
+
+    @property
+    def planned(self) -> tuple[str, ...]:
+        """Stages that a run of it takes, in the order of ``STAGES``."""
+        return (*STAGES, *(OPTIONAL if self.trains_reward else ()))
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = (), *, here: Path | None = None) -> Recipe:
@@ -90,47 +93,15 @@ def load_recipe(path: Path, overrides: Sequence[str] = (), *, here: Path | None 
     """
     values = read_yaml(path)
     if here is not None:
-        _make_absolute(values, PATHS, path.resolve().parent)
+        make_absolute(values, PATHS, path.resolve().parent)
     for override in overrides:
         set_value(values, override)
     if here is not None:
-        _make_absolute(values, [override.partition("=")[0] for override in overrides], here)
+        make_absolute(values, [override.partition("=")[0] for override in overrides], here)
     try:
         return parse_recipe(values)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
-
-
-def _make_absolute(values: dict[str, Any], keys: Iterable[str], folder: Path) -> None:
-    """Make those of ``PATHS`` that ``keys`` name absolute; names of the hub stay names."""
-    for key in PATHS & set(keys):
-        *parents, last = key.split(".")
-        section: Any = values
-        for part in parents:
-            section = section.get(part) if isinstance(section, dict) else None
-        value = section.get(last) if isinstance(section, dict) else None
-        if isinstance(value, list):
-            section[last] = [_absolute_reward(reward, folder) for reward in value]
-        elif isinstance(value, str):
-            section[last] = _absolute(value, folder, surely=last in ("store", "folder"))
-
-
-def _absolute(value: str, folder: Path, *, surely: bool) -> str:
-    if "://" in value or not (surely or looks_like_path(value) or (folder / value).exists()):
-        return value
-    return str((folder / Path(value).expanduser()).resolve())
-
-
-def _absolute_reward(value: Any, folder: Path) -> Any:
-    """A reward's own file, and of its settings those that start with ``./`` or ``../``."""
-    if isinstance(value, dict):
-        return {key: _absolute_reward(item, folder) for key, item in value.items()}
-    if not isinstance(value, str):
-        return value
-    location, _, function = value.rpartition(":")
-    if location.endswith(".py"):
-        return f"{_absolute(location, folder, surely=True)}:{function}"
-    return _absolute(value, folder, surely=True) if value.startswith(("./", "../")) else value
 
 
 def parse_recipe(values: Mapping[str, Any]) -> Recipe:
@@ -138,6 +109,8 @@ def parse_recipe(values: Mapping[str, Any]) -> Recipe:
     flat = dict(values)
     stages = {stage: flat.pop(stage) or {} for stage in STAGES + OPTIONAL if stage in flat}
     flat["stages"] = {**(flat.get("stages") or {}), **stages}
+    if REWARD in stages and not flat.get("rewards"):
+        flat["rewards"] = [{"name": REWARD_MODEL}]
     return parse_config(Recipe, flat, where="recipe")
 
 
@@ -162,7 +135,7 @@ def stage_settings(
     tracking = recipe.tracking or f"sqlite:///{run_dir}/mlflow.db"
     rows = recipe.stages.get("train", {}).get("rows") or {}
     defaults: dict[str, dict[str, Any]] = {
-        "score": {"rewards": recipe.rewards},
+        "score": {"rewards": recipe.rewards, "store": f"{run_dir}/rewards"},
         "reference": {**model, "model_digest": model_digest, "store": f"{run_dir}/store", "rows": rows},
         "train": {
             **model,
@@ -227,13 +200,13 @@ def parse_stages(recipe: Recipe, settings: Mapping[str, Mapping[str, Any]]) -> d
 
     Args:
         recipe: for its trials, each of which is held against ``train``.
-        settings: of every stage, from ``stage_settings``.
+        settings: of every stage that is planned, from ``stage_settings``.
 
     Raises:
         ConfigError: all mistakes, not just the first.
     """
     configs, mistakes = {}, []
-    for stage in STAGES:
+    for stage in settings:
         for trial in recipe.trials if stage == "train" else [None]:
             merged = {**settings[stage], "trial": trial} if trial else settings[stage]
             try:

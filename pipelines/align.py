@@ -7,10 +7,11 @@ from kfp import dsl
 
 from components.evaluate import evaluate
 from components.promote import promote
-from components.reference import reference
+from components.reference import reference, reference_shard
 from components.report import report
 from components.resolve import resolve
-from components.score import score
+from components.reward import reward
+from components.score import score, score_shard
 from components.summary import summary
 from components.train import train
 from components.validate import validate
@@ -23,6 +24,8 @@ def build_align(
     place: Place,
     *,
     loops_at_once: int | None = None,
+    num_shards: int = 1,
+    trains_reward: bool = False,
     train_job: dict[str, Any] | None = None,
     pipeline_config: dsl.PipelineConfig | None = None,
 ) -> Any:
@@ -31,10 +34,20 @@ def build_align(
     Args:
         place: called once with every task.
         loops_at_once: tasks of one loop that run at the same time; None leaves it to the backend.
+        num_shards: tasks that fill the stores of rewards and reference log-probabilities at the same time.
+        trains_reward: first train a reward model on the records' preferences, for score and all that follows.
         train_job: what a training over several nodes is made of; empty trains in the task itself.
         pipeline_config: limits of a whole run.
     """
     several_nodes = {"train_job": train_job} if train_job else {}
+
+    def filled(stage: str, shard_of: Any, *after: dsl.PipelineTask, **inputs: Any) -> dict[str, Any]:
+        """Tasks that compute a stage's values into its store; the stage itself then finds them all there."""
+        if num_shards == 1:
+            return {}
+        with dsl.ParallelFor(list(range(num_shards)), name=f"{stage} shards") as shard:
+            part = place(shard_of(shard=shard, num_shards=num_shards, **inputs)).after(*after)
+        return {"shards": dsl.Collected(part.output)}
 
     # A DAG of its own: in a local run, a loop gives its item to every parameter that comes straight from a
     # task, so ``resolve`` must stand outside of the DAG that loops.
@@ -45,6 +58,7 @@ def build_align(
         baselines: list,
         trials: list,
         validation: dict,
+        rewarding: dict,
         scoring: dict,
         referencing: dict,
         training: dict,
@@ -55,8 +69,14 @@ def build_align(
     ) -> None:
         validated = place(validate(plan=validation, records=records, run_dir=run_dir))
         groups = validated.outputs["groups"]
-        scored = place(score(plan=scoring, run_dir=run_dir, groups=groups)).outputs["scored"]
-        referenced = place(reference(plan=referencing, run_dir=run_dir, scored=scored)).outputs["referenced"]
+        rewarded = [place(reward(plan=rewarding, run_dir=run_dir, groups=groups))] if trains_reward else []
+        shards = filled("score", score_shard, *rewarded, plan=scoring, run_dir=run_dir, groups=groups)
+        scoring_task = place(score(plan=scoring, run_dir=run_dir, groups=groups, **shards)).after(*rewarded)
+        scored = scoring_task.outputs["scored"]
+        shards = filled("reference", reference_shard, plan=referencing, run_dir=run_dir, scored=scored)
+        referenced = place(reference(plan=referencing, run_dir=run_dir, scored=scored, **shards)).outputs[
+            "referenced"
+        ]
         with dsl.ParallelFor(baselines, name="baselines", parallelism=loops_at_once) as baseline:
             measured = place(evaluate(plan=measuring, subject=baseline, run_dir=run_dir, scored=scored))
         with dsl.ParallelFor(trials, name="trials", parallelism=loops_at_once) as trial:
@@ -148,6 +168,7 @@ def build_align(
                 baselines=plan["baselines"],
                 trials=plan["trials"],
                 validation=plan["validate"],
+                rewarding=plan["reward"],
                 scoring=plan["score"],
                 referencing=plan["reference"],
                 training=plan["train"],

@@ -57,6 +57,8 @@ def compile_align(recipe: Recipe, output: Path, *, run_dir: str, image: str = ""
     pipeline = build_align(
         placement.place,
         loops_at_once=config.trials_at_once or None,
+        num_shards=config.shards,
+        trains_reward=recipe.trains_reward,
         train_job=placement.train_job(),
         pipeline_config=placement.pipeline_config(),
     )

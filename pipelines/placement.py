@@ -227,7 +227,8 @@ def placed(recipe: Recipe, config: PlacementConfig) -> Recipe:
     if stores.checkpoints:
         train = stages.setdefault("train", {})
         train["checkpoint"] = {"folder": stores.checkpoints, **(train.get("checkpoint") or {})}
-    stages.pop("reward", None)  # no DAG runs it
+    if not recipe.trains_reward:
+        stages.pop("reward", None)  # no task of the DAG reads it
     values = {"records": recipe.records, "model": recipe.model, "rewards": recipe.rewards, "stages": stages}
     return replace(recipe, **{key: _moved(value, config.paths, key) for key, value in values.items()})
 

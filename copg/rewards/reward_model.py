@@ -25,8 +25,9 @@ class RewardModel:
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
-    model: str
-    """Directory, or name on the hub together with ``revision``."""
+    model: str = ""
+    """Directory, or name on the hub together with ``revision``; empty: the one that the pipeline trains by
+    the recipe's section ``reward``."""
     revision: str | None = None
     """Commit of a model of the hub: 40 hexadecimal digits."""
     form: Form | None = None
@@ -46,7 +47,7 @@ class RewardModel:
 
     def content(self) -> dict[str, str]:
         """What the model is, wherever it lies."""
-        return model_content(self.model, self.revision)
+        return model_content(self.model, self.revision) if self.model else {"model": "trained"}
 
     @cached_property
     def _classifier(self) -> Any:
@@ -54,6 +55,8 @@ class RewardModel:
 
         from copg.rewards.classifier import Classifier
 
+        if not self.model:
+            raise ModelError("names no model: set params.model to a directory, such as train-reward leaves")
         model_content(self.model, self.revision)
         found = Classifier(
             self.model,

@@ -20,12 +20,12 @@ from copg.digests import code_digest, json_digest
 from copg.errors import ConfigError
 from copg.footprint import estimate_needs, measure_model, shortfalls
 from copg.planning import Plan, make_plan
-from copg.recipe import STAGES, Recipe, parse_stages, stage_settings
+from copg.recipe import Recipe, parse_stages, stage_settings
 from copg.rewards import RewardSpec, digest_of_rewards
 from copg.run_record import RUN
 from copg.sources import DigestMemo, Source, find_model, find_records
 
-HEAVY = ("reference", "train", "evaluate")
+HEAVY = ("reference", "train", "evaluate", "reward")
 """Stages whose numbers the versions of torch and transformers decide."""
 
 
@@ -47,7 +47,7 @@ class Resolution(Plan):
     """What the stages after it are to do, and what that depends on."""
 
     digests: dict[str, str] = field(default_factory=dict)
-    """Of ``data``, ``model``, ``rewards/<stage>``, and ``code/<stage>``."""
+    """Of ``data``, ``model``, ``rewards/<stage>``, ``code/<stage>``, and ``reward_base`` if there is one."""
     warnings: list[str] = field(default_factory=list)
 
 
@@ -60,10 +60,20 @@ def resolve_recipe(config: ResolveConfig) -> Resolution:
         ModelError: there is no model under that name.
         RewardError: a reward is unknown or cannot be loaded.
     """
-    recipe, run_dir = config.recipe, Path(config.run_dir)
+    run_dir = Path(config.run_dir)
     run = {"run": uuid.uuid4().hex[:12], "started": datetime.now(UTC).isoformat(timespec="seconds")}
     run_dir.mkdir(parents=True, exist_ok=True)
-    write_json(run_dir / RUN, {**run, "name": recipe.name})
+    write_json(run_dir / RUN, {**run, "name": config.recipe.name})
+    resolution = plan_recipe(config)
+    write_json(run_dir / RUN, {**run, "name": config.recipe.name, **asdict(resolution)})
+    for warning in resolution.warnings:
+        print(f"warning: {warning}", file=sys.stderr, flush=True)
+    return resolution
+
+
+def plan_recipe(config: ResolveConfig) -> Resolution:
+    """What ``resolve_recipe`` finds, without beginning a run."""
+    recipe, run_dir = config.recipe, Path(config.run_dir)
     configs = _settings_of(recipe, run_dir, None)  # every mistake in the settings, before gigabytes are read
     memo = DigestMemo(run_dir)
     records = find_records(recipe.records, configs["validate"].revision, memo)
@@ -74,18 +84,18 @@ def resolve_recipe(config: ResolveConfig) -> Resolution:
         "data": records.digest,
         "model": model.digest,
         **{f"rewards/{stage}": digest_of_rewards(specs) for stage, specs in _rewards(configs).items()},
-        **{f"code/{stage}": _code(stage) for stage in STAGES},
+        **{f"code/{stage}": _code(stage) for stage in configs},
     }
+    base = _reward_base(configs, memo)
+    if base is not None:
+        digests["reward_base"] = base.digest
     plain: dict[str, Any] = {stage: _without_none(asdict(each)) for stage, each in configs.items()}
     plain["train"].pop("trial")
-    if records.revision is not None:
-        plain["validate"]["revision"] = records.revision
+    for stage, source in (("validate", records), ("reward", base)):
+        if source is not None and source.revision is not None:
+            plain[stage]["revision"] = source.revision
     plan, notes = make_plan(recipe, run_dir, plain, digests)
-    resolution = Resolution(**asdict(plan), digests=digests, warnings=warnings + notes)
-    write_json(run_dir / RUN, {**run, "name": recipe.name, **asdict(resolution)})
-    for warning in resolution.warnings:
-        print(f"warning: {warning}", file=sys.stderr, flush=True)
-    return resolution
+    return Resolution(**asdict(plan), digests=digests, warnings=warnings + notes)
 
 
 def _settings_of(recipe: Recipe, run_dir: Path, model: Source | None) -> dict[str, Any]:
@@ -104,9 +114,15 @@ def _settings_of(recipe: Recipe, run_dir: Path, model: Source | None) -> dict[st
                 revision=model.revision if model else None,
                 model_digest=model.digest if model else "",
             )
-            for stage in STAGES
+            for stage in recipe.planned
         },
     )
+
+
+def _reward_base(configs: dict[str, Any], memo: DigestMemo) -> Source | None:
+    """The model that a reward model starts from; None where none is trained."""
+    config = configs.get("reward")
+    return None if config is None else find_model(config.model, config.revision, memo)
 
 
 def _rewards(configs: dict[str, Any]) -> dict[str, list[RewardSpec]]:

@@ -1,15 +1,18 @@
 """Stage ``reward``: a reward model trained on preferences, for those who have nothing else."""
 
 import json
+import shutil
+import uuid
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import ConfigDict
 
-from copg.artifacts import begin, read_groups, read_manifest, seal
+from copg.artifacts import MANIFEST, begin, read_groups, read_manifest, seal
 from copg.config import STRICT
 from copg.errors import ModelError, RewardError
 from copg.training.config import LoraConfig, OptimizerConfig
@@ -97,6 +100,26 @@ def train_reward(config: RewardConfig, groups: Path, reward_model: Path) -> dict
         volatile=("metrics.jsonl",),
     )
     return metrics
+
+
+def train_reward_once(config: RewardConfig, groups: Path, reward_model: Path) -> dict[str, float]:
+    """``train_reward``, unless the finished model lies there already; others see it whole or not at all.
+
+    Args:
+        config: settings.
+        groups: see ``train_reward``.
+        reward_model: a path that stands for these settings and groups, and for no others.
+    """
+    if not (reward_model / MANIFEST).is_file():
+        part = reward_model.with_name(f"{reward_model.name}.{uuid.uuid4().hex}.part")
+        try:
+            train_reward(config, groups, part)
+            with suppress(OSError):  # another run was faster: its model is as good
+                part.rename(reward_model)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+    found = read_manifest(reward_model, schema="reward_model").facts["metrics"]
+    return {name: float(value) for name, value in found.items()}
 
 
 def _fit(

@@ -1,0 +1,53 @@
+"""Paths in a recipe that runs on this machine: relative ones start from the recipe's own folder."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from copg.sources import looks_like_path
+
+PATHS = frozenset(
+    (
+        "records",
+        "model",
+        "rewards",
+        "score.store",
+        "reference.store",
+        "train.start_from",
+        "train.checkpoint.folder",
+        "reward.model",
+    )
+)
+"""Keys that hold a path, or may hold one."""
+
+
+def make_absolute(values: dict[str, Any], keys: Iterable[str], folder: Path) -> None:
+    """Make those of ``PATHS`` that ``keys`` name absolute; names of the hub stay names."""
+    for key in PATHS & set(keys):
+        *parents, last = key.split(".")
+        section: Any = values
+        for part in parents:
+            section = section.get(part) if isinstance(section, dict) else None
+        value = section.get(last) if isinstance(section, dict) else None
+        if isinstance(value, list):
+            section[last] = [_absolute_reward(reward, folder) for reward in value]
+        elif isinstance(value, str):
+            section[last] = _absolute(value, folder, surely=last in ("store", "folder"))
+
+
+def _absolute(value: str, folder: Path, *, surely: bool) -> str:
+    if "://" in value or not (surely or looks_like_path(value) or (folder / value).exists()):
+        return value
+    return str((folder / Path(value).expanduser()).resolve())
+
+
+def _absolute_reward(value: Any, folder: Path) -> Any:
+    """A reward's own file, and of its settings those that start with ``./`` or ``../``."""
+    if isinstance(value, dict):
+        return {key: _absolute_reward(item, folder) for key, item in value.items()}
+    if not isinstance(value, str):
+        return value
+    location, _, function = value.rpartition(":")
+    if location.endswith(".py"):
+        return f"{_absolute(location, folder, surely=True)}:{function}"
+    return _absolute(value, folder, surely=True) if value.startswith(("./", "../")) else value

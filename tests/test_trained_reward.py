@@ -1,0 +1,150 @@
+"""A reward model that the run trains: when a recipe asks for one, what depends on it, where it is read."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from copg.artifacts import read_manifest
+from copg.config import parse_config
+from copg.errors import ConfigError, ModelError, RewardError
+from copg.recipe import STAGES, parse_recipe
+from copg.rewards import RewardSpec, build_mixture, digest_of_rewards
+from copg.run_record import Record, record_path, write_record
+from copg.stages.resolve import Resolution, ResolveConfig, resolve_recipe
+from copg.stages.reward import RewardConfig, train_reward_once
+from copg.trained_reward import model_folder, trains_reward, with_model
+from tests.stages.test_reward import FAST, write
+from tests.tiny import save_model
+
+TRAINED = {"name": "reward_model", "params": {"form": "text"}}
+NAMED = {"name": "reward_model", "label": "other", "params": {"model": "/models/other"}}
+BASE: dict[str, Any] = {"name": "n", "records": "r.jsonl", "model": "m", "trials": [{"beta": 0.1}]}
+
+
+def test_one_is_trained_when_a_reward_names_no_model_and_there_is_a_section_for_it() -> None:
+    section = {"reward": {}}
+    assert trains_reward([TRAINED], section)
+    assert trains_reward([], {**section, "evaluate": {"rewards": [NAMED, {"name": "reward_model"}]}})
+    assert trains_reward([NAMED], {**section, "train": {"samples": {"rewards": [TRAINED]}}})
+    assert not trains_reward([NAMED, {"name": "length"}], section)
+    assert not trains_reward([NAMED], {})
+    with pytest.raises(ValueError, match="'reward_model' names no model: set"):
+        trains_reward([TRAINED], {})
+
+
+def test_a_section_without_any_reward_asks_for_that_reward() -> None:
+    recipe = parse_recipe({**BASE, "reward": {"epochs": 2}})
+    assert recipe.rewards == [{"name": "reward_model"}]
+    assert recipe.planned == (*STAGES, "reward")
+    assert parse_recipe({**BASE, "rewards": [{"name": "length"}]}).planned == STAGES
+    with pytest.raises(ConfigError, match="names no model"):
+        parse_recipe({**BASE, "rewards": [TRAINED]})
+
+
+def test_the_model_is_put_where_it_is_meant_and_nowhere_else() -> None:
+    settings = {
+        "evaluate": {"name": "reward_model", "rewards": [NAMED, {"name": "reward_model", "weight": 2.0}]},
+        "train": {"samples": {"rewards": [TRAINED]}},
+    }
+    assert with_model(settings, Path("/runs/x")) == {
+        "evaluate": {
+            "name": "reward_model",
+            "rewards": [NAMED, {"name": "reward_model", "weight": 2.0, "params": {"model": "/runs/x"}}],
+        },
+        "train": {
+            "samples": {"rewards": [{"name": "reward_model", "params": {"form": "text", "model": "/runs/x"}}]}
+        },
+    }
+
+
+@pytest.fixture
+def settings(tmp_path: Path, reference_dir: Path) -> dict[str, Any]:
+    records = tmp_path / "records.jsonl"
+    records.write_text(json.dumps({"prompt": "red cat", "chosen": "runs", "rejected": "sleeps"}) + "\n")
+    return {
+        **BASE,
+        "records": str(records),
+        "model": str(reference_dir),
+        "rewards": [TRAINED],
+        "stages": {"reward": {"epochs": 2}},
+    }
+
+
+def resolved(settings: dict[str, Any], tmp_path: Path) -> Resolution:
+    config = {"recipe": settings, "run_dir": str(tmp_path / "runs")}
+    return resolve_recipe(parse_config(ResolveConfig, config, where="resolve"))
+
+
+def changed(one: Resolution, other: Resolution) -> set[str]:
+    return {name for name in one.plans if one.plans[name]["key"] != other.plans[name]["key"]}
+
+
+AFTER_VALIDATE = {"reward", "score", "reference", "train", "baseline", "evaluate", "report", "promote"}
+
+
+def test_all_that_scores_waits_for_it_and_depends_on_all_that_it_depends_on(settings, tmp_path) -> None:
+    first = resolved(settings, tmp_path)
+    assert [task["task"] for task in first.tasks][:3] == ["validate", "reward", "score"]
+    assert changed(first, resolved(settings, tmp_path)) == set()
+    settings["stages"]["reward"]["epochs"] = 3
+    assert changed(first, resolved(settings, tmp_path)) == AFTER_VALIDATE
+    settings["stages"]["reward"] = {"epochs": 2, "model": str(save_model(tmp_path / "base", seed=1))}
+    assert changed(first, resolved(settings, tmp_path)) == AFTER_VALIDATE
+    settings["stages"] = {"reward": {"epochs": 2}, "train": {"epochs": 2}}
+    assert changed(first, resolved(settings, tmp_path)) == {"train", "evaluate", "report", "promote"}
+
+
+def test_score_training_and_evaluation_are_told_where_it_will_lie(settings, tmp_path) -> None:
+    plans = resolved(settings, tmp_path).plans
+    folder = str(model_folder(tmp_path / "runs", plans["reward"]["key"]))
+    for rewards in (
+        plans["score"]["config"]["rewards"],
+        plans["train"]["config"]["samples"]["rewards"],
+        plans["evaluate"]["config"]["rewards"],
+        plans["baseline"]["config"]["rewards"],
+    ):
+        assert [reward["params"] for reward in rewards] == [{"form": "text", "model": folder}]
+    assert plans["reward"]["config"]["model"] == settings["model"]
+
+
+def test_one_that_was_deleted_is_trained_again_though_a_cache_could_answer(settings, tmp_path) -> None:
+    plan = resolved(settings, tmp_path).plans["reward"]
+    assert "renewal" not in plan
+    runs = tmp_path / "runs"
+    write_record(runs, Record(stage="reward", task="reward", key=plan["key"], state="succeeded"))
+    assert record_path(runs, "reward", plan["key"]).is_file()
+    again = resolved(settings, tmp_path)
+    assert again.plans["reward"].pop("renewal")
+    assert again.plans["reward"] == plan
+    folder = model_folder(runs, plan["key"])
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").write_text("{}")
+    assert resolved(settings, tmp_path).plans["reward"] == plan
+
+
+def test_it_is_trained_once_and_seen_whole_or_not_at_all(tmp_path, reference_dir) -> None:
+    groups = write(tmp_path / "groups", 8)
+    config = RewardConfig(model=str(reference_dir), optimizer=FAST, form="text")
+    folder = tmp_path / "models" / "key"
+    folder.parent.mkdir()
+    first = train_reward_once(config, groups, folder)
+    written = (folder / "model.safetensors").stat().st_mtime_ns
+    assert train_reward_once(config, groups, folder) == first
+    assert (folder / "model.safetensors").stat().st_mtime_ns == written
+    assert read_manifest(folder, schema="reward_model").facts["metrics"] == first
+    shutil.rmtree(folder)
+    with pytest.raises(RewardError, match="hold a pair"):
+        train_reward_once(RewardConfig(model=str(reference_dir), min_gap=9), groups, folder)
+    assert list(folder.parent.iterdir()) == []
+
+
+def test_one_that_no_run_trained_is_asked_for_in_one_line() -> None:
+    spec = RewardSpec("reward_model", params={"form": "text"})
+    assert len(digest_of_rewards([spec])) == 64
+    with pytest.raises(RewardError, match=r"^reward 'reward_model': names no model: set params\.model"):
+        build_mixture([spec])(["p"], ["a"], [{}])
+    with pytest.raises(ModelError, match="is no directory"):
+        digest_of_rewards([RewardSpec("reward_model", params={"model": "org/name"})])
