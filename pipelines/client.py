@@ -5,9 +5,7 @@ and knows neither time limits nor repetition.
 """
 
 import functools
-import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -49,18 +47,9 @@ class Client:
             return POD_NAMESPACE.read_text().strip()
         raise ClientError(f"{self.connection.host} has many users: name yours with --namespace")
 
-    def read(self, kind: str, value: Any) -> Any:
-        """A model of ``kfp_server_api`` from plain JSON values."""
-        return self._api.deserialize(_Plain(json.dumps(value)), kind)
-
-    def plain(self, value: Any) -> Any:
-        """Plain JSON values of a model."""
-        return self._api.sanitize_for_serialization(value)
-
-
-@dataclass(frozen=True)
-class _Plain:
-    data: str
+    def last_response(self) -> Any | None:
+        """The answer to the latest request, with its headers."""
+        return getattr(self._api, "last_response", None)
 
 
 def every(listing: Callable[..., Any], field: str, **options: Any) -> Iterator[Any]:

@@ -11,6 +11,7 @@ from pipelines.names import Name
 from pipelines.options import (
     Image,
     NoWait,
+    OptionalRecipe,
     Pipeline,
     Poll,
     RecipeFile,
@@ -151,6 +152,37 @@ def explain_cache(
 
     show(explain_against_latest(connect(), pipeline or dag, recipe, image, run_dir, sets))
     print("data, model, rewards and champion: by name; resolve looks at what lies behind them on the cluster")
+
+
+@app.command()
+@connected
+def doctor(
+    recipe: OptionalRecipe = None,
+    image: Annotated[str, typer.Option(help="Image to pull for a try, by a pod that is deleted.")] = "",
+    kube_context: Annotated[str, typer.Option(help="Kube context; default: the current one.")] = "",
+    kfp_namespace: Annotated[str, typer.Option(help="Where KFP is installed.")] = "kubeflow",
+    cluster: Annotated[
+        bool, typer.Option("--cluster/--no-cluster", help="Whether to look at Kubernetes too.")
+    ] = True,
+    *,
+    connect: Any,
+) -> None:
+    """Look at a KFP server and its cluster; each line says that something is well, or what to do.
+
+    With --recipe, also whether the cluster has what its placement asks for. Fails when there is a todo.
+    """
+    from pipelines.doctor import examine
+    from pipelines.kube import connect_cluster
+    from pipelines.needs import needs_of
+
+    client = connect()
+    needs = needs_of(recipe, kfp_namespace, client.connection.namespace or kfp_namespace, image)
+    well = True
+    for finding in examine(client, (lambda: connect_cluster(kube_context)) if cluster else None, needs):
+        print(finding.line(), flush=True)
+        well = well and finding.well is not False
+    if not well:
+        raise typer.Exit(1)
 
 
 def _date(moment: datetime | None) -> str:

@@ -1,0 +1,335 @@
+"""``doctor`` against a KFP server and a Kubernetes API server of the tests."""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipelines import doctor as doctor_module
+from tests.pipelines.command import Command, Outcome
+from tests.pipelines.kfp_server import KfpServer, serving
+
+NAMESPACE, CORE = "kubeflow", "/api/v1/namespaces/kubeflow"
+IMAGE = "registry/copg@sha256:0"
+
+
+def deployment(image: str, **environment: str) -> dict[str, Any]:
+    container = {
+        "name": "main",
+        "image": image,
+        "env": [{"name": n, "value": v} for n, v in environment.items()],
+    }
+    spec = {"containers": [container]}
+    return {"spec": {"selector": {}, "template": {"spec": spec}}}
+
+
+def named(*names: str) -> dict[str, Any]:
+    return {"items": [{"metadata": {"name": name}, "spec": CRD} for name in names]}
+
+
+CRD = {"group": "x", "names": {"kind": "X", "plural": "xs"}, "scope": "Namespaced", "versions": []}
+SERVES = {"subsets": [{"addresses": [{"ip": "10.0.0.1"}]}]}
+
+
+@dataclass
+class Kubernetes:
+    """A healthy cluster, by path; a test breaks one part of it."""
+
+    held: dict[str, Any] = field(
+        default_factory=lambda: {
+            "/version/": {
+                "gitVersion": "v1.33.12",
+                **dict.fromkeys(("major", "minor", "gitCommit", "gitTreeState", "buildDate"), "x"),
+                **dict.fromkeys(("goVersion", "compiler", "platform"), "x"),
+            },
+            f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/ml-pipeline": deployment(
+                "ghcr.io/kubeflow/kfp-api-server:2.17.0"
+            ),
+            f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/ml-pipeline-scheduledworkflow": deployment(
+                "x"
+            ),
+            "/apis/apiextensions.k8s.io/v1/customresourcedefinitions": named(
+                "workflows.argoproj.io", "scheduledworkflows.kubeflow.org"
+            ),
+            "/apis/storage.k8s.io/v1/storageclasses": {
+                "items": [
+                    {
+                        "metadata": {
+                            "name": "standard",
+                            "annotations": {"storageclass.kubernetes.io/is-default-class": "true"},
+                        },
+                        "provisioner": "x",
+                    }
+                ]
+            },
+            f"{CORE}/persistentvolumeclaims/copg-runs": {
+                "spec": {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "500Gi"}}},
+                "status": {"phase": "Bound"},
+            },
+            "/api/v1/nodes": {
+                "items": [
+                    {"status": {"allocatable": {"cpu": "8", "nvidia.com/gpu": "4"}}},
+                    {"status": {"allocatable": {"cpu": "8", "nvidia.com/gpu": "2"}}},
+                ]
+            },
+            f"{CORE}/secrets/copg-secrets": {"data": {"HF_TOKEN": "c2VjcmV0"}},
+            f"{CORE}/serviceaccounts/copg-runner": {},
+            f"{CORE}/endpoints/seaweedfs": SERVES,
+            f"{CORE}/endpoints/copg-mlflow": SERVES,
+        }
+    )
+    forbidden: tuple[str, ...] = ()
+    pod: dict[str, Any] = field(default_factory=lambda: {"phase": "Succeeded"})
+    """Status of the pod that pulls an image."""
+    pods: list[dict[str, Any]] = field(default_factory=list)
+    deleted: list[str] = field(default_factory=list)
+    url: str = ""
+
+
+@pytest.fixture
+def kubernetes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Command) -> Iterator[Kubernetes]:
+    cluster = Kubernetes()
+
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, *args: Any) -> None:
+            pass
+
+        def _serve(self) -> None:
+            path = self.path.partition("?")[0]
+            data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            if any(part in path for part in cluster.forbidden):
+                self._say(403, {"reason": "Forbidden"})
+            elif path == f"{CORE}/pods" and self.command == "POST":
+                cluster.pods.append(json.loads(data))
+                self._say(201, cluster.pods[-1])
+            elif path.startswith(f"{CORE}/pods/") and self.command == "DELETE":
+                cluster.deleted.append(path.rpartition("/")[2])
+                self._say(200, {})
+            elif path.startswith(f"{CORE}/pods/"):
+                self._say(200, {"metadata": {}, "status": cluster.pod})
+            elif path in cluster.held:
+                self._say(200, cluster.held[path])
+            else:
+                self._say(404, {"reason": "NotFound"})
+
+        do_GET = do_POST = do_DELETE = _serve
+
+        def _say(self, status: int, value: Any) -> None:
+            data = json.dumps(value).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+    with serving(Handler) as url:
+        cluster.url = url
+        file = tmp_path / "kubeconfig"
+        contexts = [
+            {"name": name, "context": {"cluster": name, "user": "me"}} for name in ("here", "nowhere")
+        ]
+        addresses = {"here": url, "nowhere": "http://127.0.0.1:9"}
+        clusters = [{"name": name, "cluster": {"server": address}} for name, address in addresses.items()]
+        users = [{"name": "me", "user": {"token": "t0ken"}}]
+        known = {"contexts": contexts, "clusters": clusters, "users": users, "current-context": "here"}
+        file.write_text(yaml.safe_dump(known))
+        monkeypatch.setenv("KUBECONFIG", str(file))
+        yield cluster
+
+
+def lines(outcome: Outcome, word: str) -> list[str]:
+    assert "Traceback" not in outcome.error
+    return [line[6:] for line in outcome.out.splitlines() if line.startswith(f"{word} ")]
+
+
+def test_a_healthy_cluster_has_nothing_to_do(command: Command, kubernetes: Kubernetes) -> None:
+    done = command("doctor", "--image", IMAGE)
+    assert (done.code, lines(done, "todo")) == (0, []), done.out + done.error
+    names = [re.match(r"(ok|note|todo) +([^:]+):", line)[2] for line in done.out.splitlines()]  # type: ignore[index]
+    assert list(dict.fromkeys(names)) == [
+        "server",
+        "clock",
+        "access",
+        "kubernetes",
+        "versions",
+        "scheduler",
+        "kinds",
+        "storage",
+        "claims",
+        "gpus",
+        "secrets",
+        "account",
+        "object store",
+        "mlflow",
+        "image",
+    ]
+    assert "versions: kfp 2.17.0 here, 2.17.0 on the server" in done.out
+    assert "gpus: 6 of nvidia.com/gpu" in done.out
+    assert "secrets: copg-secrets: HF_TOKEN" in done.out
+    assert "c2VjcmV0" not in done.out
+    assert f"image: {IMAGE} starts in kubeflow" in done.out
+
+
+def test_the_pod_that_tries_an_image_is_restricted_and_deleted(
+    command: Command, kubernetes: Kubernetes
+) -> None:
+    command("doctor", "--image", IMAGE)
+    (pod,) = kubernetes.pods
+    (container,) = pod["spec"]["containers"]
+    assert container["image"] == IMAGE
+    assert pod["spec"]["securityContext"] == {
+        "runAsNonRoot": True,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert container["resources"]["limits"]
+    assert kubernetes.deleted == [pod["metadata"]["name"]]
+    kubernetes.pods.clear()
+    assert "image: not pulled: name one with --image" in command("doctor").out
+    assert kubernetes.pods == []
+
+
+GONE = [
+    ("deployments/ml-pipeline-scheduledworkflow", "scheduler", "no schedule will run"),
+    ("persistentvolumeclaims/copg-runs", "claims", "copg-runs is not in kubeflow: kubectl apply -k"),
+    ("serviceaccounts/copg-runner", "account", "copg-runner is not in kubeflow"),
+    ("endpoints/seaweedfs", "object store", "no pod serves seaweedfs or minio-service"),
+]
+
+
+@pytest.mark.parametrize(("part", "name", "says"), GONE, ids=[name for _, name, _ in GONE])
+def test_what_is_missing_is_told_with_what_to_do(
+    command: Command, kubernetes: Kubernetes, part: str, name: str, says: str
+) -> None:
+    kubernetes.held = {path: value for path, value in kubernetes.held.items() if not path.endswith(part)}
+    done = command("doctor")
+    (found,) = lines(done, "todo")
+    assert done.code == 1
+    assert found.startswith(f"{name}: ")
+    assert says in found
+
+
+def test_kinds_that_are_missing_matter_where_the_recipe_needs_them(
+    command: Command, kubernetes: Kubernetes, tmp_path: Path
+) -> None:
+    optional = lines(command("doctor"), "note")
+    assert any(line.startswith("kinds: trainjobs.trainer.kubeflow.org is not there") for line in optional)
+    recipe = yaml.safe_load(command.recipe.read_text())
+    recipe["placement"] = {
+        "stages": {"train": {"gpu": {"count": 8}, "memory": {"limit": "64Gi"}, "shm": "8Gi", "queue": "copg"}}
+    }
+    (tmp_path / "gpus.yaml").write_text(yaml.safe_dump(recipe))
+    done = command("doctor", "--recipe", str(tmp_path / "gpus.yaml"))
+    found = lines(done, "todo")
+    assert [line.partition(":")[0] for line in found] == ["kinds", "gpus"], done.out + done.error
+    assert "localqueues.kueue.x-k8s.io is missing: a queue in the placement needs Kueue" in found[0]
+    assert "a pod asks for 8 of nvidia.com/gpu and no node has more than 4" in found[1]
+    kubernetes.held["/apis/apiextensions.k8s.io/v1/customresourcedefinitions"] = named(
+        "workflows.argoproj.io"
+    )
+    assert "scheduledworkflows.kubeflow.org is missing" in lines(command("doctor"), "todo")[0]
+
+
+def test_another_version_of_the_server_is_told(command: Command, kubernetes: Kubernetes) -> None:
+    path = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/ml-pipeline"
+    kubernetes.held[path] = deployment("ghcr.io/kubeflow/kfp-api-server:2.5.0@sha256:0")
+    (found,) = lines(command("doctor"), "todo")
+    assert found.startswith("versions: kfp 2.17.0 here and 2.5.0 on the server: install the same")
+
+
+def test_the_scheduler_s_time_zone_is_told(command: Command, kubernetes: Kubernetes) -> None:
+    path = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/ml-pipeline-scheduledworkflow"
+    assert "scheduler: its clock is in UTC" in command("doctor").out
+    kubernetes.held[path] = deployment("x", CRON_SCHEDULE_TIMEZONE="Europe/Paris")
+    assert "in Europe/Paris; schedule with --server-time-zone Europe/Paris" in command("doctor").out
+
+
+def test_storage_without_a_default_or_without_sharing_is_told(
+    command: Command, kubernetes: Kubernetes
+) -> None:
+    (only,) = kubernetes.held["/apis/storage.k8s.io/v1/storageclasses"]["items"]
+    only["metadata"]["annotations"] = {}
+    claim = kubernetes.held[f"{CORE}/persistentvolumeclaims/copg-runs"]
+    claim["spec"]["accessModes"] = ["ReadWriteOnce"]
+    done = command("doctor")
+    assert lines(done, "todo")[0].startswith("storage: classes standard, none the default")
+    assert "claims: copg-runs is ReadWriteOnce: all tasks have to share one node" in lines(done, "note")
+    claim["status"]["phase"] = "Pending"
+    assert "claims: copg-runs is Pending: it may wait for its first pod" in lines(command("doctor"), "note")
+
+
+@pytest.mark.parametrize(
+    ("status", "says"),
+    [
+        ({"phase": "Pending", "containerStatuses": "ErrImagePull"}, "cannot be pulled (ErrImagePull)"),
+        ({"phase": "Failed"}, "was pulled but copg does not load in it"),
+        ({"phase": "Pending"}, "did not start within 0.3 s (Pending)"),
+    ],
+)
+def test_an_image_that_does_not_start_is_told(
+    command: Command, kubernetes: Kubernetes, monkeypatch: pytest.MonkeyPatch, status: Any, says: str
+) -> None:
+    if reason := status.get("containerStatuses"):
+        waiting = {"name": "pull", "ready": False, "restartCount": 0, "image": "x", "imageID": ""}
+        status = {**status, "containerStatuses": [{**waiting, "state": {"waiting": {"reason": reason}}}]}
+    kubernetes.pod = status
+    monkeypatch.setattr("pipelines.image_check.PULL_S", 0.3)
+    done = command("doctor", "--image", IMAGE)
+    (found,) = lines(done, "todo")
+    assert says in found
+    assert len(kubernetes.deleted) == 1
+
+
+def test_what_one_may_not_read_is_a_note_and_the_rest_goes_on(
+    command: Command, kubernetes: Kubernetes
+) -> None:
+    kubernetes.forbidden = ("customresourcedefinitions", "nodes")
+    done = command("doctor")
+    assert done.code == 0
+    assert [line for line in lines(done, "note") if "cannot be looked at" in line] == [
+        "kinds: cannot be looked at: you may not read it (403)",
+        "gpus: cannot be looked at: you may not read it (403)",
+    ]
+    assert "mlflow: service copg-mlflow in kubeflow is ready" in lines(done, "ok")
+
+
+def test_a_cluster_that_cannot_be_reached_is_told_and_may_be_left_out(
+    command: Command, kubernetes: Kubernetes
+) -> None:
+    for words in (("--kube-context", "nowhere"), ("--kube-context", "unknown")):
+        done = command("doctor", *words)
+        (found,) = lines(done, "todo")
+        assert found.startswith("kubernetes: ")
+        assert found.endswith("name a context with --kube-context, or add --no-cluster")
+    left_out = command("doctor", "--no-cluster")
+    assert (left_out.code, "kubernetes" in left_out.out) == (0, False)
+
+
+def test_a_server_that_refuses_is_told_and_the_cluster_is_looked_at_all_the_same(
+    command: Command, kubernetes: Kubernetes, server: KfpServer
+) -> None:
+    server.token = "right"
+    done = command("doctor")
+    (found,) = lines(done, "todo")
+    assert "does not know who you are (401)" in found
+    assert "mlflow: service copg-mlflow in kubeflow is ready" in lines(done, "ok")
+
+
+def test_clocks_that_are_apart_are_told(
+    command: Command, kubernetes: Kubernetes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Late(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> datetime:
+            return datetime.now(UTC) + timedelta(minutes=5)
+
+    monkeypatch.setattr(doctor_module, "datetime", Late)
+    (found,) = lines(command("doctor"), "todo")
+    assert re.match(r"clock: this machine and the server are \+(299|30[0-2]) s apart: set both by NTP", found)
