@@ -9,7 +9,7 @@ PY = $(VENV)/bin/python
 PIP = $(PY) -m pip --disable-pip-version-check -q
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 
-.PHONY: help install demo test check format base-image wheels image clean
+.PHONY: help install demo test check format base-image wheels image kind-up kind-test kind-down clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -60,6 +60,15 @@ wheels: install  ## everything an image needs, made outside of it
 image: wheels  ## the image of the tasks (BASE, IMAGE, TARGET)
 	$(ENGINE) build -f Containerfile --target $(TARGET) --build-arg BASE=$(BASE) --build-arg VERSION=$(lastword $(subst :, ,$(IMAGE))) \
 		--build-arg REVISION=$$(git rev-parse HEAD) -t $(IMAGE) .
+
+kind-up:  ## a cluster of kind with KFP, our image and our manifests (IMAGE, ENGINE)
+	ENGINE=$(ENGINE) IMAGE=$(IMAGE) manifests/kind.sh up
+
+kind-test: install  ## the tests of a cluster, on that of kind
+	PYTHON=$(PY) manifests/kind.sh test
+
+kind-down:  ## remove it
+	ENGINE=$(ENGINE) manifests/kind.sh down
 
 clean:  ## remove runs and caches, not the environment
 	rm -rf runs build dist .pytest_cache .mypy_cache .ruff_cache

@@ -12,6 +12,16 @@ import pytest
 from tests import tiny
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options of tests/cluster, which runs nowhere unless a cluster is named."""
+    group = parser.getgroup("cluster")
+    group.addoption(
+        "--kube-context", default="", help="Kubernetes context of a cluster with KFP and our overlay."
+    )
+    group.addoption("--cluster-namespace", default="kubeflow", help="Where tasks run.")
+    group.addoption("--cluster-image", default="localhost/copg:0.1.0", help="Image of the tasks.")
+
+
 @pytest.fixture(scope="session")
 def reference_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Llama of some 60,000 parameters with its own tokeniser, never written to by a test."""

@@ -1,0 +1,145 @@
+"""The whole DAG: uploaded, run, its train pod deleted, scheduled; its results are those of this machine."""
+
+import json
+import re
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from pipelines.client import Client
+from pipelines.connection import Connection
+from pipelines.runs import list_runs
+from tests.cluster.cluster import ACCOUNT, ROOT, Cluster, function_of, wait_until
+from tests.cluster.conftest import ON_VOLUME, Data
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(5400)]
+
+PIPELINE = "copg-cluster-test"
+TRACKING = "tracking=http://copg-mlflow:5000"
+RUN_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+WITHIN = {"reward": 0.02, "kl": 0.02}
+"""Of a local result: another processor rounds otherwise, and a completion in a hundred may be another."""
+
+
+def version_of(cluster: Cluster, data: Data, name: str) -> list[str]:
+    """The options that name the DAG of a run directory of its own."""
+    words = ["--recipe", str(data.recipe), "--image", cluster.image, "--run-dir", f"{ON_VOLUME}-{name}"]
+    return [*words, "--pipeline", PIPELINE, "--set", f"name={name}", "--set", TRACKING]
+
+
+def run(cluster: Cluster, data: Data, name: str, *words: str) -> str:
+    """Start the DAG; what the client says."""
+    options = ["--on", "cluster", "--service-account", ACCOUNT, *version_of(cluster, data, name)]
+    return cluster.pipelines("run", "align", *options, *words)
+
+
+@pytest.fixture(scope="module")
+def local(data: Data) -> dict[str, Any]:
+    """The summary of the same recipe on this machine."""
+    words = [
+        "run",
+        "align",
+        "--recipe",
+        str(data.recipe),
+        "--on",
+        "local",
+        "--root",
+        str(data.home / "local"),
+    ]
+    subprocess.run([sys.executable, "-m", "pipelines", *words], cwd=ROOT, check=True, timeout=1800)
+    found: dict[str, Any] = json.loads((data.home / "local/summary.json").read_text())
+    return found
+
+
+@pytest.fixture(scope="module")
+def whole(ready: Cluster, data: Data) -> dict[str, Any]:
+    """The summary of an undisturbed run on the cluster."""
+    run(ready, data, "whole", "--timeout", "45")
+    found: dict[str, Any] = ready.read(f"{ON_VOLUME}-whole/summary.json")
+    return found
+
+
+def test_the_same_dag_twice_is_one_version(ready: Cluster, data: Data) -> None:
+    options = version_of(ready, data, "whole")
+    first, again = (ready.pipelines("create", "align", *options) for _ in range(2))
+    assert again.startswith("there already: ")
+    assert again.split()[-1] == first.split()[-1]
+    assert first.split(": ")[1].split()[0] in ready.pipelines("versions", "align", "--pipeline", PIPELINE)
+
+
+def test_every_task_ran_in_a_pod_of_its_own(whole: dict[str, Any]) -> None:
+    stages = {"resolve", "validate", "score", "reference", "evaluate-reference", "train-copg_0.1"}
+    stages |= {"evaluate-copg_0.1", "report", "promote"}
+    assert (whole["state"], whole["failure"], set(whole["executed"])) == ("succeeded", None, stages)
+
+
+def test_the_results_are_those_of_this_machine(whole: dict[str, Any], local: dict[str, Any]) -> None:
+    for name in ("data", "model"):
+        assert whole["digests"][name] == local["digests"][name]
+    pairs = [(whole["reference"], local["reference"]), *zip(whole["trials"], local["trials"], strict=True)]
+    for there, here in pairs:
+        for quantity, tolerance in WITHIN.items():
+            assert there[quantity] == pytest.approx(here[quantity], abs=tolerance), (there, here)
+    assert whole["promoted"] == local["promoted"]
+
+
+def test_a_training_whose_pod_is_deleted_ends_as_if_nothing_had_been(
+    ready: Cluster, data: Data, whole: dict[str, Any]
+) -> None:
+    run_dir = f"{ON_VOLUME}-killed"
+    run_id = RUN_ID.search(run(ready, data, "killed", "--no-wait"))
+    assert run_id
+    wait_until(
+        "a checkpoint to go on from",
+        lambda: ready.sh(f"find {run_dir}/checkpoints -name '*.safetensors' 2>/dev/null | head -1").strip(),
+        minutes=30,
+    )
+    (pod,) = (pod for pod in trainers(ready, run_id[0]) if pod["status"]["phase"] == "Running")
+    assert "train-copg_0.1" not in {r.task for r in ready.records(run_dir).values() if r.state == "succeeded"}
+    ready.kubectl("delete", "pod", pod["metadata"]["name"], "--grace-period=0", "--force")
+    ready.pipelines("status", "align", run_id[0], "--follow", "--timeout", "45")
+    killed = ready.read(f"{run_dir}/summary.json")
+    assert killed["state"] == "succeeded"
+    names = {each["metadata"]["name"] for each in trainers(ready, run_id[0])}
+    assert names - {pod["metadata"]["name"]}, "no second pod trained"
+    for there, undisturbed in zip(killed["trials"], whole["trials"], strict=True):
+        for quantity in WITHIN:
+            assert there[quantity] == pytest.approx(undisturbed[quantity], abs=1e-6)
+
+
+def trainers(cluster: Cluster, run_id: str) -> list[dict[str, Any]]:
+    """The pods in which a run trains: its id stands among the arguments of KFP's launcher."""
+    pods = cluster.pods("app.kubernetes.io/part-of=copg")
+    return [pod for pod in pods if function_of(pod) == "train" and run_id in json.dumps(pod["spec"])]
+
+
+def test_a_schedule_starts_runs_of_the_pinned_version(
+    ready: Cluster, data: Data, whole: dict[str, Any]
+) -> None:
+    # every other minute; the cache answers for all but resolve
+    options = ["--cron", "*/2 * * * *", "--service-account", ACCOUNT, *version_of(ready, data, "whole")]
+    said = ready.pipelines("schedule", "align", *options)
+    version = re.search(r"version: (\S+)", said)
+    assert version
+    try:
+        listed = ready.pipelines("versions", "align", "--pipeline", PIPELINE)
+        (line,) = (line for line in listed.splitlines() if line.startswith(version[1]))
+        assert "schedule" in line
+        found = wait_until("a scheduled run that ended", lambda: scheduled(ready), minutes=15, every_s=10)
+        assert {each.state for each in found} == {"SUCCEEDED"}
+    finally:
+        ready.pipelines("unschedule", "align", "--all", "--pipeline", PIPELINE)
+    summary = ready.read(f"{ON_VOLUME}-whole/summary.json")
+    assert summary["executed"] == ["resolve"]
+    assert summary["trials"] == whole["trials"]
+
+
+def scheduled(cluster: Cluster) -> list[Any]:
+    """The runs that a schedule started and that ended."""
+    namespace = "" if cluster.namespace == "kubeflow" else cluster.namespace
+    client = Client(Connection(host=cluster.host, namespace=namespace))
+    return [
+        each for each in list_runs(client) if each.recurring_run_id and each.state in ("SUCCEEDED", "FAILED")
+    ]

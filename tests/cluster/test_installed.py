@@ -1,0 +1,54 @@
+"""What the overlay promises of the cluster itself: rights, walls, MLflow."""
+
+import pytest
+
+from tests.cluster.cluster import ACCOUNT, API, Cluster
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
+
+CONNECT = "import socket; socket.create_connection(({host!r}, {port}), timeout=5)"
+
+
+@pytest.mark.parametrize(
+    ("verb", "what", "expected"),
+    [
+        ("create", "trainjobs.trainer.kubeflow.org", "yes"),
+        ("get", "pods/log", "yes"),
+        ("create", "workflowtaskresults.argoproj.io", "yes"),
+        ("get", "secrets", "no"),
+        ("delete", "deployments.apps", "no"),
+        ("create", "pods", "no"),
+    ],
+)
+def test_a_task_may_do_what_it_needs_and_no_more(
+    cluster: Cluster, verb: str, what: str, expected: str
+) -> None:
+    who = f"system:serviceaccount:{cluster.namespace}:{ACCOUNT}"
+    # exits with 1 for "no"; where the kind of resource is not installed, a warning follows
+    said = cluster.kubectl("auth", "can-i", verb, what, "--as", who, check=False)
+    assert said.split()[0] == expected
+
+
+def test_mlflow_runs_and_our_pods_reach_it(ready: Cluster) -> None:
+    ready.kubectl("rollout", "status", "deployment/copg-mlflow", "--timeout=600s")
+    script = (
+        "import urllib.request as r; print(r.urlopen('http://copg-mlflow:5000/health', timeout=10).read())"
+    )
+    assert "OK" in ready.sh(f'python3 -c "{script}"')
+
+
+def test_our_pods_reach_kfp_and_not_its_database(ready: Cluster) -> None:
+    ready.sh(f'python3 -c "{CONNECT.format(host=f"ml-pipeline.{API[0]}", port=8888)}"')
+    for host, port in ((f"mysql.{API[0]}", 3306), ("169.254.169.254", 80)):
+        said = ready.sh(f'python3 -c "{CONNECT.format(host=host, port=port)}"', check=False)
+        assert "rror" in said, f"{host}:{port} is reached: does the network plug-in hold policies?"
+
+
+def test_a_pod_is_as_restricted_as_its_manifest_says(ready: Cluster) -> None:
+    said = ready.sh(
+        "id -u; touch /written 2>&1 || true; cat /proc/self/status | grep -E 'NoNewPrivs|CapEff|Seccomp:'"
+    )
+    assert said.split()[0] == "65532"
+    assert "Read-only file system" in said
+    status = dict(line.split(":\t") for line in said.splitlines() if ":\t" in line)
+    assert (status["NoNewPrivs"], int(status["CapEff"], 16), status["Seccomp"]) == ("1", 0, "2")
