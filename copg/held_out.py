@@ -19,14 +19,11 @@ from copg.errors import ModelError
 from copg.generation import Generated, generate, max_prompt_tokens
 from copg.models import load_config, load_model, load_tokenizer, pick_device
 from copg.packing import DTYPES, TokenGroup
-from copg.progress import track
-from copg.records import Group, prompt_text
+from copg.records import Completion, Group, prompt_text
 from copg.rewards import Mixture
+from copg.rewards.bulk import score_drawn
 from copg.settings import GenerationConfig, RowConfig
 from copg.vllm_generation import generate_with_vllm
-
-PROMPTS_PER_BATCH = 64
-"""Whose completions are scored together; a prompt's are never split."""
 
 GENERATIONS = pa.schema(
     [
@@ -175,20 +172,18 @@ def _check_vocabulary(policy: Path, tokenizer: PreTrainedTokenizerBase, referenc
 
 def score(mixture: Mixture, prompts: Sequence[HeldOut]) -> None:
     """Fill ``rewards`` and ``parts`` of what was drawn."""
-    starts = range(0, len(prompts), PROMPTS_PER_BATCH)
-    for start in track(starts, "score"):
-        batch = prompts[start : start + PROMPTS_PER_BATCH]
-        each = [(prompt, sample) for prompt in batch for sample in range(len(prompt.drawn))]
-        scores = mixture(
-            [prompt.group.prompt for prompt, _ in each],
-            [prompt.drawn[sample].text for prompt, sample in each],
-            [dict(prompt.group.columns) for prompt, _ in each],  # a user's function may change its own
-            sources=[f"{prompt.group.source or prompt.group.id}: sample {k}" for prompt, k in each],
+    drawn = [
+        Group(
+            prompt.group.id,
+            prompt.group.prompt,
+            [Completion(each.text) for each in prompt.drawn],
+            prompt.group.columns,
+            source=prompt.group.source or prompt.group.id,
         )
-        for i, (prompt, _) in enumerate(each):
-            prompt.rewards.append(scores.total[i])
-            for part, values in scores.parts.items():
-                prompt.parts.setdefault(part, []).append(values[i])
+        for prompt in prompts
+    ]
+    for prompt, scores in zip(prompts, score_drawn(mixture, drawn), strict=True):
+        prompt.rewards, prompt.parts = scores.total, scores.parts
 
 
 def generations(prompts: Sequence[HeldOut]) -> pa.Table:

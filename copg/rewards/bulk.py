@@ -3,11 +3,16 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from copg.errors import RewardError
+from copg.progress import track
 from copg.records import Group
+from copg.rewards.contract import Scores
 from copg.rewards.mixture import Mixture
 from copg.rewards.stored import StoredReward
 
 Parts = dict[str, list[float]]
+COMPLETIONS_PER_BATCH = 1024
+RETRIES = 1
+"""Of a prompt whose reward failed, when what was just drawn is scored: drawing it again costs more."""
 
 
 class BulkScorer:
@@ -121,6 +126,28 @@ class BulkScorer:
                     f"reward '{part}' is not repeatable: {len(reward.changed)} of {reward.num_checked} "
                     f"values changed: {reward.changed[0]}; raise max_changed_fraction or use another store"
                 )
+
+
+def score_drawn(mixture: Mixture, groups: Sequence[Group]) -> list[Scores]:
+    """Rewards of completions just drawn, by group; one whose reward fails is tried again, alone.
+
+    Raises:
+        RewardError: it failed again; the message names the record.
+    """
+    scorer = BulkScorer(
+        mixture,
+        len(groups),
+        completions_per_batch=COMPLETIONS_PER_BATCH,
+        retries=RETRIES,
+        max_failed_fraction=0.0,
+        max_changed_fraction=0.0,
+    )
+    found = []
+    for group, parts in scorer.score(track(groups, "score")):
+        assert parts is not None
+        names = [f"{group.source}: sample {k}" for k in range(1, len(group.completions) + 1)]
+        found.append(Scores(mixture.total(parts, names), parts))
+    return found
 
 
 def batches(groups: Iterable[Group], completions_per_batch: int) -> Iterator[list[Group]]:

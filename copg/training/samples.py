@@ -9,8 +9,9 @@ from transformers import PreTrainedTokenizerBase
 
 from copg.generation import generate
 from copg.packing import TokenGroup, group_logps
-from copg.records import Group
+from copg.records import Completion, Group
 from copg.rewards import build_mixture
+from copg.rewards.bulk import score_drawn
 from copg.rewards.contract import Scale
 from copg.settings import RowConfig
 from copg.training.config import SampleConfig
@@ -71,14 +72,22 @@ class Sampler:
         }
         if self._mixture is None:
             return metrics
-        columns = [group.columns for group in self.groups]
-        scores = self._mixture([g.prompt for g in self.groups], [d.text for d in drawn], columns)
-        parts = {f"reward_{name}/mean": statistics.fmean(part) for name, part in scores.parts.items()}
+        return {**metrics, **self._reward_metrics([each.text for each in drawn])}
+
+    def _reward_metrics(self, texts: Sequence[str]) -> dict[str, float]:
+        """Of one completion for each prompt."""
+        assert self._mixture is not None
+        drawn = [
+            Group(group.id, group.prompt, [Completion(text)], group.columns, source=group.source or group.id)
+            for group, text in zip(self.groups, texts, strict=True)
+        ]
+        scores = score_drawn(self._mixture, drawn)
+        total = [each.total[0] for each in scores]
+        parts = {name: [each.parts[name][0] for each in scores] for name in self._mixture.specs}
         return {
-            "reward/mean": statistics.fmean(scores.total),
-            "reward/std": statistics.pstdev(scores.total),
-            **metrics,
-            **parts,
+            "reward/mean": statistics.fmean(total),
+            "reward/std": statistics.pstdev(total),
+            **{f"reward_{name}/mean": statistics.fmean(values) for name, values in parts.items()},
         }
 
 
