@@ -40,6 +40,16 @@ def train(
 
         settings = {**plan["config"], "trial": {k: v for k, v in trial.items() if k != "renewal"}}
         config = parse_config(TrainConfig, settings, where="train")
-        found = train_policy(config, Path(referenced.path), Path(policy.path), Path(training.path))
+        paths = {
+            "referenced": Path(referenced.path),
+            "policy": Path(policy.path),
+            "training": Path(training.path),
+        }
+        if train_job:
+            from components.cluster.train_job import train_on_nodes
+
+            found = train_on_nodes(train_job, settings, record.key, Path(run_dir), **paths)
+        else:
+            found = train_policy(config, **paths)
         record.measured(found, metrics)
         record.left(policy=policy.uri, training=training.uri)

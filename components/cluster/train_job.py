@@ -1,0 +1,201 @@
+"""A training over several nodes: a Kubeflow TrainJob, followed to its end and never left behind.
+
+Its pods do not see a task's artifacts, so these pass through a folder under the directory of the runs, which
+is on a volume that all of them mount.
+"""
+
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from components.cluster.kube import TrainJobs, Unreachable, connect
+from copg.artifacts import MANIFEST, read_manifest
+from copg.launch import ProcessError, raise_failure, torchrun_command, write_request
+
+EXCHANGE = "nodes"
+SHUTDOWN_S = 100
+"""For a checkpoint after SIGTERM; the runtime's pods are killed after 120 s."""
+EVERY_S = 5.0
+
+
+def train_on_nodes(
+    template: Mapping[str, Any],
+    config: Mapping[str, Any],
+    key: str,
+    run_dir: Path,
+    *,
+    referenced: Path,
+    policy: Path,
+    training: Path,
+    jobs: TrainJobs | None = None,
+    every_s: float = EVERY_S,
+) -> dict[str, float]:
+    """Train in a TrainJob; a task that is tried again takes up the one that is still running.
+
+    Args:
+        template: a TrainJob without name and command.
+        config: of the stage ``train``, as plain values.
+        key: digest of everything that the result depends on.
+        run_dir: directory of the runs, on a volume of all pods.
+        referenced: artifact of schema ``referenced``.
+        policy: where the policy goes.
+        training: where the record of the training goes.
+        jobs: of the namespace; None finds them from this pod.
+        every_s: seconds between two looks at the job.
+
+    Returns:
+        The metrics of the stage.
+
+    Raises:
+        ConfigError: the cluster refuses; the line says what it lacks.
+        CopgError: a mistake of the user's that ended the training.
+        ProcessError: the training failed otherwise.
+    """
+    folder = run_dir / EXCHANGE / key[:20]
+    if not (folder / "training" / MANIFEST).is_file():
+        job = _named(template, key, folder)
+        _run(jobs or connect(), job, folder, config, referenced, every_s)
+    for name, target in (("policy", policy), ("training", training)):
+        shutil.copytree(folder / name, target, dirs_exist_ok=True)
+    metrics: dict[str, float] = read_manifest(training, schema="training").facts["metrics"]
+    shutil.rmtree(folder)
+    return metrics
+
+
+def _named(template: Mapping[str, Any], key: str, folder: Path) -> dict[str, Any]:
+    metadata = {**template["metadata"], "name": f"copg-train-{key[:16]}"}
+    command = torchrun_command(folder, shutdown_s=SHUTDOWN_S)
+    trainer = {**template["spec"]["trainer"], "command": command}
+    return {**template, "metadata": metadata, "spec": {**template["spec"], "trainer": trainer}}
+
+
+def _run(
+    jobs: TrainJobs,
+    job: dict[str, Any],
+    folder: Path,
+    config: Mapping[str, Any],
+    referenced: Path,
+    every_s: float,
+) -> None:
+    name = job["metadata"]["name"]
+    with _deleted_in_the_end(jobs, name):
+        if not _takes_up(jobs, name, every_s):
+            _lay_out(folder, config, referenced)
+            _patiently(lambda: jobs.create(job), every_s)
+            print(f"created TrainJob {name} in namespace {jobs.namespace}", flush=True)
+        with _log_of(jobs, name, every_s):
+            failure = _wait(jobs, name, every_s)
+    if failure:
+        raise_failure(folder, f"TrainJob {name}: {failure}")
+    if not (folder / "training" / MANIFEST).is_file():
+        raise ProcessError(f"TrainJob {name} ended well but left nothing in {folder}: do its pods mount it?")
+
+
+def _lay_out(folder: Path, config: Mapping[str, Any], referenced: Path) -> None:
+    """What the pods read; what an earlier attempt left half done goes."""
+    paths = {part: folder / part for part in ("referenced", "policy", "training")}
+    for path in paths.values():
+        shutil.rmtree(path, ignore_errors=True)
+    shutil.copytree(referenced, paths["referenced"])
+    write_request(folder, config, **paths)
+
+
+def _takes_up(jobs: TrainJobs, name: str, every_s: float) -> bool:
+    """Whether a job of that name is running or done; one that failed or is on its way out is waited away."""
+    job = _patiently(lambda: jobs.get(name), every_s)
+    if job is None:
+        return False
+    if not (_condition(job, "Failed") or "deletionTimestamp" in job["metadata"]):
+        print(f"following TrainJob {name}, which an earlier attempt of this task created", flush=True)
+        return True
+    _patiently(lambda: jobs.delete(name), every_s)
+    while _patiently(lambda: jobs.get(name), every_s) is not None:
+        time.sleep(every_s)
+    return False
+
+
+def _wait(jobs: TrainJobs, name: str, every_s: float) -> str:
+    """Empty once the job is complete, else why it failed; what it waits for is printed."""
+    said = ""
+    while True:
+        job = _patiently(lambda: jobs.get(name), every_s)
+        if job is None:
+            return "someone deleted it"
+        if _condition(job, "Complete"):
+            return ""
+        if failed := _condition(job, "Failed"):
+            return f"{failed.get('reason', '')}: {failed.get('message', '')}"
+        suspended = _condition(job, "Suspended")
+        state = "suspended: it waits for its place in the queue" if suspended else "admitted"
+        if state != said:
+            print(f"TrainJob {name}: {state}", flush=True)
+            said = state
+        time.sleep(every_s)
+
+
+def _condition(job: Mapping[str, Any], kind: str) -> dict[str, Any] | None:
+    conditions = job.get("status", {}).get("conditions", [])
+    return next((c for c in conditions if c["type"] == kind and c["status"] == "True"), None)
+
+
+def _patiently(ask: Any, every_s: float) -> Any:
+    """Ask until the server answers: it may be away for a while, the training goes on."""
+    told = False
+    while True:
+        try:
+            return ask()
+        except Unreachable as error:
+            if not told:
+                print(f"Kubernetes does not answer ({error}); trying again", flush=True)
+                told = True
+            time.sleep(every_s)
+
+
+@contextmanager
+def _deleted_in_the_end(jobs: TrainJobs, name: str) -> Iterator[None]:
+    """However this ends, SIGTERM included: the job goes, and its pods save a checkpoint."""
+
+    def stop(number: int, _: Any) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        try:
+            jobs.delete(name)
+        except Unreachable as error:
+            print(f"TrainJob {name} could not be deleted ({error}); it ends by itself", flush=True)
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _log_of(jobs: TrainJobs, name: str, every_s: float) -> Iterator[None]:
+    """Print the log of the first node as it comes, each line once."""
+    ended = threading.Event()
+
+    def follow() -> None:
+        seen = ""
+        while not ended.is_set():
+            try:
+                for time_of_line, line in jobs.log(name):
+                    if time_of_line > seen:
+                        print(line, flush=True)
+                        seen = time_of_line
+            except Unreachable:
+                pass  # whether the server is away is for the one who waits to say
+            ended.wait(every_s)
+
+    thread = threading.Thread(target=follow, name="log", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join(timeout=2 * every_s)

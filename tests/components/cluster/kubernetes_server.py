@@ -1,0 +1,117 @@
+"""A Kubernetes API server that knows TrainJobs and the pods they make, over HTTP, for tests."""
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from kubeflow_trainer_api.models.trainer_v1alpha1_train_job import TrainerV1alpha1TrainJob
+
+JOBS = "/apis/trainer.kubeflow.org/v1alpha1/namespaces/team/trainjobs"
+PODS = "/api/v1/namespaces/team/pods"
+
+
+class Cluster:
+    """What the server holds, and how it is to behave."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[str, dict[str, Any]] = {}
+        self.requests: list[tuple[str, str]] = []
+        self.log: list[str] = []
+        self.broken = 0
+        """Requests still to be answered 503."""
+        self.refused = 0
+        """Status with which every request is answered; 0: none."""
+        self.on_create: Callable[[dict[str, Any]], None] = lambda job: None
+        """What stands for the operator: runs beside the server for every job that is created."""
+        self.on_delete: Callable[[dict[str, Any]], None] = lambda job: None
+        self.lock = threading.Lock()
+
+    def condition(self, name: str, kind: str, message: str = "") -> None:
+        """Set one condition of a job."""
+        with self.lock:
+            if name in self.jobs:
+                conditions = [{"type": kind, "status": "True", "reason": "Test", "message": message}]
+                self.jobs[name]["status"] = {"conditions": conditions}
+
+    def deleted(self) -> list[str]:
+        return [path.rpartition("/")[2] for method, path in self.requests if method == "DELETE"]
+
+    def answer(self, method: str, path: str, body: Any) -> tuple[int, Any]:
+        """Status and body."""
+        self.requests.append((method, path))
+        if self.broken:
+            self.broken -= 1
+            return 503, {"message": "the leader is being elected"}
+        if self.refused:
+            return self.refused, {"message": "no"}
+        name = path.rpartition("/")[2]
+        if path == JOBS and method == "POST":
+            return self.create(body)
+        if path == PODS:
+            return 200, {"items": [pod(job) for job in self.jobs]}
+        if name not in self.jobs:
+            return 404, {"message": f"{name} not found"}
+        if method == "DELETE":
+            job = self.jobs.pop(name)
+            self.on_delete(job)
+            return 200, {}
+        return 200, self.jobs[name]
+
+    def create(self, body: Any) -> tuple[int, Any]:
+        name = body["metadata"]["name"]
+        known = TrainerV1alpha1TrainJob.from_dict(body)
+        if known is None or json.loads(known.to_json()) != body:
+            return 422, {"message": "a field is unknown to TrainJob v1alpha1"}
+        if name in self.jobs:
+            return 409, {"message": "exists"}
+        self.jobs[name] = body
+        threading.Thread(target=self.on_create, args=[body], daemon=True).start()
+        return 201, body
+
+
+def pod(job: str) -> dict[str, Any]:
+    created = "2026-01-01T00:00:00Z"
+    metadata = {"name": f"{job}-node-0-0-x", "creationTimestamp": created}
+    return {"metadata": metadata, "status": {"phase": "Running"}}
+
+
+def serve(cluster: Cluster) -> ThreadingHTTPServer:
+    """A server at a free port of this machine, already answering."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, *_: Any) -> None:
+            pass
+
+        def respond(self) -> None:
+            length = int(self.headers.get("Content-Length") or 0)
+            body = json.loads(self.rfile.read(length) or b"null")
+            path = urlsplit(self.path).path
+            if path.endswith("/log") and not (cluster.broken or cluster.refused):
+                self.stream()
+                return
+            status, answer = cluster.answer(self.command, path, body)
+            data = json.dumps(answer).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def stream(self) -> None:
+            """Half of the log, and then the connection breaks; from the start again at the next call."""
+            assert parse_qs(urlsplit(self.path).query)["follow"] == ["True"]
+            self.send_response(200)
+            self.end_headers()
+            for line in list(cluster.log):
+                self.wfile.write(line.encode() + b"\n")
+            time.sleep(0.05)
+
+        do_GET = do_POST = do_DELETE = respond
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server
