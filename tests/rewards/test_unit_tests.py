@@ -1,3 +1,5 @@
+import contextlib
+
 import pytest
 
 from copg.config import parse_config
@@ -71,16 +73,65 @@ def test_tests_that_cannot_be_run_are_the_records_fault(reward, row, message) ->
         mixture(["p"], ["def f(): return 1"], [row], sources=["d:5"])
 
 
-def test_where_no_wall_can_be_built_nothing_is_run(monkeypatch) -> None:
-    made = UnitTests(num_workers=1)
-    made._workers.command = [*made._workers.command[:-1], made._workers.command[-1].replace(
-        "main(", "import copg.sandbox.kernel as k\n"
-        "def refuse(*a): raise PermissionError(1, 'Operation not permitted')\n"
-        "k.unshare = refuse; k.landlock_abi = lambda: 0\nmain(")]  # fmt: skip
-    with pytest.raises(
-        RewardError, match=r"no sandbox can be built here \(namespaces: .*not permitted; landlock: "
-    ):
-        made(["p"], ["x = 1"], [{"tests": ["pass"]}])
+def in_a_pod(missing: str, **settings) -> UnitTests:
+    """The reward where the kernel refuses what ``missing`` assigns; the walls it has stay as they are."""
+    made = UnitTests(num_workers=1, **settings)
+    refused = (
+        "import copg.sandbox.kernel as k, copg.sandbox.jail as j, copg.sandbox.zygote as z\n"
+        f"def refuse(*a): raise PermissionError(1, 'Operation not permitted')\n{missing}\n"
+    )
+    *command, start = made._workers.command
+    made._workers.command = [*command, start.replace("main(", f"{refused}main(")]
+    return made
+
+
+NO_NAMESPACES, NO_LANDLOCK = "k.unshare = refuse", "k.landlock_abi = lambda: 0"
+WRITES = (
+    "def f():\n    try:\n        open('/tmp/x', 'w').close()\n    except OSError:\n        return False\n"
+    "    return True"
+)
+
+
+@pytest.mark.parametrize(
+    ("missing", "wall"), [(NO_NAMESPACES, "landlock"), (NO_LANDLOCK, "namespaces"), ("", "namespaces")]
+)
+def test_a_pod_without_one_kind_of_walls_runs_programs_behind_the_other(sandboxes, missing, wall) -> None:
+    if wall not in sandboxes:
+        pytest.skip(f"this machine has no {wall}")
+    # only in a mount namespace is there room to write
+    tests = ["assert f() is False", "assert f() is True"]
+    strict = UnitTests(num_workers=1, count="all")
+    assert strict(["p"], [WRITES], [{"tests": tests}]) == [0.0]
+    passed = [in_a_pod(missing)(["p"], [WRITES], [{"tests": [test]}]) for test in tests]
+    assert passed == ([[1.0], [0.0]] if wall == "landlock" else [[0.0], [1.0]])
+
+
+@pytest.fixture(scope="module")
+def sandboxes() -> set[str]:
+    """What this machine can build."""
+    found = set()
+    for kind in ("namespaces", "landlock"):
+        with contextlib.suppress(RewardError):
+            UnitTests(sandbox=kind, num_workers=1)([""], ["x = 1"], [{"tests": ["pass"]}])
+            found.add(kind)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("missing", "message"),
+    [
+        (
+            f"{NO_NAMESPACES}\n{NO_LANDLOCK}",
+            "namespaces: .*not permitted; landlock: the kernel has none",
+        ),
+        ("k.filter_system_calls = refuse", "namespaces: .*not permitted; landlock: .*not permitted"),
+        ("k.forbid_new_privileges = refuse", "namespaces: .*not permitted; landlock: .*not permitted"),
+    ],
+)
+def test_where_no_wall_can_be_built_nothing_is_run_and_what_the_pod_lacks_is_said(missing, message) -> None:
+    with pytest.raises(RewardError, match=rf"no sandbox can be built here \({message}") as refusal:
+        in_a_pod(missing)(["p"], ["x = 1"], [{"tests": ["pass"]}])
+    assert "allow user namespaces or Landlock and seccomp in the pod's seccomp profile" in str(refusal.value)
 
 
 @pytest.mark.parametrize(

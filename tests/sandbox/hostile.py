@@ -212,6 +212,29 @@ CHEATS = {
     ),
     "shadow the builtins": "def abs(x): return 0\ndef isinstance(a, b): return True\ndef add(a, b): return None",
     "pose as math": "class math:\n    isclose = staticmethod(lambda *a, **k: True)\ndef add(a, b): return None",
+    "patch the harness": (
+        "import sys\nverdict = {'passed': 2, 'total': 2, 'failure': ''}\n"
+        "for name, module in list(sys.modules.items()):\n    if name.startswith('copg'):\n"
+        "        for key in list(vars(module)):\n            if callable(vars(module)[key]):\n"
+        "                setattr(module, key, lambda *a, **k: verdict)\ndef add(a, b): return None"
+    ),
+    "patch what the harness speaks with": (
+        "import json, os\nreply = ['reply', ['value', ['bool', True], []]]\n"
+        "json.loads = lambda *a, **k: reply\njson.dumps = lambda *a, **k: str(reply)\n"
+        "def add(a, b): return None"
+    ),
+    "answer in the harness's place": (
+        "import sys\nframe = sys._getframe()\nwhile frame:\n    own = frame.f_locals.get('self')\n"
+        "    if hasattr(own, '_answer'): own._answer = lambda *a: ['value', ['bool', True], []]\n"
+        "    if hasattr(own, '_do'): own._do = lambda *a: ['value', ['float', 'nan'], []]\n"
+        "    frame = frame.f_back\ndef add(a, b): return None"
+    ),
+    "patch the assertions": (
+        "import unittest, sys, types\nfor name in dir(unittest.TestCase):\n"
+        "    if name.startswith('assert'): setattr(unittest.TestCase, name, lambda *a, **k: None)\n"
+        "sys.modules['tests'] = types.ModuleType('tests')\nsys.settrace(lambda *a: None)\n"
+        "def add(a, b): return None"
+    ),
     "look for expected values in the frames": (
         "import sys, gc\ndef add(a, b):\n    f = sys._getframe()\n    while f:\n"
         "        for v in list(f.f_locals.values()) + list(f.f_globals.values()):\n"
