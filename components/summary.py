@@ -7,14 +7,20 @@ from components import IMAGE
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def summary(run_dir: str, status: dsl.PipelineTaskFinalStatus) -> None:
-    """Write summary.json from the records of the tasks, whatever happened to them.
+    """Write summary.json from the records of the tasks, and tell a webhook of a run that failed.
+
+    Its address, COPG_WEBHOOK_URL, comes from a secret; also one that was not promoted is told.
 
     Args:
         run_dir: Stable directory of the runs.
         status: How the pipeline ended.
     """
+    import os
     from pathlib import Path
 
     from copg.summary import write_summary
+    from copg.webhook import notify
 
-    write_summary(Path(run_dir), succeeded=status.state == "SUCCEEDED")
+    found = write_summary(Path(run_dir), succeeded=status.state == "SUCCEEDED")
+    if said := notify(os.environ.get("COPG_WEBHOOK_URL", ""), found):
+        print(said, flush=True)
