@@ -53,7 +53,7 @@ def reference_shard(
         scored: Groups from score.
 
     Returns:
-        Groups in the share.
+        Output: Groups in the share.
     """
     from pathlib import Path
 

@@ -51,7 +51,7 @@ def score_shard(plan: dict, run_dir: str, shard: int, num_shards: int, groups: d
         groups: Groups from validate.
 
     Returns:
-        Groups in the share.
+        Output: Groups in the share.
     """
     from pathlib import Path
 

@@ -18,7 +18,6 @@ from pipelines.pod_config import GpuConfig, TaskConfig
 QUEUE, PRIORITY = "kueue.x-k8s.io/queue-name", "kueue.x-k8s.io/priority-class"
 PART_OF = {"app.kubernetes.io/part-of": "copg"}
 SHARD = re.compile(r"-shard$")
-CONTAINER = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
 RUNTIME = "copg-torchrun"
 """The TrainingRuntime in whose pods a training over several nodes runs."""
 
@@ -170,7 +169,7 @@ class Placement:
         security = self.config.security
         spec: dict[str, Any] = {
             "volumes": volumes,
-            "containers": [{"name": "node", "volumeMounts": mounts, "securityContext": CONTAINER}],
+            "containers": [{"name": "node", "volumeMounts": mounts}],  # its rights are the runtime's
             "securityContext": {
                 "runAsNonRoot": True,
                 "runAsUser": security.user,

@@ -58,6 +58,7 @@ class SecretConfig:
             "MLFLOW_TRACKING_PASSWORD",
             "AWS_ACCESS_KEY_ID",
             "AWS_SECRET_ACCESS_KEY",
+            "COPG_WEBHOOK_URL",
         ]
     )
     optional: bool = True

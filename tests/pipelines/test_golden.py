@@ -7,6 +7,7 @@ import pytest
 
 from copg.recipe import load_recipe
 from pipelines.compiling import compile_align
+from pipelines.lint import lint
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = Path(__file__).parent / "golden"
@@ -33,3 +34,8 @@ def test_a_recipe_compiles_to_the_dag_that_was_looked_at(name: str, tmp_path: Pa
         + f"--output tests/pipelines/golden/{name}.yaml --image {IMAGE}",
         pytrace=False,
     )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_lint_finds_nothing_in_it(name: str) -> None:
+    assert lint(GOLDEN / f"{name}.yaml") == []
