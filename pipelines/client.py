@@ -5,6 +5,7 @@ and knows neither time limits nor repetition.
 """
 
 import functools
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,11 @@ class Client:
         if POD_NAMESPACE.is_file():
             return POD_NAMESPACE.read_text().strip()
         raise ClientError(f"{self.connection.host} has many users: name yours with --namespace")
+
+    def get(self, path: str) -> Any:
+        """The JSON at an address that no service of v2beta1 covers."""
+        url = f"{self.connection.host.rstrip('/')}{path}"
+        return json.loads(self._api.rest_client.request("GET", url).data)
 
     def last_response(self) -> Any | None:
         """The answer to the latest request, with its headers."""

@@ -7,8 +7,6 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
-import urllib3
-
 from pipelines.client import Client
 from pipelines.connection import ClientError
 
@@ -99,16 +97,8 @@ def check_clock(client: Client) -> Iterator[Finding]:
 def server_version(client: Client) -> str | None:
     """The server's version where its older API tells it."""
     try:
-        answer = urllib3.request(
-            "GET",
-            f"{client.connection.host.rstrip('/')}/apis/v1beta1/healthz",
-            headers={"Authorization": f"Bearer {token}"} if (token := client.connection.bearer()) else {},
-            timeout=client.connection.timeout_s,
-            retries=False,
-            **({"ca_certs": str(client.connection.ca_cert)} if client.connection.ca_cert else {}),
-        )
-        found = answer.json().get("tag_name") if answer.status == 200 else None
-    except (urllib3.exceptions.HTTPError, ValueError, TypeError):
+        found = client.get("/apis/v1beta1/healthz").get("tag_name")
+    except (ClientError, ValueError, AttributeError):
         return None
     return str(found) if found else None
 

@@ -101,7 +101,7 @@ def connected(command: Callable[..., Any]) -> Callable[..., Any]:
         parameters.append(inspect.Parameter(name, kind, default=default, annotation=hint))
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {p.name: p.annotation for p in parameters}
-    del run.__wrapped__  # type: ignore[attr-defined]  # else typer would read the command's own
+    del run.__wrapped__  # else typer would read the command's own
     return run
 
 

@@ -68,6 +68,8 @@ class KfpServer:
     """The only one it lets in; empty: everybody."""
     forbidden: bool = False
     multi_user: bool = False
+    version: str = ""
+    """Told by the older API; empty: it has none."""
     broken: list[tuple[str, int, bool]] = field(default_factory=list)
     """``(part of the address, status, done all the same)`` of the next requests that fail; 0: silence."""
     silent_s: float = 0.6
@@ -104,6 +106,11 @@ class KfpServer:
 
     def healthz(self, query: dict[str, str], body: Any) -> Any:
         return api.V2beta1GetHealthzResponse(multi_user=self.multi_user, pipeline_store="database")
+
+    def healthz_before(self, query: dict[str, str], body: Any) -> Any:
+        if not self.version:
+            raise Refused(404, "no such method")
+        return {"tag_name": self.version, "multi_user": self.multi_user}
 
     def create_pipeline(self, query: dict[str, str], body: Any) -> Any:
         wanted = parse("V2beta1Pipeline", body)
@@ -250,6 +257,7 @@ class KfpServer:
 V = "/apis/v2beta1"
 ROUTES: list[tuple[str, str, Callable[..., Any]]] = [
     (f"{V}/healthz", "GET", KfpServer.healthz),
+    ("/apis/v1beta1/healthz", "GET", KfpServer.healthz_before),
     (f"{V}/pipelines", "POST", KfpServer.create_pipeline),
     (f"{V}/pipelines/names/([^/]+)", "GET", KfpServer.pipeline_by_name),
     (f"{V}/pipelines/upload_version", "POST", KfpServer.upload_version),

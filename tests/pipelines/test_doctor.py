@@ -244,6 +244,20 @@ def test_another_version_of_the_server_is_told(command: Command, kubernetes: Kub
     assert found.startswith("versions: kfp 2.17.0 here and 2.5.0 on the server: install the same")
 
 
+def test_a_server_that_tells_its_version_is_compared_without_the_cluster(
+    command: Command, server: KfpServer
+) -> None:
+    assert (
+        "note  versions: kfp 2.17.0 here; the server does not tell its own"
+        in command("doctor", "--no-cluster").out
+    )
+    server.version = "2.17.3"
+    assert "ok    versions: kfp 2.17.0 here, 2.17.3 on the server" in command("doctor", "--no-cluster").out
+    server.version = "2.15.0"
+    (found,) = lines(command("doctor", "--no-cluster"), "todo")
+    assert "pip install kfp==2.15.0" in found
+
+
 def test_the_scheduler_s_time_zone_is_told(command: Command, kubernetes: Kubernetes) -> None:
     path = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/ml-pipeline-scheduledworkflow"
     assert "scheduler: its clock is in UTC" in command("doctor").out
