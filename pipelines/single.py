@@ -10,6 +10,7 @@ from kfp import dsl
 from components.evaluate import evaluate
 from components.reference import reference
 from components.resolve import resolve
+from components.reward import reward
 from components.score import score
 from components.train import train
 from components.validate import validate
@@ -21,6 +22,7 @@ from pipelines.align import Place
 
 COMPONENTS = {
     "validate": validate,
+    "reward": reward,
     "score": score,
     "reference": reference,
     "train": train,
@@ -28,6 +30,7 @@ COMPONENTS = {
 }
 INPUTS = {
     "validate": (),
+    "reward": ("groups",),
     "score": ("groups",),
     "reference": ("scored",),
     "train": ("referenced",),
@@ -70,6 +73,8 @@ def choose_single(recipe: Recipe, stage: str, given: Sequence[str], trial: str, 
     if stage not in COMPONENTS:
         why = "it takes artifacts of every trial: run the DAG, and the cache answers for all before it"
         raise ConfigError(f"only={stage!r}: use one of {list(COMPONENTS)}; for report and promote, {why}")
+    if stage == "reward" and not recipe.trains_reward:
+        raise ConfigError("only='reward': no entry of rewards stands for a model that the run trains")
     inputs: dict[str, str] = {}
     for each in given:
         name, address = _named(stage, each, here)
