@@ -34,6 +34,7 @@ LAYERS = [
         "reference_store",
         "reference_pass",
         "checkpoint",
+        "checkpoint_home",
         "tracking",
         "tracking_store",
         "trials",

@@ -64,6 +64,7 @@ def _take_part(config: TrainConfig, referenced: Path, policy: Path, training: Pa
     import torch
     from accelerate import Accelerator, InitProcessGroupKwargs
 
+    from copg.checkpoint_home import CheckpointHome
     from copg.tracking import Tracker
     from copg.training.data import TrainData
     from copg.training.loop import Loop
@@ -75,9 +76,12 @@ def _take_part(config: TrainConfig, referenced: Path, policy: Path, training: Pa
     patience = InitProcessGroupKwargs(timeout=PATIENCE)
     accelerator = Accelerator(cpu=not torch.cuda.is_available(), kwargs_handlers=[patience])
     model, tokenizer = _load_policy(config, parent, data, accelerator)
-    folder = Path(config.checkpoint.folder) / json_digest([config.identity(), parent.digest])[:20]
+    home = CheckpointHome(config.checkpoint.folder, json_digest([config.identity(), parent.digest])[:20])
+    if accelerator.is_local_main_process:
+        home.fetch()
+    accelerator.wait_for_everyone()
     sampler = _sampler(config, parent, referenced, tokenizer, model)
-    loop = Loop(config, data, model, sampler, folder, accelerator)
+    loop = Loop(config, data, model, sampler, home, accelerator)
     params = {**asdict(config.trial), "learning_rate": config.optimizer.learning_rate, "model": config.model}
     uri = config.tracking.uri if accelerator.is_main_process else None
     with Tracker(
@@ -121,7 +125,7 @@ def _take_part(config: TrainConfig, referenced: Path, policy: Path, training: Pa
         facts=facts,
         volatile=("metrics.jsonl",),
     )
-    shutil.rmtree(folder, ignore_errors=True)
+    home.remove()
     return metrics
 
 

@@ -139,7 +139,7 @@ class CheckpointConfig:
     __pydantic_config__ = STRICT
 
     folder: str
-    """Stable path outside the task's output; each run has its own sub-folder, by what it depends on."""
+    """Stable path or URL (``s3://...``) outside the task's output; each run has a sub-folder of its own."""
     every_s: float = 120.0
     """Seconds of work that can be lost."""
     every_steps: int = 0

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from math import isfinite
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 from copg.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint, save_tensors, trained_tensors
+from copg.checkpoint_home import CheckpointHome
 from copg.packing import SequenceScorer
 from copg.progress import track
 from copg.tracking import Tracker
@@ -56,7 +56,7 @@ class Loop:
         data: TrainData,
         policy: Any,
         sampler: Sampler,
-        folder: Path,
+        home: CheckpointHome,
         accelerator: Accelerator,
     ) -> None:
         """Prepare model, optimiser and log; nothing is trained yet.
@@ -66,11 +66,11 @@ class Loop:
             data: of the train split.
             policy: with the weights it starts from, on the accelerator's device.
             sampler: of held-out completions.
-            folder: of this run's checkpoints and metrics.
+            home: of this run's checkpoints and metrics.
             accelerator: processes and devices.
         """
         self.config, self.data, self.policy, self.sampler = config, data, policy, sampler
-        self.folder, self.accelerator = folder, accelerator
+        self.home, self.folder, self.accelerator = home, home.folder, accelerator
         self.num_steps = config.epochs * -(-len(data) // config.groups_per_step)
         sharded = config.launch.sharding == "fsdp2" and accelerator.num_processes > 1
         self.whole = WholePolicy(policy, accelerator, sharded=sharded)
@@ -80,12 +80,12 @@ class Loop:
         self.scorer = shard_scorer(scorer, accelerator) if sharded else accelerator.prepare_model(scorer)
         self.optimizer = build_optimizer(policy, config.optimizer)
         self.state = LoopState()
-        found = list_checkpoints(folder)
+        found = list_checkpoints(self.folder)
         if found:
             stored = load_checkpoint(found[-1], policy, self.optimizer)
             self.state = LoopState(**{name: stored[name] for name in LoopState.__dataclass_fields__})
         self.resumed_from = self.state.step
-        self.log = MetricsLog(folder / METRICS, steps_done=self.state.step) if self._main else None
+        self.log = MetricsLog(self.folder / METRICS, steps_done=self.state.step) if self._main else None
 
     @property
     def _main(self) -> bool:
@@ -208,6 +208,8 @@ class Loop:
                 keep=keep,
                 write=self._main,
             )
+            if self._main:
+                self.home.push()
 
 
 @contextmanager

@@ -1,0 +1,85 @@
+"""Where the checkpoints of a run lie: a folder, or an object store behind a folder of this machine."""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import fsspec
+
+from copg.checkpoint import STATE, list_checkpoints
+
+
+class CheckpointHome:
+    """The folder of one run, which every attempt of it finds again."""
+
+    def __init__(self, location: str, run: str) -> None:
+        """Nothing is copied yet.
+
+        Args:
+            location: of the checkpoints of all runs: a folder, or a URL such as ``s3://bucket/checkpoints``.
+            run: name of this one.
+        """
+        self.folder = Path(location) / run
+        self._remote = "://" in location
+        if self._remote:
+            self.folder = Path(tempfile.gettempdir()) / "copg-checkpoints" / run
+            self._fs, path = fsspec.url_to_fs(location)
+            self._root = f"{path.rstrip('/')}/{run}"
+
+    def fetch(self) -> None:
+        """Fill the folder with the latest checkpoint of the store and what lies beside the checkpoints."""
+        if not self._remote:
+            return
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
+        for path in [*self._steps()[-1:], *self._files(self._root)]:
+            name = path.rpartition("/")[2]
+            target = self.folder / name
+            if name.startswith("step_"):
+                target.mkdir()
+                for file in self._files(path):
+                    self._fs.get_file(file, str(target / file.rpartition("/")[2]))
+            else:
+                self._fs.get_file(path, str(target))
+
+    def push(self) -> None:
+        """Copy to the store what is new; a checkpoint's state goes last: half of one counts for nothing."""
+        if not self._remote:
+            return
+        kept = [step.name for step in list_checkpoints(self.folder)]
+        there = [path.rpartition("/")[2] for path in self._steps()]
+        for name in kept:
+            if name not in there:
+                files = sorted((self.folder / name).iterdir(), key=lambda file: file.name == STATE)
+                for file in files:
+                    self._put(file, f"{name}/{file.name}")
+        for file in self.folder.iterdir():
+            if file.is_file() and not file.name.startswith("."):
+                self._put(file, file.name)
+        for name in set(there) - set(kept):
+            self._fs.rm_file(f"{self._root}/{name}/{STATE}")
+            self._fs.rm(f"{self._root}/{name}", recursive=True)
+
+    def remove(self) -> None:
+        """Delete everything: the run is over."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        if not self._remote:
+            return
+        self._fs.invalidate_cache()
+        if self._fs.exists(self._root):
+            self._fs.rm(self._root, recursive=True)
+
+    def _put(self, file: Path, name: str) -> None:
+        target = f"{self._root}/{name}"
+        self._fs.makedirs(target.rpartition("/")[0], exist_ok=True)
+        self._fs.put_file(str(file), target)
+
+    def _steps(self) -> list[str]:
+        """Whole checkpoints, oldest first."""
+        self._fs.invalidate_cache()
+        return sorted(path.rpartition("/")[0] for path in self._fs.glob(f"{self._root}/step_*/{STATE}"))
+
+    def _files(self, path: str) -> list[str]:
+        if not self._fs.exists(path):
+            return []
+        return sorted(entry["name"] for entry in self._fs.ls(path, detail=True) if entry["type"] == "file")
