@@ -6,7 +6,7 @@ KIND_VERSION=v0.32.0
 NODE=${NODE:-kindest/node:v1.33.12}
 KFP=${KFP:-2.17.0}
 NAME=${NAME:-copg}
-IN_OVERLAY=localhost/copg:0.1.0 # as overlays/kind and volume name it
+IN_OVERLAY=localhost/copg:0.1.0 # as overlays/kind names it
 IMAGE=${IMAGE:-$IN_OVERLAY}
 ENGINE=${ENGINE:-docker}
 CONTEXT=kind-$NAME
@@ -43,7 +43,6 @@ up() {
     in_cluster wait crd/applications.app.k8s.io --for condition=established --timeout=60s
     in_cluster apply -k "$UPSTREAM/env/platform-agnostic?ref=$KFP"
     in_cluster apply -k manifests/overlays/kind
-    in_cluster apply -k manifests/volume
     in_cluster -n kubeflow patch configmap workflow-controller-configmap \
         --patch-file manifests/workflow-controller/retry-patch.yaml
     in_cluster -n kubeflow rollout restart deployment workflow-controller

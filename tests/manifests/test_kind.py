@@ -57,7 +57,6 @@ def test_kfp_is_installed_as_upstream_says(run: Run) -> None:
         f"kubectl --context kind-copg wait {established}",
         f"kubectl --context kind-copg apply -k {upstream}/env/platform-agnostic?ref=2.17.0",
         "kubectl --context kind-copg apply -k manifests/overlays/kind",
-        "kubectl --context kind-copg apply -k manifests/volume",
     ]
     places = [notes.index(command) for command in expected]
     assert places == sorted(places)
@@ -75,7 +74,7 @@ def test_an_unknown_word_is_an_error(run: Run) -> None:
 def test_the_image_is_the_one_that_make_builds() -> None:
     (made,) = re.findall(r"^IMAGE \?= (\S+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     deployment = named(build("overlays/kind"), "Deployment", "copg-mlflow")
-    (pod,) = build("volume")
+    pod = named(build("overlays/kind"), "Pod", "copg-volume")
     in_script = re.search(r"^IN_OVERLAY=(\S+)", SCRIPT.read_text(), re.MULTILINE)
     assert in_script
     images = {deployment["spec"]["template"]["spec"]["containers"][0]["image"], in_script[1]}

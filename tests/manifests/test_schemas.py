@@ -23,7 +23,9 @@ WRONG = (jsonschema.ValidationError, kubernetes_validate.ValidationError)
 
 def test_the_overlays_are_those_that_the_readme_describes() -> None:
     text = (MANIFESTS / "README.md").read_text()
-    assert {f"overlays/{name}" for name in ("airgap", "gpu", "kind", "profile", "spot")} == set(OVERLAYS)
+    assert {f"overlays/{name}" for name in ("airgap", "gpu", "kind", "profile", "spot", "standalone")} == set(
+        OVERLAYS
+    )
     assert [name for name in kustomizations() if f"`{name}`" not in text] == []
 
 
