@@ -49,11 +49,9 @@ def config(reference_dir: Path, tmp_path: Path) -> TrainConfig:
         trial=TrialConfig(beta=0.1),
         checkpoint=CheckpointConfig(folder=str(tmp_path / "checkpoints")),
         epochs=4,
-        groups_per_step=8,
+        groups_per_step=7,  # and one a micro-batch: four for one process, three for the other
         optimizer=OptimizerConfig(learning_rate=3e-3),
-        rows=RowConfig(
-            tokens_per_batch=64
-        ),  # several micro-batches, not as many in one process as in the other
+        rows=RowConfig(tokens_per_batch=1),
         samples=SampleConfig(every_steps=8, num_prompts=4, generation=GenerationConfig(max_new_tokens=4)),
         threads=1,
         launch=LaunchConfig(processes=1),
@@ -86,7 +84,7 @@ train_policy(config, Path(sys.argv[2]), root / "policy", root / "training")
 def test_shards_on_two_processes_stopped_and_resumed_give_the_weights_of_one(
     config: TrainConfig, referenced: Path, tmp_path: Path
 ) -> None:
-    config = replace(config, epochs=8)
+    config = replace(config, epochs=6)
     alone = train(config, referenced, tmp_path / "alone")
     shards = replace(
         config, launch=FSDP2, checkpoint=replace(config.checkpoint, every_steps=2, yields="last")
@@ -105,7 +103,7 @@ def test_shards_on_two_processes_stopped_and_resumed_give_the_weights_of_one(
     policy = train(shards, referenced, tmp_path)
     facts = read_manifest(tmp_path / "training", schema="training").facts
     assert facts["processes"] == 2
-    assert 2 <= facts["resumed_from"] < 32  # 8 epochs of 32 / 8 steps
+    assert 2 <= facts["resumed_from"] < 30  # 6 epochs of 32 / 7 steps, rounded up
     assert_close(policy, alone)
 
 
