@@ -1,4 +1,5 @@
 import contextlib
+import resource
 
 import pytest
 
@@ -6,6 +7,7 @@ from copg.config import parse_config
 from copg.errors import ConfigError, RewardError
 from copg.rewards import RewardSpec, build_mixture
 from copg.rewards.unit_tests import UnitTests
+from copg.rewards.workers import _close_all
 from tests.sandbox.problems import MBPP, human_eval
 
 
@@ -71,6 +73,23 @@ def test_tests_that_cannot_be_run_are_the_records_fault(reward, row, message) ->
     mixture = build_mixture([RewardSpec("unit_tests", params={"num_workers": 1})])
     with pytest.raises(RewardError, match=rf"^d:5: reward 'unit_tests': .*{message}"):
         mixture(["p"], ["def f(): return 1"], [row], sources=["d:5"])
+
+
+def cpu_s(num_programs: int) -> float:
+    """CPU seconds of all helper processes, their own children included, for so many trivial programs."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    made = UnitTests(num_workers=2)
+    codes = [f"def f(x): return x + 1  # {n}" for n in range(num_programs)]
+    row = {"tests": ["assert f(1) == 2", "assert f(-1) == 0"]}
+    assert made(["p"] * num_programs, codes, [row] * num_programs) == [1.0] * num_programs
+    _close_all(made._workers._living)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def test_two_cores_run_fifty_trivial_programs_a_second(reward) -> None:
+    # 2 cores / 50 a second = 40 ms of CPU each; the clock would measure who else is on the machine
+    assert (cpu_s(90) - cpu_s(10)) / 80 < 0.04
 
 
 def in_a_pod(missing: str, **settings) -> UnitTests:
