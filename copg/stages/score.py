@@ -69,8 +69,7 @@ def score_groups(config: ScoreConfig, groups: Path, scored: Path) -> dict[str, f
     Args:
         config: where rewards come from.
         groups: artifact of schema ``groups``.
-        scored: directory for the artifact of schema ``scored``; ``docs/index.html`` shows how the rewards
-            are distributed.
+        scored: directory for the artifact of schema ``scored``, with data docs of the rewards.
 
     Returns:
         Counts over all splits and statistics of the train split; the manifest's facts hold those of every
