@@ -21,6 +21,8 @@ def summary(run_dir: str, status: dsl.PipelineTaskFinalStatus) -> None:
     from copg.summary import write_summary
     from copg.webhook import notify
 
-    found = write_summary(Path(run_dir), succeeded=status.state == "SUCCEEDED")
+    # Servers say COMPLETE, CACHED or even RUNNING of what ended well; the records know what is missing.
+    ended_well = status.state not in ("FAILED", "CANCELED", "CANCELLED")
+    found = write_summary(Path(run_dir), succeeded=ended_well)
     if said := notify(os.environ.get("COPG_WEBHOOK_URL", ""), found):
         print(said, flush=True)

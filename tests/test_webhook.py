@@ -7,12 +7,16 @@ import sys
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from components.summary import summary
+from copg.run_record import RUN, write_record
 from copg.webhook import message_of, notify, post
 from tests.pipelines.kfp_server import serving
+from tests.test_summary import RUN_FILE, records
 
 FAILED = {
     "name": "demo",
@@ -128,3 +132,23 @@ def test_the_exit_handler_tells_it_and_ends_well_either_way(hook: Hook, up: bool
     assert len(hook.told) == up
     assert ("told the webhook of the failed run" in done.stdout) is up
     assert "s3cret" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("state", "found"),
+    [
+        *((state, "succeeded") for state in ("COMPLETE", "RUNNING", "CACHED", "SUCCEEDED")),
+        *((state, "failed") for state in ("FAILED", "CANCELED", "CANCELLED")),
+    ],
+)
+def test_every_word_of_a_server_for_a_good_end_is_one(
+    hook: Hook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str, found: str
+) -> None:
+    monkeypatch.setenv("COPG_WEBHOOK_URL", hook.url)
+    (tmp_path / RUN).write_text(json.dumps(RUN_FILE))
+    for record in records().values():  # all succeeded, and one trial was promoted
+        write_record(tmp_path, record)
+    summary.python_func(run_dir=str(tmp_path), status=SimpleNamespace(state=state))
+    said = json.loads((tmp_path / "summary.json").read_text())
+    assert said["state"] == found, said["failure"]
+    assert [told["event"] for told in hook.told] == ([] if found == "succeeded" else ["failed"])
