@@ -51,3 +51,7 @@ def evaluate(
         record.measured(found, metrics)
         record.facts.update(json.loads((left / "evaluation.json").read_text()))
         record.left(evaluation=evaluation.uri)
+        if policy and policy.uri != policy.path:  # it came from where the training's outputs are stored
+            from components.cluster.kept import forget
+
+            forget(weights, Path(run_dir))

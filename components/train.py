@@ -39,6 +39,8 @@ def train(
         from copg.stages.train import TrainConfig, train_policy
 
         settings = {**plan["config"], "trial": {k: v for k, v in trial.items() if k != "renewal"}}
+        if policy.uri != policy.path:  # stored only after this program ended: a failed upload may not cost it
+            settings["checkpoint"] = {**settings["checkpoint"], "when_done": "keep"}
         config = parse_config(TrainConfig, settings, where="train")
         paths = {
             "referenced": Path(referenced.path),

@@ -61,7 +61,7 @@ class CheckpointHome:
             self._fs.rm(f"{self._root}/{name}", recursive=True)
 
     def remove(self) -> None:
-        """Delete everything: the run is over."""
+        """Delete everything: the policy lies where it is safe."""
         shutil.rmtree(self.folder, ignore_errors=True)
         if not self._remote:
             return

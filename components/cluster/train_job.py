@@ -13,11 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from components.cluster.kept import EXCHANGE
 from components.cluster.kube import TrainJobs, Unreachable, connect
 from copg.artifacts import MANIFEST, read_manifest
 from copg.launch import ProcessError, raise_failure, torchrun_command, write_request
 
-EXCHANGE = "nodes"
 SHUTDOWN_S = 100
 """For a checkpoint after SIGTERM; the runtime's pods are killed after 120 s."""
 EVERY_S = 5.0
@@ -63,7 +63,7 @@ def train_on_nodes(
     for name, target in (("policy", policy), ("training", training)):
         shutil.copytree(folder / name, target, dirs_exist_ok=True)
     metrics: dict[str, float] = read_manifest(training, schema="training").facts["metrics"]
-    shutil.rmtree(folder)
+    shutil.rmtree(folder / "referenced", ignore_errors=True)  # the rest once this task's outputs are stored
     return metrics
 
 

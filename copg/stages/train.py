@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from copg.artifacts import Manifest, begin, read_groups, read_manifest, seal
-from copg.digests import json_digest
 from copg.errors import MismatchError
 from copg.launch import run_processes
 from copg.training.config import TrainConfig
@@ -64,9 +63,9 @@ def _take_part(config: TrainConfig, referenced: Path, policy: Path, training: Pa
     import torch
     from accelerate import Accelerator, InitProcessGroupKwargs
 
-    from copg.checkpoint_home import CheckpointHome
     from copg.tracking import Tracker
     from copg.training.data import TrainData
+    from copg.training.home import checkpoint_home
     from copg.training.loop import Loop
 
     if config.threads:
@@ -76,7 +75,7 @@ def _take_part(config: TrainConfig, referenced: Path, policy: Path, training: Pa
     patience = InitProcessGroupKwargs(timeout=PATIENCE)
     accelerator = Accelerator(cpu=not torch.cuda.is_available(), kwargs_handlers=[patience])
     model, tokenizer = _load_policy(config, parent, data, accelerator)
-    home = CheckpointHome(config.checkpoint.folder, json_digest([config.identity(), parent.digest])[:20])
+    home = checkpoint_home(config, parent.digest)
     if accelerator.is_local_main_process:
         home.fetch()
     accelerator.wait_for_everyone()
@@ -125,7 +124,8 @@ def _take_part(config: TrainConfig, referenced: Path, policy: Path, training: Pa
         facts=facts,
         volatile=("metrics.jsonl",),
     )
-    home.remove()
+    if config.checkpoint.when_done == "remove":
+        home.remove()
     return metrics
 
 

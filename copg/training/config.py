@@ -145,7 +145,10 @@ class CheckpointConfig:
     every_steps: int = 0
     """Also every so many steps; 0: by time alone."""
     keep: int = 2
-    """How many of the latest to keep while training; all go once the policy is written."""
+    """How many of the latest to keep while training."""
+    when_done: Literal["remove", "keep"] = "remove"
+    """``keep``: the last step's stays, from which the same training writes the same policy again at once. So
+    does a task of a cluster, whose outputs are stored only after it ended; ``evaluate`` then removes it."""
     yields: Literal["last", "best"] = "last"
     """``best``: by mean reward of the sampled completions."""
     save_dtype: Literal["float32", "bfloat16"] = "float32"

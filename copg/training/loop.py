@@ -111,6 +111,8 @@ class Loop:
                 if stop:
                     self.accelerator.wait_for_everyone()  # a process that ended would have the others killed
                     raise SystemExit(128 + (asked or [signal.SIGTERM])[0])
+            if self._stays and self.state.step > self.resumed_from:
+                self._save(keep=1)
         return self.state
 
     def _step(self, step: int, tracker: Tracker) -> None:
@@ -182,7 +184,13 @@ class Loop:
         if not seldom or self.state.step % every == 0 or self.state.step == self.num_steps:
             tracker.log(metrics, self.state.step)
 
+    @property
+    def _stays(self) -> bool:
+        return self.config.checkpoint.when_done == "keep"
+
     def _checkpoint_due(self, saved_at: float) -> bool:
+        if self._stays and self.state.step == self.num_steps:
+            return False  # it is saved in any case
         every = self.config.checkpoint.every_steps
         return (
             every > 0 and self.state.step % every == 0
@@ -195,9 +203,8 @@ class Loop:
         raised = torch.tensor(flags, dtype=torch.float32, device=self.accelerator.device)
         return [bool(count) for count in self.accelerator.reduce(raised, reduction="sum")]
 
-    def _save(self) -> None:
+    def _save(self, *, keep: int = 0) -> None:
         if not self.state.reason:
-            keep = self.config.checkpoint.keep
             state = {**asdict(self.state), "threads": torch.get_num_threads()}
             save_checkpoint(
                 self.folder,
@@ -205,7 +212,7 @@ class Loop:
                 self.policy,
                 self.optimizer,
                 state,
-                keep=keep,
+                keep=keep or self.config.checkpoint.keep,
                 write=self._main,
             )
             if self._main:

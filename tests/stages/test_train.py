@@ -30,6 +30,7 @@ from copg.training.config import (
     TrialConfig,
 )
 from copg.training.log import read_metrics
+from copg.training.loop import Loop
 from tests import tiny
 
 COVERS_CAT = RewardSpec("reference_overlap", params={"column": "facts"})
@@ -165,6 +166,24 @@ def test_a_killed_run_resumes_to_the_same_bits(
 
     assert without_times(training) == without_times(whole_training)
     assert not any((tmp_path / "checkpoints").iterdir())  # nothing is left that no run needs
+
+
+def test_a_finished_training_that_stays_writes_the_same_policy_again_without_a_step(
+    config: TrainConfig, referenced: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples = replace(config.samples, num_prompts=2)
+    checkpoint = replace(config.checkpoint, every_steps=3, yields="best", when_done="keep")
+    config = replace(config, epochs=1, samples=samples, checkpoint=checkpoint)
+    first, _ = train(config, referenced, tmp_path / "first")
+    steps = [path.name for path in (tmp_path / "checkpoints").glob("*/step_*")]
+    assert steps == ["step_00000004"]  # 32 groups, 8 a step: the last, though 3 was saved and 2 may be kept
+
+    monkeypatch.setattr(Loop, "_step", lambda *_: pytest.fail("trained again"))
+    second, training = train(config, referenced, tmp_path / "second")
+    assert read_manifest(second, schema="policy").digest == read_manifest(first, schema="policy").digest
+    facts = read_manifest(training, schema="training").facts
+    assert (facts["resumed_from"], facts["steps"]) == (4, 4)
+    assert len(read_metrics(training / "metrics.jsonl")) == 6  # four steps, drawn before and after
 
 
 ONE_OF_TWO = """
