@@ -45,7 +45,8 @@ class Recipe:
     revision: str | None = None
     """Branch, tag or commit of ``model`` on the hub."""
     tracking: str = ""
-    """MLflow server or database; empty: a sqlite file in the directory of the runs."""
+    """MLflow server or database; empty: a sqlite file in the directory of the runs, on Kubernetes the
+    placement's."""
     stages: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Settings of each stage, by its name; in a recipe file each is a key of its own."""
     placement: dict[str, Any] = field(default_factory=dict)

@@ -188,8 +188,7 @@ class Placement:
 
 
 def _queue_labels(pod: TaskConfig) -> dict[str, str]:
-    labels = {QUEUE: pod.queue, PRIORITY: pod.priority}
-    return {name: value for name, value in labels.items() if value}
+    return {name: value for name, value in ((QUEUE, pod.queue), (PRIORITY, pod.priority)) if value}
 
 
 def _resources(pod: TaskConfig) -> dict[str, dict[str, str]]:
@@ -213,7 +212,7 @@ def _patch(pod_spec: dict[str, Any]) -> dict[str, Any]:
 
 
 def placed(recipe: Recipe, config: PlacementConfig) -> Recipe:
-    """The recipe with paths and stores as the pods see them.
+    """The recipe with paths, stores and tracking as the pods see them.
 
     Raises:
         ConfigError: a path is relative, which no pod can follow.
@@ -229,7 +228,8 @@ def placed(recipe: Recipe, config: PlacementConfig) -> Recipe:
     if not recipe.trains_reward:
         stages.pop("reward", None)  # no task of the DAG reads it
     values = {"records": recipe.records, "model": recipe.model, "rewards": recipe.rewards, "stages": stages}
-    return replace(recipe, **{key: _moved(value, config.paths, key) for key, value in values.items()})
+    there = {key: _moved(value, config.paths, key) for key, value in values.items()}
+    return replace(recipe, tracking=recipe.tracking or stores.tracking, **there)
 
 
 def _moved(value: Any, paths: dict[str, str], key: str) -> Any:

@@ -77,6 +77,9 @@ class StoresConfig:
     rewards: str = ""
     references: str = ""
     checkpoints: str = ""
+    tracking: str = "http://copg-mlflow:5000"
+    """MLflow server, where the recipe names none: parallel pods must not write to one SQLite file. A cluster
+    without copg's own names its own."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,6 @@ from tests.cluster.conftest import ON_VOLUME, Data
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(5400)]
 
 PIPELINE = "copg-cluster-test"
-TRACKING = "tracking=http://copg-mlflow:5000"
 RUN_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 WITHIN = {"reward": 0.002, "kl": 0.02}
 """Of a local result: another processor rounds otherwise, and a completion in a hundred may be another."""
@@ -26,7 +25,7 @@ WITHIN = {"reward": 0.002, "kl": 0.02}
 def version_of(cluster: Cluster, data: Data, name: str) -> list[str]:
     """The options that name the DAG of a run directory of its own."""
     words = ["--recipe", str(data.recipe), "--image", cluster.image, "--run-dir", f"{ON_VOLUME}-{name}"]
-    return [*words, "--pipeline", PIPELINE, "--set", f"name={name}", "--set", TRACKING]
+    return [*words, "--pipeline", PIPELINE, "--set", f"name={name}"]
 
 
 def run(cluster: Cluster, data: Data, name: str, *words: str) -> str:

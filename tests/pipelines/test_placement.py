@@ -9,7 +9,7 @@ import yaml
 from copg.errors import ConfigError
 from copg.recipe import load_recipe, parse_recipe
 from pipelines.compiling import compile_align
-from pipelines.placement import Placement
+from pipelines.placement import Placement, placed
 from pipelines.placement_config import parse_placement
 
 ROOT = Path(__file__).parents[2]
@@ -142,6 +142,23 @@ def test_paths_and_stores_are_those_of_the_pods(documents: Any) -> None:
     settings = parameters["settings"]["defaultValue"]
     assert settings["reference"] == {"store": "s3://bucket/references"}
     assert settings["train"] == {"checkpoint": {"folder": "/runs/checkpoints"}}
+
+
+@pytest.mark.parametrize(
+    ("named", "stores", "tracking"),
+    [
+        ("", {}, "http://copg-mlflow:5000"),
+        ("", {"tracking": "https://mlflow.example"}, "https://mlflow.example"),
+        ("", {"tracking": ""}, ""),  # a file in the directory of the runs, for who wants it
+        ("http://mine:5000", {"tracking": "https://mlflow.example"}, "http://mine:5000"),
+    ],
+)
+def test_a_recipe_that_names_no_tracking_has_the_cluster_s(
+    named: str, stores: dict[str, str], tracking: str
+) -> None:
+    recipe = parse_recipe({**RECIPE, "tracking": named, "placement": {"stores": stores}})
+    config = parse_placement({"stores": stores, "paths": {"../data": "/runs/data"}})
+    assert placed(recipe, config).tracking == tracking
 
 
 @pytest.mark.parametrize(
