@@ -1,6 +1,7 @@
 """What ``doctor`` looks at through Kubernetes: kinds, storage, GPUs, secrets, services and the image."""
 
 from collections.abc import Callable, Iterator
+from urllib.parse import urlsplit
 
 from kubernetes.client.exceptions import ApiException
 from kubernetes.config.config_exception import ConfigException
@@ -148,18 +149,25 @@ def _gpus(cluster: Cluster, needs: Needs) -> Iterator[Finding]:
 
 
 def _secrets(cluster: Cluster, needs: Needs) -> Iterator[Finding]:
-    for name, keys in needs.secrets.items():
-        secret = get(cluster.core.read_namespaced_secret, name, needs.namespace)
-        if secret is None:
-            yield note(
-                "secrets",
-                f"{name} is not in {needs.namespace}; it is optional: kubectl -n {needs.namespace} create "
-                f"secret generic {name} --from-literal=HF_TOKEN=...",
+    for need in needs.secrets:
+        secret = get(cluster.core.read_namespaced_secret, need.name, needs.namespace)
+        data = secret.data or {} if secret is not None else {}
+        missing = [key for key in need.keys if key not in data]
+        without = f"; without {', '.join(missing)}" if missing else ""
+        keys = need.keys or ("HF_TOKEN",)
+        literals = [f"--from-literal={key}=..." for key in (keys[:1] if need.optional else keys)]
+        make = f"kubectl -n {needs.namespace} create secret generic {need.name} {' '.join(literals)}"
+        if secret is None and need.optional:
+            yield note("secrets", f"{need.name} is not in {needs.namespace}; it is optional: {make}")
+        elif secret is None:
+            yield todo(
+                "secrets", f"{need.name} is not in {needs.namespace}, and no pod starts without: {make}"
             )
-            continue
-        missing = [key for key in keys if key not in (secret.data or {})]
-        there = ", ".join(sorted(secret.data or {})) or "no keys"
-        yield ok("secrets", f"{name}: {there}" + (f"; without {', '.join(missing)}" if missing else ""))
+        elif missing and not need.optional:
+            add = f"kubectl -n {needs.namespace} edit secret {need.name}"
+            yield todo("secrets", f"{need.name}{without}, and no pod starts without: {add}")
+        else:
+            yield ok("secrets", f"{need.name}: {', '.join(sorted(data)) or 'no keys'}{without}")
 
 
 def _account(cluster: Cluster, needs: Needs) -> Iterator[Finding]:
@@ -187,9 +195,14 @@ def _object_store(cluster: Cluster, needs: Needs) -> Iterator[Finding]:
 
 
 def _mlflow(cluster: Cluster, needs: Needs) -> Iterator[Finding]:
-    if ready(cluster, "copg-mlflow", needs.namespace):
-        yield ok("mlflow", f"service copg-mlflow in {needs.namespace} is ready")
+    service = urlsplit(needs.tracking).hostname or ""
+    if "." in service or not needs.tracking.startswith("http"):
+        yield note("mlflow", f"tracking is {needs.tracking or 'a file'}: not looked at from here")
+    elif ready(cluster, service, needs.namespace):
+        yield ok("mlflow", f"service {service} in {needs.namespace} is ready")
     else:
-        yield note(
-            "mlflow", "service copg-mlflow is not ready: a recipe has to name another tracking, or none"
+        yield todo(
+            "mlflow",
+            f"service {service} in {needs.namespace} is not ready: kubectl apply -k manifests/overlays/..., "
+            "or name your own server under placement.stores.tracking",
         )

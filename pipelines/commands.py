@@ -158,7 +158,9 @@ def explain_cache(
 @connected
 def doctor(
     recipe: OptionalRecipe = None,
-    image: Annotated[str, typer.Option(help="Image to pull for a try, by a pod that is deleted.")] = "",
+    image: Annotated[
+        str, typer.Option(help="Image to pull for a try, by a pod that is deleted; else the placement's.")
+    ] = "",
     kube_context: Annotated[str, typer.Option(help="Kube context; default: the current one.")] = "",
     kfp_namespace: Annotated[str, typer.Option(help="Where KFP is installed.")] = "kubeflow",
     cluster: Annotated[

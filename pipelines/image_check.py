@@ -9,8 +9,9 @@ from kubernetes.client.exceptions import ApiException
 from pipelines.doctor import Finding, note, ok, todo
 from pipelines.kube import TIMEOUT_S, Cluster, Needs, get, why
 
-PULL_S = 120.0
-"""How long an image may take to be pulled."""
+START_S, PULL_S = 120.0, 600.0
+"""How long a pod may wait for a node, and how long its image may then take to be pulled and to end."""
+PULLING = ("ContainerCreating", "Pulling", "PodInitializing")
 NOT_PULLED = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
 
 
@@ -27,10 +28,12 @@ def check_image(cluster: Cluster, needs: Needs) -> Iterator[Finding]:
             "restartPolicy": "Never",
             "automountServiceAccountToken": False,
             "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+            "imagePullSecrets": [{"name": name} for name in needs.pull_secrets],
             "containers": [
                 {
                     "name": "pull",
                     "image": needs.image,
+                    "imagePullPolicy": needs.pull_policy or None,
                     "command": ["python3", "-c", "import copg; print(copg.__version__)"],
                     "securityContext": security,
                     "resources": {"limits": {"cpu": "1", "memory": "512Mi"}},
@@ -50,9 +53,8 @@ def check_image(cluster: Cluster, needs: Needs) -> Iterator[Finding]:
 
 
 def _pulled(cluster: Cluster, pod: str, needs: Needs) -> Finding:
-    give_up = time.monotonic() + PULL_S
-    reason = "Pending"
-    while time.monotonic() < give_up:
+    began, patience, reason = time.monotonic(), START_S, "Pending"
+    while time.monotonic() < began + patience:
         found = cluster.core.read_namespaced_pod(pod, needs.namespace, _request_timeout=TIMEOUT_S)
         if found.status.phase == "Succeeded":
             return ok("image", f"{needs.image} starts in {needs.namespace}")
@@ -60,12 +62,13 @@ def _pulled(cluster: Cluster, pod: str, needs: Needs) -> Finding:
             return todo("image", f"{needs.image} was pulled but copg does not load in it: build it anew")
         for each in found.status.container_statuses or []:
             waiting = each.state.waiting
-            reason = waiting.reason if waiting and waiting.reason else reason
+            reason = waiting.reason if waiting and waiting.reason else found.status.phase
+            patience = PULL_S if reason in PULLING or found.status.phase == "Running" else patience
             if reason in NOT_PULLED:
                 return todo(
                     "image",
                     f"{needs.image} cannot be pulled ({reason}): check its name, and the registry's "
                     "credentials (placement.image.pull_secrets); on kind: kind load docker-image",
                 )
-        time.sleep(min(1.0, PULL_S / 10))
-    return todo("image", f"{needs.image} did not start within {PULL_S:g} s ({reason}): kubectl get events")
+        time.sleep(min(1.0, START_S / 10))
+    return todo("image", f"{needs.image} did not start within {patience:g} s ({reason}): kubectl get events")

@@ -14,6 +14,16 @@ TIMEOUT_S = 10
 
 
 @dataclass(frozen=True, kw_only=True)
+class SecretNeed:
+    """A Secret, and the keys of it that pods read."""
+
+    name: str = "copg-secrets"
+    keys: tuple[str, ...] = ()
+    optional: bool = True
+    """Whether pods start without it or a key of it."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Needs:
     """What runs will ask of a cluster."""
 
@@ -22,11 +32,14 @@ class Needs:
     """Where the tasks run."""
     image: str = ""
     """To pull for a try; empty: none."""
+    pull_policy: str = ""
+    pull_secrets: tuple[str, ...] = ()
     gpus: dict[str, int] = field(default_factory=dict)
     """How many of each resource one pod asks for."""
-    secrets: dict[str, tuple[str, ...]] = field(default_factory=lambda: {"copg-secrets": ()})
-    """Keys that are read from each Secret."""
+    secrets: tuple[SecretNeed, ...] = (SecretNeed(),)
     claims: tuple[str, ...] = ("copg-runs",)
+    tracking: str = "http://copg-mlflow:5000"
+    """MLflow server of the runs."""
     several_nodes: bool = False
     queue: bool = False
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pipelines.kube import Needs
+from pipelines.kube import Needs, SecretNeed
 
 
 def needs_of(recipe: Path | None, kfp_namespace: str, namespace: str, image: str) -> Needs:
@@ -12,14 +12,15 @@ def needs_of(recipe: Path | None, kfp_namespace: str, namespace: str, image: str
         recipe: its file; None: what every recipe needs.
         kfp_namespace: where KFP is installed.
         namespace: where the tasks run.
-        image: to pull for a try; empty: none, since not everybody may start pods.
+        image: to pull for a try; empty: the placement's, if it names one.
     """
     if recipe is None:
         return Needs(kfp_namespace=kfp_namespace, namespace=namespace, image=image)
     from copg.recipe import load_recipe
     from pipelines.placement_config import parse_placement
 
-    placement = parse_placement(load_recipe(recipe).placement)
+    loaded = load_recipe(recipe)
+    placement = parse_placement(loaded.placement)
     pods = [placement.defaults, *placement.stages.values()]
     gpus: dict[str, int] = {}
     for pod in pods:
@@ -28,10 +29,16 @@ def needs_of(recipe: Path | None, kfp_namespace: str, namespace: str, image: str
     return Needs(
         kfp_namespace=kfp_namespace,
         namespace=namespace,
-        image=image,
+        image=image or placement.image.name,
+        pull_policy=placement.image.pull_policy,
+        pull_secrets=tuple(placement.image.pull_secrets),
         gpus=gpus,
-        secrets={secret.name: tuple(secret.keys) for secret in placement.secrets},
+        secrets=tuple(
+            SecretNeed(name=each.name, keys=tuple(each.keys), optional=each.optional)
+            for each in placement.secrets
+        ),
         claims=tuple(volume.claim for volume in placement.volumes),
+        tracking=loaded.tracking or placement.stores.tracking,
         several_nodes=any(pod.nodes > 1 for pod in pods),
         queue=any(pod.queue for pod in pods),
     )

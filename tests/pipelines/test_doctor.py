@@ -88,6 +88,8 @@ class Kubernetes:
     forbidden: tuple[str, ...] = ()
     pod: dict[str, Any] = field(default_factory=lambda: {"phase": "Succeeded"})
     """Status of the pod that pulls an image."""
+    before: list[dict[str, Any]] = field(default_factory=list)
+    """What it is at the first looks."""
     pods: list[dict[str, Any]] = field(default_factory=list)
     deleted: list[str] = field(default_factory=list)
     url: str = ""
@@ -113,7 +115,8 @@ def kubernetes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Command
                 cluster.deleted.append(path.rpartition("/")[2])
                 self._say(200, {})
             elif path.startswith(f"{CORE}/pods/"):
-                self._say(200, {"metadata": {}, "status": cluster.pod})
+                status = cluster.before.pop(0) if cluster.before else cluster.pod
+                self._say(200, {"metadata": {}, "status": status})
             elif path in cluster.held:
                 self._say(200, cluster.held[path])
             else:
@@ -290,15 +293,93 @@ def test_storage_without_a_default_or_without_sharing_is_told(
 def test_an_image_that_does_not_start_is_told(
     command: Command, kubernetes: Kubernetes, monkeypatch: pytest.MonkeyPatch, status: Any, says: str
 ) -> None:
-    if reason := status.get("containerStatuses"):
-        waiting = {"name": "pull", "ready": False, "restartCount": 0, "image": "x", "imageID": ""}
-        status = {**status, "containerStatuses": [{**waiting, "state": {"waiting": {"reason": reason}}}]}
-    kubernetes.pod = status
-    monkeypatch.setattr("pipelines.image_check.PULL_S", 0.3)
+    kubernetes.pod = waiting(status["containerStatuses"]) if "containerStatuses" in status else status
+    monkeypatch.setattr("pipelines.image_check.START_S", 0.3)
     done = command("doctor", "--image", IMAGE)
     (found,) = lines(done, "todo")
     assert says in found
     assert len(kubernetes.deleted) == 1
+
+
+def waiting(reason: str) -> dict[str, Any]:
+    container = {"name": "pull", "ready": False, "restartCount": 0, "image": "x", "imageID": ""}
+    state = {"waiting": {"reason": reason}}
+    return {"phase": "Pending", "containerStatuses": [{**container, "state": state}]}
+
+
+def test_an_image_that_is_being_pulled_is_waited_for_longer_than_a_node(
+    command: Command, kubernetes: Kubernetes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.image_check.START_S", 0.3)
+    # a look every 0.03 s: 20 looks take longer than the 0.3 s that a pod may wait for a node
+    kubernetes.before = [{"phase": "Pending"}, *[waiting("ContainerCreating")] * 20]
+    done = command("doctor", "--image", IMAGE)
+    assert (done.code, kubernetes.before) == (0, []), done.out
+    assert f"image: {IMAGE} starts in kubeflow" in done.out
+    kubernetes.pod = waiting("ContainerCreating")
+    monkeypatch.setattr("pipelines.image_check.PULL_S", 0.5)
+    (found,) = lines(command("doctor", "--image", IMAGE), "todo")
+    assert "did not start within 0.5 s (ContainerCreating)" in found
+
+
+def placed(command: Command, folder: Path, **placement: Any) -> tuple[str, str]:
+    """The option for a recipe of that placement."""
+    recipe = {**yaml.safe_load(command.recipe.read_text()), "placement": placement}
+    (folder / "placed.yaml").write_text(yaml.safe_dump(recipe))
+    return "--recipe", str(folder / "placed.yaml")
+
+
+def test_the_placement_s_image_is_tried_as_its_tasks_pull_it(
+    command: Command, kubernetes: Kubernetes, tmp_path: Path
+) -> None:
+    image = {"name": "registry/mine@sha256:1", "pull_policy": "Always", "pull_secrets": ["registry"]}
+    options = placed(command, tmp_path, image=image)
+    command("doctor", *options)
+    command("doctor", *options, "--image", IMAGE)
+    named, other = (pod["spec"] for pod in kubernetes.pods)
+    assert named["containers"][0]["image"] == "registry/mine@sha256:1"
+    assert other["containers"][0]["image"] == IMAGE
+    for spec in (named, other):
+        assert spec["imagePullSecrets"] == [{"name": "registry"}]
+        assert spec["containers"][0]["imagePullPolicy"] == "Always"
+
+
+@pytest.mark.parametrize("optional", [True, False])
+def test_a_secret_or_key_without_which_no_pod_starts_is_to_be_made(
+    command: Command, kubernetes: Kubernetes, tmp_path: Path, optional: bool
+) -> None:
+    secrets = [
+        {"name": "copg-secrets", "keys": ["HF_TOKEN", "AWS_ACCESS_KEY_ID"], "optional": optional},
+        {"name": "mine", "keys": ["KEY"], "optional": optional},
+    ]
+    done = command("doctor", *placed(command, tmp_path, secrets=secrets))
+    assert done.code == (0 if optional else 1)
+    found = [line for line in lines(done, "todo") if line.startswith("secrets: ")]
+    if optional:
+        assert found == []
+        assert "secrets: mine is not in kubeflow; it is optional" in done.out
+        assert "secrets: copg-secrets: HF_TOKEN; without AWS_ACCESS_KEY_ID" in done.out
+        return
+    key, secret = found
+    assert key.startswith("secrets: copg-secrets; without AWS_ACCESS_KEY_ID, and no pod starts without: ")
+    assert secret.endswith("kubectl -n kubeflow create secret generic mine --from-literal=KEY=...")
+
+
+@pytest.mark.parametrize(
+    ("tracking", "word", "says"),
+    [
+        ("http://copg-mlflow:5000", "todo", "service copg-mlflow in kubeflow is not ready: kubectl apply -k"),
+        ("https://mlflow.example", "note", "tracking is https://mlflow.example: not looked at from here"),
+        ("", "note", "tracking is a file"),
+    ],
+)
+def test_an_mlflow_that_is_not_ready_matters_to_recipes_that_use_it(
+    command: Command, kubernetes: Kubernetes, tmp_path: Path, tracking: str, word: str, says: str
+) -> None:
+    del kubernetes.held[f"{CORE}/endpoints/copg-mlflow"]
+    done = command("doctor", *placed(command, tmp_path, stores={"tracking": tracking}))
+    (found,) = (line for line in lines(done, word) if line.startswith("mlflow: "))
+    assert says in found
 
 
 def test_what_one_may_not_read_is_a_note_and_the_rest_goes_on(
