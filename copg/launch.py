@@ -1,10 +1,13 @@
 """Several processes of one training: started by torchrun, stopped together, their error passed on."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +20,9 @@ from copg.errors import CopgError
 
 REQUEST, FAILURE = "request.json", "failure.json"
 """What the processes are to do, and why the first that failed did: in a folder that all of them see."""
+
+ALIVE = "alive"
+"""Touched there over and over by whoever follows the training from elsewhere."""
 
 
 class ProcessError(RuntimeError):
@@ -107,6 +113,34 @@ def _passing_on(process: subprocess.Popen[bytes]) -> Iterator[list[int]]:
         signal.signal(signal.SIGTERM, before)
         if process.poll() is None:
             process.terminate()
+
+
+def end_when_abandoned(folder: Path, limit_s: float) -> None:
+    """Send this process SIGTERM, for it to save a checkpoint and end, once nobody follows it any more.
+
+    That is so when ``ALIVE`` lies in ``folder`` and has not been touched for a while. No signal would say it:
+    KFP kills the task that follows without one that its program could hear.
+
+    Args:
+        folder: of the request.
+        limit_s: how long a while is; 0: for ever.
+    """
+
+    def silence_s() -> float:
+        try:
+            return time.time() - (folder / ALIVE).stat().st_mtime
+        except OSError:  # nobody follows from elsewhere, or the volume is away
+            return 0.0
+
+    def look() -> None:
+        while silence_s() <= limit_s:
+            time.sleep(min(15.0, limit_s / 4))
+        line = f"nobody has followed this training for {limit_s:g} s: its task is gone; it saves and ends"
+        print(line, file=sys.stderr, flush=True)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    if limit_s:
+        threading.Thread(target=look, name="abandoned", daemon=True).start()
 
 
 def note_failure(folder: Path, error: BaseException) -> None:

@@ -1,9 +1,10 @@
 """One of the processes of a training: ``torchrun -m copg.train_worker FOLDER``."""
 
+import os
 import sys
 from pathlib import Path
 
-from copg.launch import note_failure, read_request
+from copg.launch import end_when_abandoned, note_failure, read_request
 from copg.stages.train import TrainConfig, train_policy
 
 
@@ -11,6 +12,8 @@ def main(folder: Path) -> None:
     """Take part in the training that the request in ``folder`` describes."""
     try:
         config, paths = read_request(folder, TrainConfig, where="train")
+        if os.environ.get("RANK", "0") == "0":  # torchrun's; all processes stop as soon as one wants to
+            end_when_abandoned(folder, config.launch.abandoned_s)
         train_policy(config, **paths)
     except Exception as error:
         note_failure(folder, error)

@@ -16,7 +16,7 @@ from typing import Any
 from components.cluster.kept import EXCHANGE
 from components.cluster.kube import TrainJobs, Unreachable, connect
 from copg.artifacts import MANIFEST, read_manifest
-from copg.launch import ProcessError, raise_failure, torchrun_command, write_request
+from copg.launch import ALIVE, ProcessError, raise_failure, torchrun_command, write_request
 
 SHUTDOWN_S = 100
 """For a checkpoint after SIGTERM; the runtime's pods are killed after 120 s."""
@@ -63,6 +63,7 @@ def train_on_nodes(
     for name, target in (("policy", policy), ("training", training)):
         shutil.copytree(folder / name, target, dirs_exist_ok=True)
     metrics: dict[str, float] = read_manifest(training, schema="training").facts["metrics"]
+    (folder / ALIVE).unlink(missing_ok=True)
     shutil.rmtree(folder / "referenced", ignore_errors=True)  # the rest once this task's outputs are stored
     return metrics
 
@@ -83,7 +84,7 @@ def _run(
     every_s: float,
 ) -> None:
     name = job["metadata"]["name"]
-    with _deleted_in_the_end(jobs, name):
+    with _giving_signs(folder, every_s), _deleted_in_the_end(jobs, name):
         if not _takes_up(jobs, name, every_s):
             _lay_out(folder, config, referenced)
             _patiently(lambda: jobs.create(job), every_s)
@@ -157,8 +158,34 @@ def _patiently(ask: Any, every_s: float) -> Any:
 
 
 @contextmanager
+def _giving_signs(folder: Path, every_s: float) -> Iterator[None]:
+    """Let the pods know that they are followed, also while the server is away; without signs they end."""
+    ended = threading.Event()
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / ALIVE).touch()
+
+    def touch() -> None:
+        while not ended.wait(every_s):
+            try:
+                (folder / ALIVE).touch()
+            except OSError as error:
+                print(f"{folder / ALIVE} cannot be touched ({error}); trying again", flush=True)
+
+    thread = threading.Thread(target=touch, name="signs", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+@contextmanager
 def _deleted_in_the_end(jobs: TrainJobs, name: str) -> Iterator[None]:
-    """However this ends, SIGTERM included: the job goes, and its pods save a checkpoint."""
+    """However this ends, SIGTERM included: the job goes, and its pods save a checkpoint.
+
+    Where KFP cancels a task, no signal reaches it: then the job ends for want of signs.
+    """
 
     def stop(number: int, _: Any) -> None:
         raise SystemExit(128 + number)

@@ -187,9 +187,12 @@ class LaunchConfig:
     moments do not fit on a GPU; the weights alone must, while completions are drawn."""
     shutdown_s: int = 300
     """Seconds that processes have to save a checkpoint when the training is asked to stop."""
+    abandoned_s: int = 1200
+    """A training over several nodes saves and ends when its task gave no sign for so long, which should be
+    more than the task's longest back-off; 0: it never does."""
 
     def __post_init__(self) -> None:
-        _check_not_negative(self, "processes", "shutdown_s")
+        _check_not_negative(self, "processes", "shutdown_s", "abandoned_s")
 
 
 @dataclass(frozen=True, kw_only=True)

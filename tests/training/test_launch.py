@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from copg.artifacts import read_manifest
 from copg.config import parse_config
 from copg.errors import ConfigError, MismatchError
-from copg.launch import ProcessError, raise_failure
+from copg.launch import ALIVE, ProcessError, raise_failure, write_request
 from copg.settings import GenerationConfig, RowConfig
 from copg.stages.reference import ReferenceConfig, reference_groups
 from copg.stages.train import train_policy
@@ -128,6 +128,29 @@ def test_a_users_mistake_in_a_process_is_the_same_error_here(
 def test_a_process_that_dies_without_a_word_is_told(tmp_path: Path) -> None:
     with pytest.raises(ProcessError, match="one of 8 processes was killed"):
         raise_failure(tmp_path, "one of 8 processes was killed: torchrun ended with 1")
+
+
+def test_a_training_that_nobody_follows_any_more_saves_a_checkpoint_and_ends(
+    config: TrainConfig, referenced: Path, tmp_path: Path
+) -> None:
+    launch = LaunchConfig(processes=1, abandoned_s=4)
+    config = replace(config, epochs=100_000, samples=SampleConfig(num_prompts=0), launch=launch)
+    folder, checkpoints = tmp_path / "folder", tmp_path / "checkpoints"
+    paths = {"referenced": referenced, "policy": tmp_path / "policy", "training": tmp_path / "training"}
+    write_request(folder, asdict(config), **paths)
+    (folder / ALIVE).touch()
+    command = [sys.executable, "-m", "copg.train_worker", str(folder)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        followed_until = time.monotonic() + 8  # twice as long as it may be left alone
+        while time.monotonic() < followed_until or not list(checkpoints.glob("*/metrics.jsonl")):
+            (folder / ALIVE).touch()
+            assert process.poll() is None
+            time.sleep(0.1)
+        assert not list(checkpoints.glob("*/step_*"))
+        _, said = process.communicate(timeout=100)
+        assert process.returncode == 143  # 128 + SIGTERM
+    assert "nobody has followed this training for 4 s" in said
+    assert len(list(checkpoints.glob("*/step_*"))) == 1
 
 
 def test_over_how_many_processes_it_is_spread_is_no_part_of_what_a_checkpoint_belongs_to(

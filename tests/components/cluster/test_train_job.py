@@ -22,7 +22,7 @@ from components.cluster.kube import TrainJobs, connect
 from components.cluster.train_job import train_on_nodes
 from copg.artifacts import begin, read_manifest, seal, write_json
 from copg.errors import ConfigError, MismatchError
-from copg.launch import FAILURE, ProcessError
+from copg.launch import ALIVE, FAILURE, ProcessError
 from copg.stages.reference import ReferenceConfig, reference_groups
 from copg.stages.train import train_policy
 from copg.training.config import (
@@ -172,6 +172,26 @@ def test_a_failure_is_told_as_its_process_told_it(
         call(address, tmp_path, referenced)
     assert str(caught.value) == line
     assert cluster.deleted() == [NAME]
+
+
+def test_the_pods_see_that_they_are_followed_also_while_the_server_is_away(
+    cluster: Cluster, address: str, referenced: Path, tmp_path: Path
+) -> None:
+    signs: set[int] = set()
+
+    def operate(job: dict[str, Any]) -> None:
+        cluster.broken = 1000
+        until = time.monotonic() + 20
+        while len(signs) < 4 and time.monotonic() < until:
+            signs.add((folder_of(job) / ALIVE).stat().st_mtime_ns)
+            time.sleep(0.01)
+        cluster.broken = 0
+        leave_artifacts(folder_of(job))
+        cluster.condition(NAME, "Complete")
+
+    cluster.on_create = operate
+    call(address, tmp_path, referenced)
+    assert len(signs) == 4
 
 
 def test_a_retry_takes_up_the_job_that_is_running(
