@@ -6,6 +6,7 @@ and knows neither time limits nor repetition.
 
 import functools
 import json
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,10 @@ from pipelines.connection import ClientError, Connection, Rest
 
 POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 PAGE_SIZE = 100
+LOOK_S = 1.0
+"""Between two looks for what an unanswered request may have made."""
+FAILED_AT_ONCE = (500, 502, 503)
+"""Answers after which the server is at work no more; 504 is a time-out of reading, somewhere on the way."""
 
 
 class Client:
@@ -75,17 +80,32 @@ def every(listing: Callable[..., Any], field: str, **options: Any) -> Iterator[A
             return
 
 
-def made_once(make: Callable[[], Any], find: Callable[[], Any]) -> Any:
+def made_once(client: Client, make: Callable[[], Any], find: Callable[[], Any], *, see: str) -> Any:
     """What ``make`` makes on the server; where its answer got lost, what it made all the same.
 
+    A request that was not answered is never sent again, since the server may still be at work on it.
+
     Args:
+        client: whose patience it takes.
         make: sends the request; the server makes another one each time.
         find: looks for what was made, by a name that is its own.
+        see: the command that shows whether it was made.
+
+    Raises:
+        ClientError: the server refuses, or nothing was found as long as there was patience.
     """
+    give_up = time.monotonic() + client.connection.patience_s
     try:
         return make()
     except ClientError as error:
         if not error.unsure:
             raise
-        found = find()
-        return make() if found is None else found
+        lost = error
+    while (found := find()) is None:
+        if lost.status in FAILED_AT_ONCE:
+            return make()
+        if time.monotonic() + LOOK_S > give_up:
+            why = f"{lost}; it may have been started all the same: python -m pipelines {see} shows it"
+            raise ClientError(why, lost.status)
+        time.sleep(LOOK_S)
+    return found

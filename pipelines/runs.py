@@ -58,7 +58,7 @@ def submit(client: Client, run: Any, *, experiment: str) -> Any:
             (r for r in list_runs(client, group.experiment_id) if r.display_name == run.display_name), None
         )
 
-    return made_once(lambda: client.runs.run_service_create_run(run), find)
+    return made_once(client, lambda: client.runs.run_service_create_run(run), find, see="status align")
 
 
 def pinned(version: Any, *, name: str, service_account: str = "", pipeline_root: str = "") -> Any:

@@ -174,7 +174,8 @@ def _make(client: Client, wanted: Any, before: list[Any]) -> Any:
         new = (each for each in list_schedules(client, pipeline_id) if each.recurring_run_id not in known)
         return next((each for each in new if _alike(each, wanted)), None)
 
-    return made_once(lambda: client.recurring.recurring_run_service_create_recurring_run(wanted), find)
+    make = client.recurring.recurring_run_service_create_recurring_run
+    return made_once(client, lambda: make(wanted), find, see="versions align")
 
 
 def _delete(client: Client, schedules: list[Any]) -> None:

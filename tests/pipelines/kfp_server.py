@@ -73,6 +73,8 @@ class KfpServer:
     broken: list[tuple[str, int, bool]] = field(default_factory=list)
     """``(part of the address, status, done all the same)`` of the next requests that fail; 0: silence."""
     silent_s: float = 0.6
+    late: bool = False
+    """Whether it does what it is silent about after the silence, not before."""
     scripts: dict[str, list[tuple[str, dict[str, str]]]] = field(default_factory=dict)
     """States of run and tasks at each look at a run, by its display name's first word; "" for any."""
     pipelines: dict[str, Any] = field(default_factory=dict)
@@ -297,10 +299,12 @@ def _handler(server: KfpServer) -> type[BaseHTTPRequestHandler]:
             try:
                 if broken is not None:
                     server.broken.remove(broken)
-                    if broken[2]:
+                    if broken[2] and not server.late:
                         self._act(url.path, query, data)
                     if broken[1] == 0:
                         time.sleep(server.silent_s)
+                        if broken[2] and server.late:
+                            self._act(url.path, query, data)
                         self.close_connection = True
                         return
                     raise Refused(broken[1], "upstream connect error\nor disconnect")

@@ -13,6 +13,7 @@ from tests.pipelines.command import Command
 from tests.pipelines.kfp_server import KfpServer, serving
 
 QUICK = ("--poll", "0.01")
+RUNS = "POST /apis/v2beta1/runs"
 WELL = [
     ("PENDING", {}),
     ("RUNNING", {"root": "RUNNING", "resolve-driver": "SUCCEEDED", "resolve": "RUNNING"}),
@@ -123,6 +124,26 @@ def test_a_run_whose_answer_got_lost_is_not_started_twice(command: Command, serv
     server.broken = [("POST /apis/v2beta1/runs", 503, False)]
     done = run(command, "--no-wait")
     assert (done.code, len(server.runs)) == (0, 2), done.error
+
+
+def test_a_run_that_begins_after_the_client_gave_up_is_found_and_not_asked_for_again(
+    command: Command, server: KfpServer
+) -> None:
+    server.broken, server.late, server.silent_s = [(RUNS, 0, True)], True, 3.0
+    done = run(command, "--no-wait", "--request-timeout", "1.5", "--patience", "30")
+    assert (done.code, len(server.runs), server.asked.count(RUNS)) == (0, 1, 1), done.error
+    (started,) = server.runs
+    assert started in done.out
+
+
+@pytest.mark.parametrize("status", [0, 504])
+def test_a_run_that_was_never_answered_for_is_told_and_not_asked_for_again(
+    command: Command, server: KfpServer, status: int
+) -> None:
+    server.broken, server.silent_s = [(RUNS, status, False)], 3.0
+    lost = run(command, "--no-wait", "--request-timeout", "1.5", "--patience", "4")
+    assert (lost.code, len(server.runs), server.asked.count(RUNS)) == (1, 0, 1)
+    assert "; it may have been started all the same: python -m pipelines status align shows it" in lost.why
 
 
 def test_a_short_outage_while_waiting_does_not_matter_and_a_long_one_leaves_the_run(
