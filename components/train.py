@@ -50,7 +50,7 @@ def train(
         if train_job:
             from components.cluster.train_job import train_on_nodes
 
-            found = train_on_nodes(train_job, settings, record.key, Path(run_dir), **paths)
+            found = train_on_nodes(train_job, settings, record.key, Path(run_dir), run=record.run, **paths)
         else:
             found = train_policy(config, **paths)
         record.measured(found, metrics)

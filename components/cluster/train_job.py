@@ -18,6 +18,8 @@ from components.cluster.kube import TrainJobs, Unreachable, connect
 from copg.artifacts import MANIFEST, read_manifest
 from copg.launch import ALIVE, ProcessError, raise_failure, torchrun_command, write_request
 
+RUN_LABEL = "copg/run"
+"""Of a job: the run that created it. Another run with the same task follows it, and leaves it alone."""
 SHUTDOWN_S = 100
 """For a checkpoint after SIGTERM; the runtime's pods are killed after 120 s."""
 EVERY_S = 5.0
@@ -29,6 +31,7 @@ def train_on_nodes(
     key: str,
     run_dir: Path,
     *,
+    run: str,
     referenced: Path,
     policy: Path,
     training: Path,
@@ -42,6 +45,7 @@ def train_on_nodes(
         config: of the stage ``train``, as plain values.
         key: digest of everything that the result depends on.
         run_dir: directory of the runs, on a volume of all pods.
+        run: id of this run.
         referenced: artifact of schema ``referenced``.
         policy: where the policy goes.
         training: where the record of the training goes.
@@ -58,7 +62,7 @@ def train_on_nodes(
     """
     folder = run_dir / EXCHANGE / key[:20]
     if not (folder / "training" / MANIFEST).is_file():
-        job = _named(template, key, folder)
+        job = _named(template, key, run, folder)
         _run(jobs or connect(), job, folder, config, referenced, every_s)
     for name, target in (("policy", policy), ("training", training)):
         shutil.copytree(folder / name, target, dirs_exist_ok=True)
@@ -68,8 +72,9 @@ def train_on_nodes(
     return metrics
 
 
-def _named(template: Mapping[str, Any], key: str, folder: Path) -> dict[str, Any]:
-    metadata = {**template["metadata"], "name": f"copg-train-{key[:16]}"}
+def _named(template: Mapping[str, Any], key: str, run: str, folder: Path) -> dict[str, Any]:
+    labels = {**template["metadata"]["labels"], RUN_LABEL: run}
+    metadata = {**template["metadata"], "name": f"copg-train-{key[:16]}", "labels": labels}
     command = torchrun_command(folder, shutdown_s=SHUTDOWN_S)
     trainer = {**template["spec"]["trainer"], "command": command}
     return {**template, "metadata": metadata, "spec": {**template["spec"], "trainer": trainer}}
@@ -83,18 +88,19 @@ def _run(
     referenced: Path,
     every_s: float,
 ) -> None:
-    name = job["metadata"]["name"]
-    with _giving_signs(folder, every_s), _deleted_in_the_end(jobs, name):
-        if not _takes_up(jobs, name, every_s):
+    name, result = job["metadata"]["name"], folder / "training" / MANIFEST
+    with _giving_signs(folder, every_s), _deleted_in_the_end(jobs, name, _run_of(job)):
+        if not _takes_up(jobs, name, result, every_s):
             _lay_out(folder, config, referenced)
             _patiently(lambda: jobs.create(job), every_s)
             print(f"created TrainJob {name} in namespace {jobs.namespace}", flush=True)
         with _log_of(jobs, name, every_s):
             failure = _wait(jobs, name, every_s)
+    if result.is_file():
+        return
     if failure:
         raise_failure(folder, f"TrainJob {name}: {failure}")
-    if not (folder / "training" / MANIFEST).is_file():
-        raise ProcessError(f"TrainJob {name} ended well but left nothing in {folder}: do its pods mount it?")
+    raise ProcessError(f"TrainJob {name} ended well but left nothing in {folder}: do its pods mount it?")
 
 
 def _lay_out(folder: Path, config: Mapping[str, Any], referenced: Path) -> None:
@@ -106,13 +112,14 @@ def _lay_out(folder: Path, config: Mapping[str, Any], referenced: Path) -> None:
     write_request(folder, config, **paths)
 
 
-def _takes_up(jobs: TrainJobs, name: str, every_s: float) -> bool:
-    """Whether a job of that name is running or done; one that failed or is on its way out is waited away."""
+def _takes_up(jobs: TrainJobs, name: str, result: Path, every_s: float) -> bool:
+    """Whether a job of that name is running or done; one without a future or a result is waited away."""
     job = _patiently(lambda: jobs.get(name), every_s)
     if job is None:
         return False
-    if not (_condition(job, "Failed") or "deletionTimestamp" in job["metadata"]):
-        print(f"following TrainJob {name}, which an earlier attempt of this task created", flush=True)
+    over = _condition(job, "Failed") or (_condition(job, "Complete") and not result.is_file())
+    if not (over or "deletionTimestamp" in job["metadata"]):
+        print(f"following TrainJob {name}, which run {_run_of(job)} created", flush=True)
         return True
     _patiently(lambda: jobs.delete(name), every_s)
     while _patiently(lambda: jobs.get(name), every_s) is not None:
@@ -137,6 +144,10 @@ def _wait(jobs: TrainJobs, name: str, every_s: float) -> str:
             print(f"TrainJob {name}: {state}", flush=True)
             said = state
         time.sleep(every_s)
+
+
+def _run_of(job: Mapping[str, Any]) -> str:
+    return str(job["metadata"].get("labels", {}).get(RUN_LABEL, ""))
 
 
 def _condition(job: Mapping[str, Any], kind: str) -> dict[str, Any] | None:
@@ -181,8 +192,8 @@ def _giving_signs(folder: Path, every_s: float) -> Iterator[None]:
 
 
 @contextmanager
-def _deleted_in_the_end(jobs: TrainJobs, name: str) -> Iterator[None]:
-    """However this ends, SIGTERM included: the job goes, and its pods save a checkpoint.
+def _deleted_in_the_end(jobs: TrainJobs, name: str, run: str) -> Iterator[None]:
+    """However this ends, SIGTERM included: the job goes if it is this run's, and its pods save a checkpoint.
 
     Where KFP cancels a task, no signal reaches it: then the job ends for want of signs.
     """
@@ -196,7 +207,8 @@ def _deleted_in_the_end(jobs: TrainJobs, name: str) -> Iterator[None]:
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         try:
-            jobs.delete(name)
+            if (job := jobs.get(name)) is not None and _run_of(job) == run:
+                jobs.delete(name)
         except Unreachable as error:
             print(f"TrainJob {name} could not be deleted ({error}); it ends by itself", flush=True)
         signal.signal(signal.SIGTERM, before)

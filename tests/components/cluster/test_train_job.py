@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -19,7 +20,7 @@ from kubernetes import client
 from safetensors.torch import load_file
 
 from components.cluster.kube import TrainJobs, connect
-from components.cluster.train_job import train_on_nodes
+from components.cluster.train_job import RUN_LABEL, train_on_nodes
 from copg.artifacts import begin, read_manifest, seal, write_json
 from copg.errors import ConfigError, MismatchError
 from copg.launch import ALIVE, FAILURE, ProcessError
@@ -39,6 +40,7 @@ from tests import tiny
 from tests.components.cluster.kubernetes_server import JOBS, Cluster, serve
 
 KEY = "0123456789abcdef" * 4
+RUN = "aaaaaaaaaaaa"
 NAME = "copg-train-0123456789abcdef"
 TEMPLATE = Placement(
     parse_placement({"stages": {"train": {"nodes": 2, "queue": "copg", "shm": "1Gi", "timeout_hours": 5}}}),
@@ -78,6 +80,7 @@ def call(address: str, root: Path, referenced: Path, config: Any = None) -> dict
         config or {},
         KEY,
         root / "runs",
+        run=RUN,
         referenced=referenced,
         policy=root / "policy",
         training=root / "training",
@@ -198,7 +201,7 @@ def test_a_retry_takes_up_the_job_that_is_running(
     cluster: Cluster, address: str, referenced: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "runs/nodes" / KEY[:20]
-    cluster.jobs[NAME] = {"metadata": {"name": NAME}}
+    cluster.jobs[NAME] = {"metadata": {"name": NAME, "labels": {RUN_LABEL: RUN}}}
     leave_artifacts(folder / "later")  # not where they belong yet
 
     def finish() -> None:
@@ -206,11 +209,10 @@ def test_a_retry_takes_up_the_job_that_is_running(
         shutil.move(folder / "later/training", folder / "training")
         cluster.condition(NAME, "Complete")
 
-    import threading
-
     threading.Timer(0.3, finish).start()
     assert call(address, tmp_path, referenced) == {"steps/done": 4.0}
     assert ("POST", JOBS) not in cluster.requests
+    assert cluster.deleted() == [NAME]
 
 
 def test_a_retry_clears_the_job_that_failed_away_and_creates_another(
@@ -234,6 +236,49 @@ def test_a_retry_after_the_training_ended_asks_for_nothing(
     leave_artifacts(tmp_path / "runs/nodes" / KEY[:20])
     assert call(address, tmp_path, referenced) == {"steps/done": 4.0}
     assert cluster.requests == []
+
+
+def test_the_job_of_another_run_is_followed_and_left_alone(
+    cluster: Cluster, address: str, referenced: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    cluster.jobs[NAME] = {"metadata": {"name": NAME, "labels": {RUN_LABEL: "bbbbbbbbbbbb"}}}
+
+    def finish() -> None:
+        leave_artifacts(tmp_path / "runs/nodes" / KEY[:20])
+        cluster.condition(NAME, "Complete")
+
+    threading.Timer(0.3, finish).start()
+    assert call(address, tmp_path, referenced) == {"steps/done": 4.0}
+    assert cluster.deleted() == []
+    assert "which run bbbbbbbbbbbb created" in capfd.readouterr().out
+
+
+def test_when_the_other_run_deletes_its_finished_job_the_result_counts(
+    cluster: Cluster, address: str, referenced: Path, tmp_path: Path
+) -> None:
+    cluster.jobs[NAME] = {"metadata": {"name": NAME, "labels": {RUN_LABEL: "bbbbbbbbbbbb"}}}
+
+    def finish() -> None:
+        leave_artifacts(tmp_path / "runs/nodes" / KEY[:20])
+        cluster.jobs.clear()
+
+    threading.Timer(0.3, finish).start()
+    assert call(address, tmp_path, referenced) == {"steps/done": 4.0}
+
+
+def test_a_job_that_ended_long_ago_and_whose_result_is_gone_makes_room(
+    cluster: Cluster, address: str, referenced: Path, tmp_path: Path
+) -> None:
+    cluster.jobs[NAME] = {"metadata": {"name": NAME, "labels": {RUN_LABEL: "bbbbbbbbbbbb"}}}
+    cluster.condition(NAME, "Complete")
+
+    def operate(job: dict[str, Any]) -> None:
+        leave_artifacts(folder_of(job))
+        cluster.condition(NAME, "Complete")
+
+    cluster.on_create = operate
+    assert call(address, tmp_path, referenced) == {"steps/done": 4.0}
+    assert cluster.deleted() == [NAME, NAME]
 
 
 @pytest.mark.parametrize(
