@@ -48,7 +48,7 @@ up() {
     in_cluster -n kubeflow rollout restart deployment workflow-controller
     in_cluster -n kubeflow wait deployment --all --for condition=Available --timeout=20m
     in_cluster -n kubeflow wait pod/copg-volume --for condition=Ready --timeout=5m
-    echo "ready: kubectl --context $CONTEXT -n kubeflow port-forward svc/ml-pipeline 8888:8888"
+    echo "ready: kubectl --context $CONTEXT -n kubeflow port-forward svc/ml-pipeline-ui 8888:80"
 }
 
 case ${1:-} in

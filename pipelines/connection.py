@@ -40,7 +40,8 @@ class Connection:
     """Where a KFP server is, and as whom to talk to it."""
 
     host: str = IN_CLUSTER
-    """Address of the API, such as ``http://localhost:8888`` or ``https://kubeflow.example/pipeline``."""
+    """Address of the API, such as ``http://localhost:8888`` or ``https://kubeflow.example/pipeline``; that
+    of ``ml-pipeline-ui`` serves it and the pages for people, that of ``ml-pipeline`` has no pages."""
     namespace: str = ""
     """Of the user on a multi-user server."""
     token_file: Path | None = None
@@ -156,7 +157,7 @@ def _no_answer(connection: Connection, error: Exception) -> ClientError:
     if isinstance(error, urllib3.exceptions.SSLError):
         return ClientError(f"{host}: its certificate is not trusted: {error}; name its CA with --ca-cert")
     if isinstance(error, urllib3.exceptions.NewConnectionError):
-        hint = "is it up? to forward its port: kubectl -n kubeflow port-forward svc/ml-pipeline 8888:8888"
+        hint = "is it up? to forward its port: kubectl -n kubeflow port-forward svc/ml-pipeline-ui 8888:80"
         return ClientError(f"{host}: cannot be reached; {hint}")
     if isinstance(error, urllib3.exceptions.TimeoutError):
         return ClientError(f"{host}: no answer within {connection.timeout_s:g} s")

@@ -97,7 +97,8 @@ def check_clock(client: Client) -> Iterator[Finding]:
 def server_version(client: Client) -> str | None:
     """The server's version where its older API tells it."""
     try:
-        found = client.get("/apis/v1beta1/healthz").get("tag_name")
+        said = client.get("/apis/v1beta1/healthz")
+        found = said.get("tag_name") or said.get("apiServerTagName")  # the latter where the UI passes it on
     except (ClientError, ValueError, AttributeError):
         return None
     return str(found) if found else None

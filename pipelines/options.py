@@ -42,7 +42,8 @@ Webhook = Annotated[
     typer.Option(
         envvar="COPG_WEBHOOK_URL",
         show_envvar=True,
-        help="Address that is told, by a POST of JSON, of a run that failed or was not promoted.",
+        help="Address that is told, by a POST of JSON, of a run that failed (on a cluster: or was cancelled) "
+        "or, here, promoted nothing; on a cluster the run's exit handler tells of that.",
     ),
 ]
 

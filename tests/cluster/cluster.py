@@ -17,8 +17,8 @@ from copg.run_record import Record
 ROOT = Path(__file__).parents[2]
 VOLUME_POD = "copg-volume"
 ACCOUNT = "copg-runner"
-API = ("kubeflow", "svc/ml-pipeline", 8888)
-"""KFP's namespace, its API and the port of it, wherever the tasks run."""
+API = ("kubeflow", "svc/ml-pipeline-ui", 80)
+"""KFP's namespace, the service of its API and pages and the port of it, wherever the tasks run."""
 
 
 @dataclass

@@ -40,6 +40,16 @@ def test_what_is_applied_is_there(readme: Path) -> None:
         assert (ROOT / file).is_file()
 
 
+FORWARDING = [READMES[0], MANIFESTS / "kind.sh", ROOT / "docs/client.md"]
+
+
+@pytest.mark.parametrize("file", FORWARDING, ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_is_forwarded_shows_the_pages_that_the_client_prints(file: Path) -> None:
+    # KFP's manifests: service ml-pipeline-ui, port 80, serves the pages and passes /apis on
+    forwarded = re.findall(r"port-forward (\S+ [\d:]+)", file.read_text())
+    assert set(forwarded) == {"svc/ml-pipeline-ui 8888:80"}
+
+
 def test_ten_commands_lead_to_a_schedule() -> None:
     (block,) = re.findall(
         r"with `IMAGE` in a registry of yours:\n\n```bash\n(.*?)```", READMES[0].read_text(), re.DOTALL

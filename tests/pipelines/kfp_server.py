@@ -70,6 +70,8 @@ class KfpServer:
     multi_user: bool = False
     version: str = ""
     """Told by the older API; empty: it has none."""
+    behind_ui: bool = False
+    """Whether the API is reached through KFP's UI, which tells of its health in words of its own."""
     broken: list[tuple[str, int, bool]] = field(default_factory=list)
     """``(part of the address, status, done all the same)`` of the next requests that fail; 0: silence."""
     silent_s: float = 0.6
@@ -112,7 +114,8 @@ class KfpServer:
     def healthz_before(self, query: dict[str, str], body: Any) -> Any:
         if not self.version:
             raise Refused(404, "no such method")
-        return {"tag_name": self.version, "multi_user": self.multi_user}
+        name = "apiServerTagName" if self.behind_ui else "tag_name"
+        return {name: self.version, "multi_user": self.multi_user}
 
     def create_pipeline(self, query: dict[str, str], body: Any) -> Any:
         wanted = parse("V2beta1Pipeline", body)

@@ -117,6 +117,7 @@ def test_every_command_gives_up_on_a_server_that_stays_silent(
 def test_a_server_that_is_not_there_is_told_with_the_way_to_it(command: Command) -> None:
     gone = command("versions", "align", "--host", "http://127.0.0.1:9", "--patience", "0.1", host=False)
     assert "http://127.0.0.1:9: cannot be reached; is it up? to forward its port: kubectl" in gone.why
+    assert "port-forward svc/ml-pipeline-ui 8888:80;" in gone.why  # the API alone shows no pages
     assert "error: host is missing" in command("versions", "align", host=False).why
     wrong = command("versions", "align", "--host", "localhost:8888", host=False)
     assert wrong.why == "error: host='localhost:8888' must start with http:// or https://"

@@ -255,7 +255,9 @@ def test_a_server_that_tells_its_version_is_compared_without_the_cluster(
         in command("doctor", "--no-cluster").out
     )
     server.version = "2.17.3"
-    assert "ok    versions: kfp 2.17.0 here, 2.17.3 on the server" in command("doctor", "--no-cluster").out
+    for server.behind_ui in (False, True):
+        said = command("doctor", "--no-cluster").out
+        assert "ok    versions: kfp 2.17.0 here, 2.17.3 on the server" in said
     server.version = "2.15.0"
     (found,) = lines(command("doctor", "--no-cluster"), "todo")
     assert "pip install kfp==2.15.0" in found
