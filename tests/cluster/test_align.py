@@ -53,9 +53,16 @@ def local(data: Data) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def whole(ready: Cluster, data: Data) -> dict[str, Any]:
-    """The summary of an undisturbed run on the cluster."""
-    run(ready, data, "whole", "--timeout", "45")
+def whole_id(ready: Cluster, data: Data) -> str:
+    """The id of an undisturbed run on the cluster, which ended well."""
+    found = RUN_ID.search(run(ready, data, "whole", "--timeout", "45"))
+    assert found
+    return found[0]
+
+
+@pytest.fixture(scope="module")
+def whole(ready: Cluster, whole_id: str) -> dict[str, Any]:
+    """The summary of that run."""
     found: dict[str, Any] = ready.read(f"{ON_VOLUME}-whole/summary.json")
     return found
 
@@ -68,10 +75,14 @@ def test_the_same_dag_twice_is_one_version(ready: Cluster, data: Data) -> None:
     assert first.split(": ")[1].split()[0] in ready.pipelines("versions", "align", "--pipeline", PIPELINE)
 
 
-def test_every_task_ran_in_a_pod_of_its_own(whole: dict[str, Any]) -> None:
+def test_every_task_ran_in_a_pod_of_its_own(ready: Cluster, whole_id: str, whole: dict[str, Any]) -> None:
     stages = {"resolve", "validate", "score", "reference", "evaluate-reference", "train-copg_0.1"}
     stages |= {"evaluate-copg_0.1", "report", "promote"}
     assert (whole["state"], whole["failure"], set(whole["executed"])) == ("succeeded", None, stages)
+    ended = [pod for pod in pods_of(ready, whole_id) if pod["status"]["phase"] == "Succeeded"]
+    # a pod a task, and one for the exit handler; evaluate ran for the reference and for the trial
+    functions = [*(stage.partition("-")[0] for stage in stages), "summary"]
+    assert sorted(map(function_of, ended)) == sorted(functions)
 
 
 def test_the_results_are_those_of_this_machine(whole: dict[str, Any], local: dict[str, Any]) -> None:
@@ -109,9 +120,14 @@ def test_a_training_whose_pod_is_deleted_ends_as_if_nothing_had_been(
 
 
 def trainers(cluster: Cluster, run_id: str) -> list[dict[str, Any]]:
-    """The pods in which a run trains: its id stands among the arguments of KFP's launcher."""
+    """The pods in which a run trains."""
+    return [pod for pod in pods_of(cluster, run_id) if function_of(pod) == "train"]
+
+
+def pods_of(cluster: Cluster, run_id: str) -> list[dict[str, Any]]:
+    """The pods of a run's tasks: its id stands among the arguments of KFP's launcher."""
     pods = cluster.pods("app.kubernetes.io/part-of=copg")
-    return [pod for pod in pods if function_of(pod) == "train" and run_id in json.dumps(pod["spec"])]
+    return [pod for pod in pods if run_id in json.dumps(pod["spec"])]
 
 
 def test_a_schedule_starts_runs_of_the_pinned_version(
@@ -120,13 +136,16 @@ def test_a_schedule_starts_runs_of_the_pinned_version(
     # every other minute; the cache answers for all but resolve
     options = ["--cron", "*/2 * * * *", "--service-account", ACCOUNT, *version_of(ready, data, "whole")]
     said = ready.pipelines("schedule", "align", *options)
-    version = re.search(r"version: (\S+)", said)
+    version, schedule = re.search(r"version: (\S+)", said), RUN_ID.search(said)
     assert version
+    assert schedule
     try:
         listed = ready.pipelines("versions", "align", "--pipeline", PIPELINE)
         (line,) = (line for line in listed.splitlines() if line.startswith(version[1]))
         assert "schedule" in line
-        found = wait_until("a scheduled run that ended", lambda: scheduled(ready), minutes=15, every_s=10)
+        found = wait_until(
+            "a scheduled run that ended", lambda: scheduled(ready, schedule[0]), minutes=15, every_s=10
+        )
         assert {each.state for each in found} == {"SUCCEEDED"}
     finally:
         ready.pipelines("unschedule", "align", "--all", "--pipeline", PIPELINE)
@@ -135,10 +154,9 @@ def test_a_schedule_starts_runs_of_the_pinned_version(
     assert summary["trials"] == whole["trials"]
 
 
-def scheduled(cluster: Cluster) -> list[Any]:
-    """The runs that a schedule started and that ended."""
+def scheduled(cluster: Cluster, schedule: str) -> list[Any]:
+    """The runs that this schedule started and that ended."""
     namespace = "" if cluster.namespace == "kubeflow" else cluster.namespace
     client = Client(Connection(host=cluster.host, namespace=namespace))
-    return [
-        each for each in list_runs(client) if each.recurring_run_id and each.state in ("SUCCEEDED", "FAILED")
-    ]
+    mine = (each for each in list_runs(client) if each.recurring_run_id == schedule)
+    return [each for each in mine if each.state in ("SUCCEEDED", "FAILED")]

@@ -1,13 +1,16 @@
 """What the tests of a cluster read and ask for, without one."""
 
 from pathlib import Path
+from typing import Any
 
+import kfp_server_api as api
 import pytest
 
 from tests.cluster.cluster import ACCOUNT, Cluster, collect, function_of
 from tests.cluster.conftest import Data
-from tests.cluster.test_align import run, version_of
+from tests.cluster.test_align import pods_of, run, scheduled, version_of
 from tests.cluster.test_components import single
+from tests.pipelines.kfp_server import kfp_server
 
 
 def test_a_pod_says_which_component_it_runs() -> None:
@@ -18,6 +21,23 @@ def test_a_pod_says_which_component_it_runs() -> None:
         assert function_of({"spec": {"containers": [wait, {"name": "main", **main}]}}) == "train"
     assert function_of({"spec": {"containers": [wait]}}) == ""
     assert function_of({"spec": {"containers": [{"name": "main", "args": words[:-1]}]}}) == ""
+
+
+def test_the_pods_of_a_run_and_the_runs_of_a_schedule_are_told_from_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pods: list[dict[str, Any]] = [
+        {"spec": {"containers": [{"name": "main", "args": ["--run_id", run_id]}]}} for run_id in ("r1", "r2")
+    ]
+    monkeypatch.setattr(Cluster, "pods", lambda self, selector: pods)
+    with kfp_server() as server:
+        for number, schedule in enumerate(("mine", "another's", None)):
+            server.runs[str(number)] = api.V2beta1Run(
+                run_id=str(number), recurring_run_id=schedule, state="SUCCEEDED", created_at=server.now()
+            )
+        cluster = Cluster("none", "kubeflow", "image", host=server.url)
+        assert pods_of(cluster, "r2") == [pods[1]]
+        assert [each.run_id for each in scheduled(cluster, "mine")] == ["0"]
 
 
 def test_the_client_knows_every_option_that_is_given(data: Data) -> None:
