@@ -9,7 +9,7 @@ PY = $(VENV)/bin/python
 PIP = $(PY) -m pip --disable-pip-version-check -q
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 
-.PHONY: help install demo test check format base-image wheels image kind-up kind-test kind-down clean
+.PHONY: help install demo test check format base base-image wheels image test-containers kind-up kind-test kind-down clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -40,26 +40,58 @@ format: install  ## rewrite what the formatter would
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-# Containers: docker where there is one, else podman; no registry is needed with BASE=localhost/copg-base:bookworm.
+# Containers: podman where there is one, else docker; without a registry the base is made here (make base).
+VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' copg/__init__.py)
 ENGINE ?= $(shell command -v podman >/dev/null && echo podman || echo docker)
-BASE ?= docker.io/library/python:3.11-slim-bookworm
-IMAGE ?= localhost/copg:0.1.0
 TARGET ?= cpu
+BASE.cpu = docker.io/library/python:3.11-slim-bookworm
+BASE.gpu = docker.io/library/python:3.11-bookworm
+BASE ?= $(BASE.$(TARGET))
+OWN_BASE = localhost/copg-base:bookworm
+IMAGE ?= localhost/copg:$(VERSION)
+IMAGE_EXTRAS ?= rewards
+BUILD_OPTIONS ?=
+WHEELS = build/wheels/$(TARGET)
+WHEEL = $(PIP) wheel -c constraints.txt
 
-base-image:  ## a Debian base with Python 3.11, without any registry (root)
-	rm -rf build/base && mkdir -p build
-	debootstrap --variant=minbase --include=python3,python3-venv,ca-certificates bookworm build/base >build/debootstrap.log
-	tar -C build/base -c . | $(ENGINE) import - localhost/copg-base:bookworm
-	rm -rf build/base
+base-image:  ## a small Debian with Python 3.11, made here by mmdebstrap
+	mkdir -p build
+	mmdebstrap --quiet --variant=essential --include=python3,ca-certificates,libstdc++6,tzdata \
+		--dpkgopt=force-unsafe-io --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-include=/usr/share/doc/*/copyright' \
+		--dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' bookworm build/base.tar
+	$(ENGINE) import build/base.tar $(OWN_BASE)
+	rm build/base.tar
 
-wheels: install  ## everything an image needs, made outside of it
-	rm -rf build/wheels/$(TARGET)
-	$(PIP) wheel -c constraints.txt -w build/wheels/$(TARGET) . cyclonedx-bom
-	$(PIP) wheel --no-deps -c constraints.txt -w build/wheels/$(TARGET) kfp
+base:  ## the base of the cpu image under a name of our own: pulled, or made where no registry answers
+	@$(ENGINE) image inspect $(OWN_BASE) >/dev/null 2>&1 \
+		|| { timeout 300 $(ENGINE) pull -q $(BASE.cpu) && $(ENGINE) tag $(BASE.cpu) $(OWN_BASE); } || $(MAKE) base-image
 
-image: wheels  ## the image of the tasks (BASE, IMAGE, TARGET)
-	$(ENGINE) build -f Containerfile --target $(TARGET) --build-arg BASE=$(BASE) --build-arg VERSION=$(lastword $(subst :, ,$(IMAGE))) \
-		--build-arg REVISION=$$(git rev-parse HEAD) -t $(IMAGE) .
+# Digest of the wheels of some folders
+digest = $$(find $(1) -name '*.whl' | sort | xargs sha256sum | sha256sum | cut -c1-16)
+
+$(WHEELS)/.made: pyproject.toml constraints.txt
+	rm -rf $(@D) build/wheels/tools
+	$(WHEEL) --no-deps $(PIP_TORCH) -w $(@D) torch
+	$(WHEEL) --find-links $(@D) -w $(@D) ".[$(IMAGE_EXTRAS)]"
+	$(WHEEL) --no-deps -w $(@D) kfp
+	rm $(@D)/copg-*.whl
+	cd $(@D) && ls *.whl | sed -E 's/^([^-]+)-([^-]+)-.*/\1==\2/' >pinned.txt
+	$(WHEEL) -w build/wheels/tools uv cyclonedx-bom
+	touch $@
+
+wheels: install $(WHEELS)/.made  ## everything an image needs, made outside of it
+	rm -rf build/wheels/copg
+	$(WHEEL) --no-deps -w build/wheels/copg .
+
+image: wheels  ## the image of the tasks (TARGET=cpu or gpu, BASE, IMAGE, IMAGE_EXTRAS)
+	$(ENGINE) build -f Containerfile --target $(TARGET) --build-arg DEVICE=$(TARGET) --build-arg BASE=$(BASE) \
+		--build-arg WHEELS=$(call digest,$(WHEELS) build/wheels/tools) --build-arg OWN_WHEEL=$(call digest,build/wheels/copg) \
+		--build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD) $(BUILD_OPTIONS) -t $(IMAGE) .
+
+test-containers: install  ## every component, and the demo, in containers beside the same in processes
+	$(MAKE) -j2 base wheels
+	$(MAKE) image BASE=$(OWN_BASE) BUILD_OPTIONS="--network none"
+	$(PY) -m pytest tests/containers --image $(IMAGE)
 
 kind-up:  ## a cluster of kind with KFP, our image and our manifests (IMAGE, ENGINE)
 	ENGINE=$(ENGINE) IMAGE=$(IMAGE) manifests/kind.sh up

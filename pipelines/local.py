@@ -37,7 +37,7 @@ class RunError(CopgError):
     """A local run cannot start or did not succeed."""
 
 
-def run_local(recipe: Recipe, root: Path) -> dict[str, Any]:
+def run_local(recipe: Recipe, root: Path, *, runner: Any = None, image: str = "") -> dict[str, Any]:
     """Run a recipe through ``kfp.local``, with everything it leaves under ``root``.
 
     The terminal gets one line a task, ``root/logs`` the rest.
@@ -45,6 +45,8 @@ def run_local(recipe: Recipe, root: Path) -> dict[str, Any]:
     Args:
         recipe: what to align, with absolute paths.
         root: directory of the runs; the same one again reuses what has not changed.
+        runner: of ``kfp.local``; None runs each task as a process.
+        image: of the tasks, for a runner of containers, which must reach ``root`` and the recipe's paths.
 
     Returns:
         The contents of ``summary.json``.
@@ -58,15 +60,18 @@ def run_local(recipe: Recipe, root: Path) -> dict[str, Any]:
         for name in (RUN, SUMMARY):
             (root / name).unlink(missing_ok=True)
         write_json(root / RECIPE, asdict(recipe))
-        succeeded, log = _run_and_watch(lambda: _whole_dag(recipe), recipe, root)
+        succeeded, log = _run_and_watch(lambda: _whole_dag(recipe, image), recipe, root, runner)
         summary = read_json(root / SUMMARY) or write_summary(root, succeeded=succeeded)
         return {**summary, "failure": summary["failure"] or _doubt(root, succeeded), "log": str(log)}
 
 
-def _whole_dag(recipe: Recipe) -> Any:
+def _whole_dag(recipe: Recipe, image: str) -> Any:
     from pipelines.align import build_align
 
-    return build_align(lambda task: task, trains_reward=recipe.trains_reward)
+    def place(task: Any) -> Any:
+        return task.set_container_image(image) if image else task
+
+    return build_align(place, trains_reward=recipe.trains_reward)
 
 
 def run_stage_local(recipe: Recipe, root: Path, build: Callable[[], Any]) -> Path:
@@ -95,16 +100,18 @@ def count_cores() -> int:
     return int(asked) if asked.isdigit() and int(asked) else len(os.sched_getaffinity(0))
 
 
-def _run_and_watch(build: Callable[[], Any], recipe: Recipe, root: Path) -> tuple[bool, Path]:
+def _run_and_watch(
+    build: Callable[[], Any], recipe: Recipe, root: Path, runner: Any = None
+) -> tuple[bool, Path]:
     """Whether ``kfp.local`` says that the pipeline succeeded, and the log."""
     write_json(root / MACHINE, {"cores": count_cores(), "tasks_at_once": TASKS_AT_ONCE})
     log = root / "logs" / f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}.log"
     log.parent.mkdir(exist_ok=True)
     with log.open("w", buffering=1) as stream, watching(root, sys.stdout):
-        return _run_pipeline(build, recipe, root, stream), log
+        return _run_pipeline(build, recipe, root, stream, runner), log
 
 
-def _run_pipeline(build: Callable[[], Any], recipe: Recipe, root: Path, log: TextIO) -> bool:
+def _run_pipeline(build: Callable[[], Any], recipe: Recipe, root: Path, log: TextIO, runner: Any) -> bool:
     """Whether ``kfp.local`` says that the pipeline succeeded, which is not to be relied on."""
     os.environ.update(ENVIRONMENT)
     with _captured(log), _stoppable(), warnings.catch_warnings():
@@ -112,7 +119,7 @@ def _run_pipeline(build: Callable[[], Any], recipe: Recipe, root: Path, log: Tex
         from kfp import local
 
         local.init(
-            local.SubprocessRunner(use_venv=False),
+            runner or local.SubprocessRunner(use_venv=False),
             pipeline_root=str(root / "artifacts"),
             workspace_root=tempfile.mkdtemp(prefix="copg-workspace-"),  # deleted after the run
             enable_caching=True,

@@ -13,7 +13,8 @@ from tests import tiny
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Options of tests/cluster, which runs nowhere unless a cluster is named."""
+    """Options of tests/cluster and tests/containers, which run nowhere unless one is named."""
+    parser.getgroup("containers").addoption("--image", default="", help="Image of the tasks, built here.")
     group = parser.getgroup("cluster")
     group.addoption(
         "--kube-context", default="", help="Kubernetes context of a cluster with KFP and our overlay."

@@ -1,0 +1,42 @@
+"""One component as a DAG of its own, on artifacts that exist."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kfp import dsl
+
+from pipelines.align import Place
+
+CLASSES = {each.schema_title: each for each in (dsl.Artifact, dsl.Dataset, dsl.Model)}
+
+
+def build_alone(
+    component: Any,
+    place: Place,
+    parameters: Mapping[str, Any],
+    artifacts: Mapping[str, str | Sequence[str]],
+) -> Any:
+    """A DAG of one component.
+
+    Args:
+        component: one of ``components``.
+        place: called with its task.
+        parameters: its parameters.
+        artifacts: address of each artifact it takes; several for an input that takes a list.
+    """
+    inputs = component.component_spec.inputs
+
+    @dsl.pipeline(name="alone")
+    def alone() -> None:
+        given = {}
+        for name, uri in artifacts.items():
+            kind = CLASSES[inputs[name].type.partition("@")[0]]
+            if isinstance(uri, str):
+                given[name] = dsl.importer(artifact_uri=uri, artifact_class=kind).output
+            else:
+                with dsl.ParallelFor(list(uri), name=name) as each:
+                    imported = dsl.importer(artifact_uri=each, artifact_class=kind)
+                given[name] = dsl.Collected(imported.output)
+        place(component(**parameters, **given))
+
+    return alone
