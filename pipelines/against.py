@@ -1,17 +1,26 @@
 """A recipe beside the latest run on a server, for ``explain-cache``."""
 
+import re
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from copg.digests import json_digest
+from copg.planning import stage_keys
+from copg.recipe import parse_recipe, parse_stages, stage_settings
+from copg.run_record import subject_name
 from pipelines.client import Client
 from pipelines.connection import ClientError
-from pipelines.explain_cache import Verdict, explain_spec
+from pipelines.explain_cache import Side, Verdict, changes
 from pipelines.publishing import compiled
 from pipelines.runs import latest_run, tasks_of
 from pipelines.versions import get_pipeline
+
+COMPONENT = re.compile(r"comp-(.+?)(-shard)?(-\d+)?$")
+"""Of a stage, of its shards, and of its second task in a DAG."""
 
 
 def explain_against_latest(
@@ -51,3 +60,80 @@ def _with_parameters(spec: Mapping[str, Any], config: Any) -> dict[str, Any]:
     }
     spec["root"] = {**spec["root"], "inputDefinitions": {"parameters": merged}}
     return spec
+
+
+def explain_spec(
+    before: Mapping[str, Any], now: Mapping[str, Any], states: Mapping[str, str]
+) -> list[Verdict]:
+    """Compare two compiled DAGs: what their files tell, which is not what lies behind the names in them.
+
+    Args:
+        before: DAG of the latest run, with its parameters as defaults.
+        now: DAG to come.
+        states: of the latest run's tasks, by name.
+    """
+    old, new = _nominal(before), _nominal(now)
+    keys = [stage_keys(side.configs, side.digests, side.trials) for side in (old, new)]
+    found = []
+    for plan in keys[1]:
+        stage = "evaluate" if plan == "baseline" else plan
+        subjects: list[dict[str, Any] | None] = [None]
+        if plan == "baseline":
+            subjects = [{"name": "reference"}]
+        elif plan in ("train", "evaluate"):
+            subjects = list(new.trials)
+        for subject in subjects:
+            name = stage if subject is None else f"{stage}-{subject_name(subject)}"
+            why = tuple(changes(plan, subject, old, new))
+            ended = states.get(stage, "SUCCEEDED")
+            if not why and keys[0].get(plan) == keys[1][plan] and ended != "SUCCEEDED":
+                why = (f"nothing changed, but it is {ended} in the latest run",)
+            found.append(Verdict(name, not why, why))
+    return found
+
+
+def _nominal(spec: Mapping[str, Any]) -> Side:
+    """A DAG's side: digests of the names in it, since what they stand for lies on the cluster."""
+    spec = spec.get("pipeline_spec", spec)
+    inputs = spec["root"]["inputDefinitions"]["parameters"]
+    value = {name: each.get("defaultValue") for name, each in inputs.items()}
+    recipe = parse_recipe(
+        {
+            **{name: value[name] for name in ("name", "records", "model", "rewards", "trials")},
+            "revision": value["revision"] or None,
+            "tracking": value["tracking"] or "",
+            "stages": value["settings"] or {},
+        }
+    )
+    run_dir = Path(value["run_dir"])
+    parsed = parse_stages(
+        recipe, {stage: stage_settings(recipe, stage, run_dir=run_dir) for stage in recipe.planned}
+    )
+    configs = {stage: asdict(each) for stage, each in parsed.items()}
+    configs["train"].pop("trial")
+    digests = {f"rewards/{stage}": "" for stage in ("score", "train", "evaluate")}  # in the settings
+    digests |= {"data": json_digest(recipe.records), "model": json_digest([recipe.model, recipe.revision])}
+    digests |= {"reward_base": ""}
+    digests |= {f"code/{stage}": _code(spec, stage) for stage in configs}
+    configs["baseline"] = configs["evaluate"]
+    return Side(configs, digests, recipe.trials, [{"name": "reference"}], _constants(spec))
+
+
+def _constants(spec: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Values that the DAG gives tasks by itself, by stage; they are part of what KFP's cache goes by."""
+    found: dict[str, dict[str, Any]] = {}
+    for dag in [spec["root"], *spec["components"].values()]:
+        for task in dag.get("dag", {}).get("tasks", {}).values():
+            if component := COMPONENT.match(task["componentRef"]["name"]):
+                for name, value in task.get("inputs", {}).get("parameters", {}).items():
+                    if "constant" in value.get("runtimeValue", {}):
+                        found.setdefault(component[1], {})[name] = value["runtimeValue"]["constant"]
+    return found
+
+
+def _code(spec: Mapping[str, Any], stage: str) -> str:
+    component = spec["components"].get(f"comp-{stage}", {})
+    container = (
+        spec["deploymentSpec"]["executors"].get(component.get("executorLabel"), {}).get("container", {})
+    )
+    return json_digest([container.get("image"), container.get("command")])

@@ -1,14 +1,13 @@
 """Which tasks of the next run a cache would answer for, and what changed for the others since the latest."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from copg.digests import json_digest
 from copg.errors import ConfigError
-from copg.planning import stage_keys
-from copg.recipe import Recipe, parse_recipe, parse_stages, stage_settings
+from copg.recipe import Recipe
 from copg.run_record import RUN, Record, read_json, read_record, record_path, subject_name
 
 DIGESTS = {
@@ -58,6 +57,8 @@ class Side:
     digests: Mapping[str, str]
     trials: list[dict[str, Any]]
     baselines: list[dict[str, Any]]
+    constants: Mapping[str, Any] = field(default_factory=dict)
+    """What a DAG itself gives the tasks of each stage, such as the TrainJob of a training over nodes."""
 
 
 def explain_local(recipe: Recipe, root: Path) -> list[Verdict]:
@@ -106,71 +107,6 @@ def _side(run: Mapping[str, Any]) -> Side:
     return Side(configs, run["digests"], run["trials"], run["baselines"])
 
 
-def explain_spec(
-    before: Mapping[str, Any], now: Mapping[str, Any], states: Mapping[str, str]
-) -> list[Verdict]:
-    """Compare two compiled DAGs: what their files tell, which is not what lies behind the names in them.
-
-    Args:
-        before: DAG of the latest run, with its parameters as defaults.
-        now: DAG to come.
-        states: of the latest run's tasks, by name.
-    """
-    old, new = _nominal(before), _nominal(now)
-    keys = [stage_keys(side.configs, side.digests, side.trials) for side in (old, new)]
-    found = []
-    for plan in keys[1]:
-        stage = "evaluate" if plan == "baseline" else plan
-        subjects: list[dict[str, Any] | None] = [None]
-        if plan == "baseline":
-            subjects = [{"name": "reference"}]
-        elif plan in ("train", "evaluate"):
-            subjects = list(new.trials)
-        for subject in subjects:
-            name = stage if subject is None else f"{stage}-{subject_name(subject)}"
-            why = tuple(changes(plan, subject, old, new))
-            ended = states.get(stage, "SUCCEEDED")
-            if not why and keys[0].get(plan) == keys[1][plan] and ended != "SUCCEEDED":
-                why = (f"nothing changed, but it is {ended} in the latest run",)
-            found.append(Verdict(name, not why, why))
-    return found
-
-
-def _nominal(spec: Mapping[str, Any]) -> Side:
-    """A DAG's side: digests of the names in it, since what they stand for lies on the cluster."""
-    spec = spec.get("pipeline_spec", spec)
-    inputs = spec["root"]["inputDefinitions"]["parameters"]
-    value = {name: each.get("defaultValue") for name, each in inputs.items()}
-    recipe = parse_recipe(
-        {
-            **{name: value[name] for name in ("name", "records", "model", "rewards", "trials")},
-            "revision": value["revision"] or None,
-            "tracking": value["tracking"] or "",
-            "stages": value["settings"] or {},
-        }
-    )
-    run_dir = Path(value["run_dir"])
-    parsed = parse_stages(
-        recipe, {stage: stage_settings(recipe, stage, run_dir=run_dir) for stage in recipe.planned}
-    )
-    configs = {stage: asdict(each) for stage, each in parsed.items()}
-    configs["train"].pop("trial")
-    digests = {f"rewards/{stage}": "" for stage in ("score", "train", "evaluate")}  # in the settings
-    digests |= {"data": json_digest(recipe.records), "model": json_digest([recipe.model, recipe.revision])}
-    digests |= {"reward_base": ""}
-    digests |= {f"code/{stage}": _code(spec, stage) for stage in configs}
-    configs["baseline"] = configs["evaluate"]
-    return Side(configs, digests, recipe.trials, [{"name": "reference"}])
-
-
-def _code(spec: Mapping[str, Any], stage: str) -> str:
-    component = spec["components"].get(f"comp-{stage}", {})
-    container = (
-        spec["deploymentSpec"]["executors"].get(component.get("executorLabel"), {}).get("container", {})
-    )
-    return json_digest([container.get("image"), container.get("command")])
-
-
 def changes(plan: str, subject: Mapping[str, Any] | None, old: Side, now: Side) -> Iterator[str]:
     """What changed for a task, in words."""
     yield from _own_changes(plan, old, now)
@@ -197,7 +133,8 @@ def _own_changes(plan: str, old: Side, now: Side) -> Iterator[str]:
         left, right = old.digests.get(name, ""), now.digests.get(name, "")
         if left != right:
             yield f"{name} {left[:8] or 'none'} -> {right[:8] or 'none'}"
-    for difference in _differences(old.configs[plan], now.configs[plan]):
+    before, after = ({**side.configs[plan], **side.constants.get(stage, {})} for side in (old, now))
+    for difference in _differences(before, after):
         yield f"{stage}.{difference}"
 
 
@@ -219,11 +156,16 @@ def _differences(left: Any, right: Any, where: str = "") -> Iterator[str]:
     if isinstance(left, Mapping) and isinstance(right, Mapping):
         for key in sorted({*left, *right}):
             yield from _differences(left.get(key), right.get(key), f"{where}.{key}" if where else str(key))
+    elif isinstance(left, list) and isinstance(right, list) and len(left) == len(right):
+        for number, (before, after) in enumerate(zip(left, right, strict=True)):
+            yield from _differences(before, after, f"{where}.{number}")
     elif json_digest(left) != json_digest(right):
         yield f"{where} {_short(left)} -> {_short(right)}"
 
 
 def _short(value: Any) -> str:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # DAGs have no other numbers
     text = "unset" if value is None else str(value)
     return text if len(text) <= SHOWN else text[:SHOWN] + "..."
 

@@ -138,7 +138,8 @@ class TaskConfig:
     priority: str = ""
     """Kueue's WorkloadPriorityClass, within the queue."""
     nodes: int = 1
-    """Of ``train`` alone: pods of this kind that train together, as a Kubeflow TrainJob."""
+    """Of ``train`` alone: pods of this kind that train together, as a Kubeflow TrainJob. What these pods are
+    is an input of the task, and so part of what KFP's cache goes by: another toleration trains again."""
 
     def __post_init__(self) -> None:
         self._check_range("cpu", cpu_cores)

@@ -160,6 +160,32 @@ def test_the_command_prints_a_line_a_task(data: Path, root: Path, command: Comma
     assert "no run has been there" in nowhere.why
 
 
+def test_against_a_server_what_the_dag_itself_gives_a_task_is_compared(
+    command: Command, server: KfpServer
+) -> None:
+    server.scripts = {"": [("SUCCEEDED", {"resolve": "SUCCEEDED"})]}
+    nodes = ("--set", "placement.stages.train.nodes=2")
+    taint = "placement.stages.train.tolerations=[{key: spot, operator: Exists}]"
+    command.with_recipe("run", "align", "--on", "cluster", "--poll", "0.01", *nodes)
+
+    def explain(*words: str) -> dict[str, str]:
+        words = ("-r", str(command.recipe), "--image", IMAGE, *words)
+        done = command("explain-cache", "align", *words)
+        assert done.code == 0, done.error
+        return {line.split()[0]: line for line in done.out.splitlines()}
+
+    assert explain(*nodes)["train-copg_0.05"].endswith("reused")
+    tolerant = explain(*nodes, "--set", taint)
+    assert "train.train_job.spec.runtimePatches.0." in tolerant["train-copg_0.05"]
+    assert tolerant["train-copg_0.05"].endswith(
+        "spec.tolerations unset -> [{'key': 'spot', 'operator': 'Exists'}]"
+    )
+    assert tolerant["evaluate-copg_0.05"].endswith("runs: after train")
+    assert tolerant["reference"].endswith("reused")
+    shards = explain(*nodes, "--set", "placement.shards=3")
+    assert shards["score"].endswith("runs: score.num_shards unset -> 3")
+
+
 def test_against_a_server_the_two_dags_are_compared(command: Command, server: KfpServer) -> None:
     states = {"resolve": "SUCCEEDED", "train": "FAILED"}
     server.scripts = {"": [("FAILED", states)]}
