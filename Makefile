@@ -91,7 +91,7 @@ image: wheels  ## the image of the tasks (TARGET=cpu or gpu, BASE, IMAGE, IMAGE_
 test-containers: install  ## every component, and the demo, in containers beside the same in processes
 	$(MAKE) -j2 base wheels
 	$(MAKE) image BASE=$(OWN_BASE) BUILD_OPTIONS="--network none"
-	$(PY) -m pytest tests/containers --image $(IMAGE)
+	OMP_NUM_THREADS=1 $(PY) -m pytest tests/containers --image $(IMAGE)
 
 kind-up:  ## a cluster of kind with KFP, our image and our manifests (IMAGE, ENGINE)
 	ENGINE=$(ENGINE) IMAGE=$(IMAGE) manifests/kind.sh up
