@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from copg.tracking import Registry, Tracker
+from copg.stages.promote import PromoteConfig, promote_best
+from copg.tracking import Registry, Tracker, champion
+from tests.evaluations import Made, make_evaluation, make_groups, make_policy
 from tests.manifests.built import build, named
 
 STARTS_WITHIN_S = 120.0
@@ -84,3 +86,24 @@ def test_it_keeps_runs_and_versions(server: str) -> None:
     champion = registry.get("champion")
     assert champion is not None
     assert champion.source == "minio://mlpipeline/v2/artifacts/policy"
+
+
+@pytest.mark.parametrize("root", ["minio://mlpipeline/v2/artifacts", "s3://bucket/copg", "gs://bucket/copg"])
+def test_a_promotion_registers_the_policy_where_kfp_stored_it(server: str, tmp_path: Path, root: str) -> None:
+    best, name = Made("copg_0.1", 0.2, 3.0, "copg", 0.1), root.partition(":")[0]
+    uri = f"{root}/align/0b5f7c1e/train/2f6d/policy"
+    groups = make_groups(tmp_path / "groups")
+    reference = make_evaluation(tmp_path / "reference", Made("reference"), groups)
+    policy = make_policy(tmp_path / "policy", best.name)
+    evaluation = make_evaluation(tmp_path / "trial", best, groups, policy=policy, policy_uri=uri)
+    promote_best(
+        PromoteConfig(model_name=name, tracking_uri=server, max_kl=10.0),
+        groups=tmp_path / "groups",
+        reference=reference,
+        champion=None,
+        evaluations=[evaluation],
+        registration=tmp_path / "registration",
+    )
+    now = champion(server, name)
+    assert now is not None
+    assert now.source == uri
