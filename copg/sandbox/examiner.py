@@ -1,16 +1,16 @@
 """The process that holds the tests: runs them against the program in the other process, and counts."""
 
 import ast
-import builtins
 import importlib
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import CodeType
+from itertools import takewhile
 from typing import Any
 
 from copg.sandbox.link import Gone, Link, RecordProblem
 from copg.sandbox.program import program
+from copg.sandbox.record import check_imports, compiled, free_names, parse, problem
 
 
 class Tally:
@@ -55,42 +55,6 @@ class _CountAsserts(ast.NodeTransformer):
         return ast.copy_location(ast.With([ast.withitem(call)], [node]), node)
 
 
-def _parse(source: str, what: str) -> ast.Module:
-    try:
-        return ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise RecordProblem(f"{what}: {type(error).__name__}: {error}") from None
-
-
-def _compiled(tree: ast.Module) -> CodeType:
-    return compile(ast.fix_missing_locations(tree), "<tests>", "exec", dont_inherit=True)
-
-
-def free_names(trees: list[ast.Module]) -> tuple[set[str], set[str]]:
-    """Names that tests use and nobody defines: those called or passed on, and those only looked into."""
-    used: set[str] = set()
-    looked_into: set[str] = set()
-    defined = set(vars(builtins))
-    for tree in trees:
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Name):
-                (used if isinstance(node.ctx, ast.Load) else defined).add(node.id)
-            elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-                looked_into.add(node.value.id)
-            elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-                defined.add(node.name)
-            elif isinstance(node, ast.arg):
-                defined.add(node.arg)
-            elif isinstance(node, ast.alias):
-                defined.add((node.asname or node.name).partition(".")[0])
-            elif isinstance(node, ast.ExceptHandler) and node.name:
-                defined.add(node.name)
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-                looked_into.discard(node.func.id)
-    free = used - defined
-    return free - looked_into, free & looked_into
-
-
 def examine(job: dict[str, Any], link: Link) -> dict[str, Any]:
     """Run the tests of a job: ``{"passed": .., "total": .., "failure": ..}``, or ``{"fault": ..}``.
 
@@ -100,9 +64,12 @@ def examine(job: dict[str, Any], link: Link) -> dict[str, Any]:
     tests, setup, entry_point = job["tests"], job["setup"], job["entry_point"]
     tally = Tally()
     try:
-        blocks = [_parse(test, "tests") for test in ([tests] if isinstance(tests, str) else tests)]
-        before = _parse(setup, "setup")
+        blocks = [parse(test, "tests") for test in ([tests] if isinstance(tests, str) else tests)]
+        before = parse(setup, "setup")
+        for tree, what in ((before, "setup"), *((block, "tests") for block in blocks)):
+            check_imports(tree, what)
         names: dict[str, Any] = {"__name__": "tests", "__counted__": tally.counted}
+        before = _run_own_setup(before, blocks, names)
         try:
             link.load(program(job["prompt"], job["completion"], entry_point))
         except (Exception, Gone) as error:
@@ -112,8 +79,35 @@ def examine(job: dict[str, Any], link: Link) -> dict[str, Any]:
         if isinstance(tests, str):
             return _examine_block(blocks[0], before, names, entry_point, link, tally)
         return _examine_list(blocks, before, names, tally)
-    except RecordProblem as problem:
-        return {"fault": str(problem)[:300]}
+    except RecordProblem as fault:
+        return {"fault": str(fault)[:300]}
+
+
+def _run_own_setup(before: ast.Module, blocks: list[ast.Module], names: dict[str, Any]) -> ast.Module:
+    """Run the setup up to its first statement that needs the program; what is left of it.
+
+    Raises:
+        RecordProblem: it fails, and no program can have a part in that.
+    """
+    called, looked_into = free_names([before, *blocks])
+    needs_program = called | (looked_into - sys.stdlib_module_names)
+    _bind_modules(names, looked_into)
+    own = list(
+        takewhile(
+            lambda statement: (
+                not any(
+                    isinstance(node, ast.Name) and node.id in needs_program for node in ast.walk(statement)
+                )
+            ),
+            before.body,
+        )
+    )
+    try:
+        exec(compiled(ast.Module(own, [])), names)
+    except (Exception, SystemExit) as error:
+        raise problem("setup", error) from None
+    futures = [node for node in own if isinstance(node, ast.ImportFrom) and node.module == "__future__"]
+    return ast.Module(futures + before.body[len(own) :], [])
 
 
 def _total(tests: Any, blocks: list[ast.Module], tally: Tally) -> int:
@@ -127,11 +121,17 @@ def _verdict(passed: int, total: int, tally: Tally) -> dict[str, Any]:
     return {"passed": passed, "total": total, "failure": tally.first_failure}
 
 
-def _bind_names(names: dict[str, Any], trees: list[ast.Module], link: Link) -> None:
-    called, looked_into = free_names(trees)
+def _bind_modules(names: dict[str, Any], looked_into: set[str]) -> None:
     for name in looked_into & sys.stdlib_module_names:
         # never the program's: it could answer for math.isclose
-        names[name] = importlib.import_module(name)
+        try:
+            names[name] = importlib.import_module(name)
+        except ImportError as error:
+            raise problem("tests", error) from None
+
+
+def _bind_names(names: dict[str, Any], trees: list[ast.Module], link: Link) -> None:
+    called, looked_into = free_names(trees)
     for name in (called | looked_into) - names.keys():
         try:
             names[name] = link.name(name)
@@ -147,10 +147,10 @@ def _examine_block(
     link: Link,
     tally: Tally,
 ) -> dict[str, Any]:
-    code = _compiled(_CountAsserts(tally).visit(block))
+    code = compiled(_CountAsserts(tally).visit(block))
     finished = False
     try:
-        exec(_compiled(before), names)
+        exec(compiled(before), names)
         exec(code, names)
         if callable(names.get("check")):
             if not entry_point:
@@ -173,14 +173,14 @@ def _examine_list(
 ) -> dict[str, Any]:
     passed = 0
     try:
-        exec(_compiled(before), names)
+        exec(compiled(before), names)
     except RecordProblem:
         raise
     except (Exception, Gone, SystemExit) as error:
         tally.fail(error)
     for block in blocks:
         try:
-            exec(_compiled(block), names)
+            exec(compiled(block), names)
             passed += 1
         except RecordProblem:
             raise

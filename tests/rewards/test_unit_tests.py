@@ -6,6 +6,7 @@ import pytest
 from copg.config import parse_config
 from copg.errors import ConfigError, RewardError
 from copg.rewards import RewardSpec, build_mixture
+from copg.rewards.contract import RecordFault
 from copg.rewards.unit_tests import UnitTests
 from copg.rewards.workers import _close_all
 from tests.sandbox.problems import MBPP, human_eval
@@ -66,6 +67,17 @@ def test_a_chat_is_read_from_its_last_message(reward) -> None:
         ({"tests": ["assert f( == 1"]}, r"column 'tests' cannot be run: tests: SyntaxError: .*"),
         ({"tests": ["pass"], "test_setup_code": "x ="}, "cannot be run: setup: SyntaxError"),
         ({"tests": ["pass"], "test_setup_code": 3}, "column 'test_setup_code' must hold text, found 3"),
+        (
+            {"tests": "assert f() == 1\nreturn 1"},
+            "cannot be run: tests: SyntaxError: 'return' outside function",
+        ),
+        ({"tests": ["assert f() == 1", "break"]}, "cannot be run: tests: SyntaxError: 'break' outside loop"),
+        ({"tests": ["import no_such_pkg", "assert f() == 1"]}, "tests: ModuleNotFoundError: .*'no_such_pkg'"),
+        ({"tests": "def check(c):\n    import numpy"}, "tests: ModuleNotFoundError: .*'numpy'"),
+        ({"tests": ["from math import no_such_name"]}, "tests: ImportError: .*'no_such_name'"),
+        ({"tests": ["pass"], "test_setup_code": "import no_such_pkg"}, "setup: ModuleNotFoundError"),
+        ({"tests": ["pass"], "test_setup_code": "x = 1 / 0"}, "setup: ZeroDivisionError: division by zero"),
+        ({"tests": "pass", "test_setup_code": "raise SystemExit(3)"}, "setup: SystemExit: 3"),
         ({"tests": "def check(c): pass"}, "define check.candidate., and the record names no entry point"),
     ],
 )
@@ -73,6 +85,25 @@ def test_tests_that_cannot_be_run_are_the_records_fault(reward, row, message) ->
     mixture = build_mixture([RewardSpec("unit_tests", params={"num_workers": 1})])
     with pytest.raises(RewardError, match=rf"^d:5: reward 'unit_tests': .*{message}"):
         mixture(["p"], ["def f(): return 1"], [row], sources=["d:5"])
+
+
+@pytest.mark.parametrize("completion", ["def f(): return 1", "1 / 0", "not python ("])
+def test_a_fault_of_the_record_is_found_whatever_the_program(reward, completion) -> None:
+    for row in ({"tests": ["import no_such_pkg"]}, {"tests": "pass", "test_setup_code": "1 / 0"}):
+        with pytest.raises(RecordFault, match="cannot be run"):
+            reward(["p"], [completion], [row])
+
+
+def test_a_setup_that_fails_for_want_of_the_program_is_the_programs_fault(reward) -> None:
+    # the first gives a value that the setup cannot use, the second raises, the third is not there
+    programs = ["def f(): return None", "def f(): raise OSError", "x = 1", "def f(): return 'ab'"]
+    row = {"tests": ["assert size == 2"], "test_setup_code": "import math\nnothing = 0\nsize = len(f())"}
+    assert reward(["p"] * 4, programs, [row] * 4) == [0.0, 0.0, 0.0, 1.0]
+
+
+def test_an_import_that_the_tests_expect_to_fail_is_no_fault(reward) -> None:
+    tests = "try:\n    import no_such_pkg\nexcept ImportError:\n    no_such_pkg = None\nassert f() == 1"
+    assert reward(["p"], ["def f(): return 1"], [{"tests": tests}]) == [1.0]
 
 
 def cpu_s(num_programs: int) -> float:
