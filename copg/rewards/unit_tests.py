@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
+from sysconfig import get_path
 from typing import Any, ClassVar, Literal
 
 from pydantic import ConfigDict
@@ -79,7 +80,8 @@ class UnitTests:
 
     @cached_property
     def _workers(self) -> Workers:
-        settings = Settings(self.sandbox, self.timeout_s, self.memory_mib << 20, self.packages)
+        packages = sorted({get_path("purelib"), get_path("platlib")}) if self.packages else []
+        settings = Settings(self.sandbox, self.timeout_s, self.memory_mib << 20, packages)
         root = str(Path(copg.__file__).parent.parent)
         start = _START.format(root=root, settings=asdict(settings))
         return Workers(

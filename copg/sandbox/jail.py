@@ -30,11 +30,9 @@ class Limits:
     num_threads: int = 64
 
 
-def readable_paths(packages: bool) -> list[str]:
-    """What Python needs to import its own library, and the packages of this environment if asked for."""
-    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    wanted = ["/usr", "/lib", "/lib64", f"{sys.base_prefix}/lib"]
-    wanted += [f"{sys.prefix}/lib/{version}/site-packages"] if packages else []
+def readable_paths(packages: list[str]) -> list[str]:
+    """What Python needs to import its own library, and the folders of packages."""
+    wanted = ["/usr", "/lib", "/lib64", f"{sys.base_prefix}/lib", *packages]
     paths: list[str] = []
     for path in wanted:
         real = os.path.realpath(path)

@@ -42,8 +42,8 @@ class Settings:
     """``namespaces``, ``landlock``, or ``auto`` for the first that works."""
     timeout_s: float
     memory_bytes: int
-    packages: bool
-    """Whether programs may import the packages of this environment."""
+    packages: list[str]
+    """Folders of packages that programs may import, beside Python's own library."""
 
     @property
     def limits(self) -> jail.Limits:
@@ -216,6 +216,7 @@ def main(settings: dict[str, Any]) -> None:
     for name in PRELOADED.split():
         __import__(name)
     chosen = Settings(**settings)
+    sys.path += chosen.packages
     try:
         jailers = find_jailers(chosen)
     except OSError as error:

@@ -106,6 +106,15 @@ def test_an_import_that_the_tests_expect_to_fail_is_no_fault(reward) -> None:
     assert reward(["p"], ["def f(): return 1"], [{"tests": tests}]) == [1.0]
 
 
+@pytest.mark.parametrize("wall", ["namespaces", "landlock"])
+def test_installed_packages_can_be_imported_when_that_is_allowed(sandboxes, wall) -> None:
+    if wall not in sandboxes:
+        pytest.skip(f"this machine has no {wall}")
+    made = UnitTests(sandbox=wall, packages=True, num_workers=1)
+    row = {"tests": ["import regex, yaml", "assert yaml.safe_load(f()) == [1]"]}
+    assert made(["p"], ["import yaml\ndef f(): return yaml.safe_dump([1])"], [row]) == [1.0]
+
+
 def cpu_s(num_programs: int) -> float:
     """CPU seconds of all helper processes, their own children included, for so many trivial programs."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
