@@ -105,6 +105,7 @@ def promote_best(
         config=asdict(config),
         parents={"groups": data.digest, **{one.name: one.manifest.digest for one in everyone}},
         facts={"metrics": metrics, "weights": _free_disk(config, registry, trials, verdict)},
+        volatile=(CARD,),  # it names the run
     )
     return metrics
 

@@ -72,8 +72,8 @@ def recipe(data: Path) -> Recipe:
 
 
 @pytest.fixture(scope="session")
-def outside(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """The run in processes."""
+def outside(image: str, recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The run in processes; of no use without an image to compare it with."""
     root = tmp_path_factory.mktemp("processes")
     return Run(root, run_local(recipe, root))
 

@@ -30,10 +30,10 @@ class Row:
 
     def __str__(self) -> str:
         verdict = "equal" if self.agrees else "DIFFERS"
-        return f"{self.task:<22}{self.what:<26}{self.outside:<18}{self.inside:<18}{verdict}"
+        return f"{self.task:<26}{self.what:<26}{self.outside:<18}{self.inside:<18}{verdict}"
 
 
-TITLE = f"{'task':<22}{'what':<26}{'in processes':<18}{'in containers':<18}"
+TITLE = f"{'task':<26}{'what':<26}{'in processes':<18}{'in containers':<18}"
 
 
 def compare_runs(outside: Path, inside: Path) -> list[Row]:
@@ -57,13 +57,14 @@ def compare_runs(outside: Path, inside: Path) -> list[Row]:
 def compare_tasks(outside: Record, inside: Record) -> list[Row]:
     """What one task left in both runs."""
     rows = [Row(outside.task, "state", outside.state, inside.state, outside.state == inside.state)]
-    for name in sorted(outside.outputs.keys() | inside.outputs.keys()):
-        found = [_digest(record.outputs.get(name, "")) for record in (outside, inside)]
-        if found != ["", ""]:
-            rows.append(
-                Row(outside.task, name, *(digest[:12] or "missing" for digest in found), len(set(found)) == 1)
-            )
     numbers = [{**_numbers(record.metrics), **_numbers(record.facts)} for record in (outside, inside)]
+    for name in sorted(outside.outputs.keys() | inside.outputs.keys()):
+        found = [_manifest(record.outputs.get(name, "")) for record in (outside, inside)]
+        if any(manifest and manifest.files for manifest in found):
+            digests = [manifest.digest[:12] if manifest else "missing" for manifest in found]
+            rows.append(Row(outside.task, name, *digests, digests[0] == digests[1]))
+        for told, manifest in zip(numbers, found, strict=True):
+            told |= _numbers(manifest.facts if manifest else {}, f"{name}.")
     if any(numbers):
         distance, where = widest(*numbers)
         rows.append(
@@ -96,10 +97,10 @@ def unfinished(root: Path) -> list[str]:
     return sorted(expected.elements())
 
 
-def _digest(address: str) -> str:
-    """Of an artifact's deterministic files; empty for what has no manifest, such as a page."""
+def _manifest(address: str) -> Manifest | None:
+    """Of an artifact; None for what has none, such as a page."""
     manifest = read_json(Path(address) / MANIFEST) if address else {}
-    return Manifest(**manifest).digest if manifest else ""
+    return Manifest(**manifest) if manifest else None
 
 
 def _numbers(values: Mapping[str, object], prefix: str = "") -> dict[str, float]:

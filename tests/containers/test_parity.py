@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from copg.run_record import MACHINE, RUN, Record, read_json
+from copg.run_record import RUN, Record, read_json
 from copg.summary import read_records
 from tests.containers.conftest import Run
 from tests.containers.parity import Row, compare_runs, compare_tasks, unfinished, widest
@@ -33,8 +33,13 @@ def test_every_file_and_number_is_the_same_in_both(outside: Run, inside: Run, ta
     assert [str(row) for row in rows if not row.agrees] == []
 
 
-def test_both_ran_with_as_many_threads(outside: Run, inside: Run) -> None:
-    assert read_json(outside.root / MACHINE) == read_json(inside.root / MACHINE)
+def test_both_trained_with_as_many_threads_and_the_same_libraries(outside: Run, inside: Run) -> None:
+    told = []
+    for run in (outside, inside):
+        records = read_records(run.root, read_json(run.root / RUN))
+        facts = read_json(Path(records["train-copg_0.05"].outputs["training"]) / "manifest.json")["facts"]
+        told.append((facts["threads"], read_json(run.root / RUN)["digests"]))  # of code and libraries too
+    assert told[0] == told[1]
 
 
 def test_what_a_manifest_tells_is_where_things_lie_and_otherwise_the_same(outside: Run, inside: Run) -> None:
@@ -55,7 +60,7 @@ def test_a_difference_is_seen(tmp_path: Path) -> None:
     assert widest({"kl/mean": float("nan")}, {"kl/mean": 1.0})[0] == float("inf")
     assert widest({"kl/mean": float("nan")}, {"kl/mean": float("nan")})[0] == 0.0
     for name, digest in (("a", "1" * 64), ("b", "2" * 64)):
-        manifest = {"schema": "scored", "stage": "score", "rows": 1, "digest": digest, "files": {}}
+        manifest = {"schema": "scored", "stage": "score", "rows": 1, "digest": digest, "files": {"x": digest}}
         (tmp_path / name).mkdir()
         (tmp_path / name / "manifest.json").write_text(json.dumps(manifest))
     record = Record(
