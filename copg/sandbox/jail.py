@@ -28,6 +28,8 @@ class Limits:
     num_files: int = 64
     """Open at once."""
     num_threads: int = 64
+    """Behind Landlock the kernel counts all threads of the user: there, 64 more than the machine has. Root's,
+    which a user namespace would bind, it does not count there."""
 
 
 def readable_paths(packages: list[str]) -> list[str]:
@@ -116,8 +118,10 @@ def lock(limits: Limits, keep: tuple[int, ...], *, readable: list[str] | None = 
         os.closerange(previous + 1, descriptor)
         previous = descriptor
     os.environ.clear()
-    # the number of threads is counted by user: with a user namespace of its own, those of this process
-    _set_limits(limits, threads=readable is None)
+    # threads are counted by user: with a user namespace of its own, those of this process; else those on the
+    # whole machine, of which a pod sees a part: too low a number would fail right programs
+    others = 0 if readable is None else _threads_of_machine()
+    _set_limits(limits, num_threads=others + limits.num_threads)
     kernel.forbid_new_privileges()
     if readable is not None:
         kernel.confine_to([*readable, "/dev/null", "/dev/urandom"])
@@ -126,7 +130,12 @@ def lock(limits: Limits, keep: tuple[int, ...], *, readable: list[str] | None = 
     kernel.filter_system_calls(build_filter(os.getpid(), writes=readable is None))
 
 
-def _set_limits(limits: Limits, *, threads: bool) -> None:
+def _threads_of_machine() -> int:
+    """Of all users, in all containers."""
+    return int(Path("/proc/loadavg").read_text().split()[3].partition("/")[2])
+
+
+def _set_limits(limits: Limits, *, num_threads: int) -> None:
     values = [
         (resource.RLIMIT_CPU, limits.cpu_s),
         (resource.RLIMIT_AS, limits.memory_bytes),
@@ -135,9 +144,8 @@ def _set_limits(limits: Limits, *, threads: bool) -> None:
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_MEMLOCK, 0),
         (resource.RLIMIT_MSGQUEUE, 0),
+        (resource.RLIMIT_NPROC, num_threads),
     ]
-    if threads:
-        values.append((resource.RLIMIT_NPROC, limits.num_threads))
     for name, value in values:
         hard = resource.getrlimit(name)[1]
         bounded = value if hard == resource.RLIM_INFINITY else min(value, hard)

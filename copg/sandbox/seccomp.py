@@ -21,7 +21,7 @@ ALLOWED: dict[str, tuple[int | None, int | None]] = {
     "readv": (19, 65), "writev": (20, 66), "access": (21, None), "pipe": (22, None), "select": (23, None),
     "sched_yield": (24, 124), "mremap": (25, 216), "madvise": (28, 233), "dup": (32, 23), "dup2": (33, None),
     "nanosleep": (35, 101), "getitimer": (36, 102), "alarm": (37, None), "setitimer": (38, 103),
-    "getpid": (39, 172), "exit": (60, 93), "uname": (63, 160), "fcntl": (72, 25), "flock": (73, 32),
+    "getpid": (39, 172), "exit": (60, 93), "uname": (63, 160), "flock": (73, 32),
     "fsync": (74, 82), "truncate": (76, 45), "ftruncate": (77, 46), "getdents": (78, None),
     "getcwd": (79, 17), "chdir": (80, 49), "fchdir": (81, 50), "rename": (82, None), "mkdir": (83, None),
     "rmdir": (84, None), "creat": (85, None), "link": (86, None), "unlink": (87, None),
@@ -61,6 +61,10 @@ _CLONE3 = 435
 _TGKILL = {"x86_64": 234, "aarch64": 131}
 _PRLIMIT = {"x86_64": 302, "aarch64": 261}
 _IOCTL = {"x86_64": 16, "aarch64": 29}
+_FCNTL = {"x86_64": 72, "aarch64": 25}
+_FCNTL_COMMANDS = (*range(8), 1030)
+"""Duplicate, flags, locks. None that names a receiver of signals: the kernel sends those, to any process of
+the user (F_SETOWN, F_SETSIG, F_SETOWN_EX), nor one that has them sent (F_SETLEASE, F_NOTIFY)."""
 _CLONE_THREAD = 0x10000
 _NEW_NAMESPACE = 0x7E020000 | 0x80
 
@@ -116,6 +120,7 @@ def build_filter(pid: int, *, writes: bool) -> bytes:
             _error(errno.EPERM),
         ],
     )
+    code += _when(_FCNTL[MACHINE], _if_argument(1, *_FCNTL_COMMANDS))
     code += _when(_TGKILL[MACHINE], _if_argument(0, pid))
     # asking for a limit is allowed (third argument 0, both halves), setting one is not
     code += _when(_PRLIMIT[MACHINE], _if_zero(2))
@@ -134,13 +139,12 @@ def _when(number: int, then: list[bytes]) -> list[bytes]:
     return [_instruction(_JUMP_EQUAL, 0, len(then), number), *then]
 
 
-def _if_argument(position: int, value: int) -> list[bytes]:
-    return [
-        _instruction(_LOAD, value=_ARGUMENTS + 8 * position),
-        _instruction(_JUMP_EQUAL, 0, 1, value),
-        _instruction(_RETURN, value=_ALLOW),
-        _error(errno.EPERM),
-    ]
+def _if_argument(position: int, *values: int) -> list[bytes]:
+    """The low half decides: the kernel reads these arguments as 32 bits."""
+    code = [_instruction(_LOAD, value=_ARGUMENTS + 8 * position)]
+    for value in values:
+        code += [_instruction(_JUMP_EQUAL, 0, 1, value), _instruction(_RETURN, value=_ALLOW)]
+    return [*code, _error(errno.EPERM)]
 
 
 def _if_none_set(position: int, bits: int) -> list[bytes]:

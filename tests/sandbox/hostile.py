@@ -59,6 +59,11 @@ ATTACKS = {
         "import ctypes, os\ndef attack(): return any(ctypes.CDLL(None).syscall(234, n, n, 0) == 0 "
         "for n in range(1, 5000) if n != os.getpid())"
     ),
+    "have the kernel signal": (
+        "import fcntl, os, struct\ndef attack():\n    end, me = os.pipe()[0], os.getpid()\n"
+        "    for command, given in ((8, me), (10, 23), (15, struct.pack('ii', 1, me))):\n"
+        "        try: fcntl.fcntl(end, command, given)\n        except OSError: continue\n        return True"
+    ),
     "ptrace": "import ctypes, os\ndef attack(): return ctypes.CDLL(None).ptrace(16, os.getppid(), 0, 0) == 0",
     "ptrace traceme": "import ctypes\ndef attack(): return ctypes.CDLL(None).ptrace(0, 0, 0, 0) == 0",
     "read another's memory": (
