@@ -21,7 +21,7 @@ class OwnReward:
     def __init__(self, function: Callable[..., Any], params: Mapping[str, Any]) -> None:
         self.function = function
         self.params = dict(params)
-        for name in ("reads", "reads_prompt", "whole_group", "repeatable"):
+        for name in ("reads", "reads_prompt", "whole_group", "repeatable", "without_effect", "content"):
             if hasattr(function, name):
                 setattr(self, name, getattr(function, name))
 

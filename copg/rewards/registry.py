@@ -8,9 +8,9 @@ from typing import Any
 
 from copg.config import parse_config
 from copg.digests import code_digest, json_digest
-from copg.errors import RewardError
+from copg.errors import CopgError, RewardError
 from copg.rewards.contract import Reward, RewardSpec
-from copg.rewards.own import load_own
+from copg.rewards.own import describe, load_own
 from copg.rewards.source import code_of_own, code_of_reward
 
 CLASSES = {
@@ -88,16 +88,25 @@ def reward_digest(spec: RewardSpec) -> str:
     """What the values of one reward depend on, besides the records: settings, source code, files read.
 
     The weight does not count: it changes the sum, never a part.
+
+    Raises:
+        RewardError: it cannot be built, or a user's ``content()`` fails.
     """
     reward: Any = build_reward(spec)
-    if spec.name not in CLASSES:
-        name = own_name(spec.name)
-        return json_digest({"name": name, "params": spec.params, "code": code_of_own(name)})
+    if spec.name in CLASSES:
+        name, settings, code = spec.name, asdict(reward), code_of_reward(spec.name)
+    else:
+        name, settings = own_name(spec.name), spec.params
+        code = code_of_own(name)
     ignored = getattr(reward, "without_effect", ())
-    params = {key: value for key, value in asdict(reward).items() if key not in ignored}
-    code = code_of_reward(spec.name)
-    content = reward.content() if hasattr(reward, "content") else {}
-    return json_digest({"name": spec.name, "params": params, "code": code, "content": content})
+    params = {key: value for key, value in settings.items() if key not in ignored}
+    try:
+        content = reward.content() if hasattr(reward, "content") else {}
+    except CopgError:
+        raise
+    except Exception as error:  # a user's own may raise anything
+        raise RewardError(f"reward '{name}': content() failed: {describe(error)}") from error
+    return json_digest({"name": name, "params": params, "code": code, "content": content})
 
 
 def digest_of_rewards(specs: Sequence[RewardSpec]) -> str:

@@ -96,3 +96,35 @@ def test_an_edited_file_named_by_path_is_loaded_anew(tmp_path) -> None:
     shutil.move(path, tmp_path / "gone.py")
     with pytest.raises(RewardError, match="is no file"):
         reward_digest(spec)
+
+
+OWN = """
+from hashlib import sha256
+from pathlib import Path
+class Table:
+    without_effect = ("folder", "batch")
+    def __init__(self, folder, batch=1, power=1): self.folder = folder
+    def content(self): return {"table": sha256(Path(self.folder, "table").read_bytes()).hexdigest()}
+    def __call__(self, p, c, r): return [0.0] * len(c)
+def f(p, c, r, *, batch=1, power=1): return [0.0] * len(c)
+f.without_effect = ("batch",)
+"""
+
+
+def test_a_users_reward_says_which_settings_change_no_value_and_which_files_do(tmp_path) -> None:
+    (tmp_path / "mine.py").write_text(OWN)
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "table").write_text("1")
+
+    def digest(name: str, **params) -> str:
+        return reward_digest(RewardSpec(f"{tmp_path}/mine.py:{name}", params=params))
+
+    assert digest("f", batch=2) == digest("f") != digest("f", power=2)
+    in_a = digest("Table", folder=f"{tmp_path}/a")
+    assert digest("Table", folder=f"{tmp_path}/b", batch=2) == in_a
+    assert digest("Table", folder=f"{tmp_path}/a", power=2) != in_a
+    (tmp_path / "a/table").write_text("2")
+    assert digest("Table", folder=f"{tmp_path}/a") != in_a
+    with pytest.raises(RewardError, match=r"mine\.py:Table': content\(\) failed: FileNotFoundError"):
+        digest("Table", folder=f"{tmp_path}/none")
