@@ -10,7 +10,9 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from http.client import HTTPException
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,8 @@ from copg.progress import track
 ATTEMPTS = 6
 FIRST_WAIT_S = 1.0
 LONGEST_WAIT_S = 60.0
+LONGEST_ASKED_WAIT_S = 3600.0
+"""An endpoint that asks for more is given up."""
 RETRIED = (408, 409, 425, 429, 500, 502, 503, 504)
 
 
@@ -66,6 +70,7 @@ class Endpoint:
         self._max_requests = max_requests
         self._interval_s = 60 / requests_per_minute if requests_per_minute else 0.0
         self._next_start = 0.0
+        self._last_problem = ""
         self._num_parallel = num_parallel
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
@@ -106,8 +111,7 @@ class Endpoint:
     def _answer(self, key: str, body: Mapping[str, Any], accept: Callable[[str], bool]) -> Answer:
         problem = ""
         for attempt in range(ATTEMPTS):
-            if attempt:
-                self._spend_retry(problem)
+            self._take_turn()
             wait_s = min(FIRST_WAIT_S * 2**attempt, LONGEST_WAIT_S) * random.uniform(0.5, 1)
             try:
                 text = self._send(body)
@@ -115,27 +119,29 @@ class Endpoint:
                 problem = f"status {error.code}: {_excerpt(error)}"
                 if error.code not in RETRIED:
                     raise RewardError(f"{self.address}: {problem}") from None
-                wait_s = _retry_after(error, wait_s)
+                wait_s = self._asked_wait(error, problem, wait_s)
             except (OSError, HTTPException, ValueError, LookupError, TypeError) as error:
                 problem = f"{type(error).__name__}: {error}"
             else:
                 if accept(text):
                     self._keep(key, text)
                     return Answer(text)
-                problem = f"answer {' '.join(text.split())[-80:]!r}"
+                self._last_problem = problem = f"answer {' '.join(text.split())[-80:]!r}"
                 continue
+            self._last_problem = problem
             if attempt + 1 < ATTEMPTS and self._given_up.wait(wait_s):
                 break
         if problem.startswith("answer"):
             return Answer(None, problem)
         raise RewardError(f"{self.address}: {ATTEMPTS} attempts failed, the last with {problem}")
 
-    def _spend_retry(self, problem: str) -> None:
-        if self._max_requests is not None and self.num_requests >= self._max_requests:
-            raise RewardError(f"max_requests={self._max_requests} is spent, the last retry was for {problem}")
+    def _asked_wait(self, error: urllib.error.HTTPError, problem: str, default_s: float) -> float:
+        asked_s = _retry_after(error.headers.get("Retry-After"), default_s)
+        if asked_s > LONGEST_ASKED_WAIT_S:
+            raise RewardError(f"{self.address}: asks to wait for {asked_s:.0f} s, with {problem}")
+        return asked_s
 
     def _send(self, body: Mapping[str, Any]) -> str:
-        self._wait_for_turn()
         headers = {"Content-Type": "application/json"}
         if self._key is not None:
             headers["Authorization"] = f"Bearer {self._key}"
@@ -146,8 +152,13 @@ class Endpoint:
             raise ValueError("the reply holds no text")
         return content
 
-    def _wait_for_turn(self) -> None:
+    def _take_turn(self) -> None:
+        """Take one request off the budget, and wait until the rate allows it."""
         with self._lock:
+            if self._max_requests is not None and self.num_requests >= self._max_requests:
+                raise RewardError(
+                    f"max_requests={self._max_requests} is spent, the last retry was for {self._last_problem}"
+                )
             self.num_requests += 1
             now = time.monotonic()
             start = max(now, self._next_start)
@@ -189,11 +200,17 @@ def _read_key(key_file: str | None) -> str | None:
 
 
 def _excerpt(error: urllib.error.HTTPError) -> str:
-    return " ".join(error.read(2000).decode(errors="replace").split())[:120]
+    with error:
+        return " ".join(error.read(2000).decode(errors="replace").split())[:120]
 
 
-def _retry_after(error: urllib.error.HTTPError, default_s: float) -> float:
+def _retry_after(asked: str | None, default_s: float) -> float:
+    """Seconds that a header, a number or a date, asks for; the default where it asks for nothing."""
     try:
-        return min(max(float(error.headers.get("Retry-After", default_s)), 0.0), LONGEST_WAIT_S)
+        seconds = float(asked or default_s)
     except ValueError:
-        return default_s
+        try:
+            seconds = parsedate_to_datetime(str(asked)).timestamp() - time.time()
+        except ValueError:
+            return default_s
+    return max(seconds, 0.0) if isfinite(seconds) else default_s

@@ -2,6 +2,7 @@ import json
 import re
 import threading
 import time
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -204,6 +205,32 @@ def test_the_budget_is_checked_before_and_holds_retries_too(server) -> None:
     with pytest.raises(RewardError, match="max_requests=2 is spent, the last retry was for status 503: no"):
         judge(server, max_requests=2)(["p"], ["a"], [{}])
     assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("num_parallel", [1, 3])
+def test_a_retry_takes_its_request_from_those_that_others_need(server, num_parallel) -> None:
+    # 3 first requests and a retry are 4, one more than the budget
+    server.plan = [(503, {}, "no")]
+    with pytest.raises(RewardError, match="max_requests=3 is spent, the last retry was for status 503: no"):
+        judge(server, max_requests=3, num_parallel=num_parallel)(["p"] * 3, ["a", "b", "c"], [{}] * 3)
+    assert len(server.requests) == 3
+
+
+def test_the_wait_that_the_endpoint_asks_for_is_kept_and_too_long_a_one_is_an_error(
+    server, monkeypatch
+) -> None:
+    monkeypatch.setattr(endpoint, "LONGEST_WAIT_S", 0.01)  # of our own waits
+    server.plan = [(429, {"Retry-After": "0.3"}, "slow down"), (429, {"Retry-After": "7200"}, "come back")]
+    with pytest.raises(RewardError, match="asks to wait for 7200 s, with status 429: come back"):
+        judge(server)(["p"], ["a"], [{}])
+    assert server.times[1] - server.times[0] >= 0.3
+
+
+def test_a_wait_may_be_asked_for_by_date() -> None:
+    in_a_minute = formatdate(time.time() + 60, usegmt=True)
+    assert 58 < endpoint._retry_after(in_a_minute, 1.0) <= 60
+    found = [endpoint._retry_after(asked, 1.0) for asked in (None, "soon", "nan", "inf", "-5", "90")]
+    assert found == [1.0, 1.0, 1.0, 1.0, 0.0, 90.0]
 
 
 def test_the_rate_is_kept_however_many_run_at_once(server) -> None:
