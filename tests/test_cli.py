@@ -15,7 +15,17 @@ from typer.testing import CliRunner
 from copg.cli import app, run_app
 from tests import tiny
 
-STAGES = ["resolve", "validate", "score", "reference", "train", "evaluate", "report", "promote", "train-reward"]
+STAGES = [
+    "resolve",
+    "validate",
+    "score",
+    "reference",
+    "train",
+    "evaluate",
+    "report",
+    "promote",
+    "train-reward",
+]
 RECIPE: dict[str, Any] = {
     "name": "tiny",
     "records": "records.jsonl",

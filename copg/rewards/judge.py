@@ -52,7 +52,7 @@ class Judge:
     max_requests: int | None = None
     """Most requests this process may send, retries included."""
     requests_per_minute: float = 0.0
-    """0: no limit of ours. The wait that the endpoint asks for (Retry-After) is always kept; more than an hour
+    """0: no limit of ours. The wait that the endpoint asks for (Retry-After) is always kept; over an hour it
     is an error."""
     num_parallel: int = 8
     """Requests under way at once."""
