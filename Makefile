@@ -85,6 +85,7 @@ wheels: install $(WHEELS)/.made  ## everything an image needs, made outside of i
 
 image: wheels  ## the image of the tasks (TARGET=cpu or gpu, BASE, IMAGE, IMAGE_EXTRAS)
 	$(ENGINE) build -f Containerfile --target $(TARGET) --build-arg DEVICE=$(TARGET) --build-arg BASE=$(BASE) \
+		--build-arg BUILD=$$(date +%s) \
 		--build-arg WHEELS=$(call digest,$(WHEELS) build/wheels/tools) --build-arg OWN_WHEEL=$(call digest,build/wheels/copg) \
 		--build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD) $(BUILD_OPTIONS) -t $(IMAGE) .
 
