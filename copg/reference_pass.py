@@ -17,6 +17,7 @@ from copg.packing import DTYPES, TokenGroup, check_rows, group_logps
 from copg.records import Group
 from copg.reference_store import ReferenceStore, completion_key
 from copg.settings import RowConfig
+from copg.spot_checks import SpotChecks
 
 TOLERANCES = {"float32": 1e-5, "bfloat16": 0.02}
 """Nats a token, in the mean, by which a recomputed value may differ, by compute dtype."""
@@ -64,12 +65,6 @@ def encode_group(
     return group
 
 
-def token_group(group: Group) -> TokenGroup:
-    """The token ids of an encoded group."""
-    ids = [completion.token_ids for completion in group.completions]
-    return TokenGroup(group.prompt_ids, ids)  # type: ignore[arg-type]  # filled by encode_group
-
-
 def mean_difference(
     model: Any, groups: Sequence[TokenGroup], stored: Sequence[Sequence[float]], rows: RowConfig
 ) -> float:
@@ -95,8 +90,13 @@ class ReferencePass:
     checked: int = 0
     """Of those, how many were computed again and compared."""
     difference: float = 0.0
-    """Nats a token by which the compared values differed, in the mean of the last comparison."""
+    """Nats a token by which the compared values differed, in the mean of all."""
+    _checks: SpotChecks = field(init=False, repr=False)
+    _checked_tokens: int = field(default=0, repr=False)
     _loaded: Any = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        self._checks = SpotChecks(self.check_samples)
 
     def fill(self, groups: Sequence[Group]) -> None:
         """Set ``ref_logps`` of every completion of encoded groups, in nats.
@@ -146,14 +146,16 @@ class ReferencePass:
     def _check(
         self, groups: Sequence[Group], keys: Sequence[Sequence[bytes]], known: dict[bytes, float]
     ) -> None:
-        """Compute a few stored values again; which ones depends on the keys alone."""
-        wanted = set(sorted(known)[: max(0, self.check_samples - self.checked)])
-        sample = list(_parts(groups, keys, wanted.__contains__))
+        """Compute a few stored values again, others in each use of the store."""
+        sample = list(_parts(groups, keys, self._checks.choose(known).__contains__))
         if not sample:
             return
         model = self._model([group for group, _ in sample[:2]])
         values = [[known[key] for key in row] for _, row in sample]
-        self.difference = mean_difference(model, [group for group, _ in sample], values, self.rows)
+        moved = mean_difference(model, [group for group, _ in sample], values, self.rows)
+        num_tokens = sum(len(ids) for group, _ in sample for ids in group.completion_ids)
+        self._checked_tokens += num_tokens
+        self.difference += (moved - self.difference) * num_tokens / self._checked_tokens
         self.checked += sum(map(len, values))
         tolerance = TOLERANCES[self.rows.compute_dtype]
         if self.difference > tolerance:

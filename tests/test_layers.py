@@ -31,6 +31,7 @@ LAYERS = [
         "vllm_generation",
         "vllm_worker",
         "divergence",
+        "spot_checks",
         "reference_store",
         "reference_pass",
         "checkpoint",

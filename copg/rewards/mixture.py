@@ -164,7 +164,7 @@ def build_mixture(
         specs: at least one.
         scales: mean and standard deviation of the parts that are standardised, as ``score`` left them.
         store: folder or URL where values are kept; None computes every value.
-        check_samples: stored values of each reward to compute again and compare.
+        check_samples: size of the sample of stored values of each reward to compute again and compare.
 
     Raises:
         RewardError: no reward, an unknown one, two parts of one name, or a condition on no part.

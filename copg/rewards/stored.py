@@ -8,6 +8,7 @@ from copg.digests import json_digest
 from copg.records import Prompt, prompt_text
 from copg.reward_store import TOLERANCE, RewardStore, reward_key
 from copg.rewards.contract import RecordFault, Reward, finite_floats, read_column
+from copg.spot_checks import SpotChecks
 
 
 class StoredReward:
@@ -19,7 +20,7 @@ class StoredReward:
         Args:
             reward: gives what the store lacks.
             store: of this very reward.
-            check_samples: stored values to compute again, once in the life of this object.
+            check_samples: size of the sample of the stored values met that are computed again.
         """
         self.reward = reward
         self.store = store
@@ -29,7 +30,7 @@ class StoredReward:
         self.num_checked = 0
         self.changed: list[str] = []
         """Of the checked values, those that came out differently, in words."""
-        self._checks_left = check_samples
+        self._checks = SpotChecks(check_samples)
 
     def __call__(
         self, prompts: Sequence[Prompt], completions: Sequence[str], columns: Sequence[Mapping[str, Any]]
@@ -38,7 +39,8 @@ class StoredReward:
         keys = self._keys(prompts, completions, columns)
         known = self.store.get(keys)
         missing = self._whole(prompts, [i for i, value in enumerate(known) if value is None])
-        checked = self._whole(prompts, self._chosen([i for i, v in enumerate(known) if v is not None]))
+        hits = {keys[i]: i for i, value in enumerate(known) if value is not None}
+        checked = self._whole(prompts, sorted(hits[key] for key in self._checks.choose(hits)))
         wanted = sorted({*missing, *checked})
         computed = dict(zip(wanted, self._compute(wanted, prompts, completions, columns), strict=True))
         for i in checked:
@@ -95,12 +97,6 @@ class StoredReward:
             return list(indices)
         wanted = set(indices)
         return [i for span in spans(prompts) if wanted & set(span) for i in span]
-
-    def _chosen(self, hits: Sequence[int]) -> list[int]:
-        """Evenly spaced ones, as many as there are checks left."""
-        count = min(self._checks_left, len(hits))
-        self._checks_left -= count
-        return [hits[k * len(hits) // count] for k in range(count)]
 
     def _compare(self, index: int, stored: float | None, computed: float, prompts: Sequence[Prompt]) -> None:
         if stored is None:

@@ -39,7 +39,7 @@ class ReferenceConfig:
     max_tokens: int = 0
     """Longest prompt and completion together; 0: as many as the model has positions."""
     check_samples: int = 32
-    """Stored values computed again and compared at each use."""
+    """Size of the sample of stored values computed again and compared, another at each use."""
     threads: int = 0
     """CPU threads; 0: torch's own choice."""
     rows: RowConfig = field(default_factory=RowConfig)

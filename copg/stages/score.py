@@ -38,7 +38,7 @@ class ScoreConfig:
     store: str | None = None
     """Folder or URL of the reward store, shared by all runs; None computes every value."""
     check_samples: int = 16
-    """Stored values of each reward to compute again and compare, each time."""
+    """Size of the sample of stored values of each reward to compute again and compare, another each time."""
     max_changed_fraction: float = 0.0
     """Share of them that may come out differently before the stage stops."""
     retries: int = 1

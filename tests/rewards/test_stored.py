@@ -68,9 +68,26 @@ def test_a_sample_of_what_is_known_is_computed_again(tmp_path) -> None:
     reward = Counting()
     checking = StoredReward(reward, kept, check_samples=4)
     assert checking(["p"] * 8, texts, rows) == [float(len(t)) for t in texts]
-    assert reward.asked == ["a", "aaa", "aaaaa", "aaaaaaa"]
+    assert len(set(reward.asked)) == 4
     checking(["p"] * 8, texts, rows)
+    assert len(reward.asked) == 4
     assert (checking.num_checked, checking.changed) == (4, [])
+
+
+def test_a_wrong_value_in_the_last_batch_is_found_in_some_use(tmp_path) -> None:
+    # one of 64 is wrong; each use checks it with probability 8/64, so 60 miss it with (7/8)^60 = .0003
+    texts = ["a" * n for n in range(1, 65)]
+    kept = store(tmp_path)
+    wrong = StoredReward(lambda p, c, r: [len(t) + (len(t) == 60) for t in c], kept, check_samples=0)
+    wrong.reward.reads = ("x",)
+    wrong(["p"] * 64, texts, [{"x": 1}] * 64)
+    found = 0
+    for _ in range(60):
+        checking = StoredReward(Counting(), kept, check_samples=8)
+        for start in range(0, 64, 8):
+            checking(["p"] * 8, texts[start : start + 8], [{"x": 1}] * 8)
+        found += len(checking.changed)
+    assert found > 0
 
 
 def test_a_change_is_told_and_the_stored_value_stays(tmp_path) -> None:

@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.torch import load_file, save_file
 
+from copg import reference_pass
 from copg.artifacts import read_groups, read_manifest
 from copg.errors import MismatchError, StoreError
 from copg.models import load_model
@@ -83,6 +84,28 @@ def test_bfloat16_finds_no_float32_value(config: ReferenceConfig, scored: Path, 
     reference_groups(config, scored, tmp_path / "first")
     config = replace(config, rows=RowConfig(compute_dtype="bfloat16"))
     assert reference_groups(config, scored, tmp_path / "second")["reference/reused"] == 0
+
+
+def test_each_use_checks_other_values_and_leaves_the_same_artifact(
+    config: ReferenceConfig, scored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("copg.stages.reference.GROUPS_PER_CHUNK", 6)  # 4 chunks
+    reference_groups(config, scored, tmp_path / "first")
+    checked: list[set[bytes]] = []
+    compare = reference_pass.mean_difference
+
+    def seen(model, groups, stored, rows):
+        checked[-1] |= {completion_key(g.prompt_ids, ids) for g in groups for ids in g.completion_ids}
+        return compare(model, groups, stored, rows)
+
+    monkeypatch.setattr(reference_pass, "mean_difference", seen)
+    for name in ("second", "third"):
+        checked.append(set())
+        metrics = reference_groups(config, scored, tmp_path / name)
+        assert metrics["reference/checked"] == len(checked[-1]) >= 4
+    assert checked[0] != checked[1]
+    digests = {read_manifest(tmp_path / n, schema="referenced").digest for n in ("first", "second", "third")}
+    assert len(digests) == 1
 
 
 def rewrite_store(store: Path, change: float) -> None:
