@@ -15,14 +15,15 @@ STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))
 def draw_curves(runs: list[dict], path: Path) -> None:
     """Figures 2, 3 and 4: reward of generations along training, one curve a beta, one panel a method."""
     methods = [method for method in dict.fromkeys(run["method"] for run in runs) if method != "sft"]
-    figure, axes = new_figure(len(methods), height=2.8, sharey=True)
+    figure, axes = new_figure(len(methods), height=3.2, sharey=True)
     for ax, method in zip(axes[0], methods, strict=True):
         own = [run for run in runs if run["method"] == method]
         for i, run in enumerate(own):
             color = colormaps["cividis"](0.9 * i / max(1, len(own) - 1))
             _curve(ax, [run], label=f"β = {run['beta']:g}", color=color, linestyle=STYLES[i % len(STYLES)])
         ax.set(title=LINES[method].label, xlabel="optimiser steps")
-        ax.legend(frameon=False, fontsize=6, ncols=2)
+        # beneath the panel: a curve may go anywhere in it
+        ax.legend(frameon=False, fontsize=6, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.2))
     axes[0, 0].set_ylabel("reward of generations (reward units)\nmean ± s.e. over prompts")
     save_figure(figure, path)
 
@@ -83,7 +84,7 @@ def draw_best(best: list[dict], by_k: list[dict], path: Path) -> None:
         _curve(axes[0, 1], own, label=f"K = {k or 'all'}", color=color, linestyle=style)
     seeds = len({run["seed"] for run in best})
     axes[0, 0].set(title=f"the best β of each, {seeds} seeds", ylabel="reward of generations (reward units)")
-    axes[0, 1].set(title="CoPG by completions a prompt, equal tokens")
+    axes[0, 1].set(title="CoPG by completions a prompt, about equal tokens")
     for ax in axes[0]:
         ax.set_xlabel("optimiser steps")
         ax.legend(frameon=False)

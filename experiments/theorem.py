@@ -41,11 +41,11 @@ LEARNING_RATE = 1e-3
 GROUP_SIZES = (2, 4, 8)
 RIVAL_BETAS = {
     "ipo": (0.03, 0.1, 0.3, 1.0),
-    "dpo": (0.1, 0.3, 1.0, 3.0),
+    "dpo": (0.1, 0.3, 1.0, 3.0, 10.0, 30.0),
     "pg": (BETA,),
     "pg_value": (BETA,),
 }
-"""IPO's and DPO's beta is per unit of preference: their best of four counts, by regret itself."""
+"""Beta of IPO and DPO is per unit of preference: the best by regret counts, and lies inside the grid."""
 LOOK_EVERY = 16
 """Steps between two exact regrets along a run."""
 

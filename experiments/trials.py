@@ -15,6 +15,8 @@ import pyarrow.parquet as pq
 
 from copg.artifacts import GroupWriter, begin, read_groups, read_manifest, seal, write_json
 from copg.config import parse_config
+from copg.digests import json_digest
+from copg.errors import ConfigError
 from copg.recipe import Recipe, config_class, stage_settings
 from copg.records import SPLITS
 from copg.stages.evaluate import evaluate_policy
@@ -45,7 +47,8 @@ class Trial:
     @property
     def name(self) -> str:
         """Of its record."""
-        return f"{self.method}_{self.beta:g}_k{self.k}_s{self.seed}_p{self.num_prompts}_w{self.work}"
+        looks = f"p{self.num_prompts}_e{self.every_steps}"
+        return f"{self.method}_{self.beta:g}_k{self.k}_s{self.seed}_{looks}_w{self.work}"
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,11 @@ def prepare(bench: Bench, *, learned_reward: bool = False) -> Bench:
 
     Returns:
         The bench, with the reward that trials are to maximise.
+
+    Raises:
+        ConfigError: the folder holds runs of another recipe or reward, which would be taken for this one's.
     """
+    _claim(bench, {"recipe": asdict(bench.recipe), "learned_reward": learned_reward})
     groups, scored = bench.artifact("groups"), bench.artifact(bench.scored)
     if not finished(groups):
         validate_records(bench.config("validate"), bench.recipe.records, groups)
@@ -101,6 +108,16 @@ def prepare(bench: Bench, *, learned_reward: bool = False) -> Bench:
     if not finished(bench.artifact("referenced")):
         reference_groups(bench.config("reference"), scored, bench.artifact("referenced"))
     return bench
+
+
+def _claim(bench: Bench, made_of: dict[str, Any]) -> None:
+    path, digest = bench.out / "bench.json", json_digest(made_of)
+    if path.exists() and json.loads(path.read_text())["digest"] != digest:
+        raise ConfigError(
+            f"{bench.out}: holds runs of another recipe, model, records or reward; choose another --out"
+        )
+    bench.out.mkdir(parents=True, exist_ok=True)
+    write_json(path, {"digest": digest, **made_of})
 
 
 def _learn_reward(bench: Bench, scored: Path) -> Bench:
@@ -218,7 +235,9 @@ def run_trial(bench: Bench, trial: Trial) -> dict:
         "diverged": facts["diverged"],
         "steps": facts["steps"],
         "tokens": size["epochs"] * count_tokens(referenced)[0],
-        "curve": _curve(work / "training" / "metrics.jsonl", trial.num_prompts),
+        "curve": _curve(
+            work / "training" / "metrics.jsonl", min(trial.num_prompts, _count_select(referenced))
+        ),
         **json.loads((folder / "evaluation.json").read_text()),
         "rewards": _prompt_rewards(folder / "generations.parquet"),
     }
@@ -226,6 +245,10 @@ def run_trial(bench: Bench, trial: Trial) -> dict:
     write_json(record, found)
     shutil.rmtree(work)
     return found
+
+
+def _count_select(referenced: Path) -> int:
+    return sum(1 for _ in read_groups(referenced, "select"))
 
 
 def _curve(path: Path, num_prompts: int) -> dict[str, list[float]]:
