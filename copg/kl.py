@@ -55,25 +55,6 @@ def kl_k1(log_ratios: Sequence[float]) -> Floats:
     return np.asarray(log_ratios, dtype=np.float64)
 
 
-def kl_k3(log_ratios: Sequence[float]) -> Floats:
-    """Another estimate of the same KL, never negative: ref/pi - 1 - log(ref/pi).
-
-    k3 of http://joschu.net/blog/kl-approx.html. Its spread is less than k1's where the policy is near its
-    reference (up to about half a nat a completion). Further off it must not be reported: the mean of ref/pi
-    is 1 only through completions so rare that no sample holds one; k3 then comes out near KL - 1, until one
-    such completion throws it off.
-
-    Args:
-        log_ratios: as for ``kl_k1``.
-
-    Returns:
-        Nats; inf where exp(-log_ratio) overflows.
-    """
-    log_ratio = np.asarray(log_ratios, dtype=np.float64)
-    with np.errstate(over="ignore"):
-        return np.asarray(np.expm1(-log_ratio) + log_ratio, dtype=np.float64)
-
-
 def paired_difference(samples: Samples, other: Samples) -> Estimate:
     """Mean over the same prompts of one policy's mean minus another's, with its 95 % interval.
 

@@ -93,9 +93,6 @@ LOSSES: dict[str, GroupLoss] = {
 }
 """By the name a trial gives as its ``method``."""
 
-NEEDS_CONTRAST = frozenset(LOSSES) - {"pg", "sft"}
-"""Methods to which a group of one completion teaches nothing."""
-
 
 def select_loss(method: str, num_tokens: Tensor) -> GroupLoss:
     """The loss called ``method``, given the completions' lengths if it is one that divides by them.

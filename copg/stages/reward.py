@@ -154,7 +154,7 @@ def _load(config: RewardConfig) -> tuple[Any, Any, int]:
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     from copg.models import pick_device
-    from copg.training.optim import disable_dropout
+    from copg.training.optim import add_adapter, disable_dropout
 
     torch.manual_seed(config.seed)
     try:
@@ -171,25 +171,10 @@ def _load(config: RewardConfig) -> tuple[Any, Any, int]:
         raise ModelError(f"{config.model}: cannot be loaded: {str(error).splitlines()[0]}") from None
     disable_dropout(model)
     if config.lora is not None:
-        model = _add_adapter(model, config.lora)
+        # the task keeps the new head trainable beside the adapter
+        model = add_adapter(model, config.lora, seed=config.seed, task="SEQ_CLS")
     limits = [tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", None)]
     return model.to(pick_device()), tokenizer, min(limit for limit in limits if limit)
-
-
-def _add_adapter(model: Any, lora: LoraConfig) -> Any:
-    from peft import LoraConfig as PeftLora
-    from peft import TaskType, get_peft_model
-
-    return get_peft_model(
-        model,
-        PeftLora(
-            task_type=TaskType.SEQ_CLS,  # keeps the new head trainable beside the adapter
-            r=lora.rank,
-            lora_alpha=lora.alpha,
-            lora_dropout=lora.dropout,
-            target_modules=lora.target_modules,
-        ),
-    )
 
 
 def _comparisons(

@@ -45,8 +45,15 @@ def disable_dropout(model: torch.nn.Module) -> None:
             setattr(module, "attention_dropout", 0.0)  # noqa: B010  # nn.Module types attributes as tensors
 
 
-def add_adapter(model: Any, config: LoraConfig, *, seed: int) -> Any:
-    """The model with a fresh adapter, float32 and trainable, on frozen weights."""
+def add_adapter(model: Any, config: LoraConfig, *, seed: int, task: str = "CAUSAL_LM") -> Any:
+    """The model with a fresh adapter, float32 and trainable, on frozen weights.
+
+    Args:
+        model: anything that peft can adapt.
+        config: of the adapter.
+        seed: of its first weights.
+        task: as peft calls it; ``SEQ_CLS`` trains the head too.
+    """
     from peft import LoraConfig as PeftLora
     from peft import get_peft_model
 
@@ -59,7 +66,7 @@ def add_adapter(model: Any, config: LoraConfig, *, seed: int) -> Any:
                 lora_alpha=config.alpha,
                 lora_dropout=config.dropout,
                 target_modules=config.target_modules,
-                task_type="CAUSAL_LM",
+                task_type=task,
             ),
         )
     for parameter in adapted.parameters():
