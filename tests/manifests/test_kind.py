@@ -73,6 +73,7 @@ def test_an_unknown_word_is_an_error(run: Run) -> None:
 
 def test_the_image_is_the_one_that_make_builds() -> None:
     (made,) = re.findall(r"^IMAGE \?= (\S+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    made = made.replace("$(VERSION)", copg.__version__)
     deployment = named(build("overlays/kind"), "Deployment", "copg-mlflow")
     pod = named(build("overlays/kind"), "Pod", "copg-volume")
     in_script = re.search(r"^IN_OVERLAY=(\S+)", SCRIPT.read_text(), re.MULTILINE)
