@@ -7,6 +7,7 @@ are counted in CPU seconds; rates by the clock are those of the cores given.
 
 import argparse
 import json
+import os
 import random
 import resource
 import tempfile
@@ -212,6 +213,8 @@ def main() -> None:
             }
             for name in args.rewards
         }
+        if args.device == "cpu":
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""  # rewards take a GPU where they see one
         runs = interleave("benchmarks.rewards", tasks, repeats=args.repeats, threads=args.threads)
     rows = [{"reward": name, **medians(found)} for name, found in runs.items()]
     write_report(args.out, rows, device=args.device, details={"threads": args.threads, "runs": runs})
