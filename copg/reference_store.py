@@ -6,9 +6,7 @@ combination of weights and precision. Writers never touch one another's shards, 
 
 import hashlib
 import json
-import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,15 +14,14 @@ import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from copg.digests import json_digest
 from copg.errors import StoreError
+from copg.shards import KEY_BYTES, Shards
 
 NUMERICS_VERSION = 1
 """Raised by hand when a change of ours moves log-probabilities by more than the tolerance."""
 
-KEY_BYTES = 16
 SCHEMA = pa.schema(
     [
         pa.field("key", pa.binary(KEY_BYTES), nullable=False),
@@ -34,7 +31,6 @@ SCHEMA = pa.schema(
         pa.field("backend", pa.dictionary(pa.int8(), pa.string()), nullable=False),
     ]
 )
-BATCH_ROWS = 131_072
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +52,11 @@ def completion_key(prompt_ids: Sequence[int], completion_ids: Sequence[int]) -> 
     return digest.digest()
 
 
-class ReferenceStore:
+class ReferenceStore(Shards):
     """Log-probabilities under one reference and precision, in one folder of a store."""
+
+    schema, value, scale_columns = SCHEMA, "ref_logps", ("num_tokens",)
+    about_file, about_name = "numerics.json", "numerics"
 
     def __init__(self, root: str, numerics: Numerics) -> None:
         """Open, without creating anything.
@@ -66,9 +65,9 @@ class ReferenceStore:
             root: folder or URL (``s3://...``) of the store, shared by all references.
             numerics: which reference, in which precision.
         """
-        self.fs, path = fsspec.url_to_fs(root)
+        fs, path = fsspec.url_to_fs(root)
+        super().__init__(fs, f"{path.rstrip('/')}/{json_digest(asdict(numerics))[:20]}")
         self.numerics = numerics
-        self.path = f"{path.rstrip('/')}/{json_digest(asdict(numerics))[:20]}"
 
     def lookup(self, keys: Sequence[bytes]) -> dict[bytes, float]:
         """The stored values, in nats, of those ``keys`` that are there.
@@ -118,94 +117,11 @@ class ReferenceStore:
             )
         columns = [keys, ref_logps, num_tokens, [device] * len(keys), [backend] * len(keys)]
         arrays = [pa.array(list(values), field.type) for values, field in zip(columns, SCHEMA, strict=True)]
-        self._write(pa.Table.from_arrays(arrays, schema=SCHEMA))
+        self.write(pa.Table.from_arrays(arrays, schema=SCHEMA), asdict(self.numerics))
 
-    def _write(self, table: pa.Table) -> str:
-        self.fs.makedirs(self.path, exist_ok=True)
-        about = f"{self.path}/numerics.json"
-        if not self.fs.exists(about):
-            self._put(about, json.dumps(asdict(self.numerics)).encode())
-        sink = pa.BufferOutputStream()
-        pq.write_table(table.sort_by("key"), sink, compression="zstd")
-        shard = f"{self.path}/{uuid.uuid4().hex}.parquet"
-        self._put(shard, sink.getvalue().to_pybytes())
-        return shard
-
-    def _put(self, path: str, data: bytes) -> None:
-        """Object stores show an object once it is whole; a local file is moved to its name."""
-        if "file" not in self.fs.protocol:
-            self.fs.pipe_file(path, data)
-            return
-        part = f"{path}.{uuid.uuid4().hex}.part"
-        self.fs.pipe_file(part, data)
-        self.fs.mv(part, path)
-
-    def shards(self) -> list[str]:
-        """Paths of the shards, in name order."""
-        self.fs.invalidate_cache()
-        return sorted(self.fs.glob(f"{self.path}/*.parquet"))
-
-    def batches(self, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
-        """All rows, some hundred thousand at a time, shard after shard.
-
-        A shard that ``compact`` removed meanwhile is met again in the one that replaced it.
-        """
-        met: set[str] = set()
-        while left := [shard for shard in self.shards() if shard not in met]:
-            for shard in left:
-                met.add(shard)
-                try:
-                    with self.fs.open(shard, "rb") as file:
-                        yield from pq.ParquetFile(file).iter_batches(batch_size=BATCH_ROWS, columns=columns)
-                except FileNotFoundError:
-                    break
-                except (OSError, pa.ArrowException) as error:
-                    raise StoreError(
-                        f"{shard}: cannot be read ({error}); remove it and it is computed again"
-                    ) from None
-            else:
-                return
-
-    def stats(self) -> dict[str, Any]:
-        """Rows, shards, bytes, and what the values depend on."""
-        shards = self.shards()
-        return {
-            "folder": self.path,
-            "numerics": asdict(self.numerics),
-            "rows": sum(batch.num_rows for batch in self.batches(["num_tokens"])),
-            "shards": len(shards),
-            "bytes": sum(int(self.fs.size(shard)) for shard in shards),
-        }
-
-    def verify(self, tolerance: float) -> dict[str, int]:
-        """Read every row: how many there are, are not finite, or contradict another of the same key.
-
-        Args:
-            tolerance: nats a token by which two writers may differ.
-        """
-        seen: dict[bytes, float] = {}
-        counts = {"rows": 0, "not_finite": 0, "contradictions": 0}
-        for batch in self.batches(["key", "ref_logps", "num_tokens"]):
-            for row in batch.to_pylist():
-                counts["rows"] += 1
-                counts["not_finite"] += not np.isfinite(row["ref_logps"])
-                first = seen.setdefault(row["key"], row["ref_logps"])
-                counts["contradictions"] += abs(first - row["ref_logps"]) > tolerance * row["num_tokens"]
-        return counts
-
-    def compact(self) -> dict[str, int]:
-        """Rewrite all shards as one, a row a key; what others read or write meanwhile stays whole."""
-        shards = self.shards()
-        if len(shards) < 2:
-            return {"shards": len(shards), "rows_removed": 0}
-        table = pa.Table.from_batches(list(self.batches()), schema=SCHEMA)
-        first = table.append_column("row", pa.array(range(table.num_rows), pa.int64()))
-        kept = first.group_by("key").aggregate([("row", "min")])["row_min"]
-        self._write(table.take(kept))
-        for shard in shards:
-            with suppress(FileNotFoundError):  # another compaction was faster
-                self.fs.rm_file(shard)
-        return {"shards": 1, "rows_removed": table.num_rows - len(kept)}
+    def scale(self, first: float, row: Mapping[str, Any]) -> float:
+        """Tokens: the tolerance is in nats a token."""
+        return float(row["num_tokens"])
 
 
 def open_all(root: str) -> list[ReferenceStore]:

@@ -7,21 +7,18 @@ reward with its settings and code. Writers never touch one another's shards, so 
 import hashlib
 import json
 import time
-import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import fsspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from copg.errors import StoreError
 from copg.records import Prompt
+from copg.shards import KEY_BYTES, Shards
 
-KEY_BYTES = 16
 SCHEMA = pa.schema(
     [
         pa.field("key", pa.binary(KEY_BYTES), nullable=False),
@@ -49,103 +46,19 @@ def reward_key(prompt: Prompt | None, completion: str, columns: Mapping[str, Any
     return hashlib.blake2b(text.encode(), digest_size=KEY_BYTES).digest()
 
 
-class RewardShards:
-    """The files of one reward: what is there, whether it is sound, and as one file instead of many."""
+class RewardShards(Shards):
+    """The files of one reward."""
 
-    def __init__(self, fs: Any, path: str) -> None:
-        """Open, without creating or reading anything.
-
-        Args:
-            fs: file system of ``fsspec``.
-            path: folder on it.
-        """
-        self.fs, self.path = fs, path
-
-    def names(self) -> list[str]:
-        """Paths of the shards, in name order."""
-        self.fs.invalidate_cache()
-        return sorted(self.fs.glob(f"{self.path}/*.parquet"))
-
-    def tables(self) -> Iterator[pa.Table]:
-        """Shard after shard; one that ``compact`` removed meanwhile is met again in what replaced it.
-
-        Raises:
-            StoreError: a shard cannot be read.
-        """
-        met: set[str] = set()
-        while left := [shard for shard in self.names() if shard not in met]:
-            for shard in left:
-                met.add(shard)
-                try:
-                    with self.fs.open(shard, "rb") as file:
-                        yield pq.read_table(file, schema=SCHEMA)
-                except FileNotFoundError:
-                    break
-                except (OSError, pa.ArrowException) as error:
-                    raise StoreError(
-                        f"{shard}: cannot be read ({error}); remove it and it is computed again"
-                    ) from None
-            else:
-                return
-
-    def write(self, keys: pa.Array, values: pa.Array, about: Mapping[str, Any]) -> None:
-        """Add one shard, visible whole or not at all."""
-        sink = pa.BufferOutputStream()
-        pq.write_table(pa.Table.from_arrays([keys, values], schema=SCHEMA), sink, compression="zstd")
-        self.fs.makedirs(self.path, exist_ok=True)
-        if not self.fs.exists(f"{self.path}/{ABOUT}"):
-            self._put(f"{self.path}/{ABOUT}", json.dumps(about, indent=2).encode())
-        self._put(f"{self.path}/{uuid.uuid4().hex}.parquet", sink.getvalue().to_pybytes())
-
-    def _put(self, path: str, data: bytes) -> None:
-        """Object stores show an object once it is whole; a local file is moved to its name."""
-        if "file" not in self.fs.protocol:
-            self.fs.pipe_file(path, data)
-            return
-        part = f"{path}.{uuid.uuid4().hex}.part"
-        self.fs.pipe_file(part, data)
-        self.fs.mv(part, path)
-
-    def about(self) -> dict[str, Any]:
-        """Which reward it is, with its settings."""
-        return dict(json.loads(self.fs.cat_file(f"{self.path}/{ABOUT}")))
-
-    def stats(self) -> dict[str, Any]:
-        """Rows, shards, bytes, and whose values they are."""
-        shards = self.names()
-        return {
-            "folder": self.path,
-            "reward": self.about(),
-            "rows": sum(table.num_rows for table in self.tables()),
-            "shards": len(shards),
-            "bytes": sum(int(self.fs.size(shard)) for shard in shards),
-        }
+    schema, value = SCHEMA, "reward"
+    about_file, about_name = ABOUT, "reward"
 
     def verify(self, tolerance: float = TOLERANCE) -> dict[str, int]:
-        """Read every row: how many there are, are not finite, or contradict another of the same key."""
-        seen: dict[bytes, float] = {}
-        counts = {"rows": 0, "not_finite": 0, "contradictions": 0}
-        for table in self.tables():
-            counts["rows"] += table.num_rows
-            for key, value in zip(table["key"].to_pylist(), table["reward"].to_pylist(), strict=True):
-                counts["not_finite"] += not np.isfinite(value)
-                first = seen.setdefault(key, value)
-                counts["contradictions"] += abs(first - value) > tolerance * max(1.0, abs(first))
-        return counts
+        """As of every store; the tolerance is relative, and absolute near 0."""
+        return super().verify(tolerance)
 
-    def compact(self) -> dict[str, int]:
-        """Rewrite all shards as one, a row a key; what others read or write meanwhile stays whole."""
-        shards = self.names()
-        if len(shards) < 2:
-            return {"shards": len(shards), "rows_removed": 0}
-        table = pa.concat_tables(list(self.tables()))
-        numbered = table.append_column("row", pa.array(range(table.num_rows), pa.int64()))
-        kept = table.take(numbered.group_by("key").aggregate([("row", "min")])["row_min"]).sort_by("key")
-        self.write(kept["key"].combine_chunks(), kept["reward"].combine_chunks(), self.about())
-        for shard in shards:
-            with suppress(FileNotFoundError):  # another compaction was faster
-                self.fs.rm_file(shard)
-        return {"shards": 1, "rows_removed": table.num_rows - kept.num_rows}
+    def scale(self, first: float, row: Mapping[str, Any]) -> float:
+        """The value itself, or 1."""
+        return max(1.0, abs(first))
 
 
 def find_rewards(root: str) -> list[RewardShards]:
@@ -212,17 +125,18 @@ class RewardStore:
         self._flushed = time.monotonic()
         if not self._unwritten:
             return
-        keys = sorted(self._unwritten)
-        values = pa.array([self._unwritten[key] for key in keys], pa.float64())
-        self.shards.write(pa.array(keys, SCHEMA[0].type), values, self._about)
+        keys = list(self._unwritten)
+        values = [self._unwritten[key] for key in keys]
+        arrays = [pa.array(column, field.type) for column, field in zip((keys, values), SCHEMA, strict=True)]
+        self.shards.write(pa.Table.from_arrays(arrays, schema=SCHEMA), self._about)
         self._unwritten = {}
 
     def _load(self) -> tuple[npt.NDArray[np.bytes_], npt.NDArray[np.float64]]:
         keys = [np.zeros(0, dtype=f"S{KEY_BYTES}")]
         values = [np.zeros(0)]
-        for table in self.shards.tables():
-            keys.append(table["key"].to_numpy().astype(f"S{KEY_BYTES}"))
-            values.append(table["reward"].to_numpy())
+        for batch in self.shards.batches():
+            keys.append(batch["key"].to_numpy(zero_copy_only=False).astype(f"S{KEY_BYTES}"))
+            values.append(batch["reward"].to_numpy())
         # of two writers of one key the first shard by name decides
         unique, first = np.unique(np.concatenate(keys), return_index=True)
         return unique, np.concatenate(values)[first]

@@ -32,6 +32,7 @@ LAYERS = [
         "vllm_worker",
         "divergence",
         "spot_checks",
+        "shards",
         "reference_store",
         "reference_pass",
         "checkpoint",

@@ -118,7 +118,7 @@ def test_two_compactions_at_once_keep_every_value(tmp_path: Path, monkeypatch: p
     store, other = open_store(tmp_path), open_store(tmp_path)
     for i, key in enumerate(KEYS):
         store.append([key], [-float(i)], [2], device="cpu")
-    write = store._write
-    monkeypatch.setattr(store, "_write", lambda table: (other.compact(), write(table))[1])
+    write = store.write
+    monkeypatch.setattr(store, "write", lambda *given: (other.compact(), write(*given))[1])
     store.compact()
     assert open_store(tmp_path).lookup(KEYS) == {key: -float(i) for i, key in enumerate(KEYS)}

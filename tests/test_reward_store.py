@@ -131,7 +131,7 @@ def test_compacting_leaves_one_shard_and_every_value_and_readers_notice_nothing(
     before = part.stats()
     # 2 + 2 + 1 rows, one key twice
     assert (before["rows"], before["shards"], before["reward"]["name"]) == (5, 3, "rouge_l")
-    reading = part.tables()
+    reading = part.batches()
     assert next(reading).num_rows > 0
     assert part.compact() == {"shards": 1, "rows_removed": 1}
     # a reader that began with the old shards goes on with the new one

@@ -1,0 +1,140 @@
+"""A folder of append-only Parquet shards, local or in an object store: what the stores of values share.
+
+Writers never touch one another's shards, so any number may write.
+"""
+
+import json
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from copg.errors import StoreError
+
+KEY_BYTES = 16
+BATCH_ROWS = 131_072
+
+
+class Shards:
+    """The files of one part of a store; a row has a ``key`` of ``KEY_BYTES`` and a value."""
+
+    schema: ClassVar[pa.Schema]
+    value: ClassVar[str]
+    """Column of the value."""
+    scale_columns: ClassVar[tuple[str, ...]] = ()
+    """Further columns that ``scale`` reads."""
+    about_file: ClassVar[str]
+    """Beside the shards: what their values depend on."""
+    about_name: ClassVar[str]
+    """Of its contents in ``stats``."""
+
+    def __init__(self, fs: Any, path: str) -> None:
+        """Open, without creating or reading anything.
+
+        Args:
+            fs: file system of ``fsspec``.
+            path: folder on it.
+        """
+        self.fs, self.path = fs, path
+
+    def shards(self) -> list[str]:
+        """Paths of the shards, in name order."""
+        self.fs.invalidate_cache()
+        return sorted(self.fs.glob(f"{self.path}/*.parquet"))
+
+    def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """All rows, some hundred thousand at a time, shard after shard.
+
+        A shard that ``compact`` removed meanwhile is met again in the one that replaced it.
+
+        Raises:
+            StoreError: a shard cannot be read.
+        """
+        met: set[str] = set()
+        while left := [shard for shard in self.shards() if shard not in met]:
+            for shard in left:
+                met.add(shard)
+                try:
+                    with self.fs.open(shard, "rb") as file:
+                        yield from pq.ParquetFile(file).iter_batches(batch_size=BATCH_ROWS, columns=columns)
+                except FileNotFoundError:
+                    break
+                except (OSError, pa.ArrowException) as error:
+                    raise StoreError(
+                        f"{shard}: cannot be read ({error}); remove it and it is computed again"
+                    ) from None
+            else:
+                return
+
+    def write(self, table: pa.Table, about: Mapping[str, Any]) -> None:
+        """Add one shard, visible whole or not at all."""
+        self.fs.makedirs(self.path, exist_ok=True)
+        if not self.fs.exists(f"{self.path}/{self.about_file}"):
+            self._put(self.about_file, json.dumps(about, indent=2).encode())
+        sink = pa.BufferOutputStream()
+        pq.write_table(table.sort_by("key"), sink, compression="zstd")
+        self._put(f"{uuid.uuid4().hex}.parquet", sink.getvalue().to_pybytes())
+
+    def _put(self, name: str, data: bytes) -> None:
+        """Object stores show an object once it is whole; a local file is moved to its name."""
+        path = f"{self.path}/{name}"
+        if "file" not in self.fs.protocol:
+            self.fs.pipe_file(path, data)
+            return
+        part = f"{path}.{uuid.uuid4().hex}.part"
+        self.fs.pipe_file(part, data)
+        self.fs.mv(part, path)
+
+    def about(self) -> dict[str, Any]:
+        """What the values depend on."""
+        return dict(json.loads(self.fs.cat_file(f"{self.path}/{self.about_file}")))
+
+    def stats(self) -> dict[str, Any]:
+        """Rows, shards, bytes, and what the values depend on."""
+        shards = self.shards()
+        return {
+            "folder": self.path,
+            self.about_name: self.about(),
+            "rows": sum(batch.num_rows for batch in self.batches([self.value])),
+            "shards": len(shards),
+            "bytes": sum(int(self.fs.size(shard)) for shard in shards),
+        }
+
+    def verify(self, tolerance: float) -> dict[str, int]:
+        """Read every row: how many there are, are not finite, or contradict another of the same key.
+
+        Args:
+            tolerance: by which two writers may differ, in units of ``scale``.
+        """
+        seen: dict[bytes, float] = {}
+        counts = {"rows": 0, "not_finite": 0, "contradictions": 0}
+        for batch in self.batches(["key", self.value, *self.scale_columns]):
+            for row in batch.to_pylist():
+                value = row[self.value]
+                counts["rows"] += 1
+                counts["not_finite"] += not np.isfinite(value)
+                first = seen.setdefault(row["key"], value)
+                counts["contradictions"] += abs(first - value) > tolerance * self.scale(first, row)
+        return counts
+
+    def scale(self, first: float, row: Mapping[str, Any]) -> float:
+        """What a tolerance of 1 allows the value of ``row`` to differ from ``first``, an earlier one."""
+        raise NotImplementedError
+
+    def compact(self) -> dict[str, int]:
+        """Rewrite all shards as one, a row a key; what others read or write meanwhile stays whole."""
+        shards = self.shards()
+        if len(shards) < 2:
+            return {"shards": len(shards), "rows_removed": 0}
+        table = pa.Table.from_batches(list(self.batches()), schema=self.schema)
+        numbered = table.append_column("row", pa.array(range(table.num_rows), pa.int64()))
+        kept = numbered.group_by("key").aggregate([("row", "min")])["row_min"]
+        self.write(table.take(kept), self.about())
+        for shard in shards:
+            with suppress(FileNotFoundError):  # another compaction was faster
+                self.fs.rm_file(shard)
+        return {"shards": 1, "rows_removed": table.num_rows - len(kept)}
