@@ -29,15 +29,16 @@ class ProcessError(RuntimeError):
     """A process failed for a reason that is not the user's."""
 
 
-def torchrun_command(folder: Path, *, shutdown_s: int) -> list[str]:
-    """The command that starts the processes, as many as its own options or ``PET_*`` variables say.
+def torchrun_command(folder: Path, *options: str, shutdown_s: int) -> list[str]:
+    """The command that starts the processes, as many as its options or ``PET_*`` variables say.
 
     Args:
         folder: holds the request.
+        options: of torchrun.
         shutdown_s: seconds that they have after SIGTERM.
     """
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--shutdown-timeout", str(shutdown_s)]
-    return [*launcher, "-m", "copg.train_worker", str(folder)]
+    launcher = [sys.executable, "-m", "torch.distributed.run", *options]
+    return [*launcher, "--shutdown-timeout", str(shutdown_s), "-m", "copg.train_worker", str(folder)]
 
 
 def write_request(folder: Path, config: Mapping[str, Any], **paths: Path) -> None:
@@ -86,9 +87,8 @@ def run_processes(config: Mapping[str, Any], num_processes: int, *, shutdown_s: 
     with tempfile.TemporaryDirectory(prefix="copg-launch-") as name:
         folder = Path(name)
         write_request(folder, config, **paths)
-        command = torchrun_command(folder, shutdown_s=shutdown_s)
-        where = command.index("--shutdown-timeout")
-        command[where:where] = ["--standalone", f"--nproc-per-node={num_processes}"]
+        options = ("--standalone", f"--nproc-per-node={num_processes}")
+        command = torchrun_command(folder, *options, shutdown_s=shutdown_s)
         with subprocess.Popen(command) as process, _passing_on(process) as asked:
             code = process.wait()
         if asked:

@@ -80,10 +80,8 @@ def schedule(
 @connected
 def unschedule(
     dag: Name,
-    names: Annotated[
-        list[str] | None, typer.Option("--name", help="Which schedule. May be repeated.")
-    ] = None,
-    every: Annotated[bool, typer.Option("--all", help="All schedules of the pipeline.")] = False,
+    names: Names = None,
+    every: Every = False,
     pipeline: Pipeline = "",
     *,
     connect: Any,
@@ -109,10 +107,8 @@ def rollback(
     to: Annotated[
         str, typer.Option(help="Version to run from now on; default: the one of the same recipe before.")
     ] = "",
-    names: Annotated[
-        list[str] | None, typer.Option("--name", help="Which schedule. May be repeated.")
-    ] = None,
-    every: Annotated[bool, typer.Option("--all", help="All schedules of the pipeline.")] = False,
+    names: Names = None,
+    every: Every = False,
     pipeline: Pipeline = "",
     *,
     connect: Any,

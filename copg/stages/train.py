@@ -106,7 +106,8 @@ def _take_part(config: TrainConfig, referenced: Path, policy: Path, training: Pa
     parents = {"referenced": parent.digest}
     written = _write_policy(config, loop, whole, tokenizer, policy, parents, facts)
     begin(training)
-    shutil.copyfile(loop.log.path, training / "metrics.jsonl") if loop.log else None
+    if loop.log:
+        shutil.copyfile(loop.log.path, training / "metrics.jsonl")
     facts |= {
         "policy": written.digest,
         "resumed_from": loop.resumed_from,
