@@ -12,7 +12,8 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from copg.cli import app, run_app
+from copg.cli import app
+from copg.command_line import run_app
 from tests import tiny
 
 STAGES = [

@@ -15,6 +15,7 @@ LAYERS = [
         "records",
         "artifacts",
         "progress",
+        "background",
         "run_record",
         "launch",
         "footprint",
@@ -70,7 +71,7 @@ LAYERS = [
         "trained_reward",
         "webhook",
     ],
-    ["cli", "store_cli"],
+    ["cli", "store_cli", "command_line"],
 ]
 LAYER_OF = {name: depth for depth, names in enumerate(LAYERS) for name in names}
 MODULES = sorted(

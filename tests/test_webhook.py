@@ -15,7 +15,7 @@ import pytest
 from components.summary import summary
 from copg.run_record import RUN, write_record
 from copg.webhook import message_of, notify, post
-from tests.pipelines.kfp_server import serving
+from tests.serving import serving
 from tests.test_summary import RUN_FILE, records
 
 FAILED = {

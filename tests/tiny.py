@@ -1,5 +1,6 @@
 """Tiny real models, tokenisers and groups, made where a test needs them."""
 
+import json
 import random
 from pathlib import Path
 
@@ -106,6 +107,15 @@ def save_model(directory: Path, kind: str = "llama", seed: int = 0) -> Path:
 def text(rng: random.Random, least: int, most: int) -> str:
     """Words of the vocabulary."""
     return " ".join(rng.choices(WORDS, k=rng.randint(least, most)))
+
+
+def write_records(path: Path, num_prompts: int, num_completions: int) -> None:
+    """JSON lines of prompts with completions, without rewards."""
+    rng = random.Random(0)
+    with path.open("w") as file:
+        for _ in range(num_prompts):
+            completions = [text(rng, 2, 8) for _ in range(num_completions)]
+            file.write(json.dumps({"prompt": text(rng, 4, 9), "completions": completions}) + "\n")
 
 
 def make_groups(num_groups: int, seed: int = 0) -> list[Group]:

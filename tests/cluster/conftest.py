@@ -1,7 +1,6 @@
 """The cluster that --kube-context names, with small records and a tiny reference on its volume."""
 
 import json
-import random
 import re
 import shutil
 import time
@@ -73,11 +72,7 @@ def data(tmp_path_factory: pytest.TempPathFactory, reference_dir: Path) -> Data:
     """200 prompts of four completions, a tiny Llama, and the recipe that uses them."""
     home = tmp_path_factory.mktemp("cluster")
     shutil.copytree(reference_dir, home / "data/model")
-    rng = random.Random(0)
-    with (home / "data/records.jsonl").open("w") as file:
-        for _ in range(200):
-            completions = [tiny.text(rng, 2, 8) for _ in range(4)]
-            file.write(json.dumps({"prompt": tiny.text(rng, 4, 9), "completions": completions}) + "\n")
+    tiny.write_records(home / "data/records.jsonl", 200, 4)
     placement = {**PLACEMENT, "paths": {str(home / "data"): ON_VOLUME}}
     paths = {"records": str(home / "data/records.jsonl"), "model": str(home / "data/model")}
     recipe = home / "recipe.yaml"

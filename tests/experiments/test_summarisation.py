@@ -9,7 +9,8 @@ import pytest
 from copg.artifacts import read_groups
 from copg.recipe import parse_recipe
 from experiments import summarisation
-from experiments.trials import Bench, Trial, equal_work, limit_completions, prepare
+from experiments.bench import Bench, prepare
+from experiments.trials import Trial, equal_work, limit_completions
 from tests.tiny import make_groups, save_model
 
 

@@ -8,7 +8,6 @@ to stay silent.
 import email
 import json
 import re
-import threading
 import time
 import uuid
 from collections import Counter
@@ -16,12 +15,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import kfp_server_api as api
 import yaml
+
+from tests.serving import JsonHandler, serving
 
 MODELS = api.ApiClient(api.Configuration())
 PAGE = 2
@@ -281,12 +281,9 @@ ROUTES: list[tuple[str, str, Callable[..., Any]]] = [
 ]
 
 
-def _handler(server: KfpServer) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
+def _handler(server: KfpServer) -> type[JsonHandler]:
+    class Handler(JsonHandler):
         protocol_version = "HTTP/1.1"
-
-        def log_message(self, *args: Any) -> None:
-            pass
 
         def _serve(self) -> None:
             url = urlsplit(self.path)
@@ -311,11 +308,11 @@ def _handler(server: KfpServer) -> type[BaseHTTPRequestHandler]:
                         self.close_connection = True
                         return
                     raise Refused(broken[1], "upstream connect error\nor disconnect")
-                self._say(200, plain(self._act(url.path, query, data)))
+                self.say(200, plain(self._act(url.path, query, data)))
             except Refused as refused:
-                self._say(refused.status, {"error": str(refused), "code": 13, "message": str(refused)})
+                self.say(refused.status, {"error": str(refused), "code": 13, "message": str(refused)})
             except (ValueError, KeyError, TypeError) as error:
-                self._say(400, {"code": 3, "message": f"{type(error).__name__}: {error}"})
+                self.say(400, {"code": 3, "message": f"{type(error).__name__}: {error}"})
 
         do_GET = do_POST = do_DELETE = _serve
 
@@ -335,30 +332,7 @@ def _handler(server: KfpServer) -> type[BaseHTTPRequestHandler]:
                 return part.get_payload(decode=True).decode()
             return json.loads(data) if data else None
 
-        def _say(self, status: int, value: Any) -> None:
-            data = json.dumps(value).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
     return Handler
-
-
-@contextmanager
-def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
-    """Serve in a thread; the address of it."""
-    http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    http.daemon_threads = True
-    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{http.server_port}"
-    finally:
-        http.shutdown()
-        http.server_close()
-        thread.join()
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 import json
 import os
-import random
 import re
 import resource
 import shutil
@@ -94,11 +93,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, reference_dir: Path) -> Plac
     data = home / "data"
     data.mkdir()
     shutil.copytree(reference_dir, data / "model")
-    rng = random.Random(0)
-    with (data / "records.jsonl").open("w") as file:
-        for _ in range(48):
-            completions = [tiny.text(rng, 2, 8) for _ in range(4)]
-            file.write(json.dumps({"prompt": tiny.text(rng, 4, 9), "completions": completions}) + "\n")
+    tiny.write_records(data / "records.jsonl", 48, 4)
     (data / "mine.py").write_text(REWARD)
     (data / "recipe.yaml").write_text(yaml.safe_dump(RECIPE))
     return Place(home)

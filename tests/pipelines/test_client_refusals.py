@@ -14,7 +14,8 @@ from pipelines.client import Client
 from pipelines.connection import ClientError, Connection
 from pipelines.versions import Dag, ensure_version
 from tests.pipelines.command import Command
-from tests.pipelines.kfp_server import KfpServer, serving
+from tests.pipelines.kfp_server import KfpServer
+from tests.serving import serving
 
 QUICK = ("--poll", "0.01")
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from tests.pipelines.command import Command
-from tests.pipelines.kfp_server import KfpServer, serving
+from tests.pipelines.kfp_server import KfpServer
+from tests.serving import serving
 
 QUICK = ("--poll", "0.01")
 RUNS = "POST /apis/v2beta1/runs"

@@ -5,7 +5,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,8 @@ import yaml
 
 from pipelines import doctor as doctor_module
 from tests.pipelines.command import Command, Outcome
-from tests.pipelines.kfp_server import KfpServer, serving
+from tests.pipelines.kfp_server import KfpServer
+from tests.serving import JsonHandler, serving
 
 NAMESPACE, CORE = "kubeflow", "/api/v1/namespaces/kubeflow"
 IMAGE = "registry/copg@sha256:0"
@@ -99,38 +99,27 @@ class Kubernetes:
 def kubernetes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Command) -> Iterator[Kubernetes]:
     cluster = Kubernetes()
 
-    class Handler(BaseHTTPRequestHandler):
-        def log_message(self, *args: Any) -> None:
-            pass
-
+    class Handler(JsonHandler):
         def _serve(self) -> None:
             path = self.path.partition("?")[0]
             data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             if any(part in path for part in cluster.forbidden):
-                self._say(403, {"reason": "Forbidden"})
+                self.say(403, {"reason": "Forbidden"})
             elif path == f"{CORE}/pods" and self.command == "POST":
                 cluster.pods.append(json.loads(data))
-                self._say(201, cluster.pods[-1])
+                self.say(201, cluster.pods[-1])
             elif path.startswith(f"{CORE}/pods/") and self.command == "DELETE":
                 cluster.deleted.append(path.rpartition("/")[2])
-                self._say(200, {})
+                self.say(200, {})
             elif path.startswith(f"{CORE}/pods/"):
                 status = cluster.before.pop(0) if cluster.before else cluster.pod
-                self._say(200, {"metadata": {}, "status": status})
+                self.say(200, {"metadata": {}, "status": status})
             elif path in cluster.held:
-                self._say(200, cluster.held[path])
+                self.say(200, cluster.held[path])
             else:
-                self._say(404, {"reason": "NotFound"})
+                self.say(404, {"reason": "NotFound"})
 
         do_GET = do_POST = do_DELETE = _serve
-
-        def _say(self, status: int, value: Any) -> None:
-            data = json.dumps(value).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
 
     with serving(Handler) as url:
         cluster.url = url

@@ -1,7 +1,6 @@
 """``explain-cache``: what would run, and why; the runs are real."""
 
 import json
-import random
 import shutil
 from pathlib import Path
 from typing import Any
@@ -29,11 +28,7 @@ RECIPE: dict[str, Any] = {
 @pytest.fixture
 def data(tmp_path: Path, reference_dir: Path) -> Path:
     shutil.copytree(reference_dir, tmp_path / "model")
-    rng = random.Random(0)
-    with (tmp_path / "records.jsonl").open("w") as file:
-        for _ in range(8):
-            completions = [tiny.text(rng, 2, 8) for _ in range(3)]
-            file.write(json.dumps({"prompt": tiny.text(rng, 4, 9), "completions": completions}) + "\n")
+    tiny.write_records(tmp_path / "records.jsonl", 8, 3)
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(RECIPE))
     return tmp_path
 

@@ -1,7 +1,6 @@
 """``run --only``: one stage on artifacts that exist, here and on a server."""
 
 import json
-import random
 import shutil
 import subprocess
 import sys
@@ -26,11 +25,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, reference_dir: Path) -> Path
     """Records, a tiny model and a recipe with one trial."""
     home = tmp_path_factory.mktemp("single")
     shutil.copytree(reference_dir, home / "model")
-    rng = random.Random(0)
-    with (home / "records.jsonl").open("w") as file:
-        for _ in range(16):
-            completions = [tiny.text(rng, 2, 8) for _ in range(3)]
-            file.write(json.dumps({"prompt": tiny.text(rng, 4, 9), "completions": completions}) + "\n")
+    tiny.write_records(home / "records.jsonl", 16, 3)
     recipe = {
         "name": "tiny",
         "records": "records.jsonl",

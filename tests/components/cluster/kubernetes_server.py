@@ -3,12 +3,14 @@
 import json
 import threading
 import time
-from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from kubeflow_trainer_api.models.trainer_v1alpha1_train_job import TrainerV1alpha1TrainJob
+
+from tests.serving import JsonHandler, serving
 
 JOBS = "/apis/trainer.kubeflow.org/v1alpha1/namespaces/team/trainjobs"
 PODS = "/api/v1/namespaces/team/pods"
@@ -79,13 +81,11 @@ def pod(job: str) -> dict[str, Any]:
     return {"metadata": metadata, "status": {"phase": "Running"}}
 
 
-def serve(cluster: Cluster) -> ThreadingHTTPServer:
-    """A server at a free port of this machine, already answering."""
+@contextmanager
+def kubernetes_server(cluster: Cluster) -> Iterator[str]:
+    """A server of it; its address."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def log_message(self, *_: Any) -> None:
-            pass
-
+    class Handler(JsonHandler):
         def respond(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)
             body = json.loads(self.rfile.read(length) or b"null")
@@ -93,13 +93,7 @@ def serve(cluster: Cluster) -> ThreadingHTTPServer:
             if path.endswith("/log") and not (cluster.broken or cluster.refused):
                 self.stream()
                 return
-            status, answer = cluster.answer(self.command, path, body)
-            data = json.dumps(answer).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
+            self.say(*cluster.answer(self.command, path, body))
 
         def stream(self) -> None:
             """Half of the log, and then the connection breaks; from the start again at the next call."""
@@ -112,6 +106,5 @@ def serve(cluster: Cluster) -> ThreadingHTTPServer:
 
         do_GET = do_POST = do_DELETE = respond
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    return server
+    with serving(Handler) as url:
+        yield url

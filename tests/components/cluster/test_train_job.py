@@ -37,7 +37,7 @@ from copg.training.config import (
 from pipelines.placement import Placement
 from pipelines.placement_config import parse_placement
 from tests import tiny
-from tests.components.cluster.kubernetes_server import JOBS, Cluster, serve
+from tests.components.cluster.kubernetes_server import JOBS, Cluster, kubernetes_server
 
 KEY = "0123456789abcdef" * 4
 RUN = "aaaaaaaaaaaa"
@@ -55,9 +55,8 @@ def cluster() -> Cluster:
 
 @pytest.fixture
 def address(cluster: Cluster) -> Iterator[str]:
-    server = serve(cluster)
-    yield f"http://127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
+    with kubernetes_server(cluster) as url:
+        yield url
 
 
 def jobs_at(address: str) -> TrainJobs:
