@@ -1,18 +1,14 @@
 """The command ``copg``: one sub-command a stage. Libraries load when a stage runs, not for ``--help``."""
 
 import json
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from copg.errors import CopgError
+from copg.command_line import run_app
 from copg.store_cli import store_app
-
-INTERRUPTED = 130
-"""Exit code that typer makes of Ctrl-C."""
 
 app = typer.Typer(
     name="copg",
@@ -236,24 +232,6 @@ def _run(
     metrics = stage(parse_config(config_class(name), values, where=name))
     for metric, value in sorted(metrics.items()):
         print(f"{metric:<40} {value:.6g}")
-
-
-def run_app(command: typer.Typer) -> None:
-    """Run a command; a user's mistake, in its options too, is one line and exit code 1."""
-    usage_error: Any = typer.BadParameter.__mro__[1]  # typer gives its base no public name
-    code = 1
-    try:
-        code = command(standalone_mode=False) or 0
-        message = "interrupted; the next run goes on from what was finished" if code == INTERRUPTED else ""
-    except CopgError as error:
-        message = str(error)
-    except usage_error as error:
-        message = error.format_message() if len(sys.argv) > 1 else ""
-        if not message:
-            error.show()
-    if message:
-        print(f"error: {message}", file=sys.stderr)
-    sys.exit(code)
 
 
 def main() -> None:

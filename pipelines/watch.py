@@ -1,12 +1,12 @@
 """One line a task on the terminal, from the records that the tasks write."""
 
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
+from copg.background import repeating
 from copg.run_record import RUN, STAGES, Record, read_json, read_record
 
 EVERY_S = 0.2
@@ -16,19 +16,10 @@ EVERY_S = 0.2
 def watching(run_dir: Path, out: TextIO) -> Iterator[None]:
     """Write a line to ``out`` when a task ends; on a terminal also which ones run."""
     watch = _Watch(run_dir, out)
-    ended = threading.Event()
-
-    def look() -> None:
-        while not ended.wait(EVERY_S):
-            watch.look()
-
-    thread = threading.Thread(target=look, name="watch", daemon=True)
-    thread.start()
     try:
-        yield
+        with repeating(watch.look, EVERY_S, name="watch"):
+            yield
     finally:
-        ended.set()
-        thread.join()
         watch.look()
         watch.clear()
 

@@ -6,7 +6,6 @@ is on a volume that all of them mount.
 
 import shutil
 import signal
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from typing import Any
 from components.cluster.kept import EXCHANGE
 from components.cluster.kube import TrainJobs, Unreachable, connect
 from copg.artifacts import MANIFEST, read_manifest
+from copg.background import repeating
 from copg.launch import ALIVE, ProcessError, raise_failure, torchrun_command, write_request
 
 RUN_LABEL = "copg/run"
@@ -171,24 +171,17 @@ def _patiently(ask: Any, every_s: float) -> Any:
 @contextmanager
 def _giving_signs(folder: Path, every_s: float) -> Iterator[None]:
     """Let the pods know that they are followed, also while the server is away; without signs they end."""
-    ended = threading.Event()
     folder.mkdir(parents=True, exist_ok=True)
     (folder / ALIVE).touch()
 
     def touch() -> None:
-        while not ended.wait(every_s):
-            try:
-                (folder / ALIVE).touch()
-            except OSError as error:
-                print(f"{folder / ALIVE} cannot be touched ({error}); trying again", flush=True)
+        try:
+            (folder / ALIVE).touch()
+        except OSError as error:
+            print(f"{folder / ALIVE} cannot be touched ({error}); trying again", flush=True)
 
-    thread = threading.Thread(target=touch, name="signs", daemon=True)
-    thread.start()
-    try:
+    with repeating(touch, every_s, name="signs"):
         yield
-    finally:
-        ended.set()
-        thread.join()
 
 
 @contextmanager
@@ -217,24 +210,17 @@ def _deleted_in_the_end(jobs: TrainJobs, name: str, run: str) -> Iterator[None]:
 @contextmanager
 def _log_of(jobs: TrainJobs, name: str, every_s: float) -> Iterator[None]:
     """Print the log of the first node as it comes, each line once."""
-    ended = threading.Event()
+    seen = ""
 
     def follow() -> None:
-        seen = ""
-        while not ended.is_set():
-            try:
-                for time_of_line, line in jobs.log(name):
-                    if time_of_line > seen:
-                        print(line, flush=True)
-                        seen = time_of_line
-            except Unreachable:
-                pass  # whether the server is away is for the one who waits to say
-            ended.wait(every_s)
+        nonlocal seen
+        try:
+            for time_of_line, line in jobs.log(name):
+                if time_of_line > seen:
+                    print(line, flush=True)
+                    seen = time_of_line
+        except Unreachable:
+            pass  # whether the server is away is for the one who waits to say
 
-    thread = threading.Thread(target=follow, name="log", daemon=True)
-    thread.start()
-    try:
+    with repeating(follow, every_s, name="log", patience_s=2 * every_s):
         yield
-    finally:
-        ended.set()
-        thread.join(timeout=2 * every_s)
