@@ -20,8 +20,9 @@ from copg.frontier import Point, frontier
 from copg.kl import paired_difference
 from copg.progress import track
 from copg.recipe import load_recipe
+from experiments.bench import Bench, evaluate_reference, prepare, reward_spread
 from experiments.summarisation_figures import draw_best, draw_betas, draw_curves
-from experiments.trials import Bench, Trial, evaluate_reference, prepare, reward_spread, run_trial
+from experiments.trials import Trial, run_trial
 
 GRID = {
     "copg": (0.01, 0.03, 0.06, 0.1, 0.3, 1.0),
