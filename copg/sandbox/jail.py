@@ -47,7 +47,7 @@ def enter_namespaces(readable: list[str], limits: Limits) -> None:
     """Fresh user, mount, PID, network and IPC namespaces around the processes made from here on.
 
     The root is a small file system in memory: what is ``readable`` at its own path, read-only, four devices,
-    and an empty /tmp. The caller must fork: only its child is in the PID namespace, as its first process.
+    and a private /tmp. The caller must fork: only its child is in the PID namespace, as its first process.
 
     Raises:
         OSError: the kernel or the pod forbids it.
@@ -76,6 +76,10 @@ def _build_root(readable: list[str], limits: Limits) -> None:
     kernel.mount("none", "/", None, kernel.PRIVATE | kernel.RECURSIVE)
     opened = [(path, os.open(path, os.O_PATH)) for path in [*readable, *(f"/dev/{d}" for d in DEVICES)]]
     kernel.mount("tmpfs", _PLACE, "tmpfs", kernel.NO_SUID, "size=64k,nr_inodes=512,mode=755")
+    # before what is readable: some of it may lie under /tmp, and would be covered
+    Path(f"{_PLACE}/tmp").mkdir()
+    options = f"size={limits.file_bytes},nr_inodes=256,mode=1777"
+    kernel.mount("tmpfs", f"{_PLACE}/tmp", "tmpfs", kernel.NO_SUID | kernel.NO_DEV | kernel.NO_EXEC, options)
     for path, descriptor in opened:
         target = Path(f"{_PLACE}{path}")
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -90,11 +94,8 @@ def _build_root(readable: list[str], limits: Limits) -> None:
     for link in ("/lib", "/lib64"):
         if os.path.islink(link) and not os.path.lexists(f"{_PLACE}{link}"):  # noqa: PTH114
             Path(f"{_PLACE}{link}").symlink_to(os.readlink(link))  # noqa: PTH115
-    Path(f"{_PLACE}/tmp").mkdir()
     kernel.pivot_root(_PLACE)
     kernel.mount("none", "/", None, 32 | kernel.BIND | kernel.READ_ONLY | kernel.NO_SUID)
-    options = f"size={limits.file_bytes},nr_inodes=256,mode=1777"
-    kernel.mount("tmpfs", "/tmp", "tmpfs", kernel.NO_SUID | kernel.NO_DEV | kernel.NO_EXEC, options)
     os.chdir("/tmp")
 
 

@@ -115,6 +115,19 @@ def test_installed_packages_can_be_imported_when_that_is_allowed(sandboxes, wall
     assert made(["p"], ["import yaml\ndef f(): return yaml.safe_dump([1])"], [row]) == [1.0]
 
 
+@pytest.mark.parametrize("wall", ["namespaces", "landlock"])
+def test_packages_may_lie_under_tmp_which_is_private(sandboxes, wall, tmp_path, monkeypatch) -> None:
+    if wall not in sandboxes:
+        pytest.skip(f"this machine has no {wall}")
+    folder = tmp_path / "packages"
+    folder.mkdir()
+    (folder / "mine.py").write_text("ONE = 1\n")
+    monkeypatch.setattr("copg.rewards.unit_tests.get_path", lambda _: str(folder))
+    made = UnitTests(sandbox=wall, packages=True, num_workers=1)
+    row = {"tests": ["assert f() == 1"]}
+    assert made(["p"], ["import mine\ndef f(): return mine.ONE"], [row]) == [1.0]
+
+
 def cpu_s(num_programs: int) -> float:
     """CPU seconds of all helper processes, their own children included, for so many trivial programs."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
