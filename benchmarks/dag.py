@@ -1,8 +1,8 @@
 """What the pipeline costs beside its stages: seconds a task beyond the stage's own, and seconds of importing.
 
-Runs the demo's DAG on this machine twice: as it is, for the seconds of each task (from the runner's log) and
-of its stage (from the run's records); and with one trial and few prompts under Python's import profiler,
-whose own cost is in the figures. A stage's seconds include its imports.
+Runs the demo's DAG on this machine twice: all of its trials with few generated completions, for the seconds of
+each task (from the runner's log) and of its stage (from the run's records); and one trial under Python's import
+profiler, whose own cost is in the figures. A stage's seconds include its imports.
 """
 
 import argparse
@@ -22,7 +22,8 @@ from typing import Any
 from benchmarks.harness import write_report
 
 RECIPE = Path(__file__).parents[1] / "pipelines" / "recipes" / "demo.yaml"
-QUICK = ("trials=[{method: copg, beta: 0.05}]", "evaluate.num_prompts=16", "train.samples.num_prompts=0")
+FEW = ("evaluate.num_prompts=16", "train.samples.num_prompts=0")
+ONE_TRIAL = ("trials=[{method: copg, beta: 0.05}]", *FEW)
 COLOUR = re.compile(r"\x1b\[\d*m")
 EVENT = re.compile(r"(\d\d):(\d\d):([\d.]+) - INFO - (Executing task|Task) '([a-z]+)(?:-\d+)?'( finished)?")
 IMPORT = re.compile(r"import time:\s+(\d+) \|\s+\d+ \|")
@@ -122,9 +123,9 @@ def stage_seconds(root: Path) -> dict[str, list[float]]:
 
 def measure(data: Path, folder: Path) -> dict[str, Any]:
     """One repeat: both runs."""
-    log = run_dag(data, folder / "whole")
+    log = run_dag(data, folder / "whole", sets=FEW)
     tasks, stages = read_log(log), stage_seconds(folder / "whole")
-    imports = read_log(run_dag(data, folder / "profiled", sets=QUICK, profile_imports=True))
+    imports = read_log(run_dag(data, folder / "profiled", sets=ONE_TRIAL, profile_imports=True))
     count = sum(len(of_stage.starts) for of_stage in tasks.values())
     first = min(min(of_stage.starts) for of_stage in tasks.values())
     last = max(max(of_stage.ends) for of_stage in tasks.values())

@@ -4,6 +4,7 @@ import os
 import sys
 from pathlib import Path
 
+from copg.artifacts import MANIFEST
 from copg.launch import end_when_abandoned, note_failure, read_request
 from copg.stages.train import TrainConfig, train_policy
 
@@ -12,6 +13,8 @@ def main(folder: Path) -> None:
     """Take part in the training that the request in ``folder`` describes."""
     try:
         config, paths = read_request(folder, TrainConfig, where="train")
+        if (paths["training"] / MANIFEST).exists():  # sealed last: all pods were started again after the end
+            return
         if os.environ.get("RANK", "0") == "0":  # torchrun's; all processes stop as soon as one wants to
             end_when_abandoned(folder, config.launch.abandoned_s)
         train_policy(config, **paths)

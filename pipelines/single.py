@@ -8,13 +8,15 @@ from typing import Any
 from kfp import dsl
 
 from components.evaluate import evaluate
+from components.promote import promote
 from components.reference import reference
+from components.report import report
 from components.resolve import resolve
 from components.reward import reward
 from components.score import score
 from components.train import train
 from components.validate import validate
-from copg.artifacts import MANIFEST
+from copg.artifacts import MANIFEST, evaluation_name
 from copg.errors import ConfigError
 from copg.recipe import Recipe
 from copg.run_record import read_json, subject_name
@@ -27,6 +29,8 @@ COMPONENTS = {
     "reference": reference,
     "train": train,
     "evaluate": evaluate,
+    "report": report,
+    "promote": promote,
 }
 INPUTS = {
     "validate": (),
@@ -35,8 +39,13 @@ INPUTS = {
     "reference": ("scored",),
     "train": ("referenced",),
     "evaluate": ("scored", "policy"),
+    "report": ("groups", "baselines", "evaluations", "trainings"),
+    "promote": ("groups", "baselines", "evaluations"),
 }
 """Artifacts that a stage takes, which are named after their schema."""
+MANY = ("baselines", "evaluations", "trainings")
+"""Inputs of any number of artifacts."""
+BASELINES = ("reference", "champion")
 CLASSES = {"groups": dsl.Dataset, "scored": dsl.Dataset, "referenced": dsl.Dataset, "policy": dsl.Model}
 REFERENCE = {"name": "reference"}
 
@@ -46,8 +55,8 @@ class Single:
     """A stage to run alone."""
 
     stage: str
-    inputs: dict[str, str]
-    """Address of each artifact it takes, by name."""
+    inputs: dict[str, list[str]]
+    """Addresses of the artifacts it takes, by name."""
     subject: dict[str, Any] | None = None
     """The trial, or the reference; None for a stage that runs once."""
 
@@ -71,16 +80,15 @@ def choose_single(recipe: Recipe, stage: str, given: Sequence[str], trial: str, 
         ConfigError: no such stage or trial, or an artifact is missing or none that the stage takes.
     """
     if stage not in COMPONENTS:
-        why = "it takes artifacts of every trial: run the DAG, and the cache answers for all before it"
-        raise ConfigError(f"only={stage!r}: use one of {list(COMPONENTS)}; for report and promote, {why}")
+        raise ConfigError(f"only={stage!r}: use one of {list(COMPONENTS)}")
     if stage == "reward" and not recipe.trains_reward:
         raise ConfigError("only='reward': no entry of rewards stands for a model that the run trains")
-    inputs: dict[str, str] = {}
+    inputs: dict[str, list[str]] = {}
     for each in given:
         name, address = _named(stage, each, here)
-        if name in inputs:
-            raise ConfigError(f"from: two artifacts are {name!r}: {inputs[name]} and {address}")
-        inputs[name] = address
+        if name in inputs and name not in MANY:
+            raise ConfigError(f"from: two artifacts are {name!r}: {inputs[name][0]} and {address}")
+        inputs.setdefault(name, []).append(address)
     needed = set(INPUTS[stage]) - {"policy"}
     if missing := needed - set(inputs):
         raise ConfigError(f"{stage} takes {sorted(missing)}, which no --from gives")
@@ -89,7 +97,7 @@ def choose_single(recipe: Recipe, stage: str, given: Sequence[str], trial: str, 
 
 def _named(stage: str, given: str, here: bool) -> tuple[str, str]:
     name, equals, address = given.partition("=")
-    if not equals or name not in CLASSES:
+    if not equals or name not in (*CLASSES, *MANY):
         name, address = "", given
     if here:
         path = Path(address).expanduser().resolve()
@@ -97,6 +105,10 @@ def _named(stage: str, given: str, here: bool) -> tuple[str, str]:
         if not manifest:
             raise ConfigError(f"from={address!r}: no finished artifact, {MANIFEST} is missing")
         address, found = str(path), str(manifest.get("schema"))
+        if found == "evaluation":
+            found = "baselines" if evaluation_name(path) in BASELINES else "evaluations"
+        elif found == "training":
+            found = "trainings"
         if name and name != found:
             raise ConfigError(f"from={given!r}: holds {found}")
         name = found
@@ -165,10 +177,15 @@ def build_single(single: Single, place: Place, *, more: Mapping[str, Any] | None
                 tasks_at_once=tasks_at_once,
             )
         ).set_caching_options(enable_caching=False)
-        inputs: dict[str, Any] = {
-            name: dsl.importer(artifact_uri=uri, artifact_class=CLASSES[name], reimport=False).output
-            for name, uri in single.inputs.items()
-        }
+        inputs: dict[str, Any] = {}
+        for name, uris in single.inputs.items():  # kfp's own plain loop: what is taken stands in the DAG
+            if name in MANY:
+                with dsl.ParallelFor(uris, name=name) as uri:
+                    one = dsl.importer(artifact_uri=uri, artifact_class=dsl.Artifact, reimport=False)
+                inputs[name] = dsl.Collected(one.output)
+            else:
+                taken = dsl.importer(artifact_uri=uris[0], artifact_class=CLASSES[name], reimport=False)
+                inputs[name] = taken.output
         if single.stage == "validate":
             inputs["records"] = records
         if single.subject is not None:

@@ -1,8 +1,9 @@
-"""Each component alone, as a pod of its own, on the artifacts that the one before it left.
+"""Each component alone, as a pod of its own, on the artifacts that those before it left.
 
-resolve runs before each of them; report, promote and summary take artifacts of every trial, and run in
-test_align.py.
+resolve runs before each of them, and summary, the exit handler of the whole DAG, in test_align.py.
 """
+
+import json
 
 import pytest
 
@@ -12,26 +13,45 @@ from tests.cluster.conftest import ON_VOLUME, Data
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(3600)]
 
 RUN_DIR = f"{ON_VOLUME}-single"
+TRIALS = ["baselines", "evaluations"]
 STAGES = {
-    "validate": ([], "groups"),
-    "score": (["groups"], "scored"),
-    "reference": (["scored"], "referenced"),
-    "train": (["referenced"], "policy"),
-    "evaluate": (["scored", "policy"], "evaluation"),
+    "validate": ("validate", [], {"groups": "groups"}),
+    "reward": ("reward", ["groups"], {"reward_model": ""}),
+    "score": ("score", ["groups"], {"scored": "scored"}),
+    "reference": ("reference", ["scored"], {"referenced": "referenced"}),
+    "train": ("train", ["referenced"], {"policy": "policy", "training": "trainings"}),
+    "evaluate-reference": ("evaluate", ["scored"], {"evaluation": "baselines"}),
+    "evaluate-trial": ("evaluate", ["scored", "policy"], {"evaluation": "evaluations"}),
+    "report": ("report", ["groups", *TRIALS, "trainings"], {"report": ""}),
+    "promote": ("promote", ["groups", *TRIALS], {"registration": ""}),
 }
-"""What each takes and leaves, in the order in which they depend on one another."""
+"""The stage, what it takes, and what it leaves under which name for others; in an order in which they can run."""
+LEARNED = {
+    "rewards": [{"name": "reward_model"}],
+    "reward": {"epochs": 1, "groups_per_step": 8},
+}
+"""Settings with which a run trains a reward model, on the rewards that the records came with."""
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_a_component_runs_in_a_pod_and_leaves_its_artifact(ready: Cluster, data: Data, stage: str) -> None:
-    takes, leaves = STAGES[stage]
+@pytest.mark.parametrize("name", STAGES)
+def test_a_component_runs_in_a_pod_and_leaves_its_artifact(ready: Cluster, data: Data, name: str) -> None:
+    stage, takes, leaves = STAGES[name]
     if missing := set(takes) - ready.addresses.keys():
         pytest.fail(f"no {sorted(missing)}: an earlier component failed, or was not asked to run")
-    ready.pipelines(*single(ready, data, stage, takes), "--timeout", "30")
-    (record,) = (record for record in ready.records(RUN_DIR).values() if record.stage == stage)
+    earlier = set(ready.records(RUN_DIR))
+    sets = LEARNED if stage == "reward" else {}
+    ready.pipelines(*single(ready, data, stage, takes), *words(sets), "--timeout", "30")
+    (record,) = (
+        record
+        for task, record in ready.records(RUN_DIR).items()
+        if record.stage == stage and task not in earlier
+    )
     assert record.state == "succeeded"
-    assert "://" in record.outputs[leaves]
-    ready.addresses[leaves] = record.outputs[leaves]
+    for output, kept in leaves.items():
+        assert record.outputs[output]
+        if kept:
+            assert "://" in record.outputs[output]
+            ready.addresses[kept] = record.outputs[output]
 
 
 def single(cluster: Cluster, data: Data, stage: str, takes: list[str]) -> list[str]:
@@ -40,3 +60,8 @@ def single(cluster: Cluster, data: Data, stage: str, takes: list[str]) -> list[s
     words = ["run", "align", "--on", "cluster", "--recipe", str(data.recipe), "--image", cluster.image]
     words += ["--run-dir", RUN_DIR, "--service-account", ACCOUNT, "--pipeline", "copg-cluster-test"]
     return [*words, "--only", stage, *given]
+
+
+def words(sets: dict[str, object]) -> list[str]:
+    """Settings as the command takes them."""
+    return [word for name, value in sets.items() for word in ("--set", f"{name}={json.dumps(value)}")]

@@ -9,7 +9,7 @@ import pytest
 from tests.cluster.cluster import ACCOUNT, Cluster, collect, function_of
 from tests.cluster.conftest import Data
 from tests.cluster.test_align import pods_of, run, scheduled, version_of
-from tests.cluster.test_components import single
+from tests.cluster.test_components import STAGES, single
 from tests.pipelines.kfp_server import kfp_server
 
 
@@ -42,11 +42,17 @@ def test_the_pods_of_a_run_and_the_runs_of_a_schedule_are_told_from_others(
 
 def test_the_client_knows_every_option_that_is_given(data: Data) -> None:
     nowhere = Cluster("none", "kubeflow", "localhost/copg:0.1.0", host="http://127.0.0.1:9")
-    nowhere.addresses = {"referenced": "minio://mlpipeline/referenced"}
+    for _, takes, _ in STAGES.values():
+        nowhere.addresses |= {name: f"minio://mlpipeline/{name}" for name in takes}
     schedule = ["schedule", "align", "--cron", "*/2 * * * *", "--service-account", ACCOUNT]
     for ask in (
         lambda *more: run(nowhere, data, "whole", "--timeout", "1", *more),
-        lambda *more: nowhere.pipelines(*single(nowhere, data, "train", ["referenced"]), *more),
+        *(
+            lambda *more, stage=stage, takes=takes: nowhere.pipelines(
+                *single(nowhere, data, stage, takes), *more
+            )
+            for stage, takes, _ in STAGES.values()
+        ),
         lambda *more: nowhere.pipelines(*schedule, *version_of(nowhere, data, "whole"), *more),
     ):
         # with a server that is not there, what is wrong is the server alone

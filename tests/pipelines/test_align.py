@@ -130,6 +130,35 @@ def test_the_summary_tells_what_each_trial_earned_and_what_it_took(place: Place,
     assert "<html" in Path(summary["report"]).read_text()
 
 
+@pytest.mark.parametrize("stage", ["report", "promote"])
+def test_what_takes_every_trial_s_artifacts_runs_alone_on_them(
+    place: Place, first: Outcome, stage: str
+) -> None:
+    given: list[str] = []
+    taken = {"validate": ["groups"], "evaluate": ["evaluation"]}
+    for file in (place.root / "stages").glob("*.json"):
+        record = json.loads(file.read_text())
+        for name in {**taken, **({"train": ["training"]} if stage == "report" else {})}.get(
+            record["stage"], ()
+        ):
+            given += ["--from", record["outputs"][name]]
+    done = subprocess.run(
+        **place.command("--only", stage, *given, root=f"alone-{stage}"), capture_output=True, timeout=280
+    )
+    assert done.returncode == 0, done.stderr
+    left = dict(line.split(": ") for line in done.stdout.splitlines() if ": " in line)
+    if stage == "report":
+        page = (Path(left["report"]) / "report.html").read_text()
+        assert "copg_0.1" in page
+        assert "ipo_1" in page
+    else:
+        decision = json.loads((Path(left["registration"]) / "registration.json").read_text())
+        assert (decision["promoted"], decision["reasons"]) == (
+            first.summary["promoted"],
+            first.summary["reasons"],
+        )
+
+
 def test_the_same_again_runs_resolve_and_the_exit_handler_alone(place: Place, first: Outcome) -> None:
     again = place.run()
     assert again.code == 0, again.error

@@ -25,7 +25,8 @@ def commands(command: Command, server: KfpServer, tmp_path: Path) -> dict[str, t
     """Every command that talks to a server, as it succeeds on this one."""
     client, dags = Client(Connection(host=server.url)), []
     for number in (1, 2):
-        (tmp_path / f"{number}.yaml").write_text(f"pipelineInfo: {{name: align}}\nnumber: {number}\n")
+        text = f"pipelineInfo: {{name: align}}\nroot: {{dag: {{tasks: {{}}}}}}\nnumber: {number}\n"
+        (tmp_path / f"{number}.yaml").write_text(text)
         dags.append(Dag(tmp_path / f"{number}.yaml", "demo", "abc123"))
         ensure_version(client, "align", dags[-1])
     older, version = (dag.version for dag in dags)
@@ -43,6 +44,7 @@ def commands(command: Command, server: KfpServer, tmp_path: Path) -> dict[str, t
         "status": ("status", "align"),
         "resume": ("resume", run, "--no-wait"),
         "unschedule": ("unschedule", "align", "--all"),
+        "explain-cache": ("explain-cache", "align", *recipe[:-2]),
     }
 
 

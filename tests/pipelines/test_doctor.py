@@ -398,13 +398,33 @@ def test_a_cluster_that_cannot_be_reached_is_told_and_may_be_left_out(
     assert (left_out.code, "kubernetes" in left_out.out) == (0, False)
 
 
-def test_a_server_that_refuses_is_told_and_the_cluster_is_looked_at_all_the_same(
-    command: Command, kubernetes: Kubernetes, server: KfpServer
+@pytest.mark.parametrize(
+    ("wrong", "words", "says"),
+    [
+        ({"token": "right"}, (), "does not know who you are (401)"),
+        ({"forbidden": True}, (), "forbids this (403)"),
+        ({"broken": [("", 500, False)] * 500}, (), "answered 500: upstream connect error or disconnect"),
+        (
+            {"broken": [("", 0, False)] * 500},
+            ("--request-timeout", "0.2", "--patience", "0.3"),
+            "no answer within 0.2 s; gave up after 0.3 s",
+        ),
+    ],
+    ids=["unknown", "forbidden", "broken", "silent"],
+)
+def test_a_server_that_does_not_answer_is_told_and_the_cluster_is_looked_at_all_the_same(
+    command: Command,
+    kubernetes: Kubernetes,
+    server: KfpServer,
+    wrong: dict[str, Any],
+    words: tuple[str, ...],
+    says: str,
 ) -> None:
-    server.token = "right"
-    done = command("doctor")
+    for name, value in wrong.items():
+        setattr(server, name, value)
+    done = command("doctor", *words)
     (found,) = lines(done, "todo")
-    assert "does not know who you are (401)" in found
+    assert says in found
     assert "mlflow: service copg-mlflow in kubeflow is ready" in lines(done, "ok")
 
 

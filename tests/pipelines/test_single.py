@@ -97,11 +97,14 @@ def test_on_a_server_the_stage_stands_alone_behind_resolve(command: Command, ser
     ("stage", "given", "trial", "says"),
     [
         (
-            "report",
+            "summary",
             [],
             "",
-            "only='report': use one of ['validate', 'reward', 'score', 'reference', 'train', 'evaluate']",
+            "only='summary': use one of ['validate', 'reward', 'score', 'reference', 'train', 'evaluate', "
+            "'report', 'promote']",
         ),
+        ("report", ["groups=s3://b/g"], "", "report takes ['baselines', 'evaluations', 'trainings'], which"),
+        ("promote", ["trainings=s3://b/t"], "", "is trainings; promote takes ['groups', 'baselines',"),
         ("reward", ["groups=s3://b/g"], "", "no entry of rewards stands for a model that the run trains"),
         ("score", [], "", "score takes ['groups'], which no --from gives"),
         ("score", ["s3://b/groups", "groups=s3://b/x"], "", "from: two artifacts are 'groups'"),
@@ -131,7 +134,7 @@ def test_a_choice_that_cannot_run_is_refused(stage: str, given: list[str], trial
 def test_evaluation_takes_the_reference_s_plan_where_no_policy_is_given() -> None:
     recipe = parse_recipe(RECIPE)
     alone = choose_single(recipe, "evaluate", ["scored=s3://b/s"], "", here=False)
-    assert alone == Single("evaluate", {"scored": "s3://b/s"}, {"name": "reference"})
+    assert alone == Single("evaluate", {"scored": ["s3://b/s"]}, {"name": "reference"})
     assert alone.plan == "baseline"
     policy = choose_single(
         recipe, "evaluate", ["scored=s3://b/s", "policy=s3://b/p"], "copg_0.05", here=False

@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from copg import train_worker
 from copg.artifacts import read_manifest
 from copg.config import parse_config
 from copg.errors import ConfigError, MismatchError
@@ -151,6 +152,17 @@ def test_a_training_that_nobody_follows_any_more_saves_a_checkpoint_and_ends(
         assert process.returncode == 143  # 128 + SIGTERM
     assert "nobody has followed this training for 4 s" in said
     assert len(list(checkpoints.glob("*/step_*"))) == 1
+
+
+def test_a_pod_that_is_started_again_after_the_end_has_nothing_to_do(
+    config: TrainConfig, referenced: Path, tmp_path: Path
+) -> None:
+    train(config, referenced, tmp_path)
+    before = read_manifest(tmp_path / "policy", schema="policy")
+    paths = {"referenced": referenced, "policy": tmp_path / "policy", "training": tmp_path / "training"}
+    write_request(tmp_path / "folder", asdict(config), **paths)
+    train_worker.main(tmp_path / "folder")
+    assert read_manifest(tmp_path / "policy", schema="policy") == before
 
 
 def test_over_how_many_processes_it_is_spread_is_no_part_of_what_a_checkpoint_belongs_to(
