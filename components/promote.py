@@ -33,19 +33,19 @@ def promote(
     import json
     from pathlib import Path
 
-    from copg.artifacts import evaluation_name
+    from copg.artifacts import tell_baselines
     from copg.config import parse_config
     from copg.run_record import recorded
 
     with recorded("promote", plan, run_dir) as record:
         from copg.stages.promote import PromoteConfig, promote_best
 
-        paths = {evaluation_name(Path(baseline.path)): Path(baseline.path) for baseline in baselines}
+        reference, champion = tell_baselines(Path(baseline.path) for baseline in baselines)
         found = promote_best(
             parse_config(PromoteConfig, plan["config"], where="promote"),
             groups=Path(groups.path),
-            reference=paths["reference"],
-            champion=paths.get("champion"),
+            reference=reference,
+            champion=champion,
             evaluations=[Path(evaluation.path) for evaluation in evaluations],
             registration=Path(registration.path),
         )

@@ -37,19 +37,19 @@ def report(
     import shutil
     from pathlib import Path
 
-    from copg.artifacts import evaluation_name
+    from copg.artifacts import tell_baselines
     from copg.config import parse_config
     from copg.run_record import recorded
 
     with recorded("report", plan, run_dir) as record:
         from copg.stages.report import ReportConfig, report_trials
 
-        paths = {evaluation_name(Path(baseline.path)): Path(baseline.path) for baseline in baselines}
+        reference, champion = tell_baselines(Path(baseline.path) for baseline in baselines)
         found = report_trials(
             parse_config(ReportConfig, plan["config"], where="report"),
             groups=Path(groups.path),
-            reference=paths["reference"],
-            champion=paths.get("champion"),
+            reference=reference,
+            champion=champion,
             evaluations=[Path(evaluation.path) for evaluation in evaluations],
             trainings=[Path(training.path) for training in trainings],
             report=Path(report.path),

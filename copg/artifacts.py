@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -132,6 +132,18 @@ def read_manifest(directory: Path, *, schema: str, verify: bool = True) -> Manif
 def evaluation_name(directory: Path) -> str:
     """Whose evaluation lies there: a trial's name, ``reference`` or ``champion``."""
     return str(read_manifest(directory, schema="evaluation", verify=False).facts["name"])
+
+
+def tell_baselines(directories: Iterable[Path]) -> tuple[Path, Path | None]:
+    """Among evaluations the reference's, and the champion's where there is one.
+
+    Raises:
+        ArtifactError: the reference's is not among them.
+    """
+    found = {evaluation_name(directory): directory for directory in directories}
+    if "reference" not in found:
+        raise ArtifactError(f"baselines: none of {sorted(found)} is the evaluation of the reference")
+    return found["reference"], found.get("champion")
 
 
 def write_json(path: Path, value: Any) -> None:

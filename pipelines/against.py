@@ -38,7 +38,11 @@ def explain_against_latest(
     )
     if not version.pipeline_spec:
         raise ClientError(f"{client.connection.host} does not show the DAG of version {version.display_name}")
-    before = _with_parameters(version.pipeline_spec, run.runtime_config)
+    try:
+        before = _with_parameters(version.pipeline_spec, run.runtime_config)
+        _nominal(before)
+    except KeyError as error:
+        raise ClientError(f"version {version.display_name} is no DAG of ours: it has no {error}") from None
     with compiled(recipe, image, run_dir, "", sets) as dag:
         now = next(iter(yaml.safe_load_all(dag.path.read_text())))
     states: dict[str, str] = {}

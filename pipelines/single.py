@@ -45,7 +45,6 @@ INPUTS = {
 """Artifacts that a stage takes, which are named after their schema."""
 MANY = ("baselines", "evaluations", "trainings")
 """Inputs of any number of artifacts."""
-BASELINES = ("reference", "champion")
 CLASSES = {"groups": dsl.Dataset, "scored": dsl.Dataset, "referenced": dsl.Dataset, "policy": dsl.Model}
 REFERENCE = {"name": "reference"}
 
@@ -97,8 +96,10 @@ def choose_single(recipe: Recipe, stage: str, given: Sequence[str], trial: str, 
 
 def _named(stage: str, given: str, here: bool) -> tuple[str, str]:
     name, equals, address = given.partition("=")
-    if not equals or name not in (*CLASSES, *MANY):
+    if not equals or "/" in name:
         name, address = "", given
+    elif name not in INPUTS[stage]:
+        raise ConfigError(f"from={given!r}: {stage} takes {list(INPUTS[stage]) or 'no artifact'}")
     if here:
         path = Path(address).expanduser().resolve()
         manifest = read_json(path / MANIFEST)
@@ -106,7 +107,7 @@ def _named(stage: str, given: str, here: bool) -> tuple[str, str]:
             raise ConfigError(f"from={address!r}: no finished artifact, {MANIFEST} is missing")
         address, found = str(path), str(manifest.get("schema"))
         if found == "evaluation":
-            found = "baselines" if evaluation_name(path) in BASELINES else "evaluations"
+            found = "baselines" if evaluation_name(path) in ("reference", "champion") else "evaluations"
         elif found == "training":
             found = "trainings"
         if name and name != found:

@@ -39,8 +39,7 @@ def test_a_component_runs_in_a_pod_and_leaves_its_artifact(ready: Cluster, data:
     if missing := set(takes) - ready.addresses.keys():
         pytest.fail(f"no {sorted(missing)}: an earlier component failed, or was not asked to run")
     earlier = set(ready.records(RUN_DIR))
-    sets = LEARNED if stage == "reward" else {}
-    ready.pipelines(*single(ready, data, stage, takes), *words(sets), "--timeout", "30")
+    ready.pipelines(*asked(ready, data, stage, takes), "--timeout", "30")
     (record,) = (
         record
         for task, record in ready.records(RUN_DIR).items()
@@ -54,14 +53,11 @@ def test_a_component_runs_in_a_pod_and_leaves_its_artifact(ready: Cluster, data:
             ready.addresses[kept] = record.outputs[output]
 
 
-def single(cluster: Cluster, data: Data, stage: str, takes: list[str]) -> list[str]:
+def asked(cluster: Cluster, data: Data, stage: str, takes: list[str]) -> list[str]:
     """The words that run one stage."""
+    sets = LEARNED if stage == "reward" else {}
     given = [word for name in takes for word in ("--from", f"{name}={cluster.addresses[name]}")]
     words = ["run", "align", "--on", "cluster", "--recipe", str(data.recipe), "--image", cluster.image]
     words += ["--run-dir", RUN_DIR, "--service-account", ACCOUNT, "--pipeline", "copg-cluster-test"]
+    words += [word for name, value in sets.items() for word in ("--set", f"{name}={json.dumps(value)}")]
     return [*words, "--only", stage, *given]
-
-
-def words(sets: dict[str, object]) -> list[str]:
-    """Settings as the command takes them."""
-    return [word for name, value in sets.items() for word in ("--set", f"{name}={json.dumps(value)}")]

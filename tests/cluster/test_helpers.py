@@ -9,7 +9,7 @@ import pytest
 from tests.cluster.cluster import ACCOUNT, Cluster, collect, function_of
 from tests.cluster.conftest import Data
 from tests.cluster.test_align import pods_of, run, scheduled, version_of
-from tests.cluster.test_components import STAGES, single
+from tests.cluster.test_components import STAGES, asked
 from tests.pipelines.kfp_server import kfp_server
 
 
@@ -49,9 +49,9 @@ def test_the_client_knows_every_option_that_is_given(data: Data) -> None:
         lambda *more: run(nowhere, data, "whole", "--timeout", "1", *more),
         *(
             lambda *more, stage=stage, takes=takes: nowhere.pipelines(
-                *single(nowhere, data, stage, takes), *more
+                *asked(nowhere, data, stage, takes), *more
             )
-            for stage, takes, _ in STAGES.values()
+            for stage, takes, _ in (STAGES[name] for name in ("reward", "train", "report"))
         ),
         lambda *more: nowhere.pipelines(*schedule, *version_of(nowhere, data, "whole"), *more),
     ):

@@ -67,6 +67,7 @@ def wait_for(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
         ("copg-mlflow:5000", 200),
         ("copg-mlflow.kubeflow.svc.cluster.local:5000", 200),
         ("localhost:5000", 200),  # of a port-forward
+        ("copg-mlflow.evil.example:5000", 403),
         ("evil.example", 403),  # a page elsewhere that has its name resolve to the server
     ],
 )

@@ -18,6 +18,7 @@ from tests.pipelines.kfp_server import KfpServer
 from tests.serving import serving
 
 QUICK = ("--poll", "0.01")
+GOLDEN = Path(__file__).parent / "golden/demo.yaml"
 
 
 @pytest.fixture
@@ -25,8 +26,7 @@ def commands(command: Command, server: KfpServer, tmp_path: Path) -> dict[str, t
     """Every command that talks to a server, as it succeeds on this one."""
     client, dags = Client(Connection(host=server.url)), []
     for number in (1, 2):
-        text = f"pipelineInfo: {{name: align}}\nroot: {{dag: {{tasks: {{}}}}}}\nnumber: {number}\n"
-        (tmp_path / f"{number}.yaml").write_text(text)
+        (tmp_path / f"{number}.yaml").write_text(GOLDEN.read_text().replace("/runs/demo", f"/runs/{number}"))
         dags.append(Dag(tmp_path / f"{number}.yaml", "demo", "abc123"))
         ensure_version(client, "align", dags[-1])
     older, version = (dag.version for dag in dags)

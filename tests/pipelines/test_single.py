@@ -93,6 +93,30 @@ def test_on_a_server_the_stage_stands_alone_behind_resolve(command: Command, ser
     assert server.versions == {}
 
 
+def test_on_a_server_every_trial_s_artifacts_are_collected(command: Command, server: KfpServer) -> None:
+    server.scripts = {"": [("SUCCEEDED", {"resolve": "SUCCEEDED", "report": "SUCCEEDED"})]}
+    given = ("groups=s3://b/g", "baselines=s3://b/r", "evaluations=s3://b/1", "evaluations=s3://b/2")
+    words = [word for each in (*given, "trainings=s3://b/t") for word in ("--from", each)]
+    done = command.with_recipe(
+        "run", "align", "--on", "cluster", "--only", "report", *words, "--poll", "0.01"
+    )
+    assert done.code == 0, done.error
+    (started,) = server.runs.values()
+    spec = started.pipeline_spec.get("pipeline_spec", started.pipeline_spec)
+    tasks = spec["root"]["dag"]["tasks"]
+    loops = {
+        name: json.loads(task["parameterIterator"]["items"]["raw"])
+        for name, task in tasks.items()
+        if "parameterIterator" in task
+    }
+    assert sorted(loops.values()) == [["s3://b/1", "s3://b/2"], ["s3://b/r"], ["s3://b/t"]]
+    taken = tasks["report"]["inputs"]["artifacts"]
+    producers = {name: each["taskOutputArtifact"]["producerTask"] for name, each in taken.items()}
+    assert loops[producers["evaluations"]] == ["s3://b/1", "s3://b/2"]
+    assert loops[producers["baselines"]] == ["s3://b/r"]
+    assert producers["groups"] == "importer"
+
+
 @pytest.mark.parametrize(
     ("stage", "given", "trial", "says"),
     [
@@ -104,11 +128,12 @@ def test_on_a_server_the_stage_stands_alone_behind_resolve(command: Command, ser
             "'report', 'promote']",
         ),
         ("report", ["groups=s3://b/g"], "", "report takes ['baselines', 'evaluations', 'trainings'], which"),
-        ("promote", ["trainings=s3://b/t"], "", "is trainings; promote takes ['groups', 'baselines',"),
+        ("promote", ["trainings=s3://b/t"], "", "promote takes ['groups', 'baselines', 'evaluations']"),
+        ("score", ["group=s3://b/g"], "", "from='group=s3://b/g': score takes ['groups']"),
         ("reward", ["groups=s3://b/g"], "", "no entry of rewards stands for a model that the run trains"),
         ("score", [], "", "score takes ['groups'], which no --from gives"),
         ("score", ["s3://b/groups", "groups=s3://b/x"], "", "from: two artifacts are 'groups'"),
-        ("score", ["policy=s3://b/p"], "", "is policy; score takes ['groups']"),
+        ("score", ["policy=s3://b/p"], "", "from='policy=s3://b/p': score takes ['groups']"),
         ("score", ["bucket/groups"], "", "on a cluster an artifact has a URI"),
         ("evaluate", ["s3://b/x"], "", "has no name: say NAME=ADDRESS; evaluate takes ['scored', 'policy']"),
         ("validate", ["s3://b/x"], "", "validate takes no artifact"),
