@@ -63,7 +63,7 @@ class HeldOut:
     @property
     def token_group(self) -> TokenGroup:
         """All completions drawn, so that they share their prompt in a row."""
-        return TokenGroup(self.prompt_ids, [each.token_ids for each in self.drawn])
+        return TokenGroup(self.prompt_ids, [each.token_ids for each in self.drawn], self.group.id)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +114,7 @@ class Drawing:
             torch.cuda.empty_cache()
         groups = [prompt.token_group for prompt in prompts]
         kls, log_ratios = compare_reference(
-            self._load(None), groups, trace, self.rows, description="reference"
+            self._load(None), groups, trace, self.rows.for_drawn, description="reference"
         )
         for prompt, prompt.kls, prompt.log_ratios in zip(prompts, kls, log_ratios, strict=True):
             if not all(map(math.isfinite, prompt.kls + prompt.log_ratios)):
@@ -135,7 +135,8 @@ class Drawing:
         if policy is None:
             return None
         groups = [prompt.token_group for prompt in prompts]
-        return trace_policy(model or self._load(policy), groups, self.rows, description="policy")
+        model = model or self._load(policy)
+        return trace_policy(model, groups, self.rows.for_drawn, description="policy")
 
     def _complete(
         self,

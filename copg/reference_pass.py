@@ -25,6 +25,9 @@ TOLERANCES = {"float32": 1e-5, "bfloat16": 0.02}
 ROW_CHECK_TOLERANCES = {"float32": 2e-5, "bfloat16": 0.06}
 """The same for rows against single sequences: packing alone moves a bfloat16 token by as much."""
 
+CHECKED_EXAMPLES = 2
+"""Groups whose rows are compared with single sequences once the reference is loaded."""
+
 
 def tokenizer_digests(tokenizer: PreTrainedTokenizerBase) -> dict[str, str]:
     """Digests of what decides token ids: vocabulary and rules, and the chat template."""
@@ -94,6 +97,7 @@ class ReferencePass:
     _checks: SpotChecks = field(init=False, repr=False)
     _checked_tokens: int = field(default=0, repr=False)
     _loaded: Any = field(default=None, repr=False)
+    _examples: list[TokenGroup] = field(default_factory=list, repr=False)
 
     def __post_init__(self) -> None:
         self._checks = SpotChecks(self.check_samples)
@@ -112,6 +116,10 @@ class ReferencePass:
         known = {key: value for key, value in stored.items() if np.isfinite(value)}
         if len(known) < len(stored):
             raise StoreError(f"{self.store.path}: {len(stored) - len(known)} stored values are not finite")
+        self._examples = [
+            TokenGroup(g.prompt_ids or (), [c.token_ids or [] for c in g.completions], g.id)
+            for g in groups[:CHECKED_EXAMPLES]
+        ]
         self._check(groups, keys, known)
         self.reused += sum(key in known for row in keys for key in row)
         known |= self._compute(groups, keys, known)
@@ -127,7 +135,7 @@ class ReferencePass:
         fresh: dict[bytes, float] = {}
         for start in range(0, len(missing), 512):
             chunk = missing[start : start + 512]
-            model = self._model([group for group, _ in chunk[:2]])
+            model = self._model()
             logps = group_logps(model, [group for group, _ in chunk], rows=self.rows, description="reference")
             found = {
                 key: (value, len(ids))
@@ -150,7 +158,7 @@ class ReferencePass:
         sample = list(_parts(groups, keys, self._checks.choose(known).__contains__))
         if not sample:
             return
-        model = self._model([group for group, _ in sample[:2]])
+        model = self._model()
         values = [[known[key] for key in row] for _, row in sample]
         moved = mean_difference(model, [group for group, _ in sample], values, self.rows)
         num_tokens = sum(len(ids) for group, _ in sample for ids in group.completion_ids)
@@ -158,19 +166,20 @@ class ReferencePass:
         self.difference += (moved - self.difference) * num_tokens / self._checked_tokens
         self.checked += sum(map(len, values))
         tolerance = TOLERANCES[self.rows.compute_dtype]
-        if self.difference > tolerance:
+        if not self.difference <= tolerance:  # nor is it when it is no number
             raise MismatchError(
                 f"{self.store.path}: {self.checked} stored values differ from the reference by "
                 f"{self.difference:.2g} nats a token, over {tolerance:g}: another device or library computed "
                 "them; remove that folder to compute them again"
             )
 
-    def _model(self, examples: Sequence[TokenGroup]) -> Any:
+    def _model(self) -> Any:
+        """The reference; when it is loaded, its rows are checked on whole groups that share one."""
         if self._loaded is None:
             dtype = DTYPES[self.rows.parameter_dtype]
             self._loaded = load_model(self.model, dtype=dtype, revision=self.revision).to(pick_device())
             tolerance = ROW_CHECK_TOLERANCES[self.rows.compute_dtype]
-            check_rows(self._loaded, examples, self.rows, tolerance=tolerance)
+            check_rows(self._loaded, self._examples, self.rows, tolerance=tolerance)
         return self._loaded
 
 
@@ -182,4 +191,4 @@ def _parts(
         chosen = [(key, c.token_ids) for key, c in zip(row, group.completions, strict=True) if wanted(key)]
         if chosen:
             ids = [token_ids or [] for _, token_ids in chosen]
-            yield TokenGroup(group.prompt_ids or (), ids), [key for key, _ in chosen]
+            yield TokenGroup(group.prompt_ids or (), ids, group.id), [key for key, _ in chosen]

@@ -1,6 +1,6 @@
 """Settings that several stages share; plain values, so that a recipe is checked without loading torch."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from copg.config import STRICT
@@ -29,6 +29,11 @@ class RowConfig:
     """How a completion sees its prompt and itself alone. ``split``: dense pieces without a mask, CPU;
     ``mask``: SDPA with a dense mask, anywhere; ``varlen``: one FlashAttention call, CUDA in bfloat16;
     ``flex``: FlexAttention. ``auto``: ``split`` on a CPU, ``mask`` on a GPU."""
+
+    @property
+    def for_drawn(self) -> "RowConfig":
+        """The same for completions that a policy drew, whose lengths nobody chose: no group is too large."""
+        return replace(self, tokens_per_row=0, split_groups=False)
 
     def __post_init__(self) -> None:
         for name in ("tokens_per_batch", "tile_tokens"):

@@ -5,7 +5,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +17,7 @@ from copg import vllm_worker
 from copg.chat import decode_completion
 from copg.errors import ModelError
 from copg.generation import Generated, stop_tokens
-from copg.models import ADAPTER
+from copg.models import ADAPTER, load_config
 from copg.settings import GenerationConfig
 
 
@@ -53,7 +53,8 @@ def generate_with_vllm(
     request = {
         **_where(model, revision),
         "dtype": dtype,
-        "gpus": max(1, torch.cuda.device_count()),
+        "gpus": _gpus(_where(model, revision)),
+        "max_model_len": max(map(len, prompts), default=0) + config.max_new_tokens,
         "temperature": config.temperature,
         "max_new_tokens": config.max_new_tokens,
         "seeds": [_seed(config.seed, key) for key in noise_keys],
@@ -97,6 +98,12 @@ def _where(model: str | Path, revision: str | None) -> dict[str, Any]:
         "adapter": str(model),
         "lora_rank": settings["r"],
     }
+
+
+def _gpus(where: Mapping[str, Any]) -> int:
+    """As many of this machine's GPUs as the model's attention heads can be shared out over."""
+    heads = load_config(where["model"], revision=where["revision"]).num_attention_heads
+    return max(n for n in range(1, max(1, torch.cuda.device_count()) + 1) if heads % n == 0)
 
 
 def _generation_config(model: str | Path, revision: str | None) -> Any:

@@ -22,6 +22,7 @@ def main(request_file: str, answer_file: str) -> None:
         revision=request["revision"],
         dtype=request["dtype"],
         tensor_parallel_size=request["gpus"],
+        max_model_len=request["max_model_len"],
         skip_tokenizer_init=True,
         trust_remote_code=False,
         enable_prefix_caching=True,

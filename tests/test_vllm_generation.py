@@ -34,9 +34,10 @@ class Output:
         self.outputs = [self]
 
 class LLM:
-    def __init__(self, model, *, revision, dtype, tensor_parallel_size, skip_tokenizer_init,
-                 trust_remote_code, enable_prefix_caching, enable_lora=False, max_lora_rank=16):
+    def __init__(self, model, *, revision, dtype, tensor_parallel_size, max_model_len,
+                 skip_tokenizer_init, trust_remote_code, enable_prefix_caching, enable_lora=False, max_lora_rank=16):
         assert skip_tokenizer_init and not trust_remote_code
+        self.max_model_len = max_model_len
         if os.environ.get("STAND_IN_FAILS"):
             print("noise", file=sys.stderr)
             raise RuntimeError("no room for the weights")
@@ -53,6 +54,7 @@ class LLM:
 
     def one(self, prompt, settings):
         noise, ids = torch.Generator().manual_seed(settings.seed), list(prompt)
+        assert len(prompt) + settings.max_tokens <= self.max_model_len
         while len(ids) - len(prompt) < settings.max_tokens:
             logits = self.model(torch.tensor([ids])).logits[0, -1].float()
             if settings.temperature == 0:

@@ -97,13 +97,29 @@ def _flat(
         return varlen_attention(query, key, value, layout, scale)
     key, value = _as_many_heads(key, query), _as_many_heads(value, query)
     if softcap is not None:
-        if "visible" not in layout.prepared:
-            layout.prepared["visible"] = visible_keys(*layout.owners()).to(query.device)
         scale = query.shape[-1] ** -0.5 if scale is None else scale
-        out = plain_attention(query, key, value, layout.prepared["visible"], scale, softcap)
-        return out.transpose(1, 2).contiguous()
+        # a group at a time: what is written out is quadratic in a group, not in the row
+        pieces = [
+            plain_attention(query[:, :, here], key[:, :, here], value[:, :, here], visible, scale, softcap)
+            for here, visible in _masks(layout, query.device)
+        ]
+        return torch.cat(pieces, dim=2).transpose(1, 2).contiguous()
     q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
     return split_attention(q, k, v, layout, scale)[None]
+
+
+def _masks(layout: Layout, device: torch.device) -> list[tuple[slice, Tensor]]:
+    """Of each group: its tokens, and [t, t] which keys each of them sees."""
+    if "masks" not in layout.prepared:
+        found, start = [], 0
+        for group in layout.groups:
+            alone = Layout((group,))
+            here = slice(start, start + alone.num_tokens)
+            found.append((here, visible_keys(*alone.owners()).to(device)))
+            start = here.stop
+        layout.prepared["masks"] = found
+    masks: list[tuple[slice, Tensor]] = layout.prepared["masks"]
+    return masks
 
 
 def _as_many_heads(x: Tensor, query: Tensor) -> Tensor:

@@ -106,7 +106,9 @@ def evaluate_policy(
     """
     import torch
 
+    from copg.attention import resolve_attention
     from copg.held_out import Drawing, generations, score
+    from copg.models import pick_device
 
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -130,6 +132,7 @@ def evaluate_policy(
     score(mixture, prompts)
     found = {split: _summarise(facts, split, [p for p in prompts if p.split == split]) for split in HELD_OUT}
     metrics = {"prompts/too_long": float(too_long), **_metrics(found)}
+    attention = resolve_attention(config.rows.attention, pick_device())
     write_json(evaluation / "evaluation.json", found)
     pq.write_table(generations(prompts), evaluation / "generations.parquet", compression="zstd")
     seal(
@@ -139,7 +142,7 @@ def evaluate_policy(
         rows=sum(len(prompt.drawn) for prompt in prompts),
         config=asdict(config),
         parents=_parents(source, given),
-        facts={**facts, "metrics": metrics},
+        facts={**facts, "attention": attention, "metrics": metrics},
     )
     return metrics
 

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,8 +17,8 @@ if TYPE_CHECKING:
 
     from copg.reference_pass import ReferencePass
 
-GROUPS_PER_CHUNK = 8192
-"""Groups looked up in the store at once; memory grows with it, not with the data."""
+GROUPS_PER_CHUNK, TOKENS_PER_CHUNK = 8192, 2**22
+"""Most that is looked up in the store at once; memory grows with it, not with the data."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +77,7 @@ def reference_groups(config: ReferenceConfig, scored: Path, referenced: Path) ->
     with GroupWriter(referenced) as writer:
         for split in SPLITS:
             groups = _encode(read_groups(scored, split), split, encoder, dropped)
-            while chunk := list(islice(groups, GROUPS_PER_CHUNK)):
+            for chunk in _chunks(groups):
                 if split == "train":
                     engine.fill(chunk)
                 for group in chunk:
@@ -116,8 +115,8 @@ def reference_shard(config: ReferenceConfig, scored: Path, shard: int, num_shard
     read_manifest(scored, schema="scored")
     engine, encoder = _open(replace(config, check_samples=0))
     mine = (group for group in read_groups(scored, "train") if in_shard(group.id, shard, num_shards))
-    groups, count = _encode(mine, "train", encoder, Counter()), 0
-    while chunk := list(islice(groups, GROUPS_PER_CHUNK)):
+    count = 0
+    for chunk in _chunks(_encode(mine, "train", encoder, Counter())):
         engine.fill(chunk)
         count += len(chunk)
     return count
@@ -162,6 +161,20 @@ def _encode(groups: Iterable[Group], split: str, encoder: _Encoder, dropped: Cou
             yield group
         else:
             dropped[f"{split}_prompts_too_long"] += 1
+
+
+def _chunks(groups: Iterable[Group]) -> Iterator[list[Group]]:
+    """As many at a time as memory should hold, at least one."""
+    chunk: list[Group] = []
+    num_tokens = 0
+    for group in groups:
+        chunk.append(group)
+        num_tokens += len(group.prompt_ids or ()) + sum(len(c.token_ids or ()) for c in group.completions)
+        if len(chunk) == GROUPS_PER_CHUNK or num_tokens >= TOKENS_PER_CHUNK:
+            yield chunk
+            chunk, num_tokens = [], 0
+    if chunk:
+        yield chunk
 
 
 def _metrics(engine: "ReferencePass", dropped: Counter[str]) -> dict[str, float]:

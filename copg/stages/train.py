@@ -63,6 +63,7 @@ def _take_part(config: TrainConfig, referenced: Path, policy: Path, training: Pa
     import torch
     from accelerate import Accelerator, InitProcessGroupKwargs
 
+    from copg.attention import resolve_attention
     from copg.tracking import Tracker
     from copg.training.data import TrainData
     from copg.training.home import checkpoint_home
@@ -114,6 +115,7 @@ def _take_part(config: TrainConfig, referenced: Path, policy: Path, training: Pa
         "threads": torch.get_num_threads(),
         "processes": accelerator.num_processes,
         "device": str(accelerator.device),
+        "attention": resolve_attention(config.rows.attention, accelerator.device),
     }
     seal(
         training,

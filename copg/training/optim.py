@@ -41,8 +41,9 @@ def disable_dropout(model: torch.nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
-        if isinstance(getattr(module, "attention_dropout", None), float):
-            setattr(module, "attention_dropout", 0.0)  # noqa: B010  # nn.Module types attributes as tensors
+        # what a layer hands to the functional form: attention_dropout, OPT's dropout and layerdrop
+        for name in [name for name, value in vars(module).items() if "drop" in name and type(value) is float]:
+            setattr(module, name, 0.0)
 
 
 def add_adapter(model: Any, config: LoraConfig, *, seed: int, task: str = "CAUSAL_LM") -> Any:

@@ -42,7 +42,7 @@ class Sampler:
         self.config = config
         self.groups = list(groups)
         self._tokenizer = tokenizer
-        self._rows = rows
+        self._rows = rows.for_drawn
         self._reference = reference
         self._mixture = build_mixture(config.rewards, scales=scales) if config.rewards else None
 

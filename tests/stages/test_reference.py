@@ -9,11 +9,12 @@ from safetensors.torch import load_file, save_file
 
 from copg import reference_pass
 from copg.artifacts import read_groups, read_manifest
-from copg.errors import MismatchError, StoreError
+from copg.errors import MismatchError, RecordError, StoreError
 from copg.models import load_model
 from copg.packing import TokenGroup, group_logps
-from copg.reference_store import completion_key
+from copg.reference_store import ReferenceStore, completion_key
 from copg.settings import RowConfig
+from copg.stages import reference as reference_stage
 from copg.stages.reference import ReferenceConfig, reference_groups
 from tests import tiny
 
@@ -121,6 +122,55 @@ def test_a_store_whose_values_moved_is_refused(config: ReferenceConfig, scored: 
     rewrite_store(tmp_path / "store", 0.01)
     with pytest.raises(MismatchError, match="stored values differ from the reference by"):
         reference_groups(config, scored, tmp_path / "second")
+
+
+def test_a_value_that_is_no_number_when_computed_again_is_refused(
+    config: ReferenceConfig, scored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reference_groups(config, scored, tmp_path / "first")
+    monkeypatch.setattr(reference_pass, "mean_difference", lambda *_: float("nan"))
+    with pytest.raises(MismatchError, match="by nan nats a token"):
+        reference_groups(config, scored, tmp_path / "second")
+
+
+def test_rows_are_checked_on_whole_groups_even_where_one_value_is_missing(
+    config: ReferenceConfig, scored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reference_groups(config, scored, tmp_path / "first")
+    seen: list[TokenGroup] = []
+    monkeypatch.setattr(reference_pass, "check_rows", lambda _, groups, *__, **___: seen.extend(groups))
+    reference_groups(replace(config, check_samples=1), scored, tmp_path / "second")
+    whole = [len(group.completions) for group in read_groups(tmp_path / "first", "train")]
+    assert [len(group.completion_ids) for group in seen] == whole[:2]
+
+
+def test_a_group_larger_than_a_row_is_refused_with_its_id(
+    config: ReferenceConfig, scored: Path, tmp_path: Path
+) -> None:
+    sizes = {
+        group.id: len(group.prompt.split()) + 1 + sum(len(c.text.split()) + 1 for c in group.completions)
+        for group in read_groups(scored, "train")
+    }
+    largest = max(sizes, key=lambda id_: sizes[id_])
+    rows = RowConfig(tokens_per_row=sizes[largest] - 1)
+    with pytest.raises(
+        RecordError, match=f"group {largest} has {sizes[largest]} tokens, over tokens_per_row"
+    ):
+        reference_groups(replace(config, rows=rows), scored, tmp_path / "out")
+
+
+def test_chunks_change_nothing(
+    config: ReferenceConfig, scored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reference_groups(config, scored, tmp_path / "first")
+    whole = read_manifest(tmp_path / "first", schema="referenced").digest
+    asked: list[int] = []
+    lookup = ReferenceStore.lookup
+    monkeypatch.setattr(ReferenceStore, "lookup", lambda self, keys: asked.append(1) or lookup(self, keys))
+    monkeypatch.setattr(reference_stage, "TOKENS_PER_CHUNK", 60)
+    reference_groups(config, scored, tmp_path / "second")
+    assert len(asked) > 3
+    assert read_manifest(tmp_path / "second", schema="referenced").digest == whole
 
 
 def test_a_stored_value_that_is_not_finite_is_refused(
