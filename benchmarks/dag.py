@@ -1,8 +1,8 @@
 """What the pipeline costs beside its stages: seconds a task beyond the stage's own, and seconds of importing.
 
-Runs the demo's DAG on this machine twice: all of its trials with few generated completions, for the seconds of
-each task (from the runner's log) and of its stage (from the run's records); and one trial under Python's import
-profiler, whose own cost is in the figures. A stage's seconds include its imports.
+Runs the demo's DAG on this machine twice: all of its trials with few generated completions, for the seconds
+of each task (from the runner's log) and of its stage (from the run's records); and one trial under Python's
+import profiler, whose own cost is in the figures. A stage's seconds include its imports.
 """
 
 import argparse

@@ -159,27 +159,28 @@ def check_rows(model: Any, groups: Sequence[TokenGroup], config: RowConfig, *, t
     Args:
         model: in evaluation mode, on its device.
         groups: a few; each of their completions costs one forward of its own.
-        config: budget and precision; here all groups share one row, as they may in any other.
+        config: budget and precision; unless groups are split, they share one row here, as any may.
         tolerance: mean difference allowed, nats a token.
 
     Raises:
         ModelError: they differ, so the model's attention or head is one that rows get wrong.
     """
-    row = sum(group.num_tokens for group in groups)
-    together = group_logps(model, groups, rows=replace(config, tokens_per_row=row, split_groups=False))
+    if not config.split_groups:
+        config = replace(config, tokens_per_row=sum(group.num_tokens for group in groups))
+    together = group_logps(model, groups, rows=config)
     device = next(model.parameters()).device
     moved, num_tokens = 0.0, 0
     for group, logps in zip(groups, together, strict=True):
         start = len(group.prompt_ids) - 1
         for ids, logp in zip(group.completion_ids, logps, strict=True):
-            row = torch.tensor([[*group.prompt_ids, *ids]], device=device)
+            alone = torch.tensor([[*group.prompt_ids, *ids]], device=device)
             with (
                 torch.inference_mode(),
                 torch.autocast(device.type, torch.bfloat16, enabled=config.compute_dtype == "bfloat16"),
             ):
-                logits = model(input_ids=row).logits[0, start:-1].float()
-            alone = logits.log_softmax(-1).gather(1, row[0, start + 1 :, None]).sum()
-            moved += abs(float(alone) - logp)
+                logits = model(input_ids=alone).logits[0, start:-1].float()
+            expected = logits.log_softmax(-1).gather(1, alone[0, start + 1 :, None]).sum()
+            moved += abs(float(expected) - logp)
             num_tokens += len(ids)
     if not moved <= tolerance * num_tokens:  # nor is it when it is no number
         raise ModelError(

@@ -165,7 +165,7 @@ def test_a_group_beyond_the_sliding_window_is_refused() -> None:
 def test_best_fit_fills_the_fullest_row_that_has_room() -> None:
     # budget 10: 7 opens row 0 (3 left), 6 opens row 1 (4 left), 4 fits row 1 exactly, 3 fits row 0 exactly
     assert pack_rows([3, 7, 4, 6], 10) == [[1, 0], [3, 2]]
-    # 8 opens row 0 (2 left), 6 opens row 1 (4 left), 3 goes there (1 left): 1 fills that, though row 0 has room
+    # 8 opens row 0 (2 left), 6 opens row 1 (4 left), 3 goes there (1 left): 1 fills it, though row 0 has room
     assert pack_rows([1, 3, 6, 8], 10) == [[3], [2, 1, 0]]
     assert pack_rows([5, 5, 5], 0) == [[0], [1], [2]]  # 0: a row is as long as the largest group
 

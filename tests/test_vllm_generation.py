@@ -35,7 +35,8 @@ class Output:
 
 class LLM:
     def __init__(self, model, *, revision, dtype, tensor_parallel_size, max_model_len,
-                 skip_tokenizer_init, trust_remote_code, enable_prefix_caching, enable_lora=False, max_lora_rank=16):
+                 skip_tokenizer_init, trust_remote_code, enable_prefix_caching, enable_lora=False,
+                 max_lora_rank=16):
         assert skip_tokenizer_init and not trust_remote_code
         self.max_model_len = max_model_len
         if os.environ.get("STAND_IN_FAILS"):

@@ -117,7 +117,7 @@ class TrainJobs:
     def _explain(self, error: ApiException) -> str:
         where = f"TrainJobs in namespace {self.namespace!r}"
         if error.status == 403:
-            return f"{where}: refused; the tasks' service account needs the role copg-runner of manifests/components/gpu"
+            return f"{where}: refused; its role copg-runner is in manifests/components/gpu"
         if error.status == 404:
             return f"{where}: the cluster knows none; install Kubeflow Trainer 2.3, or train on one node"
         return f"{where}: {error.status} {error.reason}: {' '.join(str(error.body).split())[:300]}"

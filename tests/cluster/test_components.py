@@ -25,7 +25,7 @@ STAGES = {
     "report": ("report", ["groups", *TRIALS, "trainings"], {"report": ""}),
     "promote": ("promote", ["groups", *TRIALS], {"registration": ""}),
 }
-"""The stage, what it takes, and what it leaves under which name for others; in an order in which they can run."""
+"""The stage, what it takes, and what it leaves under which name for others; in an order that can run."""
 LEARNED = {
     "rewards": [{"name": "reward_model"}],
     "reward": {"epochs": 1, "groups_per_step": 8},
