@@ -66,15 +66,22 @@ base:  ## the base of the cpu image under a name of our own: pulled, or made whe
 	@$(ENGINE) image inspect $(OWN_BASE) >/dev/null 2>&1 \
 		|| { timeout 300 $(ENGINE) pull -q $(BASE.cpu) && $(ENGINE) tag $(BASE.cpu) $(OWN_BASE); } || $(MAKE) base-image
 
+PYTHON_OF_BASE ?= 3.11
+# What the wheels of each target must be, told before an image is built of them
+FIT.cpu = ls $(1)/nvidia_*.whl >/dev/null 2>&1 && echo "torch is a build for CUDA: some GB more, for nothing; set PIP_TORCH to the index of CPU builds and remove $(1)" >&2 || true
+FIT.gpu = ls $(1)/torch-*+cpu*.whl >/dev/null 2>&1 && { echo "torch is a build for CPUs; set PIP_TORCH, remove $(1)" >&2; exit 1; } || true
+
 # Digest of the wheels of some folders
 digest = $$(find $(1) -name '*.whl' | sort | xargs sha256sum | sha256sum | cut -c1-16)
 
 $(WHEELS)/.made: pyproject.toml constraints.txt
+	@$(PY) -c 'import sys; v = "%d.%d" % sys.version_info[:2]; sys.exit(v != "$(PYTHON_OF_BASE)" and f"wheels are for Python $(PYTHON_OF_BASE), that of the base, and $(VENV) has {v}: make install PYTHON=python$(PYTHON_OF_BASE)")'
 	rm -rf $(@D) build/wheels/tools
 	$(WHEEL) --no-deps $(PIP_TORCH) -w $(@D) torch
 	$(WHEEL) --find-links $(@D) -w $(@D) ".[$(IMAGE_EXTRAS)]"
 	$(WHEEL) --no-deps -w $(@D) kfp
 	rm $(@D)/copg-*.whl
+	@$(call FIT.$(TARGET),$(@D))
 	cd $(@D) && ls *.whl | sed -E 's/^([^-]+)-([^-]+)-.*/\1==\2/' >pinned.txt
 	$(WHEEL) -w build/wheels/tools uv cyclonedx-bom
 	touch $@
