@@ -8,6 +8,7 @@ import torch
 
 from copg.attention import Layout
 from copg.attention.split import _pieces
+from copg.attention import dispatch
 from copg.errors import ModelError, RecordError
 from copg.losses import copg_loss
 from copg.packing import (
@@ -138,6 +139,21 @@ def test_the_sequences_of_a_varlen_call_are_those_of_the_rows(
     monkeypatch.setattr("copg.attention.varlen.varlen_attn", flash_varlen)
     fast, plain = gradients(kind, "varlen", 4096)
     assert (fast - plain).norm() <= 1e-5 * plain.norm()
+
+
+def test_scores_under_a_soft_cap_are_written_out_a_group_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    widths: list[int] = []
+    plain = dispatch.plain_attention
+
+    def recorded(query: Any, *others: Any) -> Any:
+        widths.append(query.shape[2])
+        return plain(query, *others)
+
+    monkeypatch.setattr(dispatch, "plain_attention", recorded)
+    groups = make_token_groups(5, seed=3)
+    group_logps(tiny.build_model("gemma2"), groups, rows=RowConfig(attention="split", tokens_per_batch=4096))
+    sizes = [group.num_tokens for group in groups]
+    assert sorted(widths) == sorted(2 * sizes)  # in both layers
 
 
 def test_flex_attention_is_refused_for_training_on_a_cpu() -> None:
