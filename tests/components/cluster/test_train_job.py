@@ -282,7 +282,7 @@ def test_a_job_that_ended_long_ago_and_whose_result_is_gone_makes_room(
 
 @pytest.mark.parametrize(
     ("status", "line"),
-    [(403, "its role copg-runner is in manifests/components/gpu"), (422, "TrainJobs in namespace 'team': 422")],
+    [(403, "its role copg-runner is in manifests"), (422, "TrainJobs in namespace 'team': 422")],
 )
 def test_what_the_cluster_refuses_is_one_line(
     cluster: Cluster, address: str, referenced: Path, tmp_path: Path, status: int, line: str
