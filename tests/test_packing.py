@@ -6,9 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from copg.attention import Layout
+from copg.attention import Layout, dispatch
 from copg.attention.split import _pieces
-from copg.attention import dispatch
 from copg.errors import ModelError, RecordError
 from copg.losses import copg_loss
 from copg.packing import (
