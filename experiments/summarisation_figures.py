@@ -83,7 +83,8 @@ def draw_best(best: list[dict], by_k: list[dict], path: Path) -> None:
         own = [run for run in by_k if run["k"] == k]
         _curve(axes[0, 1], own, label=f"K = {k or 'all'}", color=color, linestyle=style)
     seeds = len({run["seed"] for run in best})
-    axes[0, 0].set(title=f"the best β of each, {seeds} seeds", ylabel="reward of generations (reward units)")
+    what = f"{seeds} seeds" if seeds > 1 else "one seed"
+    axes[0, 0].set(title=f"the best β of each, {what}", ylabel="reward of generations (reward units)")
     axes[0, 1].set(title="CoPG by completions a prompt, about equal tokens")
     for ax in axes[0]:
         ax.set_xlabel("optimiser steps")
