@@ -1,4 +1,4 @@
-"""No cached log-probability outlives a change of what it depends on: the changes of the benchmark, one by one."""
+"""No cached log-probability outlives a change of what it depends on: the benchmark's changes, one by one."""
 
 from pathlib import Path
 
