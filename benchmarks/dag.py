@@ -25,7 +25,10 @@ RECIPE = Path(__file__).parents[1] / "pipelines" / "recipes" / "demo.yaml"
 FEW = ("evaluate.num_prompts=16", "train.samples.num_prompts=0")
 ONE_TRIAL = ("trials=[{method: copg, beta: 0.05}]", *FEW)
 COLOUR = re.compile(r"\x1b\[\d*m")
-EVENT = re.compile(r"(\d\d):(\d\d):([\d.]+) - INFO - (Executing task|Task) '([a-z]+)(?:-\d+)?'( finished)?")
+EVENT = re.compile(
+    r"(\d\d):(\d\d):([\d.]+) - INFO - "
+    r"(?:Executing task '([a-z]+)(?:-\d+)?'|Task '([a-z]+)(?:-\d+)?' finished)"
+)
 IMPORT = re.compile(r"import time:\s+(\d+) \|\s+\d+ \|")
 HANDED_OVER = "Got executor_input"
 """From here on, what a task imports is the stage's own."""
@@ -53,13 +56,13 @@ def read_log(lines: Iterable[str]) -> dict[str, Tasks]:
     running, handed_over, midnight, last = "", False, 0, 0.0
     for line in lines:
         if event := EVENT.match(COLOUR.sub("", line)):
-            hours, minutes, seconds, _, stage, finished = event.groups()
+            hours, minutes, seconds, begun, finished = event.groups()
             now = midnight + 3600 * int(hours) + 60 * int(minutes) + float(seconds)
             if now < last - 1:
                 midnight, now = midnight + DAY_S, now + DAY_S
             last = now
-            (tasks[stage].ends if finished else tasks[stage].starts).append(now)
-            running, handed_over = stage, False
+            (tasks[finished].ends if finished else tasks[begun].starts).append(now)
+            running, handed_over = begun or finished, False
         elif HANDED_OVER in line:
             handed_over = True
         elif running and (found := IMPORT.search(line)):
