@@ -23,6 +23,8 @@ WEIGHTS_DELETED = "weights_deleted.txt"
 VERSION = 1
 """Of the layout below; raised by hand when a reader of the old one would misread the new one."""
 ROWS_PER_BATCH = 512
+BASELINES = ("reference", "champion")
+"""Whose evaluations trials are compared with; no trial has such a name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,9 +143,10 @@ def tell_baselines(directories: Iterable[Path]) -> tuple[Path, Path | None]:
         ArtifactError: the reference's is not among them.
     """
     found = {evaluation_name(directory): directory for directory in directories}
-    if "reference" not in found:
+    reference, champion = map(found.get, BASELINES)
+    if reference is None:
         raise ArtifactError(f"baselines: none of {sorted(found)} is the evaluation of the reference")
-    return found["reference"], found.get("champion")
+    return reference, champion
 
 
 def write_json(path: Path, value: Any) -> None:

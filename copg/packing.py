@@ -173,14 +173,14 @@ def check_rows(model: Any, groups: Sequence[TokenGroup], config: RowConfig, *, t
     for group, logps in zip(groups, together, strict=True):
         start = len(group.prompt_ids) - 1
         for ids, logp in zip(group.completion_ids, logps, strict=True):
-            alone = torch.tensor([[*group.prompt_ids, *ids]], device=device)
+            row = torch.tensor([[*group.prompt_ids, *ids]], device=device)
             with (
                 torch.inference_mode(),
                 torch.autocast(device.type, torch.bfloat16, enabled=config.compute_dtype == "bfloat16"),
             ):
-                logits = model(input_ids=alone).logits[0, start:-1].float()
-            expected = logits.log_softmax(-1).gather(1, alone[0, start + 1 :, None]).sum()
-            moved += abs(float(expected) - logp)
+                logits = model(input_ids=row).logits[0, start:-1].float()
+            alone = logits.log_softmax(-1).gather(1, row[0, start + 1 :, None]).sum()
+            moved += abs(float(alone) - logp)
             num_tokens += len(ids)
     if not moved <= tolerance * num_tokens:  # nor is it when it is no number
         raise ModelError(

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from pydantic import ConfigDict
 
+from copg.artifacts import BASELINES
 from copg.config import STRICT, parse_config
 from copg.errors import ConfigError, CopgError
 from copg.recipe_paths import PATHS, make_absolute
@@ -61,7 +62,7 @@ class Recipe:
         for name in names:
             if not NAME.fullmatch(name):
                 raise ValueError(f"trial name={name!r} must be letters, digits, '.', '_' and '-', at most 63")
-            if name in ("reference", "champion"):
+            if name in BASELINES:
                 raise ValueError(f"trial name={name!r} is taken by the baselines; choose another")
             if names.count(name) > 1:
                 raise ValueError(f"{names.count(name)} trials are called {name!r}: give each a 'name'")

@@ -97,7 +97,6 @@ class ReferencePass:
     _checks: SpotChecks = field(init=False, repr=False)
     _checked_tokens: int = field(default=0, repr=False)
     _loaded: Any = field(default=None, repr=False)
-    _examples: list[TokenGroup] = field(default_factory=list, repr=False)
 
     def __post_init__(self) -> None:
         self._checks = SpotChecks(self.check_samples)
@@ -116,10 +115,6 @@ class ReferencePass:
         known = {key: value for key, value in stored.items() if np.isfinite(value)}
         if len(known) < len(stored):
             raise StoreError(f"{self.store.path}: {len(stored) - len(known)} stored values are not finite")
-        self._examples = [
-            TokenGroup(g.prompt_ids or (), [c.token_ids or [] for c in g.completions], g.id)
-            for g in groups[:CHECKED_EXAMPLES]
-        ]
         self._check(groups, keys, known)
         self.reused += sum(key in known for row in keys for key in row)
         known |= self._compute(groups, keys, known)
@@ -135,7 +130,7 @@ class ReferencePass:
         fresh: dict[bytes, float] = {}
         for start in range(0, len(missing), 512):
             chunk = missing[start : start + 512]
-            model = self._model()
+            model = self._model(groups)
             logps = group_logps(model, [group for group, _ in chunk], rows=self.rows, description="reference")
             found = {
                 key: (value, len(ids))
@@ -158,7 +153,7 @@ class ReferencePass:
         sample = list(_parts(groups, keys, self._checks.choose(known).__contains__))
         if not sample:
             return
-        model = self._model()
+        model = self._model(groups)
         values = [[known[key] for key in row] for _, row in sample]
         moved = mean_difference(model, [group for group, _ in sample], values, self.rows)
         num_tokens = sum(len(ids) for group, _ in sample for ids in group.completion_ids)
@@ -173,13 +168,17 @@ class ReferencePass:
                 "them; remove that folder to compute them again"
             )
 
-    def _model(self) -> Any:
+    def _model(self, groups: Sequence[Group]) -> Any:
         """The reference; when it is loaded, its rows are checked on whole groups that share one."""
         if self._loaded is None:
             dtype = DTYPES[self.rows.parameter_dtype]
             self._loaded = load_model(self.model, dtype=dtype, revision=self.revision).to(pick_device())
             tolerance = ROW_CHECK_TOLERANCES[self.rows.compute_dtype]
-            check_rows(self._loaded, self._examples, self.rows, tolerance=tolerance)
+            examples = [
+                TokenGroup(g.prompt_ids or (), [c.token_ids or [] for c in g.completions], g.id)
+                for g in groups[:CHECKED_EXAMPLES]
+            ]
+            check_rows(self._loaded, examples, self.rows, tolerance=tolerance)
         return self._loaded
 
 

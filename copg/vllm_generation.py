@@ -49,11 +49,12 @@ def generate_with_vllm(
     Raises:
         ModelError: no such Python, or vLLM failed: the end of what it said is named.
     """
-    stops = stop_tokens(_generation_config(model, revision), tokenizer)
+    where = _where(model, revision)
+    stops = stop_tokens(_generation_config(where), tokenizer)
     request = {
-        **_where(model, revision),
+        **where,
         "dtype": dtype,
-        "gpus": _gpus(_where(model, revision)),
+        "gpus": _gpus(where),
         "max_model_len": max(map(len, prompts), default=0) + config.max_new_tokens,
         "temperature": config.temperature,
         "max_new_tokens": config.max_new_tokens,
@@ -106,8 +107,7 @@ def _gpus(where: Mapping[str, Any]) -> int:
     return max(n for n in range(1, max(1, torch.cuda.device_count()) + 1) if heads % n == 0)
 
 
-def _generation_config(model: str | Path, revision: str | None) -> Any:
-    where = _where(model, revision)
+def _generation_config(where: Mapping[str, Any]) -> Any:
     try:
         return ModelGenerationConfig.from_pretrained(where["model"], revision=where["revision"])
     except OSError:  # a model need not have one

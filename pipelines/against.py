@@ -39,18 +39,17 @@ def explain_against_latest(
     if not version.pipeline_spec:
         raise ClientError(f"{client.connection.host} does not show the DAG of version {version.display_name}")
     try:
-        before = _with_parameters(version.pipeline_spec, run.runtime_config)
-        _nominal(before)
+        before = _nominal(_with_parameters(version.pipeline_spec, run.runtime_config))
     except KeyError as error:
         raise ClientError(f"version {version.display_name} is no DAG of ours: it has no {error}") from None
     with compiled(recipe, image, run_dir, "", sets) as dag:
-        now = next(iter(yaml.safe_load_all(dag.path.read_text())))
+        now = _nominal(next(iter(yaml.safe_load_all(dag.path.read_text()))))
     states: dict[str, str] = {}
     for task in tasks_of(run):
         name, state = task.display_name, str(task.state or "PENDING")
         if states.get(name, "SUCCEEDED") == "SUCCEEDED":  # of a loop's tasks, one that failed
             states[name] = state
-    return explain_spec(before, now, states)
+    return _compare(before, now, states)
 
 
 def _with_parameters(spec: Mapping[str, Any], config: Any) -> dict[str, Any]:
@@ -66,17 +65,14 @@ def _with_parameters(spec: Mapping[str, Any], config: Any) -> dict[str, Any]:
     return spec
 
 
-def explain_spec(
-    before: Mapping[str, Any], now: Mapping[str, Any], states: Mapping[str, str]
-) -> list[Verdict]:
+def _compare(old: Side, new: Side, states: Mapping[str, str]) -> list[Verdict]:
     """Compare two compiled DAGs: what their files tell, which is not what lies behind the names in them.
 
     Args:
-        before: DAG of the latest run, with its parameters as defaults.
-        now: DAG to come.
+        old: DAG of the latest run, with its parameters as defaults.
+        new: DAG to come.
         states: of the latest run's tasks, by name.
     """
-    old, new = _nominal(before), _nominal(now)
     keys = [stage_keys(side.configs, side.digests, side.trials) for side in (old, new)]
     found = []
     for plan in keys[1]:

@@ -16,7 +16,7 @@ from components.reward import reward
 from components.score import score
 from components.train import train
 from components.validate import validate
-from copg.artifacts import MANIFEST, evaluation_name
+from copg.artifacts import BASELINES, MANIFEST, evaluation_name
 from copg.errors import ConfigError
 from copg.recipe import Recipe
 from copg.run_record import read_json, subject_name
@@ -42,7 +42,7 @@ INPUTS = {
     "report": ("groups", "baselines", "evaluations", "trainings"),
     "promote": ("groups", "baselines", "evaluations"),
 }
-"""Artifacts that a stage takes, which are named after their schema."""
+"""Artifacts that a stage takes, named after their schema, or after what report and promote do with them."""
 MANY = ("baselines", "evaluations", "trainings")
 """Inputs of any number of artifacts."""
 CLASSES = {"groups": dsl.Dataset, "scored": dsl.Dataset, "referenced": dsl.Dataset, "policy": dsl.Model}
@@ -98,8 +98,6 @@ def _named(stage: str, given: str, here: bool) -> tuple[str, str]:
     name, equals, address = given.partition("=")
     if not equals or "/" in name:
         name, address = "", given
-    elif name not in INPUTS[stage]:
-        raise ConfigError(f"from={given!r}: {stage} takes {list(INPUTS[stage]) or 'no artifact'}")
     if here:
         path = Path(address).expanduser().resolve()
         manifest = read_json(path / MANIFEST)
@@ -107,7 +105,7 @@ def _named(stage: str, given: str, here: bool) -> tuple[str, str]:
             raise ConfigError(f"from={address!r}: no finished artifact, {MANIFEST} is missing")
         address, found = str(path), str(manifest.get("schema"))
         if found == "evaluation":
-            found = "baselines" if evaluation_name(path) in ("reference", "champion") else "evaluations"
+            found = "baselines" if evaluation_name(path) in BASELINES else "evaluations"
         elif found == "training":
             found = "trainings"
         if name and name != found:
@@ -179,7 +177,7 @@ def build_single(single: Single, place: Place, *, more: Mapping[str, Any] | None
             )
         ).set_caching_options(enable_caching=False)
         inputs: dict[str, Any] = {}
-        for name, uris in single.inputs.items():  # kfp's own plain loop: what is taken stands in the DAG
+        for name, uris in single.inputs.items():
             if name in MANY:
                 with dsl.ParallelFor(uris, name=name) as uri:
                     one = dsl.importer(artifact_uri=uri, artifact_class=dsl.Artifact, reimport=False)

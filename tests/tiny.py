@@ -3,6 +3,7 @@
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
@@ -109,13 +110,16 @@ def text(rng: random.Random, least: int, most: int) -> str:
     return " ".join(rng.choices(WORDS, k=rng.randint(least, most)))
 
 
-def write_records(path: Path, num_prompts: int, num_completions: int) -> None:
-    """JSON lines of prompts with completions, without rewards."""
+def write_records(path: Path, num_prompts: int, num_completions: int, *, rewarded: bool = False) -> None:
+    """JSON lines of prompts with completions, with their numbers of words as rewards or without any."""
     rng = random.Random(0)
     with path.open("w") as file:
         for _ in range(num_prompts):
             completions = [text(rng, 2, 8) for _ in range(num_completions)]
-            file.write(json.dumps({"prompt": text(rng, 4, 9), "completions": completions}) + "\n")
+            row: dict[str, Any] = {"prompt": text(rng, 4, 9), "completions": completions}
+            if rewarded:
+                row["rewards"] = [len(each.split()) for each in completions]
+            file.write(json.dumps(row) + "\n")
 
 
 def make_groups(num_groups: int, seed: int = 0) -> list[Group]:

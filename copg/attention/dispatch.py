@@ -111,13 +111,12 @@ def _flat(
 def _masks(layout: Layout, device: torch.device) -> list[tuple[slice, Tensor]]:
     """Of each group: its tokens, and [t, t] which keys each of them sees."""
     if "masks" not in layout.prepared:
-        found, start = [], 0
-        for group in layout.groups:
-            alone = Layout((group,))
-            here = slice(start, start + alone.num_tokens)
-            found.append((here, visible_keys(*alone.owners()).to(device)))
-            start = here.stop
-        layout.prepared["masks"] = found
+        layout.prepared["masks"] = [
+            (slice(start, start + alone.num_tokens), visible_keys(*alone.owners()).to(device))
+            for (start, *_), alone in zip(
+                layout.segments(), (Layout((group,)) for group in layout.groups), strict=True
+            )
+        ]
     masks: list[tuple[slice, Tensor]] = layout.prepared["masks"]
     return masks
 

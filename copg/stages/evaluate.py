@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pyarrow.parquet as pq
 from pydantic import ConfigDict
 
-from copg.artifacts import MANIFEST, Manifest, begin, read_manifest, seal, write_json
+from copg.artifacts import BASELINES, MANIFEST, Manifest, begin, read_manifest, seal, write_json
 from copg.config import STRICT
 from copg.errors import ModelError, RecordError
 from copg.rewards import RewardSpec, build_mixture
@@ -167,7 +167,7 @@ def _facts(config: EvaluateConfig, policy: Manifest | None, policy_uri: str) -> 
     """Whose evaluation this is: as the settings say, else as the policy does."""
     trial = {} if policy is None else policy.facts
     name = config.name or trial.get("trial") or ("reference" if policy is None else "policy")
-    known = {} if name in ("reference", "champion") else trial
+    known = {} if name in BASELINES else trial
     return {
         "name": name,
         "method": config.method or known.get("method"),

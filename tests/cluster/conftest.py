@@ -67,20 +67,12 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
         yield found
 
 
-def write_records(path: Path) -> None:
-    """200 prompts of four completions, rewarded by their length: what a reward model can learn."""
-    tiny.write_records(path, 200, 4)
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
-    rewarded = ({**row, "rewards": [len(text.split()) for text in row["completions"]]} for row in rows)
-    path.write_text("".join(json.dumps(row) + "\n" for row in rewarded))
-
-
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory, reference_dir: Path) -> Data:
     """200 prompts of four completions, a tiny Llama, and the recipe that uses them."""
     home = tmp_path_factory.mktemp("cluster")
     shutil.copytree(reference_dir, home / "data/model")
-    write_records(home / "data/records.jsonl")
+    tiny.write_records(home / "data/records.jsonl", 200, 4, rewarded=True)  # for a reward model to learn from
     placement = {**PLACEMENT, "paths": {str(home / "data"): ON_VOLUME}}
     paths = {"records": str(home / "data/records.jsonl"), "model": str(home / "data/model")}
     recipe = home / "recipe.yaml"

@@ -134,14 +134,11 @@ def test_the_summary_tells_what_each_trial_earned_and_what_it_took(place: Place,
 def test_what_takes_every_trial_s_artifacts_runs_alone_on_them(
     place: Place, first: Outcome, stage: str
 ) -> None:
-    given: list[str] = []
-    taken = {"validate": ["groups"], "evaluate": ["evaluation"]}
-    for file in (place.root / "stages").glob("*.json"):
-        record = json.loads(file.read_text())
-        for name in {**taken, **({"train": ["training"]} if stage == "report" else {})}.get(
-            record["stage"], ()
-        ):
-            given += ["--from", record["outputs"][name]]
+    taken = {"validate": "groups", "evaluate": "evaluation"}
+    taken |= {"train": "training"} if stage == "report" else {}
+    records = [json.loads(file.read_text()) for file in (place.root / "stages").glob("*.json")]
+    found = [r["outputs"][taken[r["stage"]]] for r in records if r["stage"] in taken]
+    given = [word for address in found for word in ("--from", address)]
     done = subprocess.run(
         **place.command("--only", stage, *given, root=f"alone-{stage}"), capture_output=True, timeout=280
     )
