@@ -1,5 +1,6 @@
 """Reading files of records into rows that know where they came from."""
 
+import contextlib
 import csv
 import io
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 BOM = b"\xef\xbb\xbf"
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 MAX_LINE_BYTES = 64 * 2**20
+BYTES_PER_BLOCK = 2**20
 ROWS_PER_BATCH = 1024
 
 
@@ -47,6 +49,23 @@ class Row:
         if self.defect is not None:
             raise self.defect
         return self.value if self.raw is None else parse_json(self.raw)
+
+
+@dataclass(slots=True)
+class Lines:
+    """Whole lines of a file of JSON lines, one after the other, not yet looked at."""
+
+    file: str
+    """As in ``Row``."""
+    first: int
+    """Number of the first line."""
+    data: bytes
+
+    def rows(self) -> Iterator[Row]:
+        """A row for each line that is not blank."""
+        for number, line in enumerate(io.BytesIO(self.data), self.first):
+            if not line.isspace():
+                yield Row(self.file, number, raw=line)
 
 
 class Rows:
@@ -92,42 +111,49 @@ class Rows:
             from copg.datasets_reader import read_dataset
 
             yield from read_dataset(self._records, *self._dataset)
+        for name, path, file in self._opened():
+            match file_format(path):
+                case "parquet":
+                    yield from _read_parquet(name, path, file)
+                case "csv":
+                    yield from _read_csv(name, path, file)
+                case _:
+                    for lines in _read_lines(name, path, file):
+                        yield from lines.rows()
+
+    def lines(self) -> Iterator[Lines]:
+        """The same rows in blocks, where they ``are_lines``, for others to take apart.
+
+        Raises:
+            RecordError: what makes a whole file unusable, with the line reached where there is one.
+        """
+        for name, path, file in self._opened():
+            yield from _read_lines(name, path, file)
+
+    def _opened(self) -> Iterator[tuple[str, Path, "io.BufferedReader[Any]"]]:
         for name, path in self.files:
             try:
                 file = io.BufferedReader(io.FileIO(path), 2**20)
             except OSError as error:
                 raise RecordError(f"{path}: cannot be opened: {error.strerror}") from None
             with file:
+                if file.peek(64).startswith(LFS_POINTER):
+                    how = "fetch it with 'git lfs pull'"
+                    raise RecordError(f"{path}: is a git-lfs pointer, not the data; {how}")
                 self._open = file
-                yield from _read_file(name, path, file)
+                yield name, path, file
                 self._open = None
             self._finished_bytes += path.stat().st_size
 
 
-def _read_file(name: str, path: Path, file: "io.BufferedReader[Any]") -> Iterator[Row]:
-    """The rows of one file.
-
-    Raises:
-        RecordError: what makes the whole file unusable, with the line reached where there is one.
-    """
-    head = file.read(64)
-    file.seek(0)
-    if head.startswith(LFS_POINTER):
-        raise RecordError(f"{path}: is a git-lfs pointer, not the data; fetch it with 'git lfs pull'")
-    if file_format(path) == "parquet":
-        yield from _read_parquet(name, path, file)
-        return
-    stream = _decompress(path, file, head)
+@contextlib.contextmanager
+def _text_of(path: Path, file: "io.BufferedReader[Any]") -> "Iterator[io.BufferedReader[Any]]":
+    """What a file of text holds, without its compression."""
     try:
-        start = stream.peek(64)[:64]
-        if start.startswith(UTF_16):
+        stream = _decompress(path, file, file.peek(64))
+        if stream.peek(64).startswith(UTF_16):
             raise RecordError(f"{path}: is UTF-16; convert it to UTF-8")
-        if file_format(path) == "csv":
-            yield from _read_csv(name, path, stream)
-            return
-        if start.removeprefix(BOM).lstrip().startswith(b"["):
-            raise RecordError(f"{path}:1: begins with a list; write one object a line, as 'jq -c .[]' does")
-        yield from _read_jsonl(name, path, stream)
+        yield stream
     except OSError as error:
         raise RecordError(f"{path}: cannot be read to its end: {error}") from None
 
@@ -141,24 +167,30 @@ def _decompress(path: Path, file: "io.BufferedReader[Any]", head: bytes) -> "io.
     return file
 
 
-def _read_jsonl(name: str, path: Path, stream: "io.BufferedReader[Any]") -> Iterator[Row]:
-    """A row for each line that is not blank."""
-    number = 0
-    while line := stream.readline(MAX_LINE_BYTES):
-        number += 1
-        if len(line) == MAX_LINE_BYTES and not line.endswith(b"\n"):
-            raise RecordError(f"{path}:{number}: a line of more than {MAX_LINE_BYTES >> 20} MiB")
-        if number == 1:
-            line = line.removeprefix(BOM)
-        if not line or line.isspace():
-            continue
-        yield Row(name, number, raw=line)
+def _read_lines(name: str, path: Path, file: "io.BufferedReader[Any]") -> Iterator[Lines]:
+    """Blocks of about a mebibyte, longer where a line is."""
+    with _text_of(path, file) as stream:
+        if stream.peek(64)[:64].removeprefix(BOM).lstrip().startswith(b"["):
+            raise RecordError(f"{path}:1: begins with a list; write one object a line, as 'jq -c .[]' does")
+        first = 1
+        while data := stream.read(BYTES_PER_BLOCK):
+            if not data.endswith(b"\n"):
+                data += stream.readline(MAX_LINE_BYTES)
+            num_lines = data.count(b"\n") + (not data.endswith(b"\n"))
+            if len(data) - data.rfind(b"\n", 0, -1) > MAX_LINE_BYTES:
+                where = f"{path}:{first + num_lines - 1}"
+                raise RecordError(f"{where}: a line of more than {MAX_LINE_BYTES >> 20} MiB")
+            yield Lines(name, first, data.removeprefix(BOM) if first == 1 else data)
+            first += num_lines
 
 
-def _read_csv(name: str, path: Path, stream: "io.BufferedReader[Any]") -> Iterator[Row]:
+def _read_csv(name: str, path: Path, file: "io.BufferedReader[Any]") -> Iterator[Row]:
     """A row for each record below the header, lines that are blank apart."""
     csv.field_size_limit(MAX_LINE_BYTES)
-    with io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
+    with (
+        _text_of(path, file) as stream,
+        io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="") as text,
+    ):
         reader = csv.reader(text, strict=True)
         header: list[str] | None = None
         last = 0

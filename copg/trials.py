@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from copg.artifacts import Manifest, read_manifest
@@ -92,9 +93,9 @@ def read_draws(measured: Measured, split: str) -> Draws:
     path = measured.directory / GENERATIONS
     if not path.is_file():
         return Draws()
-    table = pq.read_table(path, columns=["id", "reward", "parts"], filters=[("split", "=", split)])
+    table = pq.ParquetFile(path).read(["split", "id", "reward", "parts"])  # read_table would load pandas
     draws = Draws()
-    for row in table.to_pylist():
+    for row in table.filter(pc.field("split") == split).to_pylist():
         draws.rewards.setdefault(row["id"], []).append(_number(row["reward"]))
         for part, value in row["parts"] or ():
             draws.parts.setdefault(part, {}).setdefault(row["id"], []).append(_number(value))

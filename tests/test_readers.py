@@ -102,6 +102,36 @@ def test_utf_16_and_lists_and_endless_lines_are_errors(
     assert f"{path}:2: a line of more than 1 MiB" in error(path)
 
 
+@pytest.mark.parametrize("size", [1, 7, 16, 2**20])
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_blocks_of_any_size_hold_the_same_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, end: str
+) -> None:
+    monkeypatch.setattr(readers, "BYTES_PER_BLOCK", size)
+    path = tmp_path / "a.jsonl"
+    texts = ['\ufeff{"a": 1}', "", '{"a": 22}\r', " \t", '{"a": "é\u2028"}', '{"a": 4}']
+    path.write_bytes(("\n".join(texts) + end).encode())
+    rows = [(row.line, row.parse()["a"]) for row in Rows(str(path))]
+    assert rows == [(1, 1), (3, 22), (5, "é\u2028"), (6, 4)]
+    assert [row for lines in Rows(str(path)).lines() for row in lines.rows()] == list(Rows(str(path)))
+
+
+@pytest.mark.parametrize("size", [1, 8, 50])
+@pytest.mark.parametrize(("length", "allowed"), [(29, True), (30, False), (31, False)])
+def test_the_longest_line_is_one_limit_for_any_size_of_block(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, length: int, allowed: bool
+) -> None:
+    monkeypatch.setattr(readers, "BYTES_PER_BLOCK", size)
+    monkeypatch.setattr(readers, "MAX_LINE_BYTES", max(size, 30))
+    path = tmp_path / "a.jsonl"
+    long = max(size, 30) - 30 + length
+    path.write_text("{}\n{}\n" + " " * (long - 1) + "\n{}\n")
+    if allowed:
+        assert [row.line for row in Rows(str(path))] == [1, 2, 4]
+    else:
+        assert error(path).startswith(f"{path}:3: a line of more than")
+
+
 def test_parquet_rows_are_counted_from_one_through_all_batches(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     table = pa.table({"prompt": [f"p{i}" for i in range(3000)], "completions": [["a", "b"]] * 3000})

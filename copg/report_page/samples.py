@@ -69,7 +69,7 @@ def _first_rows(measured: Measured) -> dict[str, dict[str, Any]]:
     path = measured.directory / GENERATIONS
     if not path.is_file():
         return {}
-    table = pq.read_table(path, columns=["split", "id", "sample", "reward"])
+    table = pq.ParquetFile(path).read(["split", "id", "sample", "reward"])
     found: dict[str, dict[str, Any]] = {}
     for number, row in enumerate(table.to_pylist()):
         if row["split"] == "gate" and row["reward"] is not None:

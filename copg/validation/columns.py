@@ -1,7 +1,7 @@
 """Rows as Arrow columns: what each record holds, and the counts and lengths that the checks look at."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,19 +70,18 @@ _PUNCTUATION = bytes(c for c in range(128) if not chr(c).isalnum())
 class Portion:
     """Consecutive rows as columns."""
 
-    num_rows: int
     records: pa.RecordBatch
     """Of ``PORTION_SCHEMA``: the rows that are records, in order."""
     defects: pa.RecordBatch
     """Of ``DEFECT_SCHEMA``: the others, with their positions."""
 
     @property
-    def num_bytes(self) -> int:
+    def num_rows(self) -> int:
         """Of both."""
-        return int(self.records.nbytes + self.defects.nbytes)
+        return int(self.records.num_rows + self.defects.num_rows)
 
 
-def to_portion(rows: Sequence[Row], reader: RecordReader) -> Portion:
+def to_portion(rows: Iterable[Row], reader: RecordReader) -> Portion:
     """Parse rows and find out what they mean."""
     records: list[Record] = []
     sources: list[str] = []
@@ -95,7 +94,7 @@ def to_portion(rows: Sequence[Row], reader: RecordReader) -> Portion:
         except Defect as defect:
             texts = {"source": source, "reason": defect.reason, "detail": defect.detail, "record": _text(row)}
             defects.append({"position": position} | {name: printable(text) for name, text in texts.items()})
-    return Portion(len(rows), _to_batch(records, sources), pa.RecordBatch.from_pylist(defects, DEFECT_SCHEMA))
+    return Portion(_to_batch(records, sources), pa.RecordBatch.from_pylist(defects, DEFECT_SCHEMA))
 
 
 def _text(row: Row) -> str:

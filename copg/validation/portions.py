@@ -2,41 +2,37 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from copg.readers import Row
+from copg.readers import Row, Rows
 from copg.shapes import RecordReader
 from copg.validation.columns import Portion, to_portion
 from copg.validation.workers import Workers
 
 ROWS_PER_CHUNK = 2**10
-BYTES_PER_CHUNK = 2**22
-"""A chunk ends where it reaches either; as Python objects a record takes several times its size."""
 
 
-def portions(rows: Iterable[Row], columns: Mapping[str, str], *, num_workers: int) -> Iterator[Portion]:
+def portions(rows: Rows, columns: Mapping[str, str], *, num_workers: int) -> Iterator[Portion]:
     """Portions of all rows, in order; the same for any number of workers.
 
     Args:
         columns: the user's names of fields.
         num_workers: processes that parse JSON lines; 0 to do it here, as for rows of any other kind.
     """
-    chunks = _chunks(rows)
-    if num_workers:
+    if num_workers and rows.are_lines:
         with Workers(columns, num_workers) as workers:
-            yield from workers.map(chunks)
-    else:
-        reader = RecordReader(columns)
-        for chunk in chunks:
-            yield to_portion(chunk, reader)
+            yield from workers.map(rows.lines())
+        return
+    reader = RecordReader(columns)
+    chunks = (lines.rows() for lines in rows.lines()) if rows.are_lines else _chunks(rows)
+    for chunk in chunks:
+        yield to_portion(chunk, reader)
 
 
 def _chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:
     chunk: list[Row] = []
-    size = 0
     for row in rows:
         chunk.append(row)
-        size += len(row.raw) if row.raw is not None else 0
-        if len(chunk) == ROWS_PER_CHUNK or size >= BYTES_PER_CHUNK:
+        if len(chunk) == ROWS_PER_CHUNK:
             yield chunk
-            chunk, size = [], 0
+            chunk = []
     if chunk:
         yield chunk

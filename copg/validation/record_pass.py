@@ -44,7 +44,7 @@ class RecordPass:
 
     def run(self, rows: Rows, rejections: Rejections, spool: Spool, *, num_workers: int) -> None:
         """Good records go to the spool, all others to the rejections."""
-        if not rows.are_lines or rows.total_bytes < BYTES_WORTH_WORKERS:
+        if rows.total_bytes < BYTES_WORTH_WORKERS:
             num_workers = 0
         frame = _Frame(spool.num_rows)
         for portion in _tracked(rows, portions(rows, self._columns, num_workers=num_workers)):

@@ -5,28 +5,39 @@ from pathlib import Path
 
 import pytest
 
+from copg import readers
 from copg.errors import RecordError
-from copg.readers import Row
+from copg.readers import Lines, Rows
 from copg.validation import portions as portions_module
 from copg.validation.portions import portions
 from copg.validation.workers import Workers
 
+LINES = Lines("a.jsonl", 1, b'{"prompt": "p", "completions": ["a"]}\n' * 3)
 
-def lines(count: int) -> list[Row]:
+
+def write_lines(path: Path, count: int) -> str:
     rows = [
         {"question": f"prompt {n}", "completions": [f"a{n}", "b"], "rewards": [n, 0.5]} for n in range(count)
     ]
-    texts = [json.dumps(row).encode() if n % 7 else b'{"question": ' for n, row in enumerate(rows)]
-    return [Row("a.jsonl", n, raw=text) for n, text in enumerate(texts, 1)]
+    texts = [json.dumps(row) if n % 7 else '{"question": ' for n, row in enumerate(rows)]
+    path.write_text("\n".join(texts))
+    return str(path)
 
 
-def test_the_result_is_the_same_for_any_number_of_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(portions_module, "ROWS_PER_CHUNK", 13)
+@pytest.fixture
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readers, "BYTES_PER_BLOCK", 500)
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_the_result_is_the_same_for_any_number_of_workers(tmp_path: Path) -> None:
     columns = {"prompt": "question"}
-    expected = list(portions(lines(200), columns, num_workers=0))
+    rows = Rows(write_lines(tmp_path / "a.jsonl", 200))
+    expected = list(portions(rows, columns, num_workers=0))
+    assert len(expected) > 20
     assert sum(portion.num_rows for portion in expected) == 200
     for num_workers in (1, 2):
-        found = list(portions(lines(200), columns, num_workers=num_workers))
+        found = list(portions(rows, columns, num_workers=num_workers))
         assert [p.num_rows for p in found] == [p.num_rows for p in expected]
         assert all(a.records.equals(b.records) for a, b in zip(found, expected, strict=True))
         assert all(a.defects.equals(b.defects) for a, b in zip(found, expected, strict=True))
@@ -34,7 +45,7 @@ def test_the_result_is_the_same_for_any_number_of_workers(monkeypatch: pytest.Mo
 
 def test_a_worker_that_dies_is_one_clear_error() -> None:
     with Workers({}, 1) as workers:
-        answers = workers.map([lines(3)] * 50)
+        answers = workers.map([LINES] * 50)
         next(answers)
         workers._processes[0].kill()
         with pytest.raises(RecordError, match="ended with exit code -9"):
@@ -44,12 +55,14 @@ def test_a_worker_that_dies_is_one_clear_error() -> None:
 def test_an_abandoned_iteration_leaves_no_process() -> None:
     workers = Workers({}, 2)
     with workers:
-        next(workers.map([lines(3)] * 5))
+        next(workers.map([LINES] * 5))
     assert [process.poll() is not None for process in workers._processes] == [True, True]
 
 
-def test_chunks_end_at_a_number_of_bytes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(portions_module, "BYTES_PER_CHUNK", 1000)
-    rows = [Row("f", n, raw=b'"' + b"x" * 400 + b'"') for n in range(5)]
-    # 402 bytes a line: the third of each chunk reaches 1,000
-    assert [p.num_rows for p in portions(rows, {}, num_workers=0)] == [3, 2]
+def test_rows_of_other_kinds_come_in_chunks_and_need_no_workers(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(portions_module, "ROWS_PER_CHUNK", 3)
+    path = tmp_path / "a.csv"
+    path.write_text("prompt,completion\n" + "p,c\n" * 5)
+    assert [p.records.num_rows for p in portions(Rows(str(path)), {}, num_workers=2)] == [3, 2]
