@@ -41,6 +41,8 @@ def child(task: dict[str, Any]) -> None:
     else:
         step = task["rows"] // task["batch"]
         keys = [key for i in range(task["batch"]) for key in make_keys(i * step, 1)]
+        if task["what"] == "lookup again":
+            store.lookup(keys[:1])
         with clock:
             found = len(store.lookup(keys))
         assert found == task["batch"]
@@ -75,6 +77,7 @@ def main() -> None:
         for name, what, repeats in (
             ("append all", "fill", 1),
             ("look up 1 %, many shards", "lookup", args.repeats),
+            ("the same, later in a process", "lookup again", args.repeats),
             ("compact", "compact", 1),
             ("look up 1 %, one shard", "lookup", args.repeats),
         ):

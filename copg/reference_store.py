@@ -13,11 +13,10 @@ from typing import Any
 import fsspec
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from copg.digests import json_digest
 from copg.errors import StoreError
-from copg.shards import KEY_BYTES, Shards
+from copg.shards import KEY_BYTES, Shards, Values
 
 NUMERICS_VERSION = 1
 """Raised by hand when a change of ours moves log-probabilities by more than the tolerance."""
@@ -53,7 +52,10 @@ def completion_key(prompt_ids: Sequence[int], completion_ids: Sequence[int]) -> 
 
 
 class ReferenceStore(Shards):
-    """Log-probabilities under one reference and precision, in one folder of a store."""
+    """Log-probabilities under one reference and precision, in one folder of a store.
+
+    Once something was looked up, all values are in memory, at 24 bytes each.
+    """
 
     schema, value, scale_columns = SCHEMA, "ref_logps", ("num_tokens",)
     about_file, about_name = "numerics.json", "numerics"
@@ -68,25 +70,19 @@ class ReferenceStore(Shards):
         fs, path = fsspec.url_to_fs(root)
         super().__init__(fs, f"{path.rstrip('/')}/{json_digest(asdict(numerics))[:20]}")
         self.numerics = numerics
+        self._values = Values(self)
 
     def lookup(self, keys: Sequence[bytes]) -> dict[bytes, float]:
-        """The stored values, in nats, of those ``keys`` that are there.
+        """The stored values, in nats, of those ``keys`` that are there, whoever wrote them meanwhile.
 
-        Shards are streamed, so memory grows with the keys asked for and not with the store. Where two
-        writers stored the same key, the first shard by name decides.
+        The first look-up reads every shard, a later one those that were added since.
 
         Raises:
             StoreError: a shard cannot be read.
         """
-        found: dict[bytes, float] = {}
-        if not keys:
-            return found
-        wanted = pa.array(sorted(set(keys)), SCHEMA.field("key").type)
-        for batch in self.batches(["key", "ref_logps"]):
-            hit = batch.filter(pc.is_in(batch["key"], value_set=wanted))
-            for key, value in zip(hit["key"].to_pylist(), hit["ref_logps"].to_pylist(), strict=True):
-                found.setdefault(key, value)
-        return found
+        self._values.refresh()
+        found = zip(keys, self._values.get(keys), strict=True)
+        return {key: value for key, value in found if value is not None}
 
     def append(
         self,

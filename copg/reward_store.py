@@ -12,12 +12,11 @@ from typing import Any
 
 import fsspec
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from copg.errors import StoreError
 from copg.records import Prompt
-from copg.shards import KEY_BYTES, Shards
+from copg.shards import KEY_BYTES, Shards, Values
 
 SCHEMA = pa.schema(
     [
@@ -85,24 +84,21 @@ class RewardStore:
         fs, path = fsspec.url_to_fs(root)
         self.shards = RewardShards(fs, f"{path.rstrip('/')}/{digest[:20]}")
         self._about = dict(about or {})
-        self._keys, self._values = self._load()
+        self._values = Values(self.shards)
+        self._values.refresh()
         self._new: dict[bytes, float] = {}
         self._unwritten: dict[bytes, float] = {}
         self._flushed = time.monotonic()
 
     def __len__(self) -> int:
-        return len(self._keys) + len(self._new)
+        return len(self._values) + len(self._new)
 
     def get(self, keys: Sequence[bytes]) -> list[float | None]:
         """The stored value of each key, or None."""
-        wanted = np.array(keys, dtype=f"S{KEY_BYTES}")
-        places = np.searchsorted(self._keys, wanted)
-        found: list[float | None] = []
-        for key, place in zip(keys, places, strict=True):
-            # numpy drops null bytes at the end of a key: compare what it keeps
-            there = place < len(self._keys) and self._keys[place] == key.rstrip(b"\0")
-            found.append(float(self._values[place]) if there else self._new.get(key))
-        return found
+        stored = self._values.get(keys)
+        return [
+            self._new.get(key) if value is None else value for key, value in zip(keys, stored, strict=True)
+        ]
 
     def put(self, keys: Sequence[bytes], values: Sequence[float]) -> None:
         """Add values; they reach the disk with ``flush``, or on the way when there are many.
@@ -130,13 +126,3 @@ class RewardStore:
         arrays = [pa.array(column, field.type) for column, field in zip((keys, values), SCHEMA, strict=True)]
         self.shards.write(pa.Table.from_arrays(arrays, schema=SCHEMA), self._about)
         self._unwritten = {}
-
-    def _load(self) -> tuple[npt.NDArray[np.bytes_], npt.NDArray[np.float64]]:
-        keys = [np.zeros(0, dtype=f"S{KEY_BYTES}")]
-        values = [np.zeros(0)]
-        for batch in self.shards.batches():
-            keys.append(batch["key"].to_numpy(zero_copy_only=False).astype(f"S{KEY_BYTES}"))
-            values.append(batch["reward"].to_numpy())
-        # of two writers of one key the first shard by name decides
-        unique, first = np.unique(np.concatenate(keys), return_index=True)
-        return unique, np.concatenate(values)[first]

@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -17,6 +18,8 @@ from copg.errors import StoreError
 
 KEY_BYTES = 16
 BATCH_ROWS = 131_072
+_KEY: npt.DTypeLike = f"S{KEY_BYTES}"
+"""Null bytes at the end of a key count like any other as long as keys are compared with one another."""
 
 
 class Shards:
@@ -46,15 +49,21 @@ class Shards:
         self.fs.invalidate_cache()
         return sorted(self.fs.glob(f"{self.path}/*.parquet"))
 
-    def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+    def batches(
+        self, columns: Sequence[str] | None = None, *, met: set[str] | None = None
+    ) -> Iterator[pa.RecordBatch]:
         """All rows, some hundred thousand at a time, shard after shard.
 
         A shard that ``compact`` removed meanwhile is met again in the one that replaced it.
 
+        Args:
+            columns: None for all of them.
+            met: shards to leave out; those that are read are added.
+
         Raises:
             StoreError: a shard cannot be read.
         """
-        met: set[str] = set()
+        met = set() if met is None else met
         while left := [shard for shard in self.shards() if shard not in met]:
             for shard in left:
                 met.add(shard)
@@ -138,3 +147,46 @@ class Shards:
             with suppress(FileNotFoundError):  # another compaction was faster
                 self.fs.rm_file(shard)
         return {"shards": 1, "rows_removed": table.num_rows - len(kept)}
+
+
+class Values:
+    """The values of a folder of shards, by key; all of them in memory, at 24 bytes each.
+
+    Of two values of one key the first that was read stays; shards are read in the order of their names.
+    """
+
+    def __init__(self, shards: Shards) -> None:
+        """Nothing is read yet."""
+        self._shards = shards
+        self._met: set[str] = set()
+        self._keys = np.zeros(0, _KEY)
+        self._values = np.zeros(0)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def refresh(self) -> None:
+        """Read the shards that were not there the last time.
+
+        Raises:
+            StoreError: a shard cannot be read.
+        """
+        keys, values = [self._keys], [self._values]
+        for batch in self._shards.batches(["key", self._shards.value], met=self._met):
+            column = batch["key"]
+            whole = np.frombuffer(column.buffers()[1], _KEY)  # to_numpy would make an object of each
+            keys.append(whole[column.offset :][: len(column)])
+            values.append(batch[self._shards.value].to_numpy())
+        if len(keys) > 1:
+            self._keys, first = np.unique(np.concatenate(keys), return_index=True)
+            self._values = np.concatenate(values)[first]
+
+    def get(self, keys: Sequence[bytes]) -> list[float | None]:
+        """The value of each key as of the last ``refresh``, or None."""
+        if not len(self._keys):
+            return [None] * len(keys)
+        wanted = np.array(keys, _KEY)
+        places = np.searchsorted(self._keys, wanted).clip(max=len(self._keys) - 1)
+        there = (self._keys[places] == wanted).tolist()
+        values = self._values[places].tolist()
+        return [value if hit else None for value, hit in zip(values, there, strict=True)]

@@ -3,6 +3,7 @@
 import multiprocessing
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from copg.errors import StoreError
@@ -80,6 +81,28 @@ def test_compact_keeps_one_row_a_key_and_verify_finds_contradictions(tmp_path: P
     assert store.lookup(KEYS) == dict(zip(KEYS, [-1.0, -2.0, -3.0, -4.0], strict=False))
     store.append(KEYS[:1], [-1.5], [2], device="cpu")
     assert store.verify(1e-5)["contradictions"] == 1
+
+
+def test_a_later_look_up_reads_what_was_added_and_nothing_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, other = open_store(tmp_path), open_store(tmp_path)
+    other.append(KEYS[:2], [-1.0, -2.0], [2, 2], device="cpu")
+    opened: list[str] = []
+    read = pq.ParquetFile
+    monkeypatch.setattr(pq, "ParquetFile", lambda file: opened.append(file.path) or read(file))
+    assert store.lookup(KEYS) == {KEYS[0]: -1.0, KEYS[1]: -2.0}
+    other.append(KEYS[1:3], [-2.5, -3.0], [2, 2], device="cpu")
+    assert store.lookup(KEYS) == {KEYS[0]: -1.0, KEYS[1]: -2.0, KEYS[2]: -3.0}
+    assert store.lookup(KEYS[:1]) == {KEYS[0]: -1.0}
+    assert sorted(opened) == store.shards()
+
+
+def test_keys_that_differ_in_null_bytes_alone_are_different(tmp_path: Path) -> None:
+    keys = [bytes(16), b"a" + bytes(15), b"a" * 15 + bytes(1), bytes(15) + b"a"]
+    store = open_store(tmp_path)
+    store.append(keys[1:], [-1.0, -2.0, -3.0], [2, 2, 2], device="cpu")
+    assert store.lookup(keys) == dict(zip(keys[1:], [-1.0, -2.0, -3.0], strict=True))
 
 
 def test_a_damaged_shard_is_named(tmp_path: Path) -> None:
