@@ -2,7 +2,8 @@
 
 Runs the demo's DAG on this machine twice: all of its trials with few generated completions, for the seconds
 of each task (from the runner's log) and of its stage (from the run's records); and one trial under Python's
-import profiler, whose own cost is in the figures. A stage's seconds include its imports.
+import profiler, for what each imports. That is then imported once more without the profiler, in a process of
+its own, and timed. A stage's seconds include its imports.
 """
 
 import argparse
@@ -29,7 +30,19 @@ EVENT = re.compile(
     r"(\d\d):(\d\d):([\d.]+) - INFO - "
     r"(?:Executing task '([a-z]+)(?:-\d+)?'|Task '([a-z]+)(?:-\d+)?' finished)"
 )
-IMPORT = re.compile(r"import time:\s+(\d+) \|\s+\d+ \|")
+IMPORT = re.compile(r"import time:\s+\d+ \|\s+\d+ \|\s+(\S+)$")
+REPLAY = """
+import importlib, json, sys, time
+def load(names):
+    start = time.perf_counter()
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except ImportError:  # as its importer met it: an optional one
+            pass
+    return time.perf_counter() - start
+print(json.dumps([load(names) for names in json.load(sys.stdin)]))
+"""
 HANDED_OVER = "Got executor_input"
 """From here on, what a task imports is the stage's own."""
 DAY_S = 86_400
@@ -41,8 +54,9 @@ class Tasks:
 
     starts: list[float] = field(default_factory=list)
     ends: list[float] = field(default_factory=list)
-    runner_import_s: float = 0.0
-    stage_import_s: float = 0.0
+    runner_modules: list[str] = field(default_factory=list)
+    """In the order in which they were loaded; until the task's inputs were handed over."""
+    stage_modules: list[str] = field(default_factory=list)
 
     @property
     def seconds(self) -> float:
@@ -51,11 +65,11 @@ class Tasks:
 
 
 def read_log(lines: Iterable[str]) -> dict[str, Tasks]:
-    """Times of every stage's tasks, and of their imports where the log holds them (one task at a time)."""
+    """Times of every stage's tasks, and their imports where the log holds them (one task at a time)."""
     tasks: dict[str, Tasks] = defaultdict(Tasks)
     running, handed_over, midnight, last = "", False, 0, 0.0
     for line in lines:
-        if event := EVENT.match(COLOUR.sub("", line)):
+        if event := EVENT.search(COLOUR.sub("", line)):
             hours, minutes, seconds, begun, finished = event.groups()
             now = midnight + 3600 * int(hours) + 60 * int(minutes) + float(seconds)
             if now < last - 1:
@@ -66,8 +80,11 @@ def read_log(lines: Iterable[str]) -> dict[str, Tasks]:
         elif HANDED_OVER in line:
             handed_over = True
         elif running and (found := IMPORT.search(line)):
-            name = "stage_import_s" if handed_over else "runner_import_s"
-            setattr(tasks[running], name, getattr(tasks[running], name) + int(found[1]) / 1e6)
+            of_stage = tasks[running]
+            (of_stage.stage_modules if handed_over else of_stage.runner_modules).append(found[1])
+    for name, of_stage in tasks.items():
+        if len(of_stage.starts) != len(of_stage.ends):
+            raise ValueError(f"{name}: {len(of_stage.starts)} starts, {len(of_stage.ends)} ends in the log")
     return dict(tasks)
 
 
@@ -115,6 +132,18 @@ def run_dag(data: Path, root: Path, *, sets: Iterable[str] = (), profile_imports
     return log.read_text(errors="replace").splitlines()
 
 
+def import_seconds(of_stage: Tasks) -> list[float]:
+    """What the runner's imports and then the stage's take, without a profiler."""
+    modules = [of_stage.runner_modules, of_stage.stage_modules]
+    command = [sys.executable, "-c", REPLAY]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        command, input=json.dumps(modules), env=environment, stdout=subprocess.PIPE, text=True, check=True
+    )
+    seconds: list[float] = json.loads(done.stdout.splitlines()[-1])
+    return seconds
+
+
 def stage_seconds(root: Path) -> dict[str, list[float]]:
     """The stage's own seconds of every task of a run, by stage."""
     found: dict[str, list[float]] = defaultdict(list)
@@ -128,7 +157,8 @@ def measure(data: Path, folder: Path) -> dict[str, Any]:
     """One repeat: both runs."""
     log = run_dag(data, folder / "whole", sets=FEW)
     tasks, stages = read_log(log), stage_seconds(folder / "whole")
-    imports = read_log(run_dag(data, folder / "profiled", sets=ONE_TRIAL, profile_imports=True))
+    profiled = read_log(run_dag(data, folder / "profiled", sets=ONE_TRIAL, profile_imports=True))
+    imports = {name: import_seconds(of_stage) for name, of_stage in profiled.items() if name in stages}
     count = sum(len(of_stage.starts) for of_stage in tasks.values())
     first = min(min(of_stage.starts) for of_stage in tasks.values())
     last = max(max(of_stage.ends) for of_stage in tasks.values())
@@ -144,8 +174,8 @@ def measure(data: Path, folder: Path) -> dict[str, Any]:
                 "tasks": len(of_stage.starts),
                 "stage_s": statistics.fmean(stages[name]),
                 "beyond_s": (of_stage.seconds - sum(stages[name])) / len(of_stage.starts),
-                "runner_import_s": imports[name].runner_import_s / len(imports[name].starts),
-                "stage_import_s": imports[name].stage_import_s / len(imports[name].starts),
+                "runner_import_s": imports[name][0],
+                "stage_import_s": imports[name][1],
             }
             for name, of_stage in tasks.items()
             if name in stages

@@ -11,6 +11,8 @@ import math
 import random
 import statistics
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -70,6 +72,15 @@ def load(case: Case, task: dict[str, Any]) -> tuple[Any, Any]:
     bias[model.config.eos_token_id] = math.log(case.size.vocab / case.mean)
     model.lm_head.bias = torch.nn.Parameter(bias)
     return model.to(task["device"]), load_tokenizer(task["model"])
+
+
+@contextmanager
+def no_bias(model: Any) -> Iterator[None]:
+    """Without the bias, which alone would decide what is likeliest."""
+    bias = model.lm_head.bias.data.clone()
+    model.lm_head.bias.data.zero_()
+    yield
+    model.lm_head.bias.data.copy_(bias)
 
 
 def make_prompts(case: Case) -> list[list[int]]:
@@ -138,7 +149,9 @@ def child(task: dict[str, Any]) -> None:
     budget = case.tokens_per_batch // (case.longest + case.max_new_tokens)
     how = {"rows": case.rows if task["side"] == "transformers_rows" else budget}
     some = prompts[:: case.samples][:GREEDY_PROMPTS]
-    greedy = draw(case, model, tokenizer, some, temperature=0.0, max_new_tokens=GREEDY_TOKENS, **how)
+    with no_bias(model):
+        greedy = draw(case, model, tokenizer, some, temperature=0.0, max_new_tokens=GREEDY_TOKENS, **how)
+    assert len({token for drawn in greedy for token in drawn}) > GREEDY_TOKENS, "every prompt says the same"
     whole = Stopwatch(task["device"])
     with whole:
         drawn = draw(

@@ -8,6 +8,9 @@ from typing import Any
 
 from benchmarks.harness import Stopwatch, interleave, medians, peak_memory_gib, tell, write_report
 
+NEW_SHARDS = 16
+"""What a look-up's worth of groups adds when all of it is new."""
+
 
 def make_keys(first: int, count: int) -> list[bytes]:
     """Keys as ``completion_key`` makes them: 128 bits that look random, a function of their number."""
@@ -41,11 +44,15 @@ def child(task: dict[str, Any]) -> None:
     else:
         step = task["rows"] // task["batch"]
         keys = [key for i in range(task["batch"]) for key in make_keys(i * step, 1)]
-        if task["what"] == "lookup again":
-            store.lookup(keys[:1])
+        if task["what"] == "lookup later":
+            store.lookup(keys)
+            for shard in range(NEW_SHARDS):
+                new = make_keys(task["rows"] + shard * task["shard_rows"], task["shard_rows"])
+                store.append(new, [-1.0] * len(new), [64] * len(new), device="cpu")
+                keys = [*keys, new[0]]
         with clock:
             found = len(store.lookup(keys))
-        assert found == task["batch"]
+        assert found == len(keys)
     tell(
         {
             "wall_s": clock.wall_s,
@@ -77,9 +84,9 @@ def main() -> None:
         for name, what, repeats in (
             ("append all", "fill", 1),
             ("look up 1 %, many shards", "lookup", args.repeats),
-            ("the same, later in a process", "lookup again", args.repeats),
             ("compact", "compact", 1),
             ("look up 1 %, one shard", "lookup", args.repeats),
+            ("later in a process, 16 shards more", "lookup later", args.repeats),
         ):
             tasks = {name: {**task, "what": what}}
             runs = interleave("benchmarks.store", tasks, repeats=repeats, threads=args.threads)[name]

@@ -5,12 +5,13 @@ import functools
 import hashlib
 import importlib.util
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from copg.errors import ModelError
 
+ADAPTER = "adapter_config.json"
 MODEL_FILES = ("*.safetensors", "*.json", "*.model", "*.txt", "*.jinja")
 """What decides a model's log-probabilities: weights, configuration, tokeniser, chat template."""
 
@@ -53,6 +54,24 @@ def model_digest(model: Path) -> str:
         raise ModelError(f"{model}: no *.safetensors weights; pickled weights are never loaded")
     found = {path for pattern in MODEL_FILES for path in model.glob(pattern)}
     return files_digest((path for path in found if path.name != "manifest.json"), model)
+
+
+def policy_digest(policy: Path, base_digest: Callable[[Path], str] = model_digest) -> str:
+    """Of a model directory, or of an adapter's and the model it lies on; of a hub name, the name.
+
+    Args:
+        base_digest: of that model's directory.
+
+    Raises:
+        ModelError: when it is neither.
+    """
+    if not policy.is_dir():
+        return str(policy)
+    if not (policy / ADAPTER).is_file():
+        return model_digest(policy)
+    base = Path(json.loads((policy / ADAPTER).read_text())["base_model_name_or_path"])
+    own = files_digest((path for pattern in MODEL_FILES for path in policy.glob(pattern)), policy)
+    return json_digest([own, base_digest(base) if base.is_dir() else str(base)])
 
 
 def code_digest(module: str) -> str:

@@ -15,9 +15,8 @@ from transformers import PreTrainedTokenizerBase
 from copg.artifacts import read_groups
 from copg.chat import encode_prompt
 from copg.divergence import Trace, compare_reference, trace_policy
-from copg.errors import ModelError
 from copg.generation import Generated, generate, max_prompt_tokens
-from copg.models import load_config, load_model, load_tokenizer, pick_device
+from copg.models import check_vocabulary, load_config, load_model, load_tokenizer, pick_device
 from copg.packing import DTYPES, TokenGroup
 from copg.records import Completion, Group, prompt_text
 from copg.rewards import Mixture
@@ -124,7 +123,7 @@ class Drawing:
         """Fill ``drawn``; what the policy leaves for the reference's pass, None of the reference itself."""
         tokenizer = load_tokenizer(self.model, revision=self.revision)
         if policy is not None:
-            _check_vocabulary(policy, tokenizer, self.model)
+            check_vocabulary(policy, tokenizer, self.model)
         samples = range(self.samples_per_prompt)
         ids = [prompt.prompt_ids for prompt in prompts for _ in samples]
         keys = [f"{prompt.group.id}/{sample}" for prompt in prompts for sample in samples]
@@ -161,14 +160,6 @@ class Drawing:
         if policy is None:
             return load_model(self.model, dtype=dtype, revision=self.revision).to(pick_device())
         return load_model(policy, dtype=dtype).to(pick_device())
-
-
-def _check_vocabulary(policy: Path, tokenizer: PreTrainedTokenizerBase, reference: str) -> None:
-    """A champion may come from another base model; its token ids would then mean other text."""
-    if not (policy / "tokenizer_config.json").is_file():
-        return
-    if load_tokenizer(policy).get_vocab() != tokenizer.get_vocab():
-        raise ModelError(f"{policy}: has another vocabulary than {reference}: there is no log-ratio")
 
 
 def score(mixture: Mixture, prompts: Sequence[HeldOut]) -> None:

@@ -14,10 +14,9 @@ from transformers import (
 from transformers.utils import logging
 
 from copg.attention import use_prefix_attention
+from copg.digests import ADAPTER
 from copg.errors import ModelError
 from copg.logps import Head
-
-ADAPTER = "adapter_config.json"
 
 
 def pick_device() -> torch.device:
@@ -100,6 +99,18 @@ def load_tokenizer(model: str | Path, *, revision: str | None = None) -> PreTrai
     if tokenizer.eos_token_id is None:
         raise ModelError(f"{model}: the tokeniser has no end-of-sequence token")
     return tokenizer
+
+
+def check_vocabulary(policy: Path, tokenizer: PreTrainedTokenizerBase, reference: str) -> None:
+    """A champion may come from another base model; its token ids would then mean other text.
+
+    Raises:
+        ModelError: it has another vocabulary.
+    """
+    if not (policy / "tokenizer_config.json").is_file():
+        return
+    if load_tokenizer(policy).get_vocab() != tokenizer.get_vocab():
+        raise ModelError(f"{policy}: has another vocabulary than {reference}: there is no log-ratio")
 
 
 def load_config(model: str | Path, *, revision: str | None = None) -> Any:

@@ -19,7 +19,7 @@ LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 BOM = b"\xef\xbb\xbf"
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 MAX_LINE_BYTES = 64 * 2**20
-BYTES_PER_BLOCK = 2**20
+BYTES_PER_BLOCK, LINES_PER_BLOCK = 2**20, 2**13
 ROWS_PER_BATCH = 1024
 
 
@@ -168,7 +168,7 @@ def _decompress(path: Path, file: "io.BufferedReader[Any]", head: bytes) -> "io.
 
 
 def _read_lines(name: str, path: Path, file: "io.BufferedReader[Any]") -> Iterator[Lines]:
-    """Blocks of about a mebibyte, longer where a line is."""
+    """Blocks of about a mebibyte, longer where a line is, and of a bounded number of lines."""
     with _text_of(path, file) as stream:
         if stream.peek(64)[:64].removeprefix(BOM).lstrip().startswith(b"["):
             raise RecordError(f"{path}:1: begins with a list; write one object a line, as 'jq -c .[]' does")
@@ -177,10 +177,14 @@ def _read_lines(name: str, path: Path, file: "io.BufferedReader[Any]") -> Iterat
             if not data.endswith(b"\n"):
                 data += stream.readline(MAX_LINE_BYTES)
             num_lines = data.count(b"\n") + (not data.endswith(b"\n"))
-            if len(data) - data.rfind(b"\n", 0, -1) > MAX_LINE_BYTES:
+            last = data.removesuffix(b"\n")
+            if len(last) - last.rfind(b"\n") > MAX_LINE_BYTES:
                 where = f"{path}:{first + num_lines - 1}"
-                raise RecordError(f"{where}: a line of more than {MAX_LINE_BYTES >> 20} MiB")
-            yield Lines(name, first, data.removeprefix(BOM) if first == 1 else data)
+                raise RecordError(f"{where}: a line of {MAX_LINE_BYTES >> 20} MiB or more")
+            data = data.removeprefix(BOM) if first == 1 else data
+            lines = [data] if num_lines <= LINES_PER_BLOCK else io.BytesIO(data).readlines()
+            for start in range(0, len(lines), LINES_PER_BLOCK):
+                yield Lines(name, first + start, b"".join(lines[start : start + LINES_PER_BLOCK]))
             first += num_lines
 
 

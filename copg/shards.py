@@ -7,7 +7,7 @@ import json
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,8 @@ from copg.errors import StoreError
 
 KEY_BYTES = 16
 BATCH_ROWS = 131_072
+_Keys: TypeAlias = npt.NDArray[np.bytes_]
+_Floats: TypeAlias = npt.NDArray[np.float64]
 _KEY: npt.DTypeLike = f"S{KEY_BYTES}"
 """Null bytes at the end of a key count like any other as long as keys are compared with one another."""
 
@@ -150,43 +152,55 @@ class Shards:
 
 
 class Values:
-    """The values of a folder of shards, by key; all of them in memory, at 24 bytes each.
+    """The values of a folder of shards, by key, in memory: 24 bytes each, some 100 more while many are read.
 
-    Of two values of one key the first that was read stays; shards are read in the order of their names.
+    Of two values of one key the first that was read stays; shards are read in the order of their names. The
+    keys are sorted in runs, each at least twice as long as the next, so that n values added little by little
+    are sorted log(n) times.
     """
 
     def __init__(self, shards: Shards) -> None:
         """Nothing is read yet."""
         self._shards = shards
-        self._met: set[str] = set()
-        self._keys = np.zeros(0, _KEY)
-        self._values = np.zeros(0)
+        self._met: frozenset[str] = frozenset()
+        self._runs: list[tuple[_Keys, _Floats]] = []
 
     def __len__(self) -> int:
-        return len(self._keys)
+        return sum(len(keys) for keys, _ in self._runs)
 
     def refresh(self) -> None:
         """Read the shards that were not there the last time.
 
         Raises:
-            StoreError: a shard cannot be read.
+            StoreError: a shard cannot be read; nothing counts as read then.
         """
-        keys, values = [self._keys], [self._values]
-        for batch in self._shards.batches(["key", self._shards.value], met=self._met):
+        met, keys, values = set(self._met), [], []
+        for batch in self._shards.batches(["key", self._shards.value], met=met):
             column = batch["key"]
             whole = np.frombuffer(column.buffers()[1], _KEY)  # to_numpy would make an object of each
             keys.append(whole[column.offset :][: len(column)])
             values.append(batch[self._shards.value].to_numpy())
-        if len(keys) > 1:
-            self._keys, first = np.unique(np.concatenate(keys), return_index=True)
-            self._values = np.concatenate(values)[first]
+        self._met = frozenset(met)
+        if keys:
+            self._runs.append(_sorted(keys, values))
+        while len(self._runs) > 1 and len(self._runs[-2][0]) < 2 * len(self._runs[-1][0]):
+            self._runs[-2:] = [_sorted(*zip(*self._runs[-2:], strict=True))]
 
     def get(self, keys: Sequence[bytes]) -> list[float | None]:
         """The value of each key as of the last ``refresh``, or None."""
-        if not len(self._keys):
-            return [None] * len(keys)
         wanted = np.array(keys, _KEY)
-        places = np.searchsorted(self._keys, wanted).clip(max=len(self._keys) - 1)
-        there = (self._keys[places] == wanted).tolist()
-        values = self._values[places].tolist()
-        return [value if hit else None for value, hit in zip(values, there, strict=True)]
+        found = np.zeros(len(wanted))
+        there = np.zeros(len(wanted), bool)
+        for run, values in reversed(self._runs):  # an earlier run has the last word
+            places = np.searchsorted(run, wanted).clip(max=len(run) - 1)
+            hits = run[places] == wanted
+            found[hits] = values[places[hits]]
+            there |= hits
+        pairs = zip(found.tolist(), there.tolist(), strict=True)
+        return [value if hit else None for value, hit in pairs]
+
+
+def _sorted(keys: Sequence[_Keys], values: Sequence[_Floats]) -> tuple[_Keys, _Floats]:
+    """One run, of each key the first."""
+    unique, first = np.unique(np.concatenate(keys), return_index=True)
+    return unique, np.concatenate(values)[first]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from copg.artifacts import write_json
-from copg.digests import MODEL_FILES, file_digest, json_digest, model_digest
+from copg.digests import ADAPTER, MODEL_FILES, file_digest, json_digest, model_digest, policy_digest
 from copg.errors import ModelError, RecordError
 from copg.record_files import file_format, find_files
 
@@ -98,6 +98,21 @@ def find_model(model: str, revision: str | None, memo: DigestMemo) -> Source:
     if looks_like_path(model):
         raise ModelError(f"model={model!r}: no such directory")
     return _on_hub(model, revision, "model", ModelError)
+
+
+def find_policy(policy: str, memo: DigestMemo) -> Source:
+    """Where training starts: as ``find_model``; the directory may be an adapter's too.
+
+    Raises:
+        ModelError: there is nothing loadable under that name.
+    """
+    path = Path(policy)
+    if looks_like_path(policy) and not path.is_dir():
+        raise ModelError(f"train.start_from={policy!r}: no such directory")
+    if not (path / ADAPTER).is_file():
+        return find_model(policy, None, memo)
+    digest = policy_digest(path, lambda base: find_model(str(base), None, memo).digest)
+    return Source(digest, path)
 
 
 def looks_like_path(name: str) -> bool:

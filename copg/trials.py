@@ -93,9 +93,9 @@ def read_draws(measured: Measured, split: str) -> Draws:
     path = measured.directory / GENERATIONS
     if not path.is_file():
         return Draws()
-    table = pq.ParquetFile(path).read(["split", "id", "reward", "parts"])  # read_table would load pandas
+    table = pq.ParquetFile(path).read(["split", "id", "reward", "parts"])  # read_table loads a data set
     draws = Draws()
-    for row in table.filter(pc.field("split") == split).to_pylist():
+    for row in table.filter(pc.equal(table["split"], split)).to_pylist():
         draws.rewards.setdefault(row["id"], []).append(_number(row["reward"]))
         for part, value in row["parts"] or ():
             draws.parts.setdefault(part, {}).setdefault(row["id"], []).append(_number(value))

@@ -15,9 +15,10 @@ from transformers import PreTrainedTokenizerBase
 
 from copg import vllm_worker
 from copg.chat import decode_completion
+from copg.digests import ADAPTER
 from copg.errors import ModelError
 from copg.generation import Generated, stop_tokens
-from copg.models import ADAPTER, load_config
+from copg.models import load_config
 from copg.settings import GenerationConfig
 
 

@@ -1,6 +1,7 @@
 """The reference store: what it keeps, refuses and survives."""
 
 import multiprocessing
+from itertools import pairwise
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -96,6 +97,35 @@ def test_a_later_look_up_reads_what_was_added_and_nothing_twice(
     assert store.lookup(KEYS) == {KEYS[0]: -1.0, KEYS[1]: -2.0, KEYS[2]: -3.0}
     assert store.lookup(KEYS[:1]) == {KEYS[0]: -1.0}
     assert sorted(opened) == store.shards()
+
+
+def test_what_is_added_little_by_little_is_sorted_few_times_and_found(tmp_path: Path) -> None:
+    store, keys = open_store(tmp_path), [completion_key([7], [i]) for i in range(300)]
+    for first in range(0, 300, 3):
+        store.append(
+            keys[first : first + 3], [-float(i) for i in range(first, first + 3)], [1] * 3, device="cpu"
+        )
+        assert store.lookup(keys[: first + 4]) == {key: -float(i) for i, key in enumerate(keys[: first + 3])}
+        lengths = [len(run) for run, _ in store._values._runs]
+        assert all(long >= 2 * short for long, short in pairwise(lengths))
+        assert len(store._values) == first + 3
+
+
+def test_a_look_up_after_a_compaction_and_after_a_failure_misses_nothing(tmp_path: Path) -> None:
+    store, other = open_store(tmp_path), open_store(tmp_path)
+    for i, key in enumerate(KEYS[:4]):
+        other.append([key], [-float(i)], [2], device="cpu")
+    assert len(store.lookup(KEYS)) == 4
+    other.append(KEYS[4:5], [-4.0], [2], device="cpu")
+    other.compact()
+    other.append(KEYS[5:], [-5.0], [2], device="cpu")
+    shards = [Path(shard) for shard in store.shards()]
+    whole = [shard.read_bytes() for shard in shards]
+    shards[-1].write_bytes(b"PAR1")
+    with pytest.raises(StoreError, match="cannot be read"):
+        store.lookup(KEYS)
+    shards[-1].write_bytes(whole[-1])
+    assert store.lookup(KEYS) == {key: -float(i) for i, key in enumerate(KEYS)}
 
 
 def test_keys_that_differ_in_null_bytes_alone_are_different(tmp_path: Path) -> None:

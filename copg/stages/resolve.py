@@ -6,7 +6,7 @@ that a cache answers exactly when neither data, model, rewards, code nor setting
 
 import sys
 import uuid
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -23,7 +23,7 @@ from copg.planning import Plan, make_plan
 from copg.recipe import Recipe, parse_stages, stage_settings
 from copg.rewards import RewardSpec, digest_of_rewards
 from copg.run_record import RUN
-from copg.sources import DigestMemo, Source, find_model, find_records
+from copg.sources import DigestMemo, Source, find_model, find_policy, find_records
 
 HEAVY = ("reference", "train", "evaluate", "reward")
 """Stages whose numbers the versions of torch and transformers decide."""
@@ -86,6 +86,9 @@ def plan_recipe(config: ResolveConfig) -> Resolution:
         **{f"rewards/{stage}": digest_of_rewards(specs) for stage, specs in _rewards(configs).items()},
         **{f"code/{stage}": _code(stage) for stage in configs},
     }
+    if (start := configs["train"].start_from) is not None:
+        digest = find_policy(start, memo).digest
+        configs["train"] = replace(configs["train"], start_digest=digest)
     base = _reward_base(configs, memo)
     if base is not None:
         digests["reward_base"] = base.digest

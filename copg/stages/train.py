@@ -4,12 +4,13 @@ import heapq
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from copg.artifacts import Manifest, begin, read_groups, read_manifest, seal
+from copg.digests import policy_digest
 from copg.errors import MismatchError
 from copg.launch import run_processes
 from copg.training.config import TrainConfig
@@ -49,6 +50,8 @@ def train_policy(config: TrainConfig, referenced: Path, policy: Path, training: 
     """
     import torch
 
+    if config.start_from is not None and not config.start_digest:
+        config = replace(config, start_digest=policy_digest(Path(config.start_from)))
     processes = config.launch.processes or torch.cuda.device_count() or 1
     if processes == 1 or torch.distributed.is_torchelastic_launched():
         return _take_part(config, referenced, policy, training)
@@ -138,7 +141,7 @@ def _load_policy(
     """The reference's weights, checked against the cached values; then those the policy starts from."""
     import torch
 
-    from copg.models import load_model, load_tokenizer
+    from copg.models import check_vocabulary, load_model, load_tokenizer
     from copg.packing import DTYPES
     from copg.training.optim import add_adapter, disable_dropout
 
@@ -147,6 +150,7 @@ def _load_policy(
     model: Any = load_model(config.model, dtype=dtype, revision=config.revision).to(accelerator.device)
     _check_reference(config, parent, data, model, tokenizer)
     if config.start_from is not None:
+        check_vocabulary(Path(config.start_from), tokenizer, config.model)
         model = load_model(config.start_from, dtype=dtype, trainable=True).to(accelerator.device)
     disable_dropout(model)
     if config.lora is not None and not hasattr(model, "disable_adapter"):
@@ -198,8 +202,8 @@ def _sampler(
 
     @contextmanager
     def reference(policy: Any) -> Iterator[Any]:
-        """With an adapter the model itself, adapter off; else loaded for the moment, never kept."""
-        if hasattr(policy, "disable_adapter"):
+        """With an adapter on the reference that model itself, adapter off; else loaded, and never kept."""
+        if config.start_from is None and hasattr(policy, "disable_adapter"):
             with policy.disable_adapter():
                 yield policy
         else:

@@ -208,6 +208,8 @@ class TrainConfig:
     revision: str | None = None
     start_from: str | None = None
     """Another policy to start from (a champion); the reference stays ``model``."""
+    start_digest: str = ""
+    """Of the weights of ``start_from``, when it is known already; empty: computed here."""
     epochs: int = 1
     groups_per_step: int = 32
     """The loss is averaged over these, across micro-batches and processes."""

@@ -8,6 +8,8 @@ from copg.validation.columns import Portion, to_portion
 from copg.validation.workers import Workers
 
 ROWS_PER_CHUNK = 2**10
+BYTES_PER_CHUNK = 2**22
+"""A chunk ends where it reaches either; as Python objects a record takes several times its size."""
 
 
 def portions(rows: Rows, columns: Mapping[str, str], *, num_workers: int) -> Iterator[Portion]:
@@ -28,11 +30,14 @@ def portions(rows: Rows, columns: Mapping[str, str], *, num_workers: int) -> Ite
 
 
 def _chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    """Of files of several kinds, or of one that is no JSON lines."""
     chunk: list[Row] = []
+    size = 0
     for row in rows:
         chunk.append(row)
-        if len(chunk) == ROWS_PER_CHUNK:
+        size += len(row.raw) if row.raw is not None else 0
+        if len(chunk) == ROWS_PER_CHUNK or size >= BYTES_PER_CHUNK:
             yield chunk
-            chunk = []
+            chunk, size = [], 0
     if chunk:
         yield chunk

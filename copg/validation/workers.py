@@ -6,7 +6,6 @@ ends. It is a fresh interpreter, so nothing is forked and the caller needs no ``
 
 import gc
 import json
-import pickle
 import signal
 import struct
 import subprocess
@@ -27,6 +26,8 @@ from copg.shapes import RecordReader
 from copg.validation.columns import DEFECT_SCHEMA, PORTION_SCHEMA, Portion, to_portion
 
 _LENGTH = struct.Struct("<q")
+_HEAD = struct.Struct("<qqq")
+"""Of a block: number of its first line, bytes of the file's name, bytes of the lines."""
 _START = (
     "import sys, json; sys.path[:] = json.loads(sys.argv[1]); import copg.validation.workers as w; w.main()"
 )
@@ -87,7 +88,9 @@ def _exchange(process: "subprocess.Popen[bytes]", lines: Lines) -> Portion:
     assert process.stdin is not None
     assert process.stdout is not None
     with suppress(BrokenPipeError):
-        pickle.dump(lines, process.stdin, protocol=pickle.HIGHEST_PROTOCOL)
+        name = lines.file.encode()
+        process.stdin.write(_HEAD.pack(lines.first, len(name), len(lines.data)) + name)
+        process.stdin.write(lines.data)
         process.stdin.flush()
         if (portion := _receive(process.stdout)) is not None:
             return portion
@@ -123,7 +126,15 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process closes the pipe, which is our end
     gc.freeze()  # what the imports left need not be searched again for every batch
     reader = RecordReader(json.loads(sys.argv[2]))
-    with suppress(EOFError, pickle.UnpicklingError):  # the main process ended, perhaps amid a block
-        while True:
-            lines: Lines = pickle.load(sys.stdin.buffer)
-            _send(sys.stdout.buffer, to_portion(lines.rows(), reader))
+    while (lines := _next_block(sys.stdin.buffer)) is not None:
+        _send(sys.stdout.buffer, to_portion(lines.rows(), reader))
+
+
+def _next_block(pipe: IO[bytes]) -> Lines | None:
+    """What the main process wrote; None when it ended, perhaps amid a block."""
+    head = pipe.read(_HEAD.size)
+    if len(head) < _HEAD.size:
+        return None
+    first, *lengths = _HEAD.unpack(head)
+    name, data = (pipe.read(length) for length in lengths)
+    return Lines(name.decode(), first, data) if [len(name), len(data)] == lengths else None

@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.dag import read_log
+from benchmarks.dag import import_seconds, read_log
 
 LOG = """\
 23:59:58.000 - INFO - Executing task \x1b[96m'train'\x1b[0m
@@ -18,3 +18,24 @@ def test_tasks_have_one_start_and_one_end_across_midnight() -> None:
     train = read_log(LOG.splitlines())["train"]
     assert (len(train.starts), len(train.ends)) == (2, 2)
     assert train.seconds == pytest.approx(3.0 + 4.0)
+
+
+PROFILED = """\
+00:00:01.000 - INFO - Executing task \x1b[96m'resolve'\x1b[0m
+import time: self [us] | cumulative | imported package
+import time:       120 |        120 |   zipimport
+import time:       300 |        420 | json.tool
+[KFP Executor 2026-11-28 15:00:00,000 INFO]: Got executor_input:
+import time:        50 |         50 |     wave
+import time:        50 |         50 | no_such_module
+00:00:02.000 - INFO - Task \x1b[96m'resolve'\x1b[0m finished with status \x1b[92mSUCCESS\x1b[0m
+"""
+
+
+def test_imports_are_read_in_order_and_imported_again_without_the_profiler() -> None:
+    resolve = read_log(PROFILED.splitlines())["resolve"]
+    assert resolve.runner_modules == ["zipimport", "json.tool"]
+    assert resolve.stage_modules == ["wave", "no_such_module"]
+    runner, stage = import_seconds(resolve)
+    assert 0 < stage < 5
+    assert 0 < runner < 5

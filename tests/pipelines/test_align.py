@@ -171,7 +171,7 @@ def test_the_same_again_runs_resolve_and_the_exit_handler_alone(place: Place, fi
 
 
 def test_a_trial_that_fails_is_named_with_its_cause(place: Place, first: Outcome) -> None:
-    failed = place.run("--set", "train.start_from=./gone")
+    failed = place.run("--set", "train.tracking.uri=sqlite:////proc/gone/mlflow.db")
     assert failed.code == 1
     assert len(failed.error.splitlines()) == 1
     assert re.match(r"error: stage train, trial (copg_0\.1|ipo_1): ", failed.error)

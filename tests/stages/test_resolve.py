@@ -1,6 +1,7 @@
 """``resolve``: digests move exactly with what they are of, and every mistake is found before any work."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -62,6 +63,34 @@ AFTER_TRAIN = {
     "promote",
 }
 AFTER_SCORE = AFTER_TRAIN | {"score", "reference", "baseline", "evaluate-reference"}
+
+
+@pytest.mark.parametrize("adapter", [False, True])
+def test_the_weights_that_training_starts_from_move_what_follows(
+    settings: dict[str, Any], reference_dir: Path, tmp_path: Path, adapter: bool
+) -> None:
+    start = tmp_path / "start"
+    if adapter:
+        start.mkdir()
+        (start / "adapter_config.json").write_text(
+            json.dumps({"base_model_name_or_path": str(reference_dir)})
+        )
+        weights = start / "adapter_model.safetensors"
+    else:
+        shutil.copytree(reference_dir, start)
+        weights = start / "model.safetensors"
+    weights.write_bytes(b"first")
+    settings["stages"] = {"train": {"start_from": str(start)}}
+    first = resolved(settings, tmp_path)
+    assert changed(first, resolved(settings, tmp_path)) == set()
+    weights.write_bytes(b"second")
+    assert changed(first, resolved(settings, tmp_path)) == AFTER_TRAIN
+
+
+def test_a_start_that_is_not_there_is_told_before_any_work(settings: dict[str, Any], tmp_path: Path) -> None:
+    settings["stages"] = {"train": {"start_from": "./gone"}}
+    with pytest.raises(ModelError, match=r"train.start_from='./gone': no such directory"):
+        resolved(settings, tmp_path)
 
 
 def test_the_same_recipe_has_the_same_keys(settings: dict[str, Any], tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """``train``: it learns, refuses what it cannot trust, and a killed run loses nothing."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from safetensors.torch import load_file
 
 from copg.artifacts import read_groups, read_manifest
 from copg.config import parse_config
-from copg.errors import ConfigError, MismatchError
+from copg.errors import ConfigError, MismatchError, ModelError
 from copg.models import load_model
 from copg.packing import TokenGroup, group_logps
 from copg.rewards import RewardSpec
@@ -248,6 +249,53 @@ def test_an_adapter_trains_and_its_base_stays(
     assert group_logps(adapted, group) != group_logps(base, group)
     with adapted.disable_adapter():
         assert group_logps(adapted, group)[0] == pytest.approx(group_logps(base, group)[0], abs=1e-5)
+
+
+def start_elsewhere(reference_dir: Path, folder: Path) -> str:
+    """A policy with the reference's tokeniser and somewhat other weights."""
+    shutil.copytree(reference_dir, folder)
+    model = load_model(folder)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight += 0.05 * torch.randn_like(weight)
+    model.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.mark.parametrize("lora", [None, LoraConfig(rank=4)])
+def test_the_distance_of_a_policy_that_starts_elsewhere_is_from_the_reference(
+    config: TrainConfig, referenced: Path, reference_dir: Path, tmp_path: Path, lora: LoraConfig | None
+) -> None:
+    start = start_elsewhere(reference_dir, tmp_path / "start")
+    tiny_step = OptimizerConfig(learning_rate=1e-12)
+    config = replace(config, start_from=start, lora=lora, epochs=1, optimizer=tiny_step)
+    _, training = train(config, referenced, tmp_path)
+    drawn = [line for line in read_metrics(training / "metrics.jsonl") if "kl/mean" in line]
+    assert drawn[0]["kl/mean"] == pytest.approx(drawn[-1]["kl/mean"], abs=1e-3)
+    assert drawn[0]["kl/mean"] > 0.05
+
+
+def test_weights_that_were_replaced_in_place_start_a_new_training(
+    config: TrainConfig, referenced: Path, reference_dir: Path, tmp_path: Path
+) -> None:
+    start = start_elsewhere(reference_dir, tmp_path / "start")
+    config = replace(config, start_from=start, epochs=1)
+    first = weights_of(train(config, referenced, tmp_path)[0])
+    shutil.copyfile(reference_dir / "model.safetensors", Path(start) / "model.safetensors")
+    policy, training = train(config, referenced, tmp_path / "again")
+    assert not same(first, weights_of(policy))
+    assert read_manifest(training, schema="training").facts["resumed_from"] is None
+
+
+def test_a_start_with_another_vocabulary_is_refused(
+    config: TrainConfig, referenced: Path, reference_dir: Path, tmp_path: Path
+) -> None:
+    start = start_elsewhere(reference_dir, tmp_path / "start")
+    file = Path(start) / "tokenizer.json"
+    file.write_text(file.read_text().replace('"bird"', '"fish"'))
+    with pytest.raises(ModelError, match="start: has another vocabulary than"):
+        train(replace(config, start_from=start), referenced, tmp_path)
 
 
 def test_bfloat16_compute_moves_float32_weights(

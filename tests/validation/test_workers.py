@@ -66,3 +66,13 @@ def test_rows_of_other_kinds_come_in_chunks_and_need_no_workers(
     path = tmp_path / "a.csv"
     path.write_text("prompt,completion\n" + "p,c\n" * 5)
     assert [p.records.num_rows for p in portions(Rows(str(path)), {}, num_workers=2)] == [3, 2]
+
+
+def test_lines_beside_files_of_another_kind_come_in_chunks_of_bounded_bytes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(portions_module, "BYTES_PER_CHUNK", 1000)
+    (tmp_path / "a.jsonl").write_text(('"' + "x" * 399 + '"\n') * 5)
+    (tmp_path / "b.csv").write_text("prompt,completion\np,c\n")
+    # 402 bytes a line: the third of each chunk reaches 1,000
+    assert [p.num_rows for p in portions(Rows(str(tmp_path)), {}, num_workers=2)] == [3, 3]
