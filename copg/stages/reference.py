@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from copg.reference_pass import ReferencePass
 
 GROUPS_PER_CHUNK, TOKENS_PER_CHUNK = 8192, 2**22
-"""Most that is looked up in the store at once; memory grows with it, not with the data."""
+"""Most that is in memory at once, beside the values of the store."""
 
 
 @dataclass(frozen=True, kw_only=True)

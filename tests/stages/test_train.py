@@ -285,7 +285,7 @@ def test_weights_that_were_replaced_in_place_start_a_new_training(
     shutil.copyfile(reference_dir / "model.safetensors", Path(start) / "model.safetensors")
     policy, training = train(config, referenced, tmp_path / "again")
     assert not same(first, weights_of(policy))
-    assert read_manifest(training, schema="training").facts["resumed_from"] is None
+    assert read_manifest(training, schema="training").facts["resumed_from"] == 0
 
 
 def test_a_start_with_another_vocabulary_is_refused(
