@@ -69,7 +69,8 @@ def read_log(lines: Iterable[str]) -> dict[str, Tasks]:
     tasks: dict[str, Tasks] = defaultdict(Tasks)
     running, handed_over, midnight, last = "", False, 0, 0.0
     for line in lines:
-        if event := EVENT.search(COLOUR.sub("", line)):
+        events = list(EVENT.finditer(COLOUR.sub("", line)))  # several where tasks end at the same moment
+        for event in events:
             hours, minutes, seconds, begun, finished = event.groups()
             now = midnight + 3600 * int(hours) + 60 * int(minutes) + float(seconds)
             if now < last - 1:
@@ -77,9 +78,9 @@ def read_log(lines: Iterable[str]) -> dict[str, Tasks]:
             last = now
             (tasks[finished].ends if finished else tasks[begun].starts).append(now)
             running, handed_over = begun or finished, False
-        elif HANDED_OVER in line:
+        if HANDED_OVER in line:
             handed_over = True
-        elif running and (found := IMPORT.search(line)):
+        elif not events and running and (found := IMPORT.search(line)):
             of_stage = tasks[running]
             (of_stage.stage_modules if handed_over else of_stage.runner_modules).append(found[1])
     for name, of_stage in tasks.items():

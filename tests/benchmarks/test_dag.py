@@ -14,6 +14,17 @@ LOG = """\
 """
 
 
+def test_two_ends_on_one_line_are_both_counted() -> None:
+    lines = LOG.splitlines()
+    joined = [*lines[:2], lines[2] + lines[4], lines[3], lines[5]]
+    assert read_log(joined)["train"].seconds == pytest.approx(3.0 + 4.0)
+
+
+def test_an_end_that_is_missing_is_an_error() -> None:
+    with pytest.raises(ValueError, match="train: 2 starts, 1 ends"):
+        read_log(LOG.splitlines()[:-2])
+
+
 def test_tasks_have_one_start_and_one_end_across_midnight() -> None:
     train = read_log(LOG.splitlines())["train"]
     assert (len(train.starts), len(train.ends)) == (2, 2)
