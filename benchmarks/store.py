@@ -46,7 +46,8 @@ def child(task: dict[str, Any]) -> None:
         keys = [key for i in range(task["batch"]) for key in make_keys(i * step, 1)]
         if task["what"] == "lookup later":
             store.lookup(keys)
-            for shard in range(NEW_SHARDS):
+            there = len(store.shards())  # more at each repeat
+            for shard in range(there, there + NEW_SHARDS):
                 new = make_keys(task["rows"] + shard * task["shard_rows"], task["shard_rows"])
                 store.append(new, [-1.0] * len(new), [64] * len(new), device="cpu")
                 keys = [*keys, new[0]]

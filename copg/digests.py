@@ -56,22 +56,41 @@ def model_digest(model: Path) -> str:
     return files_digest((path for path in found if path.name != "manifest.json"), model)
 
 
-def policy_digest(policy: Path, base_digest: Callable[[Path], str] = model_digest) -> str:
+def policy_digest(policy: str, base_digest: "Callable[[str], str] | None" = None) -> str:
     """Of a model directory, or of an adapter's and the model it lies on; of a hub name, the name.
 
     Args:
-        base_digest: of that model's directory.
+        policy: directory or hub name.
+        base_digest: of an adapter's model, by its directory or name.
 
     Raises:
-        ModelError: when it is neither.
+        ModelError: a directory that is neither, or without weights.
     """
-    if not policy.is_dir():
-        return str(policy)
-    if not (policy / ADAPTER).is_file():
-        return model_digest(policy)
-    base = Path(json.loads((policy / ADAPTER).read_text())["base_model_name_or_path"])
-    own = files_digest((path for pattern in MODEL_FILES for path in policy.glob(pattern)), policy)
-    return json_digest([own, base_digest(base) if base.is_dir() else str(base)])
+    folder = Path(policy)
+    if not folder.is_dir():
+        return policy
+    if not (folder / ADAPTER).is_file():
+        return model_digest(folder)
+    if not any(folder.glob("*.safetensors")):
+        raise ModelError(f"{folder}: no *.safetensors weights; pickled weights are never loaded")
+    found = {path for pattern in MODEL_FILES for path in folder.glob(pattern)}
+    own = files_digest((path for path in found if path.name != "manifest.json"), folder)
+    return json_digest([own, (base_digest or policy_digest)(adapter_base(folder))])
+
+
+def adapter_base(adapter: Path) -> str:
+    """The model that an adapter lies on, a directory or a name of the hub.
+
+    Raises:
+        ModelError: its configuration names none.
+    """
+    try:
+        base = json.loads((adapter / ADAPTER).read_text()).get("base_model_name_or_path")
+    except (ValueError, AttributeError):
+        base = None
+    if not isinstance(base, str):
+        raise ModelError(f"{adapter / ADAPTER}: names no base_model_name_or_path")
+    return base
 
 
 def code_digest(module: str) -> str:

@@ -14,7 +14,7 @@ from transformers import (
 from transformers.utils import logging
 
 from copg.attention import use_prefix_attention
-from copg.digests import ADAPTER
+from copg.digests import ADAPTER, adapter_base
 from copg.errors import ModelError
 from copg.logps import Head
 
@@ -101,15 +101,22 @@ def load_tokenizer(model: str | Path, *, revision: str | None = None) -> PreTrai
     return tokenizer
 
 
-def check_vocabulary(policy: Path, tokenizer: PreTrainedTokenizerBase, reference: str) -> None:
+def check_vocabulary(
+    policy: str | Path, tokenizer: PreTrainedTokenizerBase, reference: str, *, revision: str | None = None
+) -> None:
     """A champion may come from another base model; its token ids would then mean other text.
+
+    Of a model directory without a tokeniser there is nothing to compare.
 
     Raises:
         ModelError: it has another vocabulary.
     """
-    if not (policy / "tokenizer_config.json").is_file():
+    folder = Path(policy)
+    if folder.is_dir() and not (folder / "tokenizer_config.json").is_file():
+        if (folder / ADAPTER).is_file():
+            check_vocabulary(adapter_base(folder), tokenizer, reference)
         return
-    if load_tokenizer(policy).get_vocab() != tokenizer.get_vocab():
+    if load_tokenizer(policy, revision=revision).get_vocab() != tokenizer.get_vocab():
         raise ModelError(f"{policy}: has another vocabulary than {reference}: there is no log-ratio")
 
 

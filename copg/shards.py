@@ -180,9 +180,9 @@ class Values:
             whole = np.frombuffer(column.buffers()[1], _KEY)  # to_numpy would make an object of each
             keys.append(whole[column.offset :][: len(column)])
             values.append(batch[self._shards.value].to_numpy())
-        self._met = frozenset(met)
         if keys:
             self._runs.append(_sorted(keys, values))
+        self._met = frozenset(met)
         while len(self._runs) > 1 and len(self._runs[-2][0]) < 2 * len(self._runs[-1][0]):
             self._runs[-2:] = [_sorted(*zip(*self._runs[-2:], strict=True))]
 

@@ -100,7 +100,7 @@ def find_model(model: str, revision: str | None, memo: DigestMemo) -> Source:
     return _on_hub(model, revision, "model", ModelError)
 
 
-def find_policy(policy: str, memo: DigestMemo) -> Source:
+def find_policy(policy: str, revision: str | None, memo: DigestMemo) -> Source:
     """Where training starts: as ``find_model``; the directory may be an adapter's too.
 
     Raises:
@@ -110,9 +110,8 @@ def find_policy(policy: str, memo: DigestMemo) -> Source:
     if looks_like_path(policy) and not path.is_dir():
         raise ModelError(f"train.start_from={policy!r}: no such directory")
     if not (path / ADAPTER).is_file():
-        return find_model(policy, None, memo)
-    digest = policy_digest(path, lambda base: find_model(str(base), None, memo).digest)
-    return Source(digest, path)
+        return find_model(policy, revision, memo)
+    return Source(policy_digest(policy, lambda base: find_model(base, None, memo).digest), path)
 
 
 def looks_like_path(name: str) -> bool:

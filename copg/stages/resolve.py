@@ -86,9 +86,10 @@ def plan_recipe(config: ResolveConfig) -> Resolution:
         **{f"rewards/{stage}": digest_of_rewards(specs) for stage, specs in _rewards(configs).items()},
         **{f"code/{stage}": _code(stage) for stage in configs},
     }
-    if (start := configs["train"].start_from) is not None:
-        digest = find_policy(start, memo).digest
-        configs["train"] = replace(configs["train"], start_digest=digest)
+    train = configs["train"]
+    if train.start_from is not None:
+        start = find_policy(train.start_from, train.start_revision, memo)
+        configs["train"] = replace(train, start_digest=start.digest, start_revision=start.revision)
     base = _reward_base(configs, memo)
     if base is not None:
         digests["reward_base"] = base.digest

@@ -51,7 +51,7 @@ def train_policy(config: TrainConfig, referenced: Path, policy: Path, training: 
     import torch
 
     if config.start_from is not None and not config.start_digest:
-        config = replace(config, start_digest=policy_digest(Path(config.start_from)))
+        config = replace(config, start_digest=policy_digest(config.start_from))
     processes = config.launch.processes or torch.cuda.device_count() or 1
     if processes == 1 or torch.distributed.is_torchelastic_launched():
         return _take_part(config, referenced, policy, training)
@@ -150,8 +150,9 @@ def _load_policy(
     model: Any = load_model(config.model, dtype=dtype, revision=config.revision).to(accelerator.device)
     _check_reference(config, parent, data, model, tokenizer)
     if config.start_from is not None:
-        check_vocabulary(Path(config.start_from), tokenizer, config.model)
-        model = load_model(config.start_from, dtype=dtype, trainable=True).to(accelerator.device)
+        start, revision = config.start_from, config.start_revision
+        check_vocabulary(start, tokenizer, config.model, revision=revision)
+        model = load_model(start, dtype=dtype, revision=revision, trainable=True).to(accelerator.device)
     disable_dropout(model)
     if config.lora is not None and not hasattr(model, "disable_adapter"):
         model = add_adapter(model, config.lora, seed=config.trial.seed)

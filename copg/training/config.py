@@ -208,6 +208,8 @@ class TrainConfig:
     revision: str | None = None
     start_from: str | None = None
     """Another policy to start from (a champion); the reference stays ``model``."""
+    start_revision: str | None = None
+    """Of ``start_from`` on the hub."""
     start_digest: str = ""
     """Of the weights of ``start_from``, when it is known already; empty: computed here."""
     epochs: int = 1

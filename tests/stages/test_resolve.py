@@ -87,6 +87,28 @@ def test_the_weights_that_training_starts_from_move_what_follows(
     assert changed(first, resolved(settings, tmp_path)) == AFTER_TRAIN
 
 
+@pytest.mark.parametrize(
+    ("configuration", "weights", "told"),
+    [
+        ('{"base_model_name_or_path": null}', True, "names no base_model_name_or_path"),
+        ("{", True, "names no base_model_name_or_path"),
+        ('{"base_model_name_or_path": "./gone"}', True, "no such directory"),
+        ("{}", False, r"no \*.safetensors weights"),
+    ],
+)
+def test_an_adapter_that_training_cannot_start_from_is_told_before_any_work(
+    settings: dict[str, Any], tmp_path: Path, configuration: str, weights: bool, told: str
+) -> None:
+    start = tmp_path / "start"
+    start.mkdir()
+    (start / "adapter_config.json").write_text(configuration)
+    if weights:
+        (start / "adapter_model.safetensors").write_bytes(b"weights")
+    settings["stages"] = {"train": {"start_from": str(start)}}
+    with pytest.raises(ModelError, match=told):
+        resolved(settings, tmp_path)
+
+
 def test_a_start_that_is_not_there_is_told_before_any_work(settings: dict[str, Any], tmp_path: Path) -> None:
     settings["stages"] = {"train": {"start_from": "./gone"}}
     with pytest.raises(ModelError, match=r"train.start_from='./gone': no such directory"):
