@@ -27,7 +27,7 @@ FEW = ("evaluate.num_prompts=16", "train.samples.num_prompts=0")
 ONE_TRIAL = ("trials=[{method: copg, beta: 0.05}]", *FEW)
 COLOUR = re.compile(r"\x1b\[\d*m")
 EVENT = re.compile(
-    r"(\d\d):(\d\d):([\d.]+) - INFO - "
+    r"(?:(\d\d):(\d\d):([\d.]+) - INFO - )?"
     r"(?:Executing task '([a-z]+)(?:-\d+)?'|Task '([a-z]+)(?:-\d+)?' finished)"
 )
 IMPORT = re.compile(r"import time:\s+\d+ \|\s+\d+ \|\s+(\S+)$")
@@ -66,19 +66,29 @@ class Tasks:
 
 
 def read_log(lines: Iterable[str]) -> dict[str, Tasks]:
-    """Times of every stage's tasks, and their imports where the log holds them (one task at a time)."""
+    """Times of every stage's tasks, and their imports where the log holds them (one task at a time).
+
+    Tasks that run side by side take each other's log format away: a line without a time gets the next one's.
+    """
     tasks: dict[str, Tasks] = defaultdict(Tasks)
+    untimed: list[list[float]] = []
     running, handed_over, midnight, last = "", False, 0, 0.0
     for line in lines:
         events = list(EVENT.finditer(COLOUR.sub("", line)))  # several where tasks end at the same moment
         for event in events:
             hours, minutes, seconds, begun, finished = event.groups()
+            times = tasks[finished].ends if finished else tasks[begun].starts
+            running, handed_over = begun or finished, False
+            if hours is None:
+                untimed.append(times)
+                continue
             now = midnight + 3600 * int(hours) + 60 * int(minutes) + float(seconds)
             if now < last - 1:
                 midnight, now = midnight + DAY_S, now + DAY_S
             last = now
-            (tasks[finished].ends if finished else tasks[begun].starts).append(now)
-            running, handed_over = begun or finished, False
+            for earlier in (*untimed, times):
+                earlier.append(now)
+            untimed.clear()
         if HANDED_OVER in line:
             handed_over = True
         elif not events and running and (found := IMPORT.search(line)):

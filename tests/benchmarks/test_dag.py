@@ -20,6 +20,12 @@ def test_two_ends_on_one_line_are_both_counted() -> None:
     assert read_log(joined)["train"].seconds == pytest.approx(3.0 + 4.0)
 
 
+def test_an_end_without_a_time_has_that_of_what_comes_next() -> None:
+    lines = LOG.splitlines()
+    lines[2] = lines[2].partition(" - INFO - ")[2]
+    assert read_log(lines)["train"].seconds == pytest.approx(5.5 + 4.0)
+
+
 def test_an_end_that_is_missing_is_an_error() -> None:
     with pytest.raises(ValueError, match="train: 2 starts, 1 ends"):
         read_log(LOG.splitlines()[:-2])
