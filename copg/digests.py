@@ -50,13 +50,17 @@ def model_digest(model: Path) -> str:
     """
     if not (model / "config.json").is_file():
         raise ModelError(f"{model}: no model directory, 'config.json' is missing")
-    if not any(model.glob("*.safetensors")):
-        raise ModelError(f"{model}: no *.safetensors weights; pickled weights are never loaded")
-    found = {path for pattern in MODEL_FILES for path in model.glob(pattern)}
-    return files_digest((path for path in found if path.name != "manifest.json"), model)
+    return _weights_digest(model)
 
 
-def policy_digest(policy: str, base_digest: "Callable[[str], str] | None" = None) -> str:
+def _weights_digest(folder: Path) -> str:
+    if not any(folder.glob("*.safetensors")):
+        raise ModelError(f"{folder}: no *.safetensors weights; pickled weights are never loaded")
+    found = {path for pattern in MODEL_FILES for path in folder.glob(pattern)}
+    return files_digest((path for path in found if path.name != "manifest.json"), folder)
+
+
+def policy_digest(policy: str, base_digest: Callable[[str], str] | None = None) -> str:
     """Of a model directory, or of an adapter's and the model it lies on; of a hub name, the name.
 
     Args:
@@ -71,11 +75,7 @@ def policy_digest(policy: str, base_digest: "Callable[[str], str] | None" = None
         return policy
     if not (folder / ADAPTER).is_file():
         return model_digest(folder)
-    if not any(folder.glob("*.safetensors")):
-        raise ModelError(f"{folder}: no *.safetensors weights; pickled weights are never loaded")
-    found = {path for pattern in MODEL_FILES for path in folder.glob(pattern)}
-    own = files_digest((path for path in found if path.name != "manifest.json"), folder)
-    return json_digest([own, (base_digest or policy_digest)(adapter_base(folder))])
+    return json_digest([_weights_digest(folder), (base_digest or policy_digest)(adapter_base(folder))])
 
 
 def adapter_base(adapter: Path) -> str:

@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from copg import vllm_worker
 from copg.chat import decode_completion
-from copg.digests import ADAPTER
+from copg.digests import ADAPTER, adapter_base
 from copg.errors import ModelError
 from copg.generation import Generated, stop_tokens
 from copg.models import load_config
@@ -95,7 +95,7 @@ def _where(model: str | Path, revision: str | None) -> dict[str, Any]:
         return {"model": str(model), "revision": revision, "adapter": "", "lora_rank": 0}
     settings = json.loads(adapter.read_text())
     return {
-        "model": settings["base_model_name_or_path"],
+        "model": adapter_base(Path(model)),
         "revision": settings.get("revision"),
         "adapter": str(model),
         "lora_rank": settings["r"],
