@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from copg.artifacts import write_json
-from copg.losses import copg_loss
+from copg.losses.copg import copg_loss
 from copg.progress import track
-from copg.rivals.ipo import ipo_loss
-from copg.rivals.pg import pg_loss
+from copg.losses.ipo import ipo_loss
+from copg.losses.pg import pg_loss
 from experiments.figures import LINES, new_figure, save_figure
 from experiments.three_arms import BETA, REFERENCE, REWARDS, SAMPLERS, fixed_point, objective, optimum
 

@@ -9,7 +9,7 @@ import torch
 from copg.attention import Layout, dispatch
 from copg.attention.split import _pieces
 from copg.errors import ModelError, RecordError
-from copg.losses import copg_loss
+from copg.losses.copg import copg_loss
 from copg.packing import (
     SequenceScorer,
     TokenGroup,

@@ -20,7 +20,7 @@ METHODS = (
     "pg_value",
     "sft",
 )
-"""The keys of ``copg.losses.LOSSES``, for whoever checks a recipe without torch."""
+"""The keys of ``copg.losses.copg.LOSSES``, for whoever checks a recipe without torch."""
 
 
 def _check_positive(owner: object, *names: str) -> None:

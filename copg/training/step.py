@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
-from copg.diagnostics import extreme_log_ratios, residual_fraction, reward_spread
-from copg.losses import select_loss
+from copg.losses.diagnostics import extreme_log_ratios, residual_fraction, reward_spread
+from copg.losses.copg import select_loss
 from copg.packing import TokenGroup, build_batch, plan_batches, score_batch
 from copg.settings import RowConfig
 from copg.training.config import TrialConfig

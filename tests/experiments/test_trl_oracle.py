@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from copg.losses import select_loss
+from copg.losses.copg import select_loss
 from copg.packing import SequenceScorer, TokenGroup, build_batch
 from copg.settings import RowConfig
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from copg.losses import LOSSES
+from copg.losses.copg import LOSSES
 from copg.packing import SequenceScorer
 from copg.records import Completion, Group
 from copg.settings import RowConfig

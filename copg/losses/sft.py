@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from copg.segments import check_completions, group_extreme, group_sum
+from copg.losses.groups import check_completions, group_extreme, group_sum
 
 
 def sft_loss(

@@ -11,7 +11,7 @@ the log-ratios but for b.
 
 from torch import Tensor
 
-from copg.segments import check_completions, group_mean, group_softmax, group_sum, log_ratios
+from copg.losses.groups import check_completions, group_mean, group_softmax, group_sum, log_ratios
 
 
 def pg_loss(
