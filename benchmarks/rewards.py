@@ -164,7 +164,7 @@ def close_helpers(mixture: Any) -> float:
 
 def look_up(task: dict[str, Any]) -> None:
     """Values that the store holds, a quarter of a million of them."""
-    from copg.reward_store import RewardStore, reward_key
+    from copg.stores.reward_store import RewardStore, reward_key
 
     count = 250_000
     with tempfile.TemporaryDirectory() as root:

@@ -21,7 +21,7 @@ def make_keys(first: int, count: int) -> list[bytes]:
 
 def child(task: dict[str, Any]) -> None:
     """One process: fill the store, look something up, or compact it."""
-    from copg.reference_store import Numerics, ReferenceStore
+    from copg.stores.reference_store import Numerics, ReferenceStore
 
     store = ReferenceStore(task["root"], Numerics("weights", "float32", "float32"))
     before = peak_memory_gib()

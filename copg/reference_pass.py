@@ -15,9 +15,9 @@ from copg.errors import MismatchError, StoreError
 from copg.models import load_model, pick_device
 from copg.packing import DTYPES, TokenGroup, check_rows, group_logps
 from copg.records import Group
-from copg.reference_store import ReferenceStore, completion_key
+from copg.stores.reference_store import ReferenceStore, completion_key
 from copg.settings import RowConfig
-from copg.spot_checks import SpotChecks
+from copg.stores.spot_checks import SpotChecks
 
 TOLERANCES = {"float32": 1e-5, "bfloat16": 0.02}
 """Nats a token, in the mean, by which a recomputed value may differ, by compute dtype."""

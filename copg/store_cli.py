@@ -9,8 +9,8 @@ import typer
 from copg.errors import StoreError
 
 if TYPE_CHECKING:
-    from copg.reference_store import ReferenceStore
-    from copg.reward_store import RewardShards
+    from copg.stores.reference_store import ReferenceStore
+    from copg.stores.reward_store import RewardShards
 
 store_app = typer.Typer(
     name="store",
@@ -34,7 +34,7 @@ def verify(
     ] = 0.02,
 ) -> None:
     """Read every value; exit with an error where one is not finite or contradicts another of its key."""
-    from copg.reward_store import RewardShards
+    from copg.stores.reward_store import RewardShards
 
     for part in _parts(store):
         counts = part.verify() if isinstance(part, RewardShards) else part.verify(tolerance)
@@ -59,8 +59,8 @@ def _parts(store: str) -> "list[ReferenceStore | RewardShards]":
     Raises:
         StoreError: it is none.
     """
-    from copg.reference_store import open_all
-    from copg.reward_store import find_rewards
+    from copg.stores.reference_store import open_all
+    from copg.stores.reward_store import find_rewards
 
     found: list[ReferenceStore | RewardShards] = [*find_rewards(store)]
     with suppress(StoreError):

@@ -6,9 +6,9 @@ from typing import Any
 
 from copg.digests import json_digest
 from copg.records import Prompt, prompt_text
-from copg.reward_store import TOLERANCE, RewardStore, reward_key
+from copg.stores.reward_store import TOLERANCE, RewardStore, reward_key
 from copg.rewards.contract import RecordFault, Reward, finite_floats, read_column
-from copg.spot_checks import SpotChecks
+from copg.stores.spot_checks import SpotChecks
 
 
 class StoredReward:

@@ -133,7 +133,7 @@ def _open(config: ReferenceConfig) -> "tuple[ReferencePass, _Encoder]":
 
     from copg.models import load_config, load_tokenizer
     from copg.reference_pass import ReferencePass
-    from copg.reference_store import Numerics, ReferenceStore
+    from copg.stores.reference_store import Numerics, ReferenceStore
 
     if config.threads:
         torch.set_num_threads(config.threads)

@@ -1,4 +1,4 @@
-from copg.reward_store import RewardStore
+from copg.stores.reward_store import RewardStore
 from copg.rewards.stored import StoredReward, spans
 
 

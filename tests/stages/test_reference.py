@@ -12,7 +12,7 @@ from copg.artifacts import read_groups, read_manifest
 from copg.errors import MismatchError, RecordError, StoreError
 from copg.models import load_model
 from copg.packing import TokenGroup, group_logps
-from copg.reference_store import ReferenceStore, completion_key
+from copg.stores.reference_store import ReferenceStore, completion_key
 from copg.settings import RowConfig
 from copg.stages import reference as reference_stage
 from copg.stages.reference import ReferenceConfig, reference_groups

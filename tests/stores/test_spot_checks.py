@@ -1,6 +1,6 @@
 from collections import Counter
 
-from copg.spot_checks import SpotChecks
+from copg.stores.spot_checks import SpotChecks
 
 KEYS = [bytes([n]) for n in range(100)]
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from copg.digests import json_digest
 from copg.errors import StoreError
-from copg.shards import KEY_BYTES, Shards, Values
+from copg.stores.shards import KEY_BYTES, Shards, Values
 
 NUMERICS_VERSION = 1
 """Raised by hand when a change of ours moves log-probabilities by more than the tolerance."""

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from copg.errors import StoreError
-from copg.reward_store import SCHEMA, RewardStore, find_rewards, reward_key
+from copg.stores.reward_store import SCHEMA, RewardStore, find_rewards, reward_key
 from copg.store_cli import store_app
 
 
@@ -99,7 +99,7 @@ def test_several_writers_at_once_lose_nothing(tmp_path) -> None:
 
 
 def test_shards_are_plain_parquet_and_late_values_are_written_on_the_way(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("copg.reward_store.ROWS_PER_SHARD", 2)
+    monkeypatch.setattr("copg.stores.reward_store.ROWS_PER_SHARD", 2)
     store = RewardStore(str(tmp_path), "d" * 64)
     store.put(keys("a"), [1.0])
     assert not list(tmp_path.glob("*/*.parquet"))

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from copg.errors import StoreError
-from copg.reference_store import Numerics, ReferenceStore, completion_key, open_all
+from copg.stores.reference_store import Numerics, ReferenceStore, completion_key, open_all
 
 NUMERICS = Numerics("weights", "float32", "float32")
 KEYS = [completion_key([1, 2], [3, i]) for i in range(6)]

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from copg.errors import StoreError
 from copg.records import Prompt
-from copg.shards import KEY_BYTES, Shards, Values
+from copg.stores.shards import KEY_BYTES, Shards, Values
 
 SCHEMA = pa.schema(
     [
