@@ -19,8 +19,8 @@ from copg.records import SPLITS, Completion, Group, in_shard
 from copg.rewards import Mixture, RewardSpec, build_mixture, digest_of_rewards
 from copg.rewards.bulk import BulkScorer
 from copg.rewards.distribution import Distribution, scale_of
-from copg.validation.data_docs import DOCS
-from copg.validation.reward_docs import write_reward_docs
+from copg.data.docs import DOCS
+from copg.rewards.docs import write_reward_docs
 
 
 @dataclass(frozen=True, kw_only=True)

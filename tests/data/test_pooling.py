@@ -6,11 +6,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from copg.readers import Row
+from copg.data.readers import Row
 from copg.records import GROUP_SCHEMA, groups_to_table, table_to_groups
-from copg.shapes import RecordReader
-from copg.validation.columns import RECORD_SCHEMA, to_portion
-from copg.validation.pooling import (
+from copg.data.shapes import RecordReader
+from copg.data.columns import RECORD_SCHEMA, to_portion
+from copg.data.pooling import (
     Pool,
     mean_reward,
     pool_completions,
@@ -19,7 +19,7 @@ from copg.validation.pooling import (
     tied,
     to_groups,
 )
-from copg.validation.spool import Bucket
+from copg.data.spool import Bucket
 
 
 def record(texts: list[str], rewards: list[float] | None, finished: list[bool] | None = None) -> dict:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from copg.validation.expectations import Check
+from copg.data.checks import Check
 
 if TYPE_CHECKING:
     from great_expectations.core import ExpectationSuiteValidationResult

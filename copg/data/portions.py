@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from copg.readers import Row, Rows
-from copg.shapes import RecordReader
-from copg.validation.columns import Portion, to_portion
-from copg.validation.workers import Workers
+from copg.data.readers import Row, Rows
+from copg.data.shapes import RecordReader
+from copg.data.columns import Portion, to_portion
+from copg.data.workers import Workers
 
 ROWS_PER_CHUNK = 2**10
 BYTES_PER_CHUNK = 2**22

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from copg import readers
+from copg.data import readers
 from copg.errors import RecordError
-from copg.readers import Lines, Rows
-from copg.validation import portions as portions_module
-from copg.validation.portions import portions
-from copg.validation.workers import Workers
+from copg.data.readers import Lines, Rows
+from copg.data import portions as portions_module
+from copg.data.portions import portions
+from copg.data.workers import Workers
 
 LINES = Lines("a.jsonl", 1, b'{"prompt": "p", "completions": ["a"]}\n' * 3)
 

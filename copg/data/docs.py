@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from copg.validation.suite import Suite
+from copg.data.suite import Suite
 
 DOCS = "docs"
 PAGE = Path(__file__).parent / "data_docs.j2"

@@ -5,8 +5,8 @@ import socket
 import numpy as np
 import pytest
 
-from copg.validation.expectations import GROUP_CHECKS, Check, record_checks
-from copg.validation.suite import Suite
+from copg.data.checks import GROUP_CHECKS, Check, record_checks
+from copg.data.suite import Suite
 
 CHECKS = [
     Check("bad_kind", "the kind is good", "kind", forbidden="bad"),

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 
 from copg.records import GROUP_SCHEMA
-from copg.validation.columns import RECORD_SCHEMA, list_lengths
-from copg.validation.spool import Bucket
+from copg.data.columns import RECORD_SCHEMA, list_lengths
+from copg.data.spool import Bucket
 
 
 @dataclass(slots=True)

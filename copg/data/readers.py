@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from copg.errors import RecordError
-from copg.record_files import COMPRESSIONS, file_format, find_files
-from copg.strict_json import Defect, is_unicode, parse_json
+from copg.data.files import COMPRESSIONS, file_format, find_files
+from copg.data.json_lines import Defect, is_unicode, parse_json
 
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 BOM = b"\xef\xbb\xbf"
@@ -108,7 +108,7 @@ class Rows:
 
     def __iter__(self) -> Iterator[Row]:
         if not self.files:
-            from copg.datasets_reader import read_dataset
+            from copg.data.datasets_reader import read_dataset
 
             yield from read_dataset(self._records, *self._dataset)
         for name, path, file in self._opened():

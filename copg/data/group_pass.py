@@ -10,11 +10,11 @@ import pyarrow as pa
 from copg.artifacts import GroupWriter
 from copg.progress import track
 from copg.records import SPLITS, assign_split
-from copg.validation.expectations import GROUP_CHECKS, MEMBER_CHECKS
-from copg.validation.pooling import Pooled, pool_records, reward_spread, tied, to_groups
-from copg.validation.rejections import Rejections
-from copg.validation.spool import Bucket, Spool
-from copg.validation.suite import Suite
+from copg.data.checks import GROUP_CHECKS, MEMBER_CHECKS
+from copg.data.pooling import Pooled, pool_records, reward_spread, tied, to_groups
+from copg.data.rejections import Rejections
+from copg.data.spool import Bucket, Spool
+from copg.data.suite import Suite
 
 
 class GroupPass:

@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from copg import readers
+from copg.data import readers
 from copg.errors import RecordError
-from copg.readers import Row, Rows
-from copg.strict_json import Defect
+from copg.data.readers import Row, Rows
+from copg.data.json_lines import Defect
 
 
 def write(path: Path, *rows: Any) -> Path:

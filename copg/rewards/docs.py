@@ -14,9 +14,9 @@ from copg.rewards.tables import (
     distribution_rows,
     parts_of,
 )
-from copg.validation.data_docs import REWARDS, Table, write_docs
-from copg.validation.expectations import Check
-from copg.validation.suite import Suite
+from copg.data.docs import REWARDS, Table, write_docs
+from copg.data.checks import Check
+from copg.data.suite import Suite
 
 FAR_OUT = 8.0
 """Standard deviations from the mean of its split, from where a reward is looked at."""

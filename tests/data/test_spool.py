@@ -7,8 +7,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from copg.validation import spool as spool_module
-from copg.validation.spool import Spool
+from copg.data import spool as spool_module
+from copg.data.spool import Spool
 
 SCHEMA = pa.schema(
     [pa.field("key", pa.binary(16), nullable=False), ("row", pa.int64()), ("text", pa.string())]

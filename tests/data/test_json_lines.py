@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from copg.strict_json import MAX_DEPTH, Defect, parse_json, write_columns
+from copg.data.json_lines import MAX_DEPTH, Defect, parse_json, write_columns
 
 SUITE = Path(__file__).parents[2] / "shared/data/dirty/json_test_suite"
 FILES = sorted(SUITE.glob("*.json"))

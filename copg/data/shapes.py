@@ -18,7 +18,7 @@ from functools import cache
 from typing import Any
 
 from copg.records import Prompt
-from copg.strict_json import Defect, kind_of, parse_json, write_columns
+from copg.data.json_lines import Defect, kind_of, parse_json, write_columns
 
 SHAPES = {
     "completions": ("completions", "rewards", "finished"),

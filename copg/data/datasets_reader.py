@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from copg.errors import RecordError
-from copg.readers import ROWS_PER_BATCH, Row, rows_of
+from copg.data.readers import ROWS_PER_BATCH, Row, rows_of
 
 
 def read_dataset(records: str, subset: str | None, split: str | None, revision: str | None) -> Iterator[Row]:
