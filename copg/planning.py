@@ -12,7 +12,7 @@ from copg.digests import json_digest
 from copg.errors import ConfigError
 from copg.recipe import STAGES, Recipe
 from copg.run_record import read_json, read_record, record_path, subject_name, task_key, task_name
-from copg.tracking import champion
+from copg.tracking.runs import champion
 from copg.trained_reward import STAGE as REWARD
 from copg.trained_reward import model_folder, with_model
 

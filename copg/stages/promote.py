@@ -9,9 +9,9 @@ from copg.config import STRICT
 from copg.errors import ArtifactError, ConfigError
 from copg.gate import DEFAULT_MAX_KL, Decision, gain
 from copg.model_card import model_card
-from copg.retention import delete_weights
-from copg.tracking import CHAMPION, PREVIOUS, Registered, Registry
-from copg.tracking_store import DEFAULT_URI
+from copg.tracking.retention import delete_weights
+from copg.tracking.runs import CHAMPION, PREVIOUS, Registered, Registry
+from copg.tracking.mlflow import DEFAULT_URI
 from copg.trials import Measured, Verdict, check_same_groups, contender, data_faults, judge, read_measured
 
 __all__ = ["PromoteConfig", "promote_best"]

@@ -67,7 +67,7 @@ def _take_part(config: TrainConfig, referenced: Path, policy: Path, training: Pa
     from accelerate import Accelerator, InitProcessGroupKwargs
 
     from copg.attention import resolve_attention
-    from copg.tracking import Tracker
+    from copg.tracking.runs import Tracker
     from copg.training.data import TrainData
     from copg.training.home import checkpoint_home
     from copg.training.loop import Loop

@@ -16,7 +16,7 @@ from copg.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint, 
 from copg.checkpoint_home import CheckpointHome
 from copg.packing import SequenceScorer
 from copg.progress import track
-from copg.tracking import Tracker
+from copg.tracking.runs import Tracker
 from copg.training.config import TrainConfig
 from copg.training.data import TrainData, step_groups
 from copg.training.log import MetricsLog

@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from copg.stages.promote import PromoteConfig, promote_best
-from copg.tracking import Registry, Tracker, champion
+from copg.tracking.runs import Registry, Tracker, champion
 from tests.evaluations import Made, make_evaluation, make_groups, make_policy
 from tests.manifests.built import build, named
 

@@ -17,7 +17,7 @@ from copg.planning import BEFORE, RUN_KEY, stage_keys
 from copg.run_record import RUN, Record, record_path, task_key, write_record
 from copg.stages import resolve
 from copg.stages.resolve import Resolution, ResolveConfig, resolve_recipe
-from copg.tracking import Registry
+from copg.tracking.runs import Registry
 
 TRIALS = [{"method": "copg", "beta": 0.1}, {"method": "ipo", "beta": 1.0}]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from copg.errors import TrackingError
-from copg.tracking import CHALLENGER, CHAMPION, PREVIOUS, Registry, Tracker, champion
-from copg.tracking_store import connect, exclusive, sqlite_path
+from copg.tracking.runs import CHALLENGER, CHAMPION, PREVIOUS, Registry, Tracker, champion
+from copg.tracking.mlflow import connect, exclusive, sqlite_path
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def diverge(uri: str) -> None:
 def test_without_an_address_nothing_is_tracked_and_mlflow_is_not_loaded() -> None:
     code = """
 import sys
-from copg.tracking import Tracker, champion
+from copg.tracking.runs import Tracker, champion
 with Tracker(None, experiment="e", run_name="r", params={"a": 1}) as tracker:
     tracker.log({"loss/mean": 1.0}, step=1)
 assert champion("sqlite:////nowhere/mlflow.db", "model") is None
@@ -88,7 +88,7 @@ print(sorted({"mlflow", "torch", "sqlalchemy"} & set(sys.modules)))
 
 TRIAL = """
 import sys, time
-from copg.tracking import Tracker
+from copg.tracking.runs import Tracker
 while time.time() < float(sys.argv[3]):
     time.sleep(0.005)
 with Tracker(sys.argv[1], experiment="sweep", run_name=sys.argv[2], params={"trial": sys.argv[2]}) as tracker:
@@ -132,9 +132,9 @@ called = []
 for name in ("connect", "connect_ex"):
     setattr(socket.socket, name, lambda self, address: called.append(address) or 1)
 socket.getaddrinfo = lambda *a, **k: called.append(a) or []
-from copg.tracking import Registry, Tracker
+from copg.tracking.runs import Registry, Tracker
 if "telemetry on" in sys.argv:
-    import copg.tracking_store as store
+    import copg.tracking.mlflow as store
     store._keep_quiet = lambda: None
 with Tracker(sys.argv[1], experiment="quiet", run_name="r", params={}) as tracker:
     tracker.log({"loss/mean": 1.0}, step=1)
@@ -241,7 +241,7 @@ def connect_and_enter(uri: str) -> None:
 
 def test_a_lock_is_held_by_one_process_at_a_time(tmp_path) -> None:
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    code = "import sys; from copg.tracking_store import exclusive\nwith exclusive(sys.argv[1]): print('in')"
+    code = "import sys; from copg.tracking.mlflow import exclusive\nwith exclusive(sys.argv[1]): print('in')"
     with exclusive(uri):
         waiting = subprocess.Popen([sys.executable, "-c", code, uri], stdout=subprocess.PIPE, text=True)
         with pytest.raises(subprocess.TimeoutExpired):

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from copg.errors import TrackingError
-from copg.tracking_store import artifact_location, connect, exclusive, sqlite_path, told
+from copg.tracking.mlflow import artifact_location, connect, exclusive, sqlite_path, told
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 """Aliases: what serves, the best trial that was not promoted, and what served before."""
