@@ -64,7 +64,7 @@ def load(case: Case, task: dict[str, Any]) -> tuple[Any, Any]:
     """Model and tokeniser; the head gets a bias that ends completions after ``mean`` tokens."""
     import torch
 
-    from copg.models import load_model, load_tokenizer
+    from copg.lm.load import load_model, load_tokenizer
 
     dtype = torch.bfloat16 if task["device"] == "cuda" else torch.float32
     model = load_model(task["model"], dtype=dtype)
@@ -94,9 +94,9 @@ def make_prompts(case: Case) -> list[list[int]]:
 
 
 def run_copg(case: Case, model: Any, tokenizer: Any, prompts: list[list[int]], **how: Any) -> list[list[int]]:
-    """Through ``copg.generation``, as stages ``train`` and ``evaluate`` draw."""
-    from copg.generation import generate
-    from copg.settings import GenerationConfig
+    """Through ``copg.lm.generation``, as stages ``train`` and ``evaluate`` draw."""
+    from copg.lm.generation import generate
+    from copg.lm.config import GenerationConfig
 
     config = GenerationConfig(
         max_new_tokens=how["max_new_tokens"],

@@ -14,10 +14,10 @@ def run_copg(setting: Setting, cache: Path) -> dict[str, Any]:
     """Stage ``reference`` on scored groups; the cache is a store."""
     import transformers.models.llama.modeling_llama  # noqa: F401  # not timed: neither side's imports are
 
-    import copg.reference_pass  # noqa: F401
+    import copg.lm.reference  # noqa: F401
     from copg.artifacts import GroupWriter, begin, read_groups, seal
     from copg.records import Completion, Group, prompt_id
-    from copg.settings import RowConfig
+    from copg.lm.config import RowConfig
     from copg.stages.reference import ReferenceConfig, reference_groups
 
     clock = Stopwatch()

@@ -13,16 +13,16 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from copg.artifacts import read_groups
-from copg.chat import encode_prompt
-from copg.divergence import Trace, compare_reference, trace_policy
-from copg.generation import Generated, generate, max_prompt_tokens
-from copg.models import check_vocabulary, load_config, load_model, load_tokenizer, pick_device
-from copg.packing import DTYPES, TokenGroup
+from copg.lm.text import encode_prompt
+from copg.lm.divergence import Trace, compare_reference, trace_policy
+from copg.lm.generation import Generated, generate, max_prompt_tokens
+from copg.lm.load import check_vocabulary, load_config, load_model, load_tokenizer, pick_device
+from copg.lm.scorer import DTYPES, TokenGroup
 from copg.records import Completion, Group, prompt_text
 from copg.rewards import Mixture
 from copg.rewards.bulk import score_drawn
-from copg.settings import GenerationConfig, RowConfig
-from copg.vllm_generation import generate_with_vllm
+from copg.lm.config import GenerationConfig, RowConfig
+from copg.lm.vllm import generate_with_vllm
 
 GENERATIONS = pa.schema(
     [
@@ -92,7 +92,7 @@ class Drawing:
         """Fill ``drawn``, ``log_ratios`` and ``kls``; those of the reference itself are 0 without a pass.
 
         Policy and reference are in memory one after the other; between them the policy leaves a hidden state
-        a token, in memory up to ``copg.divergence.IN_MEMORY`` bytes, in a temporary file beyond.
+        a token, in memory up to ``copg.lm.divergence.IN_MEMORY`` bytes, in a temporary file beyond.
 
         Args:
             prompts: of all splits.

@@ -46,7 +46,7 @@ def kl_k1(log_ratios: Sequence[float]) -> Floats:
 
     k1 of http://joschu.net/blog/kl-approx.html: the mean of log pi(y) - log ref(y) over y drawn from pi. A
     completion's value may be negative; the mean over many is not. It is reported beside the sum over the
-    whole vocabulary (``copg.divergence``), which has the same mean and less noise.
+    whole vocabulary (``copg.lm.divergence``), which has the same mean and less noise.
 
     Args:
         log_ratios: policy minus reference, nats, summed over the tokens of completions that the policy

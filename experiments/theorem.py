@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from copg.artifacts import write_json
-from copg.models import load_model
+from copg.lm.load import load_model
 from copg.progress import track
 from copg.stages.reference import ReferenceConfig, reference_groups
 from copg.stages.train import TrainConfig, train_policy

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch.nn.modules.module import register_module_forward_pre_hook
 
-from copg.packing import SequenceScorer
+from copg.lm.scorer import SequenceScorer
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from copg.config import STRICT
 from copg.errors import ModelError, RecordError
 from copg.rewards import RewardSpec, build_mixture
 from copg.rewards.contract import Scale
-from copg.settings import GenerationConfig, RowConfig
+from copg.lm.config import GenerationConfig, RowConfig
 
 if TYPE_CHECKING:
     from copg.held_out import Drawing, HeldOut
@@ -106,9 +106,9 @@ def evaluate_policy(
     """
     import torch
 
-    from copg.attention import resolve_attention
+    from copg.lm.attention import resolve_attention
     from copg.held_out import Drawing, generations, score
-    from copg.models import pick_device
+    from copg.lm.load import pick_device
 
     if config.threads:
         torch.set_num_threads(config.threads)

@@ -10,12 +10,12 @@ from copg.artifacts import GroupWriter, begin, read_groups, read_manifest, seal
 from copg.config import STRICT
 from copg.digests import model_digest
 from copg.records import SPLITS, Group, in_shard
-from copg.settings import RowConfig
+from copg.lm.config import RowConfig
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from copg.reference_pass import ReferencePass
+    from copg.lm.reference import ReferencePass
 
 GROUPS_PER_CHUNK, TOKENS_PER_CHUNK = 8192, 2**22
 """Most that is in memory at once, beside the values of the store."""
@@ -68,7 +68,7 @@ def reference_groups(config: ReferenceConfig, scored: Path, referenced: Path) ->
         MismatchError: the store holds values that this reference does not give.
         StoreError: a value is not finite.
     """
-    from copg.reference_pass import tokenizer_digests
+    from copg.lm.reference import tokenizer_digests
 
     parent = read_manifest(scored, schema="scored")
     engine, encoder = _open(config)
@@ -131,8 +131,8 @@ def _open(config: ReferenceConfig) -> "tuple[ReferencePass, _Encoder]":
     """What computes, and what tokenises; the model is loaded when it is needed."""
     import torch
 
-    from copg.models import load_config, load_tokenizer
-    from copg.reference_pass import ReferencePass
+    from copg.lm.load import load_config, load_tokenizer
+    from copg.lm.reference import ReferencePass
     from copg.stores.reference_store import Numerics, ReferenceStore
 
     if config.threads:
@@ -147,8 +147,8 @@ def _open(config: ReferenceConfig) -> "tuple[ReferencePass, _Encoder]":
 
 
 def _encode(groups: Iterable[Group], split: str, encoder: _Encoder, dropped: Counter[str]) -> Iterator[Group]:
-    from copg.chat import encode_prompt
-    from copg.reference_pass import encode_group
+    from copg.lm.text import encode_prompt
+    from copg.lm.reference import encode_group
 
     for group in groups:
         if split == "train":

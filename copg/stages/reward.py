@@ -153,7 +153,7 @@ def _load(config: RewardConfig) -> tuple[Any, Any, int]:
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    from copg.models import pick_device
+    from copg.lm.load import pick_device
     from copg.training.optim import add_adapter, disable_dropout
 
     torch.manual_seed(config.seed)

@@ -66,7 +66,7 @@ def _take_part(config: TrainConfig, referenced: Path, policy: Path, training: Pa
     import torch
     from accelerate import Accelerator, InitProcessGroupKwargs
 
-    from copg.attention import resolve_attention
+    from copg.lm.attention import resolve_attention
     from copg.tracking.runs import Tracker
     from copg.training.data import TrainData
     from copg.training.home import checkpoint_home
@@ -141,8 +141,8 @@ def _load_policy(
     """The reference's weights, checked against the cached values; then those the policy starts from."""
     import torch
 
-    from copg.models import check_vocabulary, load_model, load_tokenizer
-    from copg.packing import DTYPES
+    from copg.lm.load import check_vocabulary, load_model, load_tokenizer
+    from copg.lm.scorer import DTYPES
     from copg.training.optim import add_adapter, disable_dropout
 
     tokenizer = load_tokenizer(config.model, revision=config.revision)
@@ -168,7 +168,7 @@ def _check_reference(
     Raises:
         MismatchError: names what moved: model, tokeniser, template or precision.
     """
-    from copg.reference_pass import TOLERANCES, mean_difference, tokenizer_digests
+    from copg.lm.reference import TOLERANCES, mean_difference, tokenizer_digests
     from copg.training.data import epoch_order
 
     chosen = epoch_order(len(data), seed=0, epoch=0)[:CHECKED_GROUPS].tolist()
@@ -195,9 +195,9 @@ def _check_reference(
 def _sampler(
     config: TrainConfig, parent: Manifest, referenced: Path, tokenizer: Any, policy: Any
 ) -> "Sampler":
-    from copg.generation import max_prompt_tokens
-    from copg.models import load_model
-    from copg.packing import DTYPES
+    from copg.lm.generation import max_prompt_tokens
+    from copg.lm.load import load_model
+    from copg.lm.scorer import DTYPES
     from copg.rewards.contract import Scale
     from copg.training.samples import Sampler
 
@@ -233,7 +233,7 @@ def _write_policy(
     facts: dict[str, Any],
 ) -> Manifest:
     from copg.checkpoint import load_tensors
-    from copg.packing import DTYPES
+    from copg.lm.scorer import DTYPES
     from copg.training.loop import BEST
 
     begin(policy)

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from copg.config import STRICT
 from copg.rewards import RewardSpec
-from copg.settings import GenerationConfig, RowConfig
+from copg.lm.config import GenerationConfig, RowConfig
 
 METHODS = (
     "copg",

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from copg.errors import ArtifactError
-from copg.packing import TokenGroup
+from copg.lm.scorer import TokenGroup
 from copg.records import Group
 
 

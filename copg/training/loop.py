@@ -14,7 +14,7 @@ from accelerate.utils import broadcast_object_list
 
 from copg.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint, save_tensors, trained_tensors
 from copg.checkpoint_home import CheckpointHome
-from copg.packing import SequenceScorer
+from copg.lm.scorer import SequenceScorer
 from copg.progress import track
 from copg.tracking.runs import Tracker
 from copg.training.config import TrainConfig

@@ -11,7 +11,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
 from copg.checkpoint import trained_tensors, whole_tensors
-from copg.models import bare_model
+from copg.lm.load import bare_model
 
 
 def shard_scorer(scorer: Any, accelerator: Accelerator) -> Any:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from copg.artifacts import read_groups
-from copg.models import load_model
+from copg.lm.load import load_model
 from experiments import enumerable, theorem
 from experiments.enumerable import END, LETTERS, STRINGS, World
 

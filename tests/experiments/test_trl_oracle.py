@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from copg.losses.copg import select_loss
-from copg.packing import SequenceScorer, TokenGroup, build_batch
-from copg.settings import RowConfig
+from copg.lm.scorer import SequenceScorer, TokenGroup, build_batch
+from copg.lm.config import RowConfig
 
 trl = pytest.importorskip("trl", reason="the comparison needs the extra 'trl'")
 

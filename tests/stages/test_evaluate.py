@@ -17,10 +17,10 @@ from copg.artifacts import begin, read_groups, read_manifest, seal
 from copg.config import parse_config
 from copg.errors import ConfigError, ModelError, RecordError, RewardError
 from copg.kl import estimate
-from copg.models import load_model, load_tokenizer
+from copg.lm.load import load_model, load_tokenizer
 from copg.records import Estimate, Evaluation
 from copg.rewards import RewardSpec
-from copg.settings import GenerationConfig, RowConfig
+from copg.lm.config import GenerationConfig, RowConfig
 from copg.stages.evaluate import EvaluateConfig, SplitCounts, evaluate_policy
 from tests import tiny
 

@@ -16,10 +16,10 @@ from safetensors.torch import load_file
 from copg.artifacts import read_groups, read_manifest
 from copg.config import parse_config
 from copg.errors import ConfigError, MismatchError, ModelError
-from copg.models import load_model
-from copg.packing import TokenGroup, group_logps
+from copg.lm.load import load_model
+from copg.lm.scorer import TokenGroup, group_logps
 from copg.rewards import RewardSpec
-from copg.settings import GenerationConfig, RowConfig
+from copg.lm.config import GenerationConfig, RowConfig
 from copg.stages.reference import ReferenceConfig, reference_groups
 from copg.stages.train import train_policy
 from copg.training.config import (
@@ -345,11 +345,11 @@ def test_another_model_than_the_cached_reference_is_refused(
 def test_another_precision_than_the_cached_reference_is_named(
     config: TrainConfig, referenced: Path, tmp_path: Path
 ) -> None:
-    import copg.reference_pass
+    import copg.lm.reference
 
     tight = {"bfloat16": 1e-4}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(copg.reference_pass, "TOLERANCES", tight)
+        patch.setattr(copg.lm.reference, "TOLERANCES", tight)
         with pytest.raises(MismatchError, match="compute_dtype"):
             train(replace(config, rows=RowConfig(compute_dtype="bfloat16")), referenced, tmp_path)
 

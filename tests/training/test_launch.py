@@ -18,7 +18,7 @@ from copg.artifacts import read_manifest
 from copg.config import parse_config
 from copg.errors import ConfigError, MismatchError
 from copg.launch import ALIVE, ProcessError, raise_failure, write_request
-from copg.settings import GenerationConfig, RowConfig
+from copg.lm.config import GenerationConfig, RowConfig
 from copg.stages.reference import ReferenceConfig, reference_groups
 from copg.stages.train import train_policy
 from copg.training.config import (

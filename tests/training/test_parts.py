@@ -7,9 +7,9 @@ import torch
 from accelerate import Accelerator
 
 from copg.losses.copg import LOSSES
-from copg.packing import SequenceScorer
+from copg.lm.scorer import SequenceScorer
 from copg.records import Completion, Group
-from copg.settings import RowConfig
+from copg.lm.config import RowConfig
 from copg.training.config import TrialConfig
 from copg.training.data import TrainData
 from copg.training.step import StepResult, accumulate_gradients

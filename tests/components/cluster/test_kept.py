@@ -14,7 +14,7 @@ from components.evaluate import evaluate
 from components.train import train
 from copg.artifacts import read_manifest
 from copg.rewards import RewardSpec
-from copg.settings import GenerationConfig
+from copg.lm.config import GenerationConfig
 from copg.stages.evaluate import EvaluateConfig
 from copg.stages.reference import ReferenceConfig, reference_groups
 from copg.training.config import CheckpointConfig, SampleConfig, TrainConfig, TrialConfig

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 import torch
 
-from copg.attention import Layout, dispatch
-from copg.attention.split import _pieces
+from copg.lm.attention import Layout, dispatch
+from copg.lm.attention.split import _pieces
 from copg.errors import ModelError, RecordError
 from copg.losses.copg import copg_loss
-from copg.packing import (
+from copg.lm.scorer import (
     SequenceScorer,
     TokenGroup,
     build_batch,
@@ -19,7 +19,7 @@ from copg.packing import (
     pack_rows,
     plan_batches,
 )
-from copg.settings import RowConfig
+from copg.lm.config import RowConfig
 from tests import tiny
 
 ATTENTIONS = ["mask", "split", "pieces", "flex"]
@@ -30,7 +30,7 @@ ATTENTIONS = ["mask", "split", "pieces", "flex"]
 def attention(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
     if request.param != "pieces":
         return request.param
-    monkeypatch.setattr("copg.attention.split.CALL_COST", -1)
+    monkeypatch.setattr("copg.lm.attention.split.CALL_COST", -1)
     return "split"
 
 
@@ -135,7 +135,7 @@ def flash_varlen(
 def test_the_sequences_of_a_varlen_call_are_those_of_the_rows(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("copg.attention.varlen.varlen_attn", flash_varlen)
+    monkeypatch.setattr("copg.lm.attention.varlen.varlen_attn", flash_varlen)
     fast, plain = gradients(kind, "varlen", 4096)
     assert (fast - plain).norm() <= 1e-5 * plain.norm()
 

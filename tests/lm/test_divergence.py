@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 import torch
 
-from copg import divergence
-from copg.divergence import compare_reference, token_kl, trace_policy
+from copg.lm import divergence
+from copg.lm.divergence import compare_reference, token_kl, trace_policy
 from copg.errors import ModelError
-from copg.logps import Head
-from copg.packing import TokenGroup
-from copg.settings import RowConfig
+from copg.lm.head import Head
+from copg.lm.scorer import TokenGroup
+from copg.lm.config import RowConfig
 from tests import tiny
 
 GROUPS = [

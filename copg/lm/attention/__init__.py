@@ -1,6 +1,6 @@
 """Attention of prefix-shared rows, by name, through the attention interface of transformers."""
 
-from copg.attention.dispatch import resolve_attention, use_prefix_attention
-from copg.attention.layout import Layout, visible_keys
+from copg.lm.attention.dispatch import resolve_attention, use_prefix_attention
+from copg.lm.attention.layout import Layout, visible_keys
 
 __all__ = ["Layout", "resolve_attention", "use_prefix_attention", "visible_keys"]

@@ -5,9 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from copg.attention.layout import Layout, visible_keys
-from copg.attention.plain import plain_attention
-from copg.attention.split import split_attention
+from copg.lm.attention.layout import Layout, visible_keys
+from copg.lm.attention.plain import plain_attention
+from copg.lm.attention.split import split_attention
 from copg.errors import ModelError
 
 NAME = "copg"
@@ -88,11 +88,11 @@ def _flat(
         dtype = torch.get_autocast_dtype(query.device.type)
         query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
     if layout.name == "flex":
-        from copg.attention.flex import flex_row_attention
+        from copg.lm.attention.flex import flex_row_attention
 
         return flex_row_attention(query, key, value, layout, scale, softcap)
     if layout.name == "varlen" and softcap is None:
-        from copg.attention.varlen import varlen_attention
+        from copg.lm.attention.varlen import varlen_attention
 
         return varlen_attention(query, key, value, layout, scale)
     key, value = _as_many_heads(key, query), _as_many_heads(value, query)

@@ -10,10 +10,10 @@ from peft import LoraConfig, get_peft_model
 
 from copg.config import parse_config
 from copg.errors import ConfigError, ModelError
-from copg.models import load_model, load_tokenizer
-from copg.settings import GenerationConfig
+from copg.lm.load import load_model, load_tokenizer
+from copg.lm.config import GenerationConfig
 from copg.training.config import SampleConfig
-from copg.vllm_generation import generate_with_vllm
+from copg.lm.vllm import generate_with_vllm
 from tests import tiny
 
 PROMPTS = [[1, 4, 5], [1, 6], [1, 4, 5]]
@@ -94,7 +94,7 @@ def model(tmp_path: Path) -> Path:
 
 
 def test_it_draws_what_the_model_says_in_the_order_given(config: GenerationConfig, model: Path) -> None:
-    from copg.generation import generate
+    from copg.lm.generation import generate
 
     tokenizer = load_tokenizer(model)
     found = generate_with_vllm(model, tokenizer, PROMPTS, KEYS, config, dtype="float32")
@@ -103,7 +103,7 @@ def test_it_draws_what_the_model_says_in_the_order_given(config: GenerationConfi
 
 
 def test_an_adapter_is_served_over_its_base(config: GenerationConfig, model: Path, tmp_path: Path) -> None:
-    from copg.generation import generate
+    from copg.lm.generation import generate
 
     adapted = get_peft_model(
         load_model(model), LoraConfig(r=4, target_modules=["q_proj"], init_lora_weights=False)

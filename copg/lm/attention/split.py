@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from copg.attention.layout import Layout, visible_keys
+from copg.lm.attention.layout import Layout, visible_keys
 
 _forward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default
 _backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward.default

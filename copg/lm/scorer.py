@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from copg.attention import use_prefix_attention
+from copg.lm.attention import use_prefix_attention
 from copg.errors import ModelError
-from copg.logps import token_logps
-from copg.models import attention_window, bare_model, model_backbone, model_head
+from copg.lm.head import token_logps
+from copg.lm.load import attention_window, bare_model, model_backbone, model_head
 from copg.progress import track
-from copg.rows import (
+from copg.lm.rows import (
     RowBatch,
     TokenGroup,
     build_batch,
@@ -26,7 +26,7 @@ from copg.rows import (
     split_group,
     take_completions,
 )
-from copg.settings import RowConfig
+from copg.lm.config import RowConfig
 
 __all__ = [
     "DTYPES",

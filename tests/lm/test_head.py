@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from copg.logps import Head, token_logps
+from copg.lm.head import Head, token_logps
 
 N, H, V = 23, 8, 31
 

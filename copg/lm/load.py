@@ -13,10 +13,10 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from copg.attention import use_prefix_attention
+from copg.lm.attention import use_prefix_attention
 from copg.digests import ADAPTER, adapter_base
 from copg.errors import ModelError
-from copg.logps import Head
+from copg.lm.head import Head
 
 
 def pick_device() -> torch.device:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention.varlen import varlen_attn
 
-from copg.attention.layout import Layout
+from copg.lm.attention.layout import Layout
 
 
 def varlen_attention(

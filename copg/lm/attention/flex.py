@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
-from copg.attention.layout import Layout
+from copg.lm.attention.layout import Layout
 from copg.errors import ModelError
 
 
