@@ -52,7 +52,7 @@ def _closure(start: str, counts: Callable[[str], bool]) -> dict[str, str]:
 
 
 def _is_ours(module: str) -> bool:
-    return module.startswith(("copg.rewards.", "copg.sandbox.")) and module not in PLUMBING
+    return module.startswith(("copg.rewards.", "copg.rewards.sandbox.")) and module not in PLUMBING
 
 
 def _is_users(module: str, location: str) -> bool:

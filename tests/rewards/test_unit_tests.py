@@ -9,7 +9,7 @@ from copg.rewards import RewardSpec, build_mixture
 from copg.rewards.contract import RecordFault
 from copg.rewards.unit_tests import UnitTests
 from copg.rewards.workers import _close_all
-from tests.sandbox.problems import MBPP, human_eval
+from tests.rewards.sandbox.problems import MBPP, human_eval
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +149,7 @@ def in_a_pod(missing: str, **settings) -> UnitTests:
     """The reward where the kernel refuses what ``missing`` assigns; the walls it has stay as they are."""
     made = UnitTests(num_workers=1, **settings)
     refused = (
-        "import copg.sandbox.kernel as k, copg.sandbox.jail as j, copg.sandbox.zygote as z\n"
+        "import copg.rewards.sandbox.kernel as k, copg.rewards.sandbox.jail as j, copg.rewards.sandbox.zygote as z\n"
         f"def refuse(*a): raise PermissionError(1, 'Operation not permitted')\n{missing}\n"
     )
     *command, start = made._workers.command

@@ -4,7 +4,7 @@ import ast
 import builtins
 from types import CodeType
 
-from copg.sandbox.link import RecordProblem
+from copg.rewards.sandbox.link import RecordProblem
 
 
 def parse(source: str, what: str) -> ast.Module:

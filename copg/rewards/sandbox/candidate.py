@@ -9,7 +9,7 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-from copg.sandbox.wire import Peer, WireError, decode, encode
+from copg.rewards.sandbox.wire import Peer, WireError, decode, encode
 
 OPERATIONS: dict[str, Callable[..., Any]] = {
     "getattr": getattr,

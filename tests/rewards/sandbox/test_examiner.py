@@ -1,6 +1,6 @@
 import pytest
 
-from copg.sandbox.program import program
+from copg.rewards.sandbox.program import program
 
 ADD = "def add(a, b): return a + b if a < 5 else None"
 

@@ -6,8 +6,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from copg.sandbox import kernel
-from copg.sandbox.seccomp import build_filter
+from copg.rewards.sandbox import kernel
+from copg.rewards.sandbox.seccomp import build_filter
 
 NOBODY = 65534
 DEVICES = ("null", "zero", "urandom", "random")

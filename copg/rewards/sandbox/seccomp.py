@@ -8,7 +8,7 @@ import errno
 import struct
 from functools import cache
 
-from copg.sandbox.kernel import MACHINE
+from copg.rewards.sandbox.kernel import MACHINE
 
 _ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 

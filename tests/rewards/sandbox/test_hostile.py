@@ -7,8 +7,8 @@ import psutil
 import pytest
 
 from copg.errors import RewardError
-from tests.sandbox.conftest import verdicts_on
-from tests.sandbox.hostile import ATTACKS, CHEATS, programs
+from tests.rewards.sandbox.conftest import verdicts_on
+from tests.rewards.sandbox.hostile import ATTACKS, CHEATS, programs
 
 TESTS = ["assert add(2, 3) == 5", "assert add(-1, 1) == 0"]
 RIGHT = "def add(a, b): return a + b"
@@ -49,7 +49,7 @@ def jailed(process: psutil.Process) -> bool:
     """A process forked for a program that is still there; zygotes stay until their owner goes."""
     try:
         parent = process.parent()
-        return "copg.sandbox" in " ".join(process.cmdline()) and "copg.sandbox" in " ".join(parent.cmdline())
+        return "copg.rewards.sandbox" in " ".join(process.cmdline()) and "copg.rewards.sandbox" in " ".join(parent.cmdline())
     except (psutil.NoSuchProcess, AttributeError):
         return False
 

@@ -8,7 +8,7 @@ import builtins
 from collections.abc import Iterator
 from typing import Any
 
-from copg.sandbox.wire import Peer, WireError, decode, encode
+from copg.rewards.sandbox.wire import Peer, WireError, decode, encode
 
 
 class Gone(BaseException):

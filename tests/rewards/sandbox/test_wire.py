@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from copg.sandbox.wire import Peer, WireError, decode, encode, read_frame, write_frame
+from copg.rewards.sandbox.wire import Peer, WireError, decode, encode, read_frame, write_frame
 
 
 def there_and_back(value):

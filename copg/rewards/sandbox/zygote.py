@@ -17,10 +17,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from copg.sandbox import candidate, jail, kernel
-from copg.sandbox.examiner import examine
-from copg.sandbox.link import Link
-from copg.sandbox.seccomp import build_filter
+from copg.rewards.sandbox import candidate, jail, kernel
+from copg.rewards.sandbox.examiner import examine
+from copg.rewards.sandbox.link import Link
+from copg.rewards.sandbox.seccomp import build_filter
 
 GRACE_S = 1.0
 """For the examiner to give its verdict once a program that took too long is gone."""
