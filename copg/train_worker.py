@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from copg.artifacts import MANIFEST
-from copg.launch import end_when_abandoned, note_failure, read_request
+from copg.training.launch import end_when_abandoned, note_failure, read_request
 from copg.stages.train import TrainConfig, train_policy
 
 

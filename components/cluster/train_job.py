@@ -16,7 +16,7 @@ from components.cluster.kept import EXCHANGE
 from components.cluster.kube import TrainJobs, Unreachable, connect
 from copg.artifacts import MANIFEST, read_manifest
 from copg.background import repeating
-from copg.launch import ALIVE, ProcessError, raise_failure, torchrun_command, write_request
+from copg.training.launch import ALIVE, ProcessError, raise_failure, torchrun_command, write_request
 
 RUN_LABEL = "copg/run"
 """Of a job: the run that created it. Another run with the same task follows it, and leaves it alone."""

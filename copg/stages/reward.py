@@ -18,7 +18,7 @@ from copg.errors import ModelError, RewardError
 from copg.training.config import LoraConfig, OptimizerConfig
 
 if TYPE_CHECKING:
-    from copg.reward_training import Comparisons
+    from copg.training.reward_model import Comparisons
 
 HELD_OUT = ("select", "gate")
 
@@ -128,7 +128,7 @@ def _fit(
     """Train, and write model, tokeniser and the metrics of each step."""
     import torch
 
-    from copg.reward_training import Schedule, fit
+    from copg.training.reward_model import Schedule, fit
 
     schedule = Schedule(
         config.epochs,
@@ -185,7 +185,7 @@ def _comparisons(
     max_tokens: int,
     dropped: Counter[str],
 ) -> "list[Comparisons]":
-    from copg.reward_training import read_comparisons
+    from copg.training.reward_model import read_comparisons
     from copg.rewards.reward_model import pick_form
 
     found: list[Comparisons] = []
@@ -209,7 +209,7 @@ def _test(
     import torch
 
     from copg.kl import estimate
-    from copg.reward_training import calibration_error, log_loss, pair_outcomes, reliability, win
+    from copg.training.reward_model import calibration_error, log_loss, pair_outcomes, reliability, win
     from copg.rewards.classifier import Classifier
 
     classifier = Classifier(str(reward_model), revision=None, dtype=torch.float32)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from copg.artifacts import Manifest, begin, read_groups, read_manifest, seal
 from copg.digests import policy_digest
 from copg.errors import MismatchError
-from copg.launch import run_processes
+from copg.training.launch import run_processes
 from copg.training.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -232,7 +232,7 @@ def _write_policy(
     parents: dict[str, str],
     facts: dict[str, Any],
 ) -> Manifest:
-    from copg.checkpoint import load_tensors
+    from copg.training.checkpoint import load_tensors
     from copg.lm.scorer import DTYPES
     from copg.training.loop import BEST
 

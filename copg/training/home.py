@@ -1,6 +1,6 @@
 """Where the checkpoints of one training lie."""
 
-from copg.checkpoint_home import CheckpointHome
+from copg.training.checkpoint_home import CheckpointHome
 from copg.digests import json_digest
 from copg.training.config import TrainConfig
 

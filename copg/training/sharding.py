@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
-from copg.checkpoint import trained_tensors, whole_tensors
+from copg.training.checkpoint import trained_tensors, whole_tensors
 from copg.lm.load import bare_model
 
 

@@ -17,7 +17,7 @@ from copg import train_worker
 from copg.artifacts import read_manifest
 from copg.config import parse_config
 from copg.errors import ConfigError, MismatchError
-from copg.launch import ALIVE, ProcessError, raise_failure, write_request
+from copg.training.launch import ALIVE, ProcessError, raise_failure, write_request
 from copg.lm.config import GenerationConfig, RowConfig
 from copg.stages.reference import ReferenceConfig, reference_groups
 from copg.stages.train import train_policy

@@ -23,7 +23,7 @@ from components.cluster.kube import TrainJobs, connect
 from components.cluster.train_job import RUN_LABEL, train_on_nodes
 from copg.artifacts import begin, read_manifest, seal, write_json
 from copg.errors import ConfigError, MismatchError
-from copg.launch import ALIVE, FAILURE, ProcessError
+from copg.training.launch import ALIVE, FAILURE, ProcessError
 from copg.stages.reference import ReferenceConfig, reference_groups
 from copg.stages.train import train_policy
 from copg.training.config import (

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import fsspec
 
-from copg.checkpoint import STATE, list_checkpoints
+from copg.training.checkpoint import STATE, list_checkpoints
 
 
 class CheckpointHome:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from copg.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
-from copg.checkpoint_home import CheckpointHome
+from copg.training.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
+from copg.training.checkpoint_home import CheckpointHome
 
 
 @pytest.fixture

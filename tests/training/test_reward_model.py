@@ -6,7 +6,7 @@ import torch
 
 from copg.errors import RewardError
 from copg.records import Completion, Group
-from copg.reward_training import (
+from copg.training.reward_model import (
     bradley_terry_loss,
     calibration_error,
     log_loss,
