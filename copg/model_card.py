@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 from copg import __version__
 from copg.artifacts import Manifest
-from copg.gate import Decision, interval
+from copg.evaluation.gate import Decision, interval
 from copg.records import Evaluation
-from copg.trials import Measured
+from copg.evaluation.results import Measured
 
 
 def model_card(

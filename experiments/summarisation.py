@@ -16,8 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from copg.artifacts import write_json
-from copg.frontier import Point, frontier
-from copg.kl import paired_difference
+from copg.evaluation.frontier import Point, frontier
+from copg.evaluation.estimates import paired_difference
 from copg.progress import track
 from copg.recipe import load_recipe
 from experiments.bench import Bench, evaluate_reference, prepare, reward_spread

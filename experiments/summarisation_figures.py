@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib import colormaps
 
-from copg.frontier import Point, frontier
+from copg.evaluation.frontier import Point, frontier
 from experiments.figures import LINES, new_figure, save_figure
 
 STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from copg.artifacts import GroupWriter, Manifest, begin, seal, write_json
-from copg.kl import estimate
+from copg.evaluation.estimates import estimate
 from copg.records import Completion, Evaluation, Group, prompt_id
 from copg.rewards.distribution import Distribution
 

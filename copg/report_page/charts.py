@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from copg.frontier import Point
+from copg.evaluation.frontier import Point
 from copg.records import Estimate
 from copg.report_page.curves import Curve
 from copg.report_page.numbers import REFERENCE, Policy

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from copg.gate import form_of
+from copg.evaluation.gate import form_of
 from copg.records import Estimate
 from copg.report_page.numbers import CHAMPION, REFERENCE, TRIAL, Policy
 from copg.report_page.plot import Chart

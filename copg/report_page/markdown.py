@@ -3,10 +3,10 @@
 import re
 from collections.abc import Sequence
 
-from copg.gate import interval
+from copg.evaluation.gate import interval
 from copg.records import Estimate
 from copg.report_page.numbers import REFERENCE, Policy
-from copg.trials import Verdict
+from copg.evaluation.results import Verdict
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~&$-])")
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from copg.trials import GENERATIONS, Measured
+from copg.evaluation.results import GENERATIONS, Measured
 
 
 @dataclass(frozen=True, slots=True)

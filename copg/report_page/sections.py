@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from copg.frontier import Point
+from copg.evaluation.frontier import Point
 from copg.report_page.charts import curve_chart, frontier_chart, interval_chart
 from copg.report_page.curves import MAX_CURVES, Curve, order_keys, title_of
 from copg.report_page.fragments import (
@@ -24,7 +24,7 @@ from copg.report_page.rewards import contribution_table, rewards_html
 from copg.report_page.sample_cards import all_cards
 from copg.report_page.samples import Picked
 from copg.report_page.styles import Style, style_of
-from copg.trials import Verdict
+from copg.evaluation.results import Verdict
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from copg.rewards.contract import Scale
 from copg.lm.config import GenerationConfig, RowConfig
 
 if TYPE_CHECKING:
-    from copg.held_out import Drawing, HeldOut
+    from copg.evaluation.held_out import Drawing, HeldOut
 
 HELD_OUT = ("select", "gate")
 
@@ -107,7 +107,7 @@ def evaluate_policy(
     import torch
 
     from copg.lm.attention import resolve_attention
-    from copg.held_out import Drawing, generations, score
+    from copg.evaluation.held_out import Drawing, generations, score
     from copg.lm.load import pick_device
 
     if config.threads:
@@ -202,9 +202,9 @@ def _summarise(facts: dict[str, Any], split: str, prompts: "Sequence[HeldOut]") 
     if not prompts:
         nothing = dict.fromkeys(("reward", "kl", "kl_k1", "length", "finished_fraction"))
         return {**summary, **nothing, "parts": {}}
-    from copg.kl import estimate
-    from copg.metrics import compute
-    from copg.metrics.reward_kl.reward_kl import RewardKL
+    from copg.evaluation.estimates import estimate
+    from copg.evaluation.metrics import compute
+    from copg.evaluation.metrics.reward_kl.reward_kl import RewardKL
 
     columns = {name: [getattr(p, name) for p in prompts] for name in ("rewards", "kls", "log_ratios")}
     finished = [each.finished for p in prompts for each in p.drawn]

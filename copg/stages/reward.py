@@ -208,7 +208,7 @@ def _test(
     """Metrics on held-out pairs, by the model as it was written and as ``score`` will load it."""
     import torch
 
-    from copg.kl import estimate
+    from copg.evaluation.estimates import estimate
     from copg.training.reward_model import calibration_error, log_loss, pair_outcomes, reliability, win
     from copg.rewards.classifier import Classifier
 

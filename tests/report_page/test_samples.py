@@ -5,7 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from copg.report_page.samples import pick_samples
-from copg.trials import Measured
+from copg.evaluation.results import Measured
 from tests.evaluations import SCHEMA
 
 

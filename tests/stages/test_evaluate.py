@@ -12,11 +12,11 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 
-from copg import held_out
+from copg.evaluation import held_out
 from copg.artifacts import begin, read_groups, read_manifest, seal
 from copg.config import parse_config
 from copg.errors import ConfigError, ModelError, RecordError, RewardError
-from copg.kl import estimate
+from copg.evaluation.estimates import estimate
 from copg.lm.load import load_model, load_tokenizer
 from copg.records import Estimate, Evaluation
 from copg.rewards import RewardSpec

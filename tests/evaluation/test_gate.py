@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from copg.gate import Contender, choose_trial, decide, exclusion, gain
+from copg.evaluation.gate import Contender, choose_trial, decide, exclusion, gain
 from copg.records import Estimate, Evaluation
 
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from copg.kl import _t_quantile, estimate, kl_k1, paired_difference, win_rate
+from copg.evaluation.estimates import _t_quantile, estimate, kl_k1, paired_difference, win_rate
 
 
 def test_the_mean_is_over_prompts_however_many_samples_each_has() -> None:
@@ -85,7 +85,7 @@ def coverage(kind: str, num_prompts: int, repeats: int = 400) -> tuple[float, fl
 def test_the_interval_holds_the_truth_19_times_in_20_where_samples_of_a_prompt_are_alike(
     kind: str, least: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("copg.kl.NUM_RESAMPLES", 1000)
+    monkeypatch.setattr("copg.evaluation.estimates.NUM_RESAMPLES", 1000)
     held, naive = coverage(kind, 128)
     # 400 repeats: standard error .011
     assert least <= held <= 0.98
@@ -93,7 +93,7 @@ def test_the_interval_holds_the_truth_19_times_in_20_where_samples_of_a_prompt_a
 
 
 def test_the_interval_holds_for_eight_prompts_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("copg.kl.NUM_RESAMPLES", 1000)
+    monkeypatch.setattr("copg.evaluation.estimates.NUM_RESAMPLES", 1000)
     assert coverage("normal", 8)[0] >= 0.92  # the plain percentile interval: .90
 
 

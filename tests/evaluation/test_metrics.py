@@ -1,4 +1,4 @@
-"""Metrics as ``evaluate`` modules: the numbers of ``copg.kl``, without a hub."""
+"""Metrics as ``evaluate`` modules: the numbers of ``copg.evaluation.estimates``, without a hub."""
 
 import json
 import os
@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-import copg.metrics
-from copg.kl import estimate, paired_difference, win_rate
-from copg.metrics import compute
-from copg.metrics.reward_kl.reward_kl import RewardKL
-from copg.metrics.win_rate.win_rate import WinRate
+import copg.evaluation.metrics
+from copg.evaluation.estimates import estimate, paired_difference, win_rate
+from copg.evaluation.metrics import compute
+from copg.evaluation.metrics.reward_kl.reward_kl import RewardKL
+from copg.evaluation.metrics.win_rate.win_rate import WinRate
 
 REWARDS = [[0.1, 0.7], [1 / 3], [0.9, 0.2, 0.4]]
 KLS = [[0.5, 0.25], [2.5], [0.5, 0.25, 0.0]]
 LOG_RATIOS = [[1.5, -0.25], [2.0], [0.125, 0.1, 1e-9]]
-ROOT = Path(copg.metrics.__file__).parent
+ROOT = Path(copg.evaluation.metrics.__file__).parent
 
 
 def test_reward_and_kl_are_the_estimates_over_prompts_bit_for_bit() -> None:

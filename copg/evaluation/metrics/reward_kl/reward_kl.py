@@ -6,7 +6,7 @@ from dataclasses import asdict
 import datasets
 import evaluate
 
-from copg.kl import estimate, kl_k1
+from copg.evaluation.estimates import estimate, kl_k1
 
 DESCRIPTION = """Mean reward of a policy's completions, and its KL divergence from the reference in nats a
 completion, each with a bootstrap 95 % interval over prompts."""

@@ -3,7 +3,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from copg.frontier import Point, frontier
+from copg.evaluation.frontier import Point, frontier
 
 
 def test_the_frontier_starts_at_the_reference_and_leaves_out_who_is_beaten_on_both() -> None:

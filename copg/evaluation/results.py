@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from copg.artifacts import Manifest, read_manifest
 from copg.errors import ArtifactError
-from copg.gate import Contender, Decision, choose_trial, decide, exclusion
+from copg.evaluation.gate import Contender, Decision, choose_trial, decide, exclusion
 from copg.records import Estimate, Evaluation
 
 GENERATIONS = "generations.parquet"

@@ -6,7 +6,7 @@ from dataclasses import asdict
 import datasets
 import evaluate
 
-from copg.kl import paired_difference, win_rate
+from copg.evaluation.estimates import paired_difference, win_rate
 
 DESCRIPTION = """Probability that a policy's completion earns more than another's for the same prompt, a tie
 counting half, and the reward it gains, each with a bootstrap 95 % interval over prompts."""
