@@ -8,7 +8,7 @@ from copg.artifacts import Manifest, begin, read_manifest, seal, write_json
 from copg.config import STRICT
 from copg.errors import ArtifactError, ConfigError
 from copg.evaluation.gate import DEFAULT_MAX_KL, Decision, gain
-from copg.model_card import model_card
+from copg.report.model_card import model_card
 from copg.tracking.retention import delete_weights
 from copg.tracking.runs import CHAMPION, PREVIOUS, Registered, Registry
 from copg.tracking.mlflow import DEFAULT_URI

@@ -351,7 +351,7 @@ def test_a_wrong_setting_is_told_with_what_is_allowed(settings, message) -> None
 def test_report_loads_neither_torch_nor_what_it_does_not_need() -> None:
     code = """
 import sys
-import copg.stages.report, copg.report_page.page
+import copg.stages.report, copg.report.page
 heavy = {"torch", "transformers", "mlflow", "datasets", "pandas", "plotly.graph_objects"}
 print(sorted(heavy & set(sys.modules)))
 """

@@ -5,9 +5,9 @@ from typing import Any
 
 from copg.evaluation.frontier import Point
 from copg.records import Estimate
-from copg.report_page.curves import Curve
-from copg.report_page.numbers import REFERENCE, Policy
-from copg.report_page.plot import (
+from copg.report.curves import Curve
+from copg.report.numbers import REFERENCE, Policy
+from copg.report.plot import (
     Chart,
     axis,
     bars,
@@ -21,7 +21,7 @@ from copg.report_page.plot import (
     rounded,
     rule,
 )
-from copg.report_page.styles import Style, key_of, label
+from copg.report.styles import Style, key_of, label
 
 
 def frontier_chart(

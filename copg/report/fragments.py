@@ -9,9 +9,9 @@ from typing import Any
 
 from copg.evaluation.gate import form_of
 from copg.records import Estimate
-from copg.report_page.numbers import CHAMPION, REFERENCE, TRIAL, Policy
-from copg.report_page.plot import Chart
-from copg.report_page.styles import DASHES, Style
+from copg.report.numbers import CHAMPION, REFERENCE, TRIAL, Policy
+from copg.report.plot import Chart
+from copg.report.styles import DASHES, Style
 
 MINUS, DASH = "\u2212", "\u2013"
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from copg.report_page.fragments import escape, folded, span, table
-from copg.report_page.numbers import REFERENCE, Policy
+from copg.report.fragments import escape, folded, span, table
+from copg.report.numbers import REFERENCE, Policy
 from copg.rewards.tables import (
     COUNTS_HEAD,
     HEAD,

@@ -4,7 +4,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from copg.report_page.samples import pick_samples
+from copg.report.samples import pick_samples
 from copg.evaluation.results import Measured
 from tests.evaluations import SCHEMA
 

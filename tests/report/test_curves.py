@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from copg.report_page.curves import KNOWN, Curve, order_keys, read_curves, thin, title_of
+from copg.report.curves import KNOWN, Curve, order_keys, read_curves, thin, title_of
 
 
 def write(folder, *lines) -> None:

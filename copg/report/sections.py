@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from copg.evaluation.frontier import Point
-from copg.report_page.charts import curve_chart, frontier_chart, interval_chart
-from copg.report_page.curves import MAX_CURVES, Curve, order_keys, title_of
-from copg.report_page.fragments import (
+from copg.report.charts import curve_chart, frontier_chart, interval_chart
+from copg.report.curves import MAX_CURVES, Curve, order_keys, title_of
+from copg.report.fragments import (
     escape,
     facts_table,
     figure,
@@ -18,12 +18,12 @@ from copg.report_page.fragments import (
     table,
     tiles,
 )
-from copg.report_page.numbers import REFERENCE, TRIAL, Policy
-from copg.report_page.plot import Chart
-from copg.report_page.rewards import contribution_table, rewards_html
-from copg.report_page.sample_cards import all_cards
-from copg.report_page.samples import Picked
-from copg.report_page.styles import Style, style_of
+from copg.report.numbers import REFERENCE, TRIAL, Policy
+from copg.report.plot import Chart
+from copg.report.rewards import contribution_table, rewards_html
+from copg.report.sample_cards import all_cards
+from copg.report.samples import Picked
+from copg.report.styles import Style, style_of
 from copg.evaluation.results import Verdict
 
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from copg.report_page.fragments import escape, folded, number
-from copg.report_page.samples import Answer, Picked, Sample
+from copg.report.fragments import escape, folded, number
+from copg.report.samples import Answer, Picked, Sample
 
 
 def sample_cards(name: str, picked: Picked, *, max_characters: int) -> str:

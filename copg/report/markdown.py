@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from copg.evaluation.gate import interval
 from copg.records import Estimate
-from copg.report_page.numbers import REFERENCE, Policy
+from copg.report.numbers import REFERENCE, Policy
 from copg.evaluation.results import Verdict
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~&$-])")

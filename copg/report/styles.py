@@ -4,7 +4,7 @@ import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from copg.report_page.numbers import CHAMPION, REFERENCE, Policy
+from copg.report.numbers import CHAMPION, REFERENCE, Policy
 
 METHODS = ("copg", "ipo", "dpo", "pg", "sft")
 """Those that have their own colour whatever else is there."""

@@ -8,8 +8,8 @@ from importlib.resources import files
 from typing import Any
 
 from copg import __version__
-from copg.report_page.fragments import escape
-from copg.report_page.sections import Contents, Section, build_sections, headline
+from copg.report.fragments import escape
+from copg.report.sections import Contents, Section, build_sections, headline
 
 
 def render_page(contents: Contents) -> str:
@@ -67,7 +67,7 @@ def _json(value: Any) -> str:
 
 
 def _resource(name: str) -> str:
-    return files("copg.report_page").joinpath(name).read_text(encoding="utf-8")
+    return files("copg.report").joinpath(name).read_text(encoding="utf-8")
 
 
 def _plotly() -> str:

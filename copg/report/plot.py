@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from copg.records import Estimate
-from copg.report_page.numbers import Policy
-from copg.report_page.styles import Style, label
+from copg.report.numbers import Policy
+from copg.report.styles import Style, label
 
 Figure = dict[str, Any]
 """``{"data": [traces], "layout": {...}}``."""

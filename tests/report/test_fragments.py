@@ -3,9 +3,9 @@ import math
 import pytest
 
 from copg.records import Estimate
-from copg.report_page.fragments import escape, flatten, number, span
-from copg.report_page.page import _json
-from copg.report_page.sample_cards import _text
+from copg.report.fragments import escape, flatten, number, span
+from copg.report.page import _json
+from copg.report.sample_cards import _text
 
 
 @pytest.mark.parametrize(
