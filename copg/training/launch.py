@@ -38,7 +38,7 @@ def torchrun_command(folder: Path, *options: str, shutdown_s: int) -> list[str]:
         shutdown_s: seconds that they have after SIGTERM.
     """
     launcher = [sys.executable, "-m", "torch.distributed.run", *options]
-    return [*launcher, "--shutdown-timeout", str(shutdown_s), "-m", "copg.train_worker", str(folder)]
+    return [*launcher, "--shutdown-timeout", str(shutdown_s), "-m", "copg.stages.train_worker", str(folder)]
 
 
 def write_request(folder: Path, config: Mapping[str, Any], **paths: Path) -> None:

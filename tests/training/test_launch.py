@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from copg import train_worker
+from copg.stages import train_worker
 from copg.artifacts import read_manifest
 from copg.config import parse_config
 from copg.errors import ConfigError, MismatchError
@@ -140,7 +140,7 @@ def test_a_training_that_nobody_follows_any_more_saves_a_checkpoint_and_ends(
     paths = {"referenced": referenced, "policy": tmp_path / "policy", "training": tmp_path / "training"}
     write_request(folder, asdict(config), **paths)
     (folder / ALIVE).touch()
-    command = [sys.executable, "-m", "copg.train_worker", str(folder)]
+    command = [sys.executable, "-m", "copg.stages.train_worker", str(folder)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         followed_until = time.monotonic() + 8  # twice as long as it may be left alone
         while time.monotonic() < followed_until or not list(checkpoints.glob("*/metrics.jsonl")):

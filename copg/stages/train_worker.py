@@ -1,4 +1,4 @@
-"""One of the processes of a training: ``torchrun -m copg.train_worker FOLDER``."""
+"""One of the processes of a training: ``torchrun -m copg.stages.train_worker FOLDER``."""
 
 import os
 import sys
