@@ -33,13 +33,13 @@ def evaluate(
     from pathlib import Path
 
     from copg.config import parse_config
-    from copg.run_record import recorded, subject_name
+    from copg.run.task_record import recorded, subject_name
 
     with (
         recorded("evaluate", plan, run_dir, subject=subject) as record,
         tempfile.TemporaryDirectory() as away,
     ):
-        from copg.sources import fetch
+        from copg.run.sources import fetch
         from copg.stages.evaluate import EvaluateConfig, evaluate_policy
 
         uri = policy.uri if policy else subject.get("uri", "")

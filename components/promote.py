@@ -35,7 +35,7 @@ def promote(
 
     from copg.artifacts import tell_baselines
     from copg.config import parse_config
-    from copg.run_record import recorded
+    from copg.run.task_record import recorded
 
     with recorded("promote", plan, run_dir) as record:
         from copg.stages.promote import PromoteConfig, promote_best

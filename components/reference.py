@@ -29,7 +29,7 @@ def reference(
     from pathlib import Path
 
     from copg.config import parse_config
-    from copg.run_record import recorded
+    from copg.run.task_record import recorded
 
     with recorded("reference", plan, run_dir) as record:
         from copg.stages.reference import ReferenceConfig, reference_groups
@@ -58,7 +58,7 @@ def reference_shard(
     from pathlib import Path
 
     from copg.config import parse_config
-    from copg.run_record import recorded
+    from copg.run.task_record import recorded
 
     subject = {"name": f"shard-{shard + 1}-of-{num_shards}", "shard": shard}
     with recorded("reference", plan, run_dir, subject=subject) as record:

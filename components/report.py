@@ -39,7 +39,7 @@ def report(
 
     from copg.artifacts import tell_baselines
     from copg.config import parse_config
-    from copg.run_record import recorded
+    from copg.run.task_record import recorded
 
     with recorded("report", plan, run_dir) as record:
         from copg.stages.report import ReportConfig, report_trials

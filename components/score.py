@@ -29,7 +29,7 @@ def score(
     from pathlib import Path
 
     from copg.config import parse_config
-    from copg.run_record import recorded
+    from copg.run.task_record import recorded
 
     with recorded("score", plan, run_dir) as record:
         from copg.stages.score import ScoreConfig, score_groups
@@ -56,7 +56,7 @@ def score_shard(plan: dict, run_dir: str, shard: int, num_shards: int, groups: d
     from pathlib import Path
 
     from copg.config import parse_config
-    from copg.run_record import recorded
+    from copg.run.task_record import recorded
 
     subject = {"name": f"shard-{shard + 1}-of-{num_shards}", "shard": shard}
     with recorded("score", plan, run_dir, subject=subject) as record:

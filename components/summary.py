@@ -18,8 +18,8 @@ def summary(run_dir: str, status: dsl.PipelineTaskFinalStatus) -> None:
     import os
     from pathlib import Path
 
-    from copg.summary import write_summary
-    from copg.webhook import notify
+    from copg.run.summary import write_summary
+    from copg.run.webhook import notify
 
     # Servers say COMPLETE, CACHED or even RUNNING of what ended well; the records know what is missing.
     ended_well = status.state not in ("FAILED", "CANCELED", "CANCELLED")

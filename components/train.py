@@ -33,7 +33,7 @@ def train(
     from pathlib import Path
 
     from copg.config import parse_config
-    from copg.run_record import recorded
+    from copg.run.task_record import recorded
 
     with recorded("train", plan, run_dir, subject=trial) as record:
         from copg.stages.train import TrainConfig, train_policy

@@ -30,7 +30,7 @@ def validate(
     from pathlib import Path
 
     from copg.config import parse_config
-    from copg.run_record import recorded
+    from copg.run.task_record import recorded
 
     with recorded("validate", plan, run_dir) as record:
         from copg.stages.validate import ValidateConfig, validate_records

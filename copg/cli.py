@@ -55,8 +55,8 @@ def resolve(
     sets: Sets = None,
 ) -> None:
     """Check a whole recipe, and print the digests of its data, model, rewards and code."""
-    from copg.recipe import load_recipe
-    from copg.stages.resolve import ResolveConfig, resolve_recipe
+    from copg.run.recipe import load_recipe
+    from copg.run.resolve import ResolveConfig, resolve_recipe
 
     recipe = load_recipe(config, sets or [], here=Path.cwd())
     found = resolve_recipe(ResolveConfig(recipe=recipe, run_dir=str(run_dir.resolve()), tasks_at_once=1))
@@ -226,7 +226,7 @@ def _run(
 ) -> None:
     """Run a stage with its settings, and print its metrics."""
     from copg.config import parse_config
-    from copg.recipe import config_class, stage_values
+    from copg.run.recipe import config_class, stage_values
 
     values = stage_values(name, config, sets or [], run_dir=run_dir.resolve(), trial=trial)
     metrics = stage(parse_config(config_class(name), values, where=name))

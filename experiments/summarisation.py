@@ -19,7 +19,7 @@ from copg.artifacts import write_json
 from copg.evaluation.frontier import Point, frontier
 from copg.evaluation.estimates import paired_difference
 from copg.progress import track
-from copg.recipe import load_recipe
+from copg.run.recipe import load_recipe
 from experiments.bench import Bench, evaluate_reference, prepare, reward_spread
 from experiments.summarisation_figures import draw_best, draw_betas, draw_curves
 from experiments.trials import Trial, run_trial

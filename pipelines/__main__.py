@@ -47,7 +47,7 @@ def compile_dag(
     sets: Sets = None,
 ) -> None:
     """Compile a DAG with a recipe as its defaults; paths are taken as they stand in the recipe."""
-    from copg.recipe import load_recipe
+    from copg.run.recipe import load_recipe
     from pipelines.compiling import compile_align
 
     loaded = load_recipe(recipe, sets or [])
@@ -135,7 +135,7 @@ def _run_here(
     if not only:
         run_here(recipe, root, sets, webhook)
         return
-    from copg.recipe import load_recipe
+    from copg.run.recipe import load_recipe
     from pipelines.single import choose_single
 
     loaded = load_recipe(recipe, sets or [], here=Path.cwd())
@@ -155,7 +155,7 @@ def _stage_there(
 ) -> Any:
     if recipe is None:
         raise ConfigError("--only needs --recipe: a stage takes its settings from it")
-    from copg.recipe import load_recipe
+    from copg.run.recipe import load_recipe
     from pipelines.running import run_stage_there
     from pipelines.single import choose_single
 

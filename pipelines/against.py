@@ -9,9 +9,9 @@ from typing import Any
 import yaml
 
 from copg.digests import json_digest
-from copg.planning import stage_keys
-from copg.recipe import parse_recipe, parse_stages, stage_settings
-from copg.run_record import subject_name
+from copg.run.plan import stage_keys
+from copg.run.recipe import parse_recipe, parse_stages, stage_settings
+from copg.run.task_record import subject_name
 from pipelines.client import Client
 from pipelines.connection import ClientError
 from pipelines.explain_cache import Side, Verdict, changes

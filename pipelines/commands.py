@@ -144,7 +144,7 @@ def explain_cache(
     from pipelines.explain_cache import explain_local, show
 
     if root is not None:
-        from copg.recipe import load_recipe
+        from copg.run.recipe import load_recipe
 
         show(explain_local(load_recipe(recipe, sets or [], here=Path.cwd()), root))
         return

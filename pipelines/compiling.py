@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from components import IMAGE
-from copg.recipe import Recipe
+from copg.run.recipe import Recipe
 
 DEFAULT_IN_COMMENT = re.compile(r"^(#.*?) \[Default: .*\]$", re.MULTILINE)
 

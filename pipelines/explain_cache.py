@@ -7,8 +7,8 @@ from typing import Any
 
 from copg.digests import json_digest
 from copg.errors import ConfigError
-from copg.recipe import Recipe
-from copg.run_record import RUN, Record, read_json, read_record, record_path, subject_name
+from copg.run.recipe import Recipe
+from copg.run.task_record import RUN, Record, read_json, read_record, record_path, subject_name
 
 DIGESTS = {
     "validate": ("data",),
@@ -67,7 +67,7 @@ def explain_local(recipe: Recipe, root: Path) -> list[Verdict]:
     Raises:
         ConfigError: no run has been there, or the recipe is wrong.
     """
-    from copg.stages.resolve import ResolveConfig, plan_recipe
+    from copg.run.resolve import ResolveConfig, plan_recipe
 
     root = root.resolve()
     before = read_json(root / RUN)

@@ -53,7 +53,7 @@ def wait_for(
 
 
 def _tell(client: Client, webhook: str, run: Any, why: str) -> None:
-    from copg.webhook import post
+    from copg.run.webhook import post
 
     message = {
         "event": str(run.state).lower(),

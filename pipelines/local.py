@@ -20,9 +20,9 @@ import psutil
 
 from copg.artifacts import MANIFEST, write_json
 from copg.errors import CopgError
-from copg.recipe import Recipe
-from copg.run_record import MACHINE, RUN, read_json
-from copg.summary import SUMMARY, read_records, write_summary
+from copg.run.recipe import Recipe
+from copg.run.task_record import MACHINE, RUN, read_json
+from copg.run.summary import SUMMARY, read_records, write_summary
 from pipelines.compiling import arguments
 from pipelines.watch import watching
 

@@ -16,7 +16,7 @@ def needs_of(recipe: Path | None, kfp_namespace: str, namespace: str, image: str
     """
     if recipe is None:
         return Needs(kfp_namespace=kfp_namespace, namespace=namespace, image=image)
-    from copg.recipe import load_recipe
+    from copg.run.recipe import load_recipe
     from pipelines.placement_config import parse_placement
 
     loaded = load_recipe(recipe)

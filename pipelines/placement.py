@@ -11,7 +11,7 @@ from typing import Any
 from kfp import dsl, kubernetes
 
 from copg.errors import ConfigError
-from copg.recipe import Recipe
+from copg.run.recipe import Recipe
 from pipelines.placement_config import PlacementConfig
 from pipelines.pod_config import GpuConfig, TaskConfig
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from copg.config import STRICT, parse_config
 from copg.errors import ConfigError
-from copg.recipe import merged
+from copg.run.recipe import merged
 from pipelines.pod_config import TaskConfig, check_names
 
 TASKS = (

@@ -47,7 +47,7 @@ def chosen(client: Any, dag: Dag, recipe: Path | None, version: str, *how: Any) 
 @contextlib.contextmanager
 def compiled(recipe: Path, image: str, run_dir: str, revision: str, sets: list[str] | None) -> Iterator[Any]:
     """A recipe's DAG in a file of its own, checked for what goes wrong on servers."""
-    from copg.recipe import load_recipe
+    from copg.run.recipe import load_recipe
     from pipelines import versions
     from pipelines.compiling import compile_align
     from pipelines.lint import lint

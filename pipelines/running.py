@@ -11,9 +11,9 @@ import yaml
 
 from components import IMAGE
 from copg.errors import ConfigError
-from copg.recipe import Recipe, load_recipe, parse_recipe
-from copg.run_record import RUN, read_json, read_record, record_path, task_key, task_name
-from copg.summary import RESOLVE_KEY
+from copg.run.recipe import Recipe, load_recipe, parse_recipe
+from copg.run.task_record import RUN, read_json, read_record, record_path, task_key, task_name
+from copg.run.summary import RESOLVE_KEY
 from pipelines.local import RECIPE, run_local, run_stage_local
 from pipelines.show import failure_line, show_summary
 
@@ -49,7 +49,7 @@ def _run(recipe: Recipe, root: Path, webhook: str) -> None:
     os.environ.pop(WEBHOOK, None)  # the exit handler would tell it too
     summary = run_local(recipe, root)
     if webhook:
-        from copg.webhook import notify
+        from copg.run.webhook import notify
 
         if said := notify(webhook, summary):
             print(said, file=sys.stderr)

@@ -18,8 +18,8 @@ from components.train import train
 from components.validate import validate
 from copg.artifacts import BASELINES, MANIFEST, evaluation_name
 from copg.errors import ConfigError
-from copg.recipe import Recipe
-from copg.run_record import read_json, subject_name
+from copg.run.recipe import Recipe
+from copg.run.task_record import read_json, subject_name
 from pipelines.align import Place
 
 COMPONENTS = {

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from copg.artifacts import MANIFEST, read_manifest
 from copg.config import parse_config
-from copg.run_record import read_json
+from copg.run.task_record import read_json
 from copg.training.config import TrainConfig
 from copg.training.home import checkpoint_home
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from copg.run_record import Record
+from copg.run.task_record import Record
 
 ROOT = Path(__file__).parents[2]
 VOLUME_POD = "copg-volume"

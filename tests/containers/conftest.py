@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from copg.recipe import Recipe, load_recipe
+from copg.run.recipe import Recipe, load_recipe
 from pipelines.local import run_local
 from tests.containers.engine import docker_api, kfp_runner
 from tests.containers.parity import TITLE, Row

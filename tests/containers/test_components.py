@@ -11,10 +11,10 @@ import pytest
 from kfp import dsl
 
 from copg.artifacts import begin, read_manifest, seal
-from copg.recipe import Recipe
+from copg.run.recipe import Recipe
 from copg.records import SPLITS
-from copg.run_record import MACHINE, RUN, read_json
-from copg.summary import SUMMARY, read_records
+from copg.run.task_record import MACHINE, RUN, read_json
+from copg.run.summary import SUMMARY, read_records
 from pipelines.compiling import arguments
 from pipelines.local import RECIPE
 from tests.containers.alone import build_alone

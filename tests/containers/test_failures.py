@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from kfp import dsl
 
-from copg.recipe import Recipe
+from copg.run.recipe import Recipe
 from pipelines.local import run_local
 from tests.containers.engine import execute, kfp_runner
 from tests.containers.parity import OUTPUT, unfinished

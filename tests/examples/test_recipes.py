@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from copg.recipe import STAGES, load_recipe, parse_stages, stage_settings
+from copg.run.recipe import STAGES, load_recipe, parse_stages, stage_settings
 
 RECIPES = sorted((Path(__file__).parent.parent.parent / "pipelines" / "recipes").glob("*.yaml"))
 

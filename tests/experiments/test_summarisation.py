@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from copg.artifacts import read_groups
-from copg.recipe import parse_recipe
+from copg.run.recipe import parse_recipe
 from experiments import summarisation
 from experiments.bench import Bench, prepare
 from experiments.trials import Trial, equal_work, limit_completions

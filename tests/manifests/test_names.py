@@ -5,7 +5,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from copg.recipe import load_recipe
+from copg.run.recipe import load_recipe
 from pipelines.placement import PART_OF, RUNTIME, Placement
 from pipelines.placement_config import PlacementConfig, SecurityConfig, VolumeConfig, parse_placement
 from tests.manifests import rules

@@ -12,7 +12,7 @@ from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineSpec
 from typer.testing import CliRunner
 
 from copg.errors import ConfigError
-from copg.recipe import load_recipe
+from copg.run.recipe import load_recipe
 from pipelines.compiling import compile_align
 from pipelines.resources import app, write_resources
 from tests.manifests.built import ROOT, build, check_schema, title

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import copg
-from copg.recipe import load_recipe
+from copg.run.recipe import load_recipe
 from pipelines import versions
 from pipelines.compiling import compile_align
 from pipelines.versions import Dag, source_revision

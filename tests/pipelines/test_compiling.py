@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from copg.recipe import parse_recipe
+from copg.run.recipe import parse_recipe
 from pipelines.compiling import compile_align
 
 RECIPE: dict[str, Any] = {

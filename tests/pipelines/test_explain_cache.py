@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from copg.recipe import load_recipe
-from copg.run_record import RUN, Record, read_json, write_record
-from copg.stages.resolve import ResolveConfig, resolve_recipe
+from copg.run.recipe import load_recipe
+from copg.run.task_record import RUN, Record, read_json, write_record
+from copg.run.resolve import ResolveConfig, resolve_recipe
 from pipelines.explain_cache import Verdict, explain_local
 from tests import tiny
 from tests.pipelines.command import IMAGE, Command
@@ -108,7 +108,7 @@ def test_other_weights_leave_validation_and_scores(data: Path, root: Path) -> No
 
 
 def test_other_code_of_a_stage_is_told(data: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from copg.stages import resolve
+    from copg.run import resolve
 
     real = resolve._code
     monkeypatch.setattr(resolve, "_code", lambda stage: "edited" if stage == "score" else real(stage))

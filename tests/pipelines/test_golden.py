@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from copg.recipe import load_recipe
+from copg.run.recipe import load_recipe
 from pipelines.compiling import compile_align
 from pipelines.lint import lint
 

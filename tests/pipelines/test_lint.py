@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from kfp import compiler, dsl
 
-from copg.recipe import parse_recipe
+from copg.run.recipe import parse_recipe
 from pipelines import lint as lint_module
 from pipelines.compiling import compile_align
 from pipelines.lint import LintError, lint

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from copg.recipe import parse_recipe
-from copg.run_record import RUN, Record, write_record
+from copg.run.recipe import parse_recipe
+from copg.run.task_record import RUN, Record, write_record
 from pipelines import local
 from pipelines.show import failure_line, show_summary
 from pipelines.watch import line, watching

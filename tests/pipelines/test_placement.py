@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from copg.errors import ConfigError
-from copg.recipe import load_recipe, parse_recipe
+from copg.run.recipe import load_recipe, parse_recipe
 from pipelines.compiling import compile_align
 from pipelines.placement import Placement, placed
 from pipelines.placement_config import parse_placement

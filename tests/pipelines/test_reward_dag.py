@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from copg.artifacts import read_groups, read_manifest
-from copg.recipe import parse_recipe
+from copg.run.recipe import parse_recipe
 from copg.rewards.reward_model import RewardModel
 from pipelines.compiling import compile_align
 from tests import tiny

@@ -11,10 +11,10 @@ import pytest
 import pipelines.align
 from copg.artifacts import begin, read_groups, seal
 from copg.config import parse_config
-from copg.recipe import parse_recipe
+from copg.run.recipe import parse_recipe
 from copg.records import SPLITS, Group, in_shard
 from copg.rewards import RewardSpec
-from copg.run_record import read_json
+from copg.run.task_record import read_json
 from copg.stages.reference import ReferenceConfig, reference_groups, reference_shard
 from copg.stages.score import ScoreConfig, score_groups, score_shard
 from pipelines.local import run_local

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from copg.errors import ConfigError
-from copg.recipe import parse_recipe
+from copg.run.recipe import parse_recipe
 from pipelines.local import RECIPE as KEPT
 from pipelines.single import Single, choose_single
 from tests import tiny

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from copg.config import parse_config
-from copg.recipe import parse_recipe
+from copg.run.recipe import parse_recipe
 from copg.rewards import REWARDS, RewardSpec, build_mixture, build_reward
 from copg.rewards.own import load_own
 

@@ -5,7 +5,7 @@ import pytest
 import yaml
 
 from copg.errors import ConfigError
-from copg.recipe import Recipe, load_recipe, parse_recipe, stage_settings, stage_values
+from copg.run.recipe import Recipe, load_recipe, parse_recipe, stage_settings, stage_values
 
 VALUES: dict[str, Any] = {
     "name": "demo",

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from copg.artifacts import write_json
-from copg.run_record import RUN, STAGES, Record, read_json, read_record, record_path, subject_name
+from copg.run.task_record import RUN, STAGES, Record, read_json, read_record, record_path, subject_name
 
 SUMMARY = "summary.json"
 RESOLVE_KEY = "always"

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from copg.sources import looks_like_path
+from copg.run.sources import looks_like_path
 
 PATHS = frozenset(
     (

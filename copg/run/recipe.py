@@ -12,12 +12,12 @@ from pydantic import ConfigDict
 from copg.artifacts import BASELINES
 from copg.config import STRICT, parse_config
 from copg.errors import ConfigError, CopgError
-from copg.recipe_paths import PATHS, make_absolute
-from copg.run_record import subject_name
-from copg.trained_reward import REWARD as REWARD_MODEL
-from copg.trained_reward import STAGE as REWARD
-from copg.trained_reward import trains_reward
-from copg.yaml_file import read_yaml, set_value
+from copg.run.recipe_paths import PATHS, make_absolute
+from copg.run.task_record import subject_name
+from copg.run.trained_reward import REWARD as REWARD_MODEL
+from copg.run.trained_reward import STAGE as REWARD
+from copg.run.trained_reward import trains_reward
+from copg.run.yaml_file import read_yaml, set_value
 
 STAGES = ("validate", "score", "reference", "train", "evaluate", "report", "promote")
 """Those with settings of their own, in the order of the pipeline."""

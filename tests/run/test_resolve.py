@@ -13,10 +13,10 @@ import pytest
 
 from copg.config import parse_config
 from copg.errors import ConfigError, ModelError, RecordError
-from copg.planning import BEFORE, RUN_KEY, stage_keys
-from copg.run_record import RUN, Record, record_path, task_key, write_record
-from copg.stages import resolve
-from copg.stages.resolve import Resolution, ResolveConfig, resolve_recipe
+from copg.run.plan import BEFORE, RUN_KEY, stage_keys
+from copg.run.task_record import RUN, Record, record_path, task_key, write_record
+from copg.run import resolve
+from copg.run.resolve import Resolution, ResolveConfig, resolve_recipe
 from copg.tracking.runs import Registry
 
 TRIALS = [{"method": "copg", "beta": 0.1}, {"method": "ipo", "beta": 1.0}]
@@ -282,7 +282,7 @@ def test_a_run_that_cannot_fit_is_refused_only_where_it_would_run(
 def test_weights_are_read_once_while_they_do_not_change(
     settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from copg import sources
+    from copg.run import sources
 
     read = []
     digest = sources.model_digest
@@ -383,7 +383,7 @@ def test_every_stage_has_a_key_that_its_own_settings_move() -> None:
 def test_resolving_loads_no_numerical_library(settings: dict[str, Any], tmp_path: Path) -> None:
     program = (
         "import json, sys; from copg.config import parse_config; "
-        "from copg.stages.resolve import ResolveConfig, resolve_recipe; "
+        "from copg.run.resolve import ResolveConfig, resolve_recipe; "
         "resolve_recipe(parse_config(ResolveConfig, json.loads(sys.argv[1]), where='resolve')); "
         "print({'torch', 'transformers', 'datasets', 'great_expectations', 'mlflow'} & set(sys.modules))"
     )

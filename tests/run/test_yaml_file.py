@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from copg.errors import ConfigError
-from copg.yaml_file import read_yaml, set_value
+from copg.run.yaml_file import read_yaml, set_value
 
 
 def written(tmp_path: Path, text: str) -> Path:

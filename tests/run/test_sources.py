@@ -8,7 +8,7 @@ import huggingface_hub.constants
 import pytest
 
 from copg.errors import ModelError, RecordError
-from copg.sources import DigestMemo, fetch, find_model, find_records, looks_like_path
+from copg.run.sources import DigestMemo, fetch, find_model, find_records, looks_like_path
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 

@@ -7,7 +7,7 @@ import psutil
 import pytest
 from safetensors.numpy import save_file
 
-from copg.footprint import GIB, PROCESS_BYTES, ModelSize, Needs, estimate_needs, measure_model, shortfalls
+from copg.run.footprint import GIB, PROCESS_BYTES, ModelSize, Needs, estimate_needs, measure_model, shortfalls
 
 TRAIN = {
     "rows": {

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from components.summary import summary
-from copg.run_record import RUN, write_record
-from copg.webhook import message_of, notify, post
+from copg.run.task_record import RUN, write_record
+from copg.run.webhook import message_of, notify, post
 from tests.serving import serving
-from tests.test_summary import RUN_FILE, records
+from tests.run.test_summary import RUN_FILE, records
 
 FAILED = {
     "name": "demo",

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from copg.errors import RewardError
-from copg.run_record import MACHINE, RUN, read_record, record_path, recorded, subject_name, task_key
+from copg.run.task_record import MACHINE, RUN, read_record, record_path, recorded, subject_name, task_key
 
 PLAN = {"key": "ab" * 32, "config": {}}
 
