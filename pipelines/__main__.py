@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from copg.command_line import run_app
+from copg.cli.ending import run_app
 from copg.errors import ConfigError
 from pipelines import commands, schedule_commands
 from pipelines.names import Name, Place

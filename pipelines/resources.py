@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 import yaml
 
-from copg.command_line import run_app
+from copg.cli.ending import run_app
 from copg.errors import ConfigError
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)

@@ -32,7 +32,7 @@ def commands(module: str) -> set[str]:
 
 @pytest.mark.parametrize("name", sorted(set(re.findall(r"copg ([a-z]+) --", TEXT))))
 def test_a_command_exists(name: str) -> None:
-    assert name in commands("copg.cli")
+    assert name in commands("copg.cli.main")
 
 
 @pytest.mark.parametrize("name", sorted(set(re.findall(r"-m pipelines ([a-z-]+) ", TEXT))))

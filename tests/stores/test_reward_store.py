@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from copg.errors import StoreError
 from copg.stores.reward_store import SCHEMA, RewardStore, find_rewards, reward_key
-from copg.store_cli import store_app
+from copg.cli.stores import store_app
 
 
 def keys(*texts: str) -> list[bytes]:

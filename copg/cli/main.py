@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from copg.command_line import run_app
-from copg.store_cli import store_app
+from copg.cli.ending import run_app
+from copg.cli.stores import store_app
 
 app = typer.Typer(
     name="copg",

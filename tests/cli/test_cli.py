@@ -12,8 +12,8 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from copg.cli import app
-from copg.command_line import run_app
+from copg.cli.main import app
+from copg.cli.ending import run_app
 from tests import tiny
 
 STAGES = [
@@ -157,8 +157,8 @@ def test_the_help_of_a_stage_says_what_it_does(stage: str) -> None:
 
 def test_help_comes_at_once_and_loads_no_library() -> None:
     program = (
-        "import sys; sys.argv = ['copg', '--help']; import copg.cli\n"
-        "try: copg.cli.main()\n"
+        "import sys; sys.argv = ['copg', '--help']; import copg.cli.main\n"
+        "try: copg.cli.main.main()\n"
         "except SystemExit: pass\n"
         "print({'torch', 'pyarrow', 'pydantic', 'mlflow', 'numpy', 'yaml'} & set(sys.modules))"
     )
