@@ -5,16 +5,16 @@ from typing import Any
 
 from kfp import dsl
 
-from components.evaluate import evaluate
-from components.promote import promote
-from components.reference import reference, reference_shard
-from components.report import report
-from components.resolve import resolve
-from components.reward import reward
-from components.score import score, score_shard
-from components.summary import summary
-from components.train import train
-from components.validate import validate
+from copg_components.evaluate import evaluate
+from copg_components.promote import promote
+from copg_components.reference import reference, reference_shard
+from copg_components.report import report
+from copg_components.resolve import resolve
+from copg_components.reward import reward
+from copg_components.score import score, score_shard
+from copg_components.summary import summary
+from copg_components.train import train
+from copg_components.validate import validate
 
 Place = Callable[[dsl.PipelineTask], dsl.PipelineTask]
 """Gives a task its image, and on a cluster its machine."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 import yaml
 
-from components import IMAGE
+from copg_components import IMAGE
 from copg.errors import ConfigError
 from copg.run.recipe import Recipe, load_recipe, parse_recipe
 from copg.run.task_record import RUN, read_json, read_record, record_path, task_key, task_name

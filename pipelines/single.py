@@ -7,15 +7,15 @@ from typing import Any
 
 from kfp import dsl
 
-from components.evaluate import evaluate
-from components.promote import promote
-from components.reference import reference
-from components.report import report
-from components.resolve import resolve
-from components.reward import reward
-from components.score import score
-from components.train import train
-from components.validate import validate
+from copg_components.evaluate import evaluate
+from copg_components.promote import promote
+from copg_components.reference import reference
+from copg_components.report import report
+from copg_components.resolve import resolve
+from copg_components.reward import reward
+from copg_components.score import score
+from copg_components.train import train
+from copg_components.validate import validate
 from copg.artifacts import BASELINES, MANIFEST, evaluation_name
 from copg.errors import ConfigError
 from copg.run.recipe import Recipe

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from components import IMAGE
+from copg_components import IMAGE
 
 ROOT = Path(__file__).parents[2]
 NAMES = sorted(path.stem for path in (ROOT / "components").glob("[a-z]*.py"))

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from components.summary import summary
+from copg_components.summary import summary
 from copg.run.task_record import RUN, write_record
 from copg.run.webhook import message_of, notify, post
 from tests.serving import serving
@@ -116,7 +116,7 @@ def test_the_exit_handler_tells_it_and_ends_well_either_way(hook: Hook, up: bool
     url = hook.url if up else "http://127.0.0.1:9/s3cret"
     program = (
         "from types import SimpleNamespace\n"
-        "from components.summary import summary\n"
+        "from copg_components.summary import summary\n"
         f"summary.python_func(run_dir={str(tmp_path)!r}, status=SimpleNamespace(state='FAILED'))\n"
     )
     done = subprocess.run(

@@ -19,8 +19,8 @@ import torch
 from kubernetes import client
 from safetensors.torch import load_file
 
-from components.cluster.kube import TrainJobs, connect
-from components.cluster.train_job import RUN_LABEL, train_on_nodes
+from copg_components.cluster.api import TrainJobs, connect
+from copg_components.cluster.train_job import RUN_LABEL, train_on_nodes
 from copg.artifacts import begin, read_manifest, seal, write_json
 from copg.errors import ConfigError, MismatchError
 from copg.training.launch import ALIVE, FAILURE, ProcessError

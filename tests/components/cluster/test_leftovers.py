@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from kfp import dsl
 
-from components.cluster.kept import EXCHANGE
-from components.evaluate import evaluate
-from components.train import train
+from copg_components.cluster.leftovers import EXCHANGE
+from copg_components.evaluate import evaluate
+from copg_components.train import train
 from copg.artifacts import read_manifest
 from copg.rewards import RewardSpec
 from copg.lm.config import GenerationConfig

@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from components import IMAGE
+from copg_components import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
@@ -52,6 +52,6 @@ def evaluate(
         record.facts.update(json.loads((left / "evaluation.json").read_text()))
         record.left(evaluation=evaluation.uri)
         if policy and policy.uri != policy.path:  # it came from where the training's outputs are stored
-            from components.cluster.kept import forget
+            from copg_components.cluster.leftovers import forget
 
             forget(weights, Path(run_dir))

@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from components import IMAGE
+from copg_components import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)

@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from components import IMAGE
+from copg_components import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
@@ -48,7 +48,7 @@ def train(
             "training": Path(training.path),
         }
         if train_job:
-            from components.cluster.train_job import train_on_nodes
+            from copg_components.cluster.train_job import train_on_nodes
 
             found = train_on_nodes(train_job, settings, record.key, Path(run_dir), run=record.run, **paths)
         else:

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from kfp import dsl
 
-from components import IMAGE
+from copg_components import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)

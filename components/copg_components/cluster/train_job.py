@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from components.cluster.kept import EXCHANGE
-from components.cluster.kube import TrainJobs, Unreachable, connect
+from copg_components.cluster.leftovers import EXCHANGE
+from copg_components.cluster.api import TrainJobs, Unreachable, connect
 from copg.artifacts import MANIFEST, read_manifest
-from copg.background import repeating
+from copg_components.cluster.repeating import repeating
 from copg.training.launch import ALIVE, ProcessError, raise_failure, torchrun_command, write_request
 
 RUN_LABEL = "copg/run"
