@@ -37,7 +37,7 @@ def test_a_command_exists(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(set(re.findall(r"-m pipelines ([a-z-]+) ", TEXT))))
 def test_a_pipelines_command_exists(name: str) -> None:
-    assert name in commands("pipelines.__main__")
+    assert name in commands("copg_pipelines.cli.main")
 
 
 @pytest.mark.parametrize("metric", [t for t in TICKED if re.fullmatch(r"[a-z_]+/[a-z_]+", t)])

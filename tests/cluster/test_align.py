@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from pipelines.client import Client
-from pipelines.connection import Connection
-from pipelines.runs import list_runs
+from copg_pipelines.server.client import Client
+from copg_pipelines.server.connection import Connection
+from copg_pipelines.server.runs import list_runs
 from tests.cluster.cluster import ACCOUNT, ROOT, Cluster, function_of, wait_until
 from tests.cluster.conftest import ON_VOLUME, Data
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from kfp import dsl
 
-from pipelines.align import Place
+from copg_pipelines.dags.align import Place
 
 CLASSES = {each.schema_title: each for each in (dsl.Artifact, dsl.Dataset, dsl.Model)}
 

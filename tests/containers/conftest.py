@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from copg.run.recipe import Recipe, load_recipe
-from pipelines.local import run_local
+from copg_pipelines.local import run_local
 from tests.containers.engine import docker_api, kfp_runner
 from tests.containers.parity import TITLE, Row
 

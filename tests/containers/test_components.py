@@ -15,8 +15,8 @@ from copg.run.recipe import Recipe
 from copg.records import SPLITS
 from copg.run.task_record import MACHINE, RUN, read_json
 from copg.run.summary import SUMMARY, read_records
-from pipelines.compiling import arguments
-from pipelines.local import RECIPE
+from copg_pipelines.dags.compiling import arguments
+from copg_pipelines.local import RECIPE
 from tests.containers.alone import build_alone
 from tests.containers.conftest import Run
 from tests.containers.engine import execute, kfp_runner

@@ -7,7 +7,7 @@ import pytest
 from kfp import dsl
 
 from copg.run.recipe import Recipe
-from pipelines.local import run_local
+from copg_pipelines.local import run_local
 from tests.containers.engine import execute, kfp_runner
 from tests.containers.parity import OUTPUT, unfinished
 

@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 
 from copg.errors import ConfigError
 from copg.run.recipe import load_recipe
-from pipelines.compiling import compile_align
-from pipelines.resources import app, write_resources
+from copg_pipelines.dags.compiling import compile_align
+from copg_pipelines.server.resources import app, write_resources
 from tests.manifests.built import ROOT, build, check_schema, title
 
 IMAGE = f"registry.example.com/copg@sha256:{'0' * 64}"

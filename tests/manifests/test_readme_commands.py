@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from pipelines.__main__ import app
+from copg_pipelines.cli.main import app
 from tests.manifests.built import MANIFESTS, ROOT
 from tests.manifests.built import build as built
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipelines import __main__ as command_line
+from copg_pipelines.cli import main as command_line
 from tests.pipelines.kfp_server import KfpServer, kfp_server
 
 IMAGE = "registry/copg@sha256:" + "0" * 64
@@ -76,7 +76,7 @@ def server() -> Iterator[KfpServer]:
 def command(
     server: KfpServer, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Command:
-    from pipelines import connection
+    from copg_pipelines.server import connection
 
     for name in os.environ:
         if name.startswith(SURROUNDINGS):

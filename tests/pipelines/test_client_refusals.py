@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from pipelines import connection as connection_module
-from pipelines.client import Client
-from pipelines.connection import ClientError, Connection
-from pipelines.versions import Dag, ensure_version
+from copg_pipelines.server import connection as connection_module
+from copg_pipelines.server.client import Client
+from copg_pipelines.server.connection import ClientError, Connection
+from copg_pipelines.server.versions import Dag, ensure_version
 from tests.pipelines.command import Command
 from tests.pipelines.kfp_server import KfpServer
 from tests.serving import serving
@@ -167,7 +167,7 @@ def test_a_pod_s_own_token_and_namespace_are_used(
     (tmp_path / "token").write_text("pod")
     (tmp_path / "namespace").write_text("team-a\n")
     monkeypatch.setattr(connection_module, "POD_TOKEN", tmp_path / "token")
-    monkeypatch.setattr("pipelines.client.POD_NAMESPACE", tmp_path / "namespace")
+    monkeypatch.setattr("copg_pipelines.server.client.POD_NAMESPACE", tmp_path / "namespace")
     server.token, server.multi_user = "pod", True
     assert Client(Connection(host=server.url)).namespace == "team-a"
 

@@ -9,9 +9,9 @@ import pytest
 
 import copg
 from copg.run.recipe import load_recipe
-from pipelines import versions
-from pipelines.compiling import compile_align
-from pipelines.versions import Dag, source_revision
+from copg_pipelines.server import versions
+from copg_pipelines.dags.compiling import compile_align
+from copg_pipelines.server.versions import Dag, source_revision
 from tests.pipelines.command import IMAGE, Command
 from tests.pipelines.kfp_server import KfpServer
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from copg.run.recipe import parse_recipe
-from pipelines.compiling import compile_align
+from copg_pipelines.dags.compiling import compile_align
 
 RECIPE: dict[str, Any] = {
     "name": "demo",

@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from pipelines.cron import ScheduleError, next_time, parse_cron, server_cron
+from copg_pipelines.server.cron import ScheduleError, next_time, parse_cron, server_cron
 
 NOW = datetime(2026, 1, 15, 12, 0, tzinfo=UTC)
 

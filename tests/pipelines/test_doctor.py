@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipelines import doctor as doctor_module
+from copg_pipelines.doctor import findings as doctor_module
 from tests.pipelines.command import Command, Outcome
 from tests.pipelines.kfp_server import KfpServer
 from tests.serving import JsonHandler, serving
@@ -285,7 +285,7 @@ def test_an_image_that_does_not_start_is_told(
     command: Command, kubernetes: Kubernetes, monkeypatch: pytest.MonkeyPatch, status: Any, says: str
 ) -> None:
     kubernetes.pod = waiting(status["containerStatuses"]) if "containerStatuses" in status else status
-    monkeypatch.setattr("pipelines.image_check.START_S", 0.3)
+    monkeypatch.setattr("copg_pipelines.doctor.image.START_S", 0.3)
     done = command("doctor", "--image", IMAGE)
     (found,) = lines(done, "todo")
     assert says in found
@@ -301,14 +301,14 @@ def waiting(reason: str) -> dict[str, Any]:
 def test_an_image_that_is_being_pulled_is_waited_for_longer_than_a_node(
     command: Command, kubernetes: Kubernetes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipelines.image_check.START_S", 0.3)
+    monkeypatch.setattr("copg_pipelines.doctor.image.START_S", 0.3)
     # a look every 0.03 s: 20 looks take longer than the 0.3 s that a pod may wait for a node
     kubernetes.before = [{"phase": "Pending"}, *[waiting("ContainerCreating")] * 20]
     done = command("doctor", "--image", IMAGE)
     assert (done.code, kubernetes.before) == (0, []), done.out
     assert f"image: {IMAGE} starts in kubeflow" in done.out
     kubernetes.pod = waiting("ContainerCreating")
-    monkeypatch.setattr("pipelines.image_check.PULL_S", 0.5)
+    monkeypatch.setattr("copg_pipelines.doctor.image.PULL_S", 0.5)
     (found,) = lines(command("doctor", "--image", IMAGE), "todo")
     assert "did not start within 0.5 s (ContainerCreating)" in found
 

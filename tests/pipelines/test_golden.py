@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from copg.run.recipe import load_recipe
-from pipelines.compiling import compile_align
-from pipelines.lint import lint
+from copg_pipelines.dags.compiling import compile_align
+from copg_pipelines.dags.lint import lint
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = Path(__file__).parent / "golden"

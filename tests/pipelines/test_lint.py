@@ -9,9 +9,9 @@ import pytest
 from kfp import compiler, dsl
 
 from copg.run.recipe import parse_recipe
-from pipelines import lint as lint_module
-from pipelines.compiling import compile_align
-from pipelines.lint import LintError, lint
+from copg_pipelines.dags import lint as lint_module
+from copg_pipelines.dags.compiling import compile_align
+from copg_pipelines.dags.lint import LintError, lint
 
 IMAGE = "registry/copg@sha256:" + "0" * 64
 

@@ -13,9 +13,9 @@ import pytest
 
 from copg.run.recipe import parse_recipe
 from copg.run.task_record import RUN, Record, write_record
-from pipelines import local
-from pipelines.show import failure_line, show_summary
-from pipelines.watch import line, watching
+from copg_pipelines import local
+from copg_pipelines.show import failure_line, show_summary
+from copg_pipelines.watch import line, watching
 
 RECIPE = parse_recipe({"name": "x", "records": "r", "model": "m", "trials": [{"beta": 1.0}]})
 

@@ -8,9 +8,9 @@ import yaml
 
 from copg.errors import ConfigError
 from copg.run.recipe import load_recipe, parse_recipe
-from pipelines.compiling import compile_align
-from pipelines.placement import Placement, placed
-from pipelines.placement_config import parse_placement
+from copg_pipelines.dags.compiling import compile_align
+from copg_pipelines.placement.placement import Placement, placed
+from copg_pipelines.placement.config import parse_placement
 
 ROOT = Path(__file__).parents[2]
 IMAGE = "registry.example/copg@sha256:" + "1" * 64
@@ -247,7 +247,7 @@ def test_shards_are_placed_like_their_stage_which_waits_for_all_of_them(tmp_path
 def test_the_library_does_not_know_of_placement() -> None:
     for path in (ROOT / "copg").rglob("*.py"):
         text = path.read_text()
-        assert "pipelines.placement" not in text
+        assert "copg_pipelines.placement.placement" not in text
         assert "kubernetes" not in text.lower().replace("on kubernetes", ""), path
 
 

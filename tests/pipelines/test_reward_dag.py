@@ -15,7 +15,7 @@ import yaml
 from copg.artifacts import read_groups, read_manifest
 from copg.run.recipe import parse_recipe
 from copg.rewards.reward_model import RewardModel
-from pipelines.compiling import compile_align
+from copg_pipelines.dags.compiling import compile_align
 from tests import tiny
 
 ROOT = Path(__file__).parents[2]

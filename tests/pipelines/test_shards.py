@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-import pipelines.align
+import copg_pipelines.dags.align
 from copg.artifacts import begin, read_groups, seal
 from copg.config import parse_config
 from copg.run.recipe import parse_recipe
@@ -17,7 +17,7 @@ from copg.rewards import RewardSpec
 from copg.run.task_record import read_json
 from copg.stages.reference import ReferenceConfig, reference_groups, reference_shard
 from copg.stages.score import ScoreConfig, score_groups, score_shard
-from pipelines.local import run_local
+from copg_pipelines.local import run_local
 from tests import tiny
 
 REWARDS = [
@@ -114,9 +114,9 @@ def sharded(tmp_path_factory: pytest.TempPathFactory, reference_dir: Path) -> Pa
             "evaluate": {"num_prompts": 4, "samples_per_prompt": 1, "generation": {"max_new_tokens": 4}},
         }
     )
-    two = partial(pipelines.align.build_align, num_shards=2)
+    two = partial(copg_pipelines.dags.align.build_align, num_shards=2)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipelines.align, "build_align", two)
+        patch.setattr(copg_pipelines.dags.align, "build_align", two)
         summary = run_local(recipe, home / "runs")
     assert summary["failure"] is None, Path(summary["log"]).read_text()[-3000:]
     return home / "runs"

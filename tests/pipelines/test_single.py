@@ -11,8 +11,8 @@ import yaml
 
 from copg.errors import ConfigError
 from copg.run.recipe import parse_recipe
-from pipelines.local import RECIPE as KEPT
-from pipelines.single import Single, choose_single
+from copg_pipelines.local import RECIPE as KEPT
+from copg_pipelines.dags.single import Single, choose_single
 from tests import tiny
 from tests.pipelines.command import IMAGE, RECIPE, Command
 from tests.pipelines.kfp_server import KfpServer

@@ -34,8 +34,8 @@ from copg.training.config import (
     TrainConfig,
     TrialConfig,
 )
-from pipelines.placement import Placement
-from pipelines.placement_config import parse_placement
+from copg_pipelines.placement.placement import Placement
+from copg_pipelines.placement.config import parse_placement
 from tests import tiny
 from tests.components.cluster.kubernetes_server import JOBS, Cluster, kubernetes_server
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import typer
 
-from pipelines.client import Client
-from pipelines.connection import ClientError
-from pipelines.runs import StillRunning, follow, say_addresses, tasks_of, why_not_succeeded
+from copg_pipelines.server.client import Client
+from copg_pipelines.server.connection import ClientError
+from copg_pipelines.server.runs import StillRunning, follow, say_addresses, tasks_of, why_not_succeeded
 
 TIMED_OUT = 124
 """Exit code of a wait that ended before the run; the one of ``timeout``."""

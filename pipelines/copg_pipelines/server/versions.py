@@ -13,8 +13,8 @@ import kfp_server_api as api
 import yaml
 
 import copg
-from pipelines.client import Client, every
-from pipelines.connection import ClientError
+from copg_pipelines.server.client import Client, every
+from copg_pipelines.server.connection import ClientError
 
 DIGEST_LENGTH = 12
 SOURCE = Path(__file__).parent.parent

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pipelines.kube import Needs, SecretNeed
+from copg_pipelines.doctor.kube import Needs, SecretNeed
 
 
 def needs_of(recipe: Path | None, kfp_namespace: str, namespace: str, image: str) -> Needs:
@@ -17,7 +17,7 @@ def needs_of(recipe: Path | None, kfp_namespace: str, namespace: str, image: str
     if recipe is None:
         return Needs(kfp_namespace=kfp_namespace, namespace=namespace, image=image)
     from copg.run.recipe import load_recipe
-    from pipelines.placement_config import parse_placement
+    from copg_pipelines.placement.config import parse_placement
 
     loaded = load_recipe(recipe)
     placement = parse_placement(loaded.placement)

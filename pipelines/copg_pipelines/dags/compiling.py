@@ -48,9 +48,9 @@ def compile_align(recipe: Recipe, output: Path, *, run_dir: str, image: str = ""
     """
     from kfp import compiler
 
-    from pipelines.align import build_align
-    from pipelines.placement import Placement, placed
-    from pipelines.placement_config import parse_placement
+    from copg_pipelines.dags.align import build_align
+    from copg_pipelines.placement.placement import Placement, placed
+    from copg_pipelines.placement.config import parse_placement
 
     config = parse_placement(recipe.placement)
     placement = Placement(config, image or config.image.name or IMAGE)

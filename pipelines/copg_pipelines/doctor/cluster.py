@@ -7,9 +7,9 @@ from kubernetes.client.exceptions import ApiException
 from kubernetes.config.config_exception import ConfigException
 from urllib3.exceptions import HTTPError
 
-from pipelines.doctor import Finding, check_versions, note, ok, todo
-from pipelines.image_check import check_image
-from pipelines.kube import TIMEOUT_S, Cluster, Needs, container_of, get, ready, why
+from copg_pipelines.doctor.findings import Finding, check_versions, note, ok, todo
+from copg_pipelines.doctor.image import check_image
+from copg_pipelines.doctor.kube import TIMEOUT_S, Cluster, Needs, container_of, get, ready, why
 
 ALWAYS = {
     "workflows.argoproj.io": "install KFP: kubectl apply -k .../kustomize/env/platform-agnostic?ref=2.17.0",

@@ -5,8 +5,8 @@ from typing import Annotated, Any
 import typer
 
 from copg.errors import ConfigError
-from pipelines.names import Name
-from pipelines.options import (
+from copg_pipelines.cli.names import Name
+from copg_pipelines.cli.options import (
     Account,
     Image,
     OptionalRecipe,
@@ -51,10 +51,10 @@ def schedule(
     connect: Any,
 ) -> None:
     """Run a version on a schedule: pinned, one run at a time, nothing caught up; again replaces it."""
-    from pipelines.cron import next_time, server_cron
-    from pipelines.publishing import chosen
-    from pipelines.runs import ensure_experiment
-    from pipelines.schedules import Schedule, ensure_schedule
+    from copg_pipelines.server.cron import next_time, server_cron
+    from copg_pipelines.server.publishing import chosen
+    from copg_pipelines.server.runs import ensure_experiment
+    from copg_pipelines.server.schedules import Schedule, ensure_schedule
 
     six = server_cron(cron, time_zone, server_time_zone)
     client = connect()
@@ -87,8 +87,8 @@ def unschedule(
     connect: Any,
 ) -> None:
     """Delete schedules; runs that have begun go on."""
-    from pipelines.schedules import choose, remove_schedules
-    from pipelines.versions import get_pipeline
+    from copg_pipelines.server.schedules import choose, remove_schedules
+    from copg_pipelines.server.versions import get_pipeline
 
     client = connect()
     found = get_pipeline(client, pipeline or dag)
@@ -114,9 +114,9 @@ def rollback(
     connect: Any,
 ) -> None:
     """Point schedules at an older version."""
-    from pipelines.connection import ClientError
-    from pipelines.schedules import choose, pinned_version, repin, version_before
-    from pipelines.versions import get_pipeline, get_version, list_versions
+    from copg_pipelines.server.connection import ClientError
+    from copg_pipelines.server.schedules import choose, pinned_version, repin, version_before
+    from copg_pipelines.server.versions import get_pipeline, get_version, list_versions
 
     client = connect()
     found = get_pipeline(client, pipeline or dag)

@@ -12,8 +12,8 @@ from kfp import dsl, kubernetes
 
 from copg.errors import ConfigError
 from copg.run.recipe import Recipe
-from pipelines.placement_config import PlacementConfig
-from pipelines.pod_config import GpuConfig, TaskConfig
+from copg_pipelines.placement.config import PlacementConfig
+from copg_pipelines.placement.pod_config import GpuConfig, TaskConfig
 
 QUEUE, PRIORITY = "kueue.x-k8s.io/queue-name", "kueue.x-k8s.io/priority-class"
 PART_OF = {"app.kubernetes.io/part-of": "copg"}

@@ -10,9 +10,9 @@ from typing import Any
 
 import kfp_server_api as api
 
-from pipelines.client import Client, every, made_once
-from pipelines.connection import ClientError
-from pipelines.versions import version_name
+from copg_pipelines.server.client import Client, every, made_once
+from copg_pipelines.server.connection import ClientError
+from copg_pipelines.server.versions import version_name
 
 ENABLE, DISABLE = "ENABLE", "DISABLE"
 

@@ -14,7 +14,7 @@ from typing import Any
 import certifi
 import kfp_server_api as api
 
-from pipelines.connection import ClientError, Connection, Rest
+from copg_pipelines.server.connection import ClientError, Connection, Rest
 
 POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 PAGE_SIZE = 100

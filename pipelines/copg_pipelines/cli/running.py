@@ -14,11 +14,11 @@ from copg.errors import ConfigError
 from copg.run.recipe import Recipe, load_recipe, parse_recipe
 from copg.run.task_record import RUN, read_json, read_record, record_path, task_key, task_name
 from copg.run.summary import RESOLVE_KEY
-from pipelines.local import RECIPE, run_local, run_stage_local
-from pipelines.show import failure_line, show_summary
+from copg_pipelines.local import RECIPE, run_local, run_stage_local
+from copg_pipelines.show import failure_line, show_summary
 
 if TYPE_CHECKING:  # loads kfp
-    from pipelines.single import Single
+    from copg_pipelines.dags.single import Single
 
 WEBHOOK = "COPG_WEBHOOK_URL"
 
@@ -68,7 +68,7 @@ def run_there(
     pipeline_root: str = "",
 ) -> Any:
     """Start a version on a server; the run."""
-    from pipelines.runs import pinned, submit
+    from copg_pipelines.server.runs import pinned, submit
 
     name = (version.tags or {}).get("recipe") or experiment
     run = pinned(version, name=name, service_account=service_account, pipeline_root=pipeline_root)
@@ -81,7 +81,7 @@ def run_stage_here(recipe: Recipe, root: Path, single: "Single") -> None:
     Raises:
         typer.Exit: with 1 when it failed.
     """
-    from pipelines.single import build_single
+    from copg_pipelines.dags.single import build_single
 
     log = run_stage_local(recipe, root, lambda: build_single(single, lambda task: task))
     root, task = root.resolve(), task_name(single.stage, single.subject)
@@ -116,7 +116,7 @@ def run_stage_there(
     """
     import kfp_server_api as api
 
-    from pipelines.runs import submit
+    from copg_pipelines.server.runs import submit
 
     run = api.V2beta1Run(
         display_name=f"{recipe.name}-{single.stage}",
@@ -133,10 +133,10 @@ def compile_single(recipe: Recipe, single: "Single", *, image: str, run_dir: str
     """The DAG of one stage as a server takes it within the request for a run."""
     from kfp import compiler
 
-    from pipelines.compiling import arguments
-    from pipelines.placement import Placement, placed
-    from pipelines.placement_config import parse_placement
-    from pipelines.single import build_single
+    from copg_pipelines.dags.compiling import arguments
+    from copg_pipelines.placement.placement import Placement, placed
+    from copg_pipelines.placement.config import parse_placement
+    from copg_pipelines.dags.single import build_single
 
     config = parse_placement(recipe.placement)
     placement = Placement(config, image or config.image.name or IMAGE)

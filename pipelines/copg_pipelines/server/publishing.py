@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from copg.errors import ConfigError
-from pipelines.names import Dag
+from copg_pipelines.cli.names import Dag
 
 
 def put(
@@ -22,7 +22,7 @@ def put(
     sets: list[str] | None,
 ) -> tuple[Any, bool]:
     """The version that holds a recipe's DAG, and whether it was made just now."""
-    from pipelines.versions import ensure_version
+    from copg_pipelines.server.versions import ensure_version
 
     with compiled(recipe, image, run_dir, revision, sets) as file:
         return ensure_version(client, pipeline or dag, file)
@@ -34,7 +34,7 @@ def chosen(client: Any, dag: Dag, recipe: Path | None, version: str, *how: Any) 
     Args:
         how: image, run_dir, pipeline, revision and sets, as of ``put``.
     """
-    from pipelines.versions import get_pipeline, get_version
+    from copg_pipelines.server.versions import get_pipeline, get_version
 
     if (recipe is None) == (not version):
         raise ConfigError("give either --recipe or --version")
@@ -48,9 +48,9 @@ def chosen(client: Any, dag: Dag, recipe: Path | None, version: str, *how: Any) 
 def compiled(recipe: Path, image: str, run_dir: str, revision: str, sets: list[str] | None) -> Iterator[Any]:
     """A recipe's DAG in a file of its own, checked for what goes wrong on servers."""
     from copg.run.recipe import load_recipe
-    from pipelines import versions
-    from pipelines.compiling import compile_align
-    from pipelines.lint import lint
+    from copg_pipelines.server import versions
+    from copg_pipelines.dags.compiling import compile_align
+    from copg_pipelines.dags.lint import lint
 
     loaded = load_recipe(recipe, sets or [])
     with tempfile.TemporaryDirectory(prefix="copg-dag-") as folder:

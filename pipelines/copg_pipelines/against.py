@@ -12,12 +12,12 @@ from copg.digests import json_digest
 from copg.run.plan import stage_keys
 from copg.run.recipe import parse_recipe, parse_stages, stage_settings
 from copg.run.task_record import subject_name
-from pipelines.client import Client
-from pipelines.connection import ClientError
-from pipelines.explain_cache import Side, Verdict, changes
-from pipelines.publishing import compiled
-from pipelines.runs import latest_run, tasks_of
-from pipelines.versions import get_pipeline
+from copg_pipelines.server.client import Client
+from copg_pipelines.server.connection import ClientError
+from copg_pipelines.explain_cache import Side, Verdict, changes
+from copg_pipelines.server.publishing import compiled
+from copg_pipelines.server.runs import latest_run, tasks_of
+from copg_pipelines.server.versions import get_pipeline
 
 COMPONENT = re.compile(r"comp-(.+?)(-shard)?(-\d+)?$")
 """Of a stage, of its shards, and of its second task in a DAG."""

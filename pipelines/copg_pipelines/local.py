@@ -23,8 +23,8 @@ from copg.errors import CopgError
 from copg.run.recipe import Recipe
 from copg.run.task_record import MACHINE, RUN, read_json
 from copg.run.summary import SUMMARY, read_records, write_summary
-from pipelines.compiling import arguments
-from pipelines.watch import watching
+from copg_pipelines.dags.compiling import arguments
+from copg_pipelines.watch import watching
 
 RECIPE = "recipe.json"
 """The recipe of the latest run of the whole DAG, with which ``resume`` goes on."""
@@ -66,7 +66,7 @@ def run_local(recipe: Recipe, root: Path, *, runner: Any = None, image: str = ""
 
 
 def _whole_dag(recipe: Recipe, image: str) -> Any:
-    from pipelines.align import build_align
+    from copg_pipelines.dags.align import build_align
 
     def place(task: Any) -> Any:
         return task.set_container_image(image) if image else task

@@ -9,8 +9,8 @@ from typing import Any, TextIO
 
 import kfp_server_api as api
 
-from pipelines.client import Client, every, made_once
-from pipelines.connection import ClientError
+from copg_pipelines.server.client import Client, every, made_once
+from copg_pipelines.server.connection import ClientError
 
 ENDED = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
 MACHINERY = re.compile(r"^(root|executor|system-.*|.*-driver|iteration-iterator)$")

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from copg.config import STRICT, parse_config
 from copg.errors import ConfigError
 from copg.run.recipe import merged
-from pipelines.pod_config import TaskConfig, check_names
+from copg_pipelines.placement.pod_config import TaskConfig, check_names
 
 TASKS = (
     *("resolve", "validate", "reward", "score", "reference", "train", "evaluate", "report", "promote"),

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from kubernetes.client.exceptions import ApiException
 
-from pipelines.doctor import Finding, note, ok, todo
-from pipelines.kube import TIMEOUT_S, Cluster, Needs, get, why
+from copg_pipelines.doctor.findings import Finding, note, ok, todo
+from copg_pipelines.doctor.kube import TIMEOUT_S, Cluster, Needs, get, why
 
 START_S, PULL_S = 120.0, 600.0
 """How long a pod may wait for a node, and how long its image may then take to be pulled and to end."""

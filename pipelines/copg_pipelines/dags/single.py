@@ -20,7 +20,7 @@ from copg.artifacts import BASELINES, MANIFEST, evaluation_name
 from copg.errors import ConfigError
 from copg.run.recipe import Recipe
 from copg.run.task_record import read_json, subject_name
-from pipelines.align import Place
+from copg_pipelines.dags.align import Place
 
 COMPONENTS = {
     "validate": validate,

@@ -7,9 +7,9 @@ import typer
 
 from copg.cli.ending import run_app
 from copg.errors import ConfigError
-from pipelines import commands, schedule_commands
-from pipelines.names import Name, Place
-from pipelines.options import (
+from copg_pipelines import commands, schedule_commands
+from copg_pipelines.cli.names import Name, Place
+from copg_pipelines.cli.options import (
     Account,
     Image,
     NoWait,
@@ -48,7 +48,7 @@ def compile_dag(
 ) -> None:
     """Compile a DAG with a recipe as its defaults; paths are taken as they stand in the recipe."""
     from copg.run.recipe import load_recipe
-    from pipelines.compiling import compile_align
+    from copg_pipelines.dags.compiling import compile_align
 
     loaded = load_recipe(recipe, sets or [])
     compile_align(loaded, output, run_dir=run_dir or f"/runs/{loaded.name}", image=image)
@@ -106,15 +106,15 @@ def run(
     if only:
         started = _stage_there(client, recipe, only, given or [], trial, image, run_dir, sets, how)
     else:
-        from pipelines.publishing import chosen
-        from pipelines.running import run_there
+        from copg_pipelines.server.publishing import chosen
+        from copg_pipelines.cli.running import run_there
 
         pinned = chosen(client, dag, recipe, version, image, run_dir, pipeline, revision, sets)
         print(f"version: {pinned.display_name}")
         started = run_there(client, pinned, **how)
     print(f"run: {client.connection.page('runs/details', started.run_id)}")
     if not no_wait:
-        from pipelines.following import wait_for
+        from copg_pipelines.server.following import wait_for
 
         wait_for(client, started.run_id, timeout_min=timeout, poll_s=poll, webhook=webhook)
 
@@ -130,13 +130,13 @@ def _run_here(
 ) -> None:
     if recipe is None or root is None:
         raise ConfigError(f"a run on this machine needs --{'recipe' if recipe is None else 'root'}")
-    from pipelines.running import run_here, run_stage_here
+    from copg_pipelines.cli.running import run_here, run_stage_here
 
     if not only:
         run_here(recipe, root, sets, webhook)
         return
     from copg.run.recipe import load_recipe
-    from pipelines.single import choose_single
+    from copg_pipelines.dags.single import choose_single
 
     loaded = load_recipe(recipe, sets or [], here=Path.cwd())
     run_stage_here(loaded, root, choose_single(loaded, only, given, trial, here=True))
@@ -156,8 +156,8 @@ def _stage_there(
     if recipe is None:
         raise ConfigError("--only needs --recipe: a stage takes its settings from it")
     from copg.run.recipe import load_recipe
-    from pipelines.running import run_stage_there
-    from pipelines.single import choose_single
+    from copg_pipelines.cli.running import run_stage_there
+    from copg_pipelines.dags.single import choose_single
 
     loaded = load_recipe(recipe, sets or [])
     single = choose_single(loaded, only, given, trial, here=False)
@@ -168,7 +168,7 @@ def _stage_there(
 @app.command("lint")
 def lint_dag(file: Annotated[Path, typer.Argument(help="A compiled DAG, .yaml.")]) -> None:
     """Read a compiled DAG for what goes wrong on a server, a line each; fails when there is any."""
-    from pipelines.lint import lint
+    from copg_pipelines.dags.lint import lint
 
     findings = lint(file)
     for finding in findings:

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
-from pipelines.client import Client
-from pipelines.connection import ClientError
+from copg_pipelines.server.client import Client
+from copg_pipelines.server.connection import ClientError
 
 MAX_CLOCK_SKEW_S = 60.0
 """Object stores refuse signatures that are minutes off, and tokens are valid from a time on."""
@@ -66,7 +66,7 @@ def examine(client: Client, cluster: Callable[[], Any] | None, needs: Any) -> It
     if cluster is None:
         yield check_versions(server)
         return
-    from pipelines.cluster_checks import examine_cluster
+    from copg_pipelines.doctor.cluster import examine_cluster
 
     yield from examine_cluster(cluster, needs, server)
 

@@ -116,8 +116,8 @@ def _connect(
     request_timeout: float,
     patience: float,
 ) -> Any:
-    from pipelines.client import Client
-    from pipelines.connection import IN_CLUSTER, ClientError, Connection
+    from copg_pipelines.server.client import Client
+    from copg_pipelines.server.connection import IN_CLUSTER, ClientError, Connection
 
     if not host and IN_A_POD not in os.environ:
         raise ClientError("host is missing: name the KFP API with --host or KF_PIPELINES_ENDPOINT")

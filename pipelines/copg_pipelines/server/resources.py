@@ -1,4 +1,4 @@
-"""``python -m pipelines.resources``: a compiled DAG as Kubernetes resources, which Git puts on a cluster.
+"""``python -m copg_pipelines.server.resources``: a compiled DAG as Kubernetes resources, which Git puts on a cluster.
 
 For a KFP that keeps its pipelines in Kubernetes. A PipelineVersion never changes once it is there, so its
 name says what it holds: another DAG is another resource.
@@ -36,7 +36,7 @@ def write_resources(
     from kfp.compiler.pipeline_spec_builder import write_pipeline_spec_to_file
     from kfp.components import load_component_from_file
 
-    from pipelines.versions import Dag, source_revision
+    from copg_pipelines.server.versions import Dag, source_revision
 
     try:
         documents = list(yaml.safe_load_all(compiled.read_text()))

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from pipelines.names import Name
-from pipelines.options import (
+from copg_pipelines.cli.names import Name
+from copg_pipelines.cli.options import (
     Image,
     NoWait,
     OptionalRecipe,
@@ -40,7 +40,7 @@ def create(
     connect: Any,
 ) -> None:
     """Compile a DAG and put it on a server as a version; the same DAG again makes no second one."""
-    from pipelines.publishing import put
+    from copg_pipelines.server.publishing import put
 
     version, made = put(connect(), dag, recipe, image, run_dir, pipeline, revision, sets)
     print(f"{'made' if made else 'there already'}: {version.display_name}  {version.pipeline_version_id}")
@@ -50,8 +50,8 @@ def create(
 @connected
 def versions(dag: Name, pipeline: Pipeline = "", *, connect: Any) -> None:
     """List the versions of a pipeline, the newest first, and which schedules run them."""
-    from pipelines.schedules import list_schedules, pinned_version
-    from pipelines.versions import get_pipeline, list_versions, version_name
+    from copg_pipelines.server.schedules import list_schedules, pinned_version
+    from copg_pipelines.server.versions import get_pipeline, list_versions, version_name
 
     client = connect()
     found = get_pipeline(client, pipeline or dag)
@@ -76,9 +76,9 @@ def status(
     connect: Any,
 ) -> None:
     """Show a run's tasks, how they stand and how long they took; fails when the run failed."""
-    from pipelines.following import wait_for
-    from pipelines.runs import ended, latest_run, show_run, why_not_succeeded
-    from pipelines.versions import get_pipeline
+    from copg_pipelines.server.following import wait_for
+    from copg_pipelines.server.runs import ended, latest_run, show_run, why_not_succeeded
+    from copg_pipelines.server.versions import get_pipeline
 
     client = connect()
     if run:
@@ -107,12 +107,12 @@ def resume(
 ) -> None:
     """Run what failed in a run again, and all that follows; what succeeded is kept."""
     if Path(run).is_dir():
-        from pipelines.running import resume_local
+        from copg_pipelines.cli.running import resume_local
 
         resume_local(Path(run), webhook)
         return
-    from pipelines.following import wait_for
-    from pipelines.runs import retry
+    from copg_pipelines.server.following import wait_for
+    from copg_pipelines.server.runs import retry
 
     client = connect()
     retry(client, run)
@@ -141,14 +141,14 @@ def explain_cache(
 
     With --root, down to the contents of data, model, rewards and code; with --host, what the two DAGs tell.
     """
-    from pipelines.explain_cache import explain_local, show
+    from copg_pipelines.explain_cache import explain_local, show
 
     if root is not None:
         from copg.run.recipe import load_recipe
 
         show(explain_local(load_recipe(recipe, sets or [], here=Path.cwd()), root))
         return
-    from pipelines.against import explain_against_latest
+    from copg_pipelines.against import explain_against_latest
 
     show(explain_against_latest(connect(), pipeline or dag, recipe, image, run_dir, sets))
     print("data, model, rewards and champion: by name; resolve looks at what lies behind them on the cluster")
@@ -173,9 +173,9 @@ def doctor(
 
     With --recipe, also whether the cluster has what its placement asks for. Fails when there is a todo.
     """
-    from pipelines.doctor import examine
-    from pipelines.kube import connect_cluster
-    from pipelines.needs import needs_of
+    from copg_pipelines.doctor.findings import examine
+    from copg_pipelines.doctor.kube import connect_cluster
+    from copg_pipelines.doctor.needs import needs_of
 
     client = connect()
     needs = needs_of(recipe, kfp_namespace, client.connection.namespace or kfp_namespace, image)
