@@ -120,7 +120,7 @@ def run_dag(data: Path, root: Path, *, sets: Iterable[str] = (), profile_imports
     command = [
         sys.executable,
         "-m",
-        "pipelines",
+        "copg_pipelines",
         "run",
         "align",
         "--recipe",

@@ -16,8 +16,8 @@ def run_copg(setting: Setting, cache: Path) -> dict[str, Any]:
 
     import copg.lm.reference  # noqa: F401
     from copg.artifacts import GroupWriter, begin, read_groups, seal
-    from copg.records import Completion, Group, prompt_id
     from copg.lm.config import RowConfig
+    from copg.records import Completion, Group, prompt_id
     from copg.stages.reference import ReferenceConfig, reference_groups
 
     clock = Stopwatch()

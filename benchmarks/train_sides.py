@@ -58,10 +58,10 @@ def run_copg(case: Case, examples: list[Example], task: dict[str, Any]) -> dict[
     """Steps through ``copg.training``, as stage ``train`` takes them."""
     from accelerate import Accelerator
 
+    from copg.lm.config import RowConfig
     from copg.lm.load import load_model
     from copg.lm.scorer import SequenceScorer, TokenGroup, group_logps
     from copg.records import Completion, Group
-    from copg.lm.config import RowConfig
     from copg.training.config import OptimizerConfig, TrialConfig
     from copg.training.data import TrainData
     from copg.training.optim import build_optimizer

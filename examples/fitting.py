@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
+from copg.lm.config import RowConfig
 from copg.lm.scorer import SequenceScorer, TokenGroup, build_batch, plan_batches, score_batch
 from copg.progress import track
-from copg.lm.config import RowConfig
 
 WARMUP_STEPS = 30
 FLOOR = 0.05

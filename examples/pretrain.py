@@ -54,8 +54,8 @@ def summary_batches(
     tokenizer: Any, summaries: list[tuple[str, list[str]]], rng: random.Random
 ) -> Iterator[list[Any]]:
     """Prompts with their summaries, in another order each time through; what does not fit is left out."""
-    from copg.lm.text import encode_completion, encode_prompt
     from copg.lm.scorer import TokenGroup
+    from copg.lm.text import encode_completion, encode_prompt
 
     groups = [
         TokenGroup(

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from copg.artifacts import write_json
 from copg.losses.copg import copg_loss
-from copg.progress import track
 from copg.losses.ipo import ipo_loss
 from copg.losses.pg import pg_loss
+from copg.progress import track
 from experiments.figures import LINES, new_figure, save_figure
 from experiments.three_arms import BETA, REFERENCE, REWARDS, SAMPLERS, fixed_point, objective, optimum
 

@@ -13,8 +13,8 @@ from copg.artifacts import GroupWriter, begin, read_groups, read_manifest, seal,
 from copg.config import parse_config
 from copg.digests import json_digest
 from copg.errors import ConfigError
-from copg.run.recipe import Recipe, config_class, stage_settings
 from copg.records import SPLITS
+from copg.run.recipe import Recipe, config_class, stage_settings
 from copg.stages.evaluate import evaluate_policy
 from copg.stages.reference import reference_groups
 from copg.stages.reward import RewardConfig, train_reward

@@ -16,8 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from copg.artifacts import write_json
-from copg.evaluation.frontier import Point, frontier
 from copg.evaluation.estimates import paired_difference
+from copg.evaluation.frontier import Point, frontier
 from copg.progress import track
 from copg.run.recipe import load_recipe
 from experiments.bench import Bench, evaluate_reference, prepare, reward_spread

@@ -63,8 +63,8 @@ def resolve(
         trials: The trials, as the loop takes them.
     """
     from copg.config import parse_config
-    from copg.run.task_record import recorded
     from copg.run.resolve import ResolveConfig, resolve_recipe
+    from copg.run.task_record import recorded
 
     recipe = {
         "name": name,

@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from copg.data.readers import Row
-from copg.records import Prompt, prompt_id
-from copg.data.shapes import Record, RecordReader
 from copg.data.json_lines import Defect
+from copg.data.readers import Row
+from copg.data.shapes import Record, RecordReader
+from copg.records import Prompt, prompt_id
 
 RECORD_SCHEMA = pa.schema(
     [

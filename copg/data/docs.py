@@ -13,7 +13,7 @@ from typing import Any
 from copg.data.suite import Suite
 
 DOCS = "docs"
-PAGE = Path(__file__).parent / "data_docs.j2"
+PAGE = Path(__file__).parent / "docs.j2"
 
 
 @dataclass(frozen=True, slots=True)

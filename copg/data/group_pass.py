@@ -8,13 +8,13 @@ import numpy as np
 import pyarrow as pa
 
 from copg.artifacts import GroupWriter
-from copg.progress import track
-from copg.records import SPLITS, assign_split
 from copg.data.checks import GROUP_CHECKS, MEMBER_CHECKS
 from copg.data.pooling import Pooled, pool_records, reward_spread, tied, to_groups
 from copg.data.rejections import Rejections
 from copg.data.spool import Bucket, Spool
 from copg.data.suite import Suite
+from copg.progress import track
+from copg.records import SPLITS, assign_split
 
 
 class GroupPass:

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from copg.records import GROUP_SCHEMA
 from copg.data.columns import RECORD_SCHEMA, list_lengths
 from copg.data.spool import Bucket
+from copg.records import GROUP_SCHEMA
 
 
 @dataclass(slots=True)

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 
+from copg.data.columns import Portion, to_portion
 from copg.data.readers import Row, Rows
 from copg.data.shapes import RecordReader
-from copg.data.columns import Portion, to_portion
 from copg.data.workers import Workers
 
 ROWS_PER_CHUNK = 2**10

@@ -11,9 +11,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from copg.errors import RecordError
 from copg.data.files import COMPRESSIONS, file_format, find_files
 from copg.data.json_lines import Defect, is_unicode, parse_json
+from copg.errors import RecordError
 
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 BOM = b"\xef\xbb\xbf"

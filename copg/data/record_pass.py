@@ -4,14 +4,14 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
-from copg.progress import track
-from copg.data.readers import Rows
-from copg.data.columns import COUNTS, RECORD_SCHEMA, Portion
 from copg.data.checks import record_checks
+from copg.data.columns import COUNTS, RECORD_SCHEMA, Portion
 from copg.data.portions import portions
+from copg.data.readers import Rows
 from copg.data.rejections import Rejections
 from copg.data.spool import Spool
 from copg.data.suite import Suite
+from copg.progress import track
 
 ROWS_PER_FRAME = 2**17
 """Checked at once; Great Expectations takes some 10 ms a check, of however many rows."""

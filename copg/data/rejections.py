@@ -9,8 +9,8 @@ from types import TracebackType
 import numpy as np
 import pyarrow as pa
 
-from copg.data.columns import MAX_RECORD_CHARS
 from copg.data.checks import Check
+from copg.data.columns import MAX_RECORD_CHARS
 
 REJECTED = "rejected.jsonl"
 MAX_EXAMPLES = 3

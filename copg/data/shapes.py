@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from copg.records import Prompt
 from copg.data.json_lines import Defect, kind_of, parse_json, write_columns
+from copg.records import Prompt
 
 SHAPES = {
     "completions": ("completions", "rewards", "finished"),

@@ -20,17 +20,15 @@ from typing import IO
 
 import pyarrow as pa
 
-from copg.errors import RecordError
+from copg.data.columns import DEFECT_SCHEMA, PORTION_SCHEMA, Portion, to_portion
 from copg.data.readers import Lines
 from copg.data.shapes import RecordReader
-from copg.data.columns import DEFECT_SCHEMA, PORTION_SCHEMA, Portion, to_portion
+from copg.errors import RecordError
 
 _LENGTH = struct.Struct("<q")
 _HEAD = struct.Struct("<qqq")
 """Of a block: number of its first line, bytes of the file's name, bytes of the lines."""
-_START = (
-    "import sys, json; sys.path[:] = json.loads(sys.argv[1]); import copg.data.workers as w; w.main()"
-)
+_START = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); import copg.data.workers as w; w.main()"
 
 
 class Workers:

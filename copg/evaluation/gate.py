@@ -10,7 +10,7 @@ from copg.records import Estimate, Evaluation
 DEFAULT_MAX_KL = 20.0
 """Nats a completion. A budget of one's own belongs in the recipe: what is far depends on the length."""
 MIN_PROMPTS = 8
-"""Fewer than this have no interval to decide by; see ``copg.evaluation.estimates.estimate`` for its coverage."""
+"""Fewer than this have no interval to decide by; ``copg.evaluation.estimates`` has its coverage."""
 
 
 @dataclass(frozen=True, slots=True)

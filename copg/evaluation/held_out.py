@@ -13,16 +13,16 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from copg.artifacts import read_groups
-from copg.lm.text import encode_prompt
+from copg.lm.config import GenerationConfig, RowConfig
 from copg.lm.divergence import Trace, compare_reference, trace_policy
 from copg.lm.generation import Generated, generate, max_prompt_tokens
 from copg.lm.load import check_vocabulary, load_config, load_model, load_tokenizer, pick_device
 from copg.lm.scorer import DTYPES, TokenGroup
+from copg.lm.text import encode_prompt
+from copg.lm.vllm import generate_with_vllm
 from copg.records import Completion, Group, prompt_text
 from copg.rewards import Mixture
 from copg.rewards.bulk import score_drawn
-from copg.lm.config import GenerationConfig, RowConfig
-from copg.lm.vllm import generate_with_vllm
 
 GENERATIONS = pa.schema(
     [

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from copg.errors import ModelError
+from copg.lm.config import RowConfig
 from copg.lm.head import Head
 from copg.lm.load import model_head
 from copg.lm.scorer import DTYPES, RowBatch, SequenceScorer, TokenGroup, scorer_logps
-from copg.lm.config import RowConfig
 
 IN_MEMORY = 4 * 2**30
 """Bytes of hidden states kept in memory; more of them go to a file in the temporary directory."""

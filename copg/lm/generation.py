@@ -12,10 +12,10 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 from transformers.cache_utils import Cache, DynamicLayer
 
-from copg.lm.text import decode_completion
 from copg.errors import RecordError
-from copg.progress import track
 from copg.lm.config import GenerationConfig
+from copg.lm.text import decode_completion
+from copg.progress import track
 
 KEPT_FRACTION = 0.75
 """A batch is cut down to its running sequences once no more than this share of it runs."""

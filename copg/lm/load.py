@@ -13,9 +13,9 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from copg.lm.attention import use_prefix_attention
 from copg.digests import ADAPTER, adapter_base
 from copg.errors import ModelError
+from copg.lm.attention import use_prefix_attention
 from copg.lm.head import Head
 
 

@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from copg.lm.attention import resolve_attention
-from copg.lm.text import encode_completion, encode_prompt
 from copg.digests import json_digest
 from copg.errors import MismatchError, StoreError
+from copg.lm.attention import resolve_attention
+from copg.lm.config import RowConfig
 from copg.lm.load import load_model, pick_device
 from copg.lm.scorer import DTYPES, TokenGroup, check_rows, group_logps
+from copg.lm.text import encode_completion, encode_prompt
 from copg.records import Group
 from copg.stores.reference_store import ReferenceStore, completion_key
-from copg.lm.config import RowConfig
 from copg.stores.spot_checks import SpotChecks
 
 TOLERANCES = {"float32": 1e-5, "bfloat16": 0.02}

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from copg.lm.attention import Layout, resolve_attention, visible_keys
 from copg.errors import RecordError
-from copg.lm.load import pick_device
+from copg.lm.attention import Layout, resolve_attention, visible_keys
 from copg.lm.config import RowConfig
+from copg.lm.load import pick_device
 
 
 @dataclass(frozen=True, slots=True)

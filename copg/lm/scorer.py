@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from copg.lm.attention import use_prefix_attention
 from copg.errors import ModelError
+from copg.lm.attention import use_prefix_attention
+from copg.lm.config import RowConfig
 from copg.lm.head import token_logps
 from copg.lm.load import attention_window, bare_model, model_backbone, model_head
-from copg.progress import track
 from copg.lm.rows import (
     RowBatch,
     TokenGroup,
@@ -26,7 +26,7 @@ from copg.lm.rows import (
     split_group,
     take_completions,
 )
-from copg.lm.config import RowConfig
+from copg.progress import track
 
 __all__ = [
     "DTYPES",

@@ -1,4 +1,4 @@
-"""Completions drawn by vLLM, behind the interface of ``copg.lm.generation``, for policies that lie on disk."""
+"""Completions drawn by vLLM, behind ``copg.lm.generation``, for policies that lie on disk."""
 
 import hashlib
 import json
@@ -13,13 +13,13 @@ import torch
 from transformers import GenerationConfig as ModelGenerationConfig
 from transformers import PreTrainedTokenizerBase
 
-from copg.lm import vllm_worker
-from copg.lm.text import decode_completion
 from copg.digests import ADAPTER, adapter_base
 from copg.errors import ModelError
+from copg.lm import vllm_worker
+from copg.lm.config import GenerationConfig
 from copg.lm.generation import Generated, stop_tokens
 from copg.lm.load import load_config
-from copg.lm.config import GenerationConfig
+from copg.lm.text import decode_completion
 
 
 def generate_with_vllm(
@@ -35,9 +35,9 @@ def generate_with_vllm(
     """One completion of each prompt, in the order given, from an engine in a process of its own.
 
     A sequence's seed is a function of (seed, noise key). vLLM's kernels are not the same for every batch, so
-    unlike those of ``copg.lm.generation.generate`` completions are not reproduced to the token, and two policies
-    do not share their noise: intervals of differences are wider. The KL is measured afterwards by our own
-    passes either way.
+    unlike those of ``copg.lm.generation`` completions are not reproduced to the token, and two policies do
+    not share their noise: intervals of differences are wider. The KL is measured afterwards by our own passes
+    either way.
 
     Args:
         model: model directory, adapter directory, or hub name.

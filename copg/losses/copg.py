@@ -11,10 +11,10 @@ from typing import Protocol
 from torch import Tensor
 
 from copg.losses.dpo import dpo_loss
+from copg.losses.groups import centre, check_completions, group_sum, log_ratios, widen
 from copg.losses.ipo import ipo_length_normalised_loss, ipo_loss
 from copg.losses.pg import pg_loss, pg_regularised_value_loss, pg_value_loss
 from copg.losses.sft import sft_loss
-from copg.losses.groups import centre, check_completions, group_sum, log_ratios, widen
 
 
 class GroupLoss(Protocol):

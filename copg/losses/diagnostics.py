@@ -2,7 +2,15 @@
 
 from torch import Tensor
 
-from copg.losses.groups import centre, check_completions, group_extreme, group_sizes, group_sum, log_ratios, widen
+from copg.losses.groups import (
+    centre,
+    check_completions,
+    group_extreme,
+    group_sizes,
+    group_sum,
+    log_ratios,
+    widen,
+)
 
 
 def residual_fraction(

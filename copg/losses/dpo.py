@@ -3,8 +3,8 @@
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from copg.losses.pairs import Pairing, preference_pairs
 from copg.losses.groups import check_completions, group_sum, log_ratios
+from copg.losses.pairs import Pairing, preference_pairs
 
 
 def dpo_loss(

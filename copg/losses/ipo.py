@@ -2,8 +2,8 @@
 
 from torch import Tensor
 
-from copg.losses.pairs import Pairing, preference_pairs
 from copg.losses.groups import check_completions, group_sum, log_ratios, widen
+from copg.losses.pairs import Pairing, preference_pairs
 
 
 def ipo_loss(

@@ -4,9 +4,9 @@ import re
 from collections.abc import Sequence
 
 from copg.evaluation.gate import interval
+from copg.evaluation.results import Verdict
 from copg.records import Estimate
 from copg.report.numbers import REFERENCE, Policy
-from copg.evaluation.results import Verdict
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~&$-])")
 

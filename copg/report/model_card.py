@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from copg import __version__
 from copg.artifacts import Manifest
 from copg.evaluation.gate import Decision, interval
-from copg.records import Evaluation
 from copg.evaluation.results import Measured
+from copg.records import Evaluation
 
 
 def model_card(

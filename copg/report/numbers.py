@@ -8,12 +8,12 @@ from typing import Any
 from copg.artifacts import Manifest
 from copg.config import parse_config
 from copg.errors import CopgError
-from copg.evaluation.frontier import Point, frontier
 from copg.evaluation.estimates import paired_difference, win_rate
+from copg.evaluation.frontier import Point, frontier
+from copg.evaluation.results import Draws, Measured, Verdict, read_draws
 from copg.progress import track
 from copg.records import Estimate, Evaluation
 from copg.rewards import Mixture, RewardSpec, Scale
-from copg.evaluation.results import Draws, Measured, Verdict, read_draws
 
 REFERENCE, CHAMPION, TRIAL = "reference", "champion", "trial"
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from copg.evaluation.frontier import Point
+from copg.evaluation.results import Verdict
 from copg.report.charts import curve_chart, frontier_chart, interval_chart
 from copg.report.curves import MAX_CURVES, Curve, order_keys, title_of
 from copg.report.fragments import (
@@ -24,7 +25,6 @@ from copg.report.rewards import contribution_table, rewards_html
 from copg.report.sample_cards import all_cards
 from copg.report.samples import Picked
 from copg.report.styles import Style, style_of
-from copg.evaluation.results import Verdict
 
 
 @dataclass(frozen=True, slots=True)

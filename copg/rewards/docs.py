@@ -5,6 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from copg.data.checks import Check
+from copg.data.docs import REWARDS, Table, write_docs
+from copg.data.suite import Suite
 from copg.rewards.distribution import Distribution
 from copg.rewards.tables import (
     COUNTS_HEAD,
@@ -14,9 +17,6 @@ from copg.rewards.tables import (
     distribution_rows,
     parts_of,
 )
-from copg.data.docs import REWARDS, Table, write_docs
-from copg.data.checks import Check
-from copg.data.suite import Suite
 
 FAR_OUT = 8.0
 """Standard deviations from the mean of its split, from where a reward is looked at."""

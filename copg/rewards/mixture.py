@@ -6,11 +6,11 @@ from typing import Any
 
 from copg.errors import CopgError, RewardError
 from copg.records import Prompt, prompt_text
-from copg.stores.reward_store import RewardStore
 from copg.rewards.contract import RecordFault, Reward, RewardSpec, Scale, Scores, finite_floats
 from copg.rewards.own import describe
 from copg.rewards.registry import build_reward, reward_digest
 from copg.rewards.stored import StoredReward
+from copg.stores.reward_store import RewardStore
 
 
 class Mixture:

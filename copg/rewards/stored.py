@@ -6,8 +6,8 @@ from typing import Any
 
 from copg.digests import json_digest
 from copg.records import Prompt, prompt_text
-from copg.stores.reward_store import TOLERANCE, RewardStore, reward_key
 from copg.rewards.contract import RecordFault, Reward, finite_floats, read_column
+from copg.stores.reward_store import TOLERANCE, RewardStore, reward_key
 from copg.stores.spot_checks import SpotChecks
 
 

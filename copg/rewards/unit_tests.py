@@ -1,4 +1,4 @@
-"""Whether a program passes its tests; it is taken to be hostile and runs jailed (see ``copg.rewards.sandbox``)."""
+"""Whether a program passes its tests; it is taken to be hostile and runs jailed (``copg.rewards.sandbox``)."""
 
 import json
 import math
@@ -18,10 +18,13 @@ from copg.config import STRICT
 from copg.errors import RewardError
 from copg.records import Prompt
 from copg.rewards.contract import RecordFault, read_column
-from copg.rewards.workers import Workers
 from copg.rewards.sandbox.zygote import GRACE_S, Settings
+from copg.rewards.workers import Workers
 
-_START = "import sys; sys.path.insert(0, {root!r}); from copg.rewards.sandbox.zygote import main; main({settings!r})"
+_START = (
+    "import sys; sys.path.insert(0, {root!r}); "
+    "from copg.rewards.sandbox.zygote import main; main({settings!r})"
+)
 
 
 @dataclass(frozen=True, kw_only=True)

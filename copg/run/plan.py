@@ -12,9 +12,9 @@ from copg.digests import json_digest
 from copg.errors import ConfigError
 from copg.run.recipe import STAGES, Recipe
 from copg.run.task_record import read_json, read_record, record_path, subject_name, task_key, task_name
-from copg.tracking.runs import champion
 from copg.run.trained_reward import STAGE as REWARD
 from copg.run.trained_reward import model_folder, with_model
+from copg.tracking.runs import champion
 
 RUN_KEY, BEFORE = "run_key", "champion_before"
 """Tags of a registered version: which run made it, and which champion that run was measured against."""

@@ -18,12 +18,12 @@ from copg.artifacts import write_json
 from copg.config import STRICT
 from copg.digests import code_digest, json_digest
 from copg.errors import ConfigError
+from copg.rewards import RewardSpec, digest_of_rewards
 from copg.run.footprint import estimate_needs, measure_model, shortfalls
 from copg.run.plan import Plan, make_plan
 from copg.run.recipe import Recipe, parse_stages, stage_settings
-from copg.rewards import RewardSpec, digest_of_rewards
-from copg.run.task_record import RUN
 from copg.run.sources import DigestMemo, Source, find_model, find_policy, find_records
+from copg.run.task_record import RUN
 
 HEAVY = ("reference", "train", "evaluate", "reward")
 """Stages whose numbers the versions of torch and transformers decide."""

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from copg.artifacts import write_json
+from copg.data.files import file_format, find_files
 from copg.digests import ADAPTER, MODEL_FILES, file_digest, json_digest, model_digest, policy_digest
 from copg.errors import ModelError, RecordError
-from copg.data.files import file_format, find_files
 
 MEMO = "digests.json"
 COMMIT_LENGTH = 40

@@ -13,9 +13,9 @@ from pydantic import ConfigDict
 from copg.artifacts import BASELINES, MANIFEST, Manifest, begin, read_manifest, seal, write_json
 from copg.config import STRICT
 from copg.errors import ModelError, RecordError
+from copg.lm.config import GenerationConfig, RowConfig
 from copg.rewards import RewardSpec, build_mixture
 from copg.rewards.contract import Scale
-from copg.lm.config import GenerationConfig, RowConfig
 
 if TYPE_CHECKING:
     from copg.evaluation.held_out import Drawing, HeldOut
@@ -106,8 +106,8 @@ def evaluate_policy(
     """
     import torch
 
-    from copg.lm.attention import resolve_attention
     from copg.evaluation.held_out import Drawing, generations, score
+    from copg.lm.attention import resolve_attention
     from copg.lm.load import pick_device
 
     if config.threads:

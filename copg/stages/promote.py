@@ -8,11 +8,19 @@ from copg.artifacts import Manifest, begin, read_manifest, seal, write_json
 from copg.config import STRICT
 from copg.errors import ArtifactError, ConfigError
 from copg.evaluation.gate import DEFAULT_MAX_KL, Decision, gain
+from copg.evaluation.results import (
+    Measured,
+    Verdict,
+    check_same_groups,
+    contender,
+    data_faults,
+    judge,
+    read_measured,
+)
 from copg.report.model_card import model_card
+from copg.tracking.mlflow import DEFAULT_URI
 from copg.tracking.retention import delete_weights
 from copg.tracking.runs import CHAMPION, PREVIOUS, Registered, Registry
-from copg.tracking.mlflow import DEFAULT_URI
-from copg.evaluation.results import Measured, Verdict, check_same_groups, contender, data_faults, judge, read_measured
 
 __all__ = ["PromoteConfig", "promote_best"]
 

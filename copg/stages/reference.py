@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from copg.artifacts import GroupWriter, begin, read_groups, read_manifest, seal
 from copg.config import STRICT
 from copg.digests import model_digest
-from copg.records import SPLITS, Group, in_shard
 from copg.lm.config import RowConfig
+from copg.records import SPLITS, Group, in_shard
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -147,8 +147,8 @@ def _open(config: ReferenceConfig) -> "tuple[ReferencePass, _Encoder]":
 
 
 def _encode(groups: Iterable[Group], split: str, encoder: _Encoder, dropped: Counter[str]) -> Iterator[Group]:
-    from copg.lm.text import encode_prompt
     from copg.lm.reference import encode_group
+    from copg.lm.text import encode_prompt
 
     for group in groups:
         if split == "train":

@@ -10,6 +10,7 @@ from typing import Any
 from copg.artifacts import Manifest, begin, read_manifest, seal, write_json
 from copg.config import STRICT
 from copg.evaluation.gate import DEFAULT_MAX_KL
+from copg.evaluation.results import Measured, Verdict, check_same_groups, data_faults, judge, read_measured
 from copg.progress import track
 from copg.report.curves import read_curves
 from copg.report.markdown import render_markdown
@@ -17,7 +18,6 @@ from copg.report.numbers import Policy, compare_policies, on_frontier, plain, re
 from copg.report.page import render_page
 from copg.report.samples import pick_samples
 from copg.report.sections import Contents
-from copg.evaluation.results import Measured, Verdict, check_same_groups, data_faults, judge, read_measured
 
 __all__ = ["ReportConfig", "report_trials"]
 

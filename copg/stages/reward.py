@@ -185,8 +185,8 @@ def _comparisons(
     max_tokens: int,
     dropped: Counter[str],
 ) -> "list[Comparisons]":
-    from copg.training.reward_model import read_comparisons
     from copg.rewards.reward_model import pick_form
+    from copg.training.reward_model import read_comparisons
 
     found: list[Comparisons] = []
     for split in splits:
@@ -209,8 +209,8 @@ def _test(
     import torch
 
     from copg.evaluation.estimates import estimate
-    from copg.training.reward_model import calibration_error, log_loss, pair_outcomes, reliability, win
     from copg.rewards.classifier import Classifier
+    from copg.training.reward_model import calibration_error, log_loss, pair_outcomes, reliability, win
 
     classifier = Classifier(str(reward_model), revision=None, dtype=torch.float32)
     encodings = [e for group in held_out for e in group.encodings]

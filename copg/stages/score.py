@@ -13,13 +13,13 @@ from pydantic import ConfigDict
 
 from copg.artifacts import GroupWriter, begin, count_groups, read_groups, read_manifest, seal
 from copg.config import STRICT
+from copg.data.docs import DOCS
 from copg.errors import RewardError
 from copg.progress import track
 from copg.records import SPLITS, Completion, Group, in_shard
 from copg.rewards import Mixture, RewardSpec, build_mixture, digest_of_rewards
 from copg.rewards.bulk import BulkScorer
 from copg.rewards.distribution import Distribution, scale_of
-from copg.data.docs import DOCS
 from copg.rewards.docs import write_reward_docs
 
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from copg.artifacts import Manifest, begin, read_groups, read_manifest, seal
 from copg.digests import policy_digest
 from copg.errors import MismatchError
-from copg.training.launch import run_processes
 from copg.training.config import TrainConfig
+from copg.training.launch import run_processes
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -232,8 +232,8 @@ def _write_policy(
     parents: dict[str, str],
     facts: dict[str, Any],
 ) -> Manifest:
-    from copg.training.checkpoint import load_tensors
     from copg.lm.scorer import DTYPES
+    from copg.training.checkpoint import load_tensors
     from copg.training.loop import BEST
 
     begin(policy)

@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 from copg.artifacts import MANIFEST
-from copg.training.launch import end_when_abandoned, note_failure, read_request
 from copg.stages.train import TrainConfig, train_policy
+from copg.training.launch import end_when_abandoned, note_failure, read_request
 
 
 def main(folder: Path) -> None:

@@ -8,18 +8,18 @@ from pathlib import Path
 
 from copg.artifacts import GroupWriter, begin, seal
 from copg.config import STRICT
-from copg.errors import RecordError
-from copg.data.readers import Rows
-from copg.data.shapes import FIELDS
+from copg.data.checks import SPLIT_CHECKS
 from copg.data.columns import RECORD_SCHEMA
 from copg.data.docs import DOCS, write_docs
-from copg.data.checks import SPLIT_CHECKS
 from copg.data.group_pass import GroupPass
 from copg.data.leaks import count_leaks
+from copg.data.readers import Rows
 from copg.data.record_pass import RecordPass
 from copg.data.rejections import Rejections
+from copg.data.shapes import FIELDS
 from copg.data.spool import Spool
 from copg.data.suite import Suite
+from copg.errors import RecordError
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,8 +4,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from copg.config import STRICT
-from copg.rewards import RewardSpec
 from copg.lm.config import GenerationConfig, RowConfig
+from copg.rewards import RewardSpec
 
 METHODS = (
     "copg",

@@ -1,7 +1,7 @@
 """Where the checkpoints of one training lie."""
 
-from copg.training.checkpoint_home import CheckpointHome
 from copg.digests import json_digest
+from copg.training.checkpoint_home import CheckpointHome
 from copg.training.config import TrainConfig
 
 

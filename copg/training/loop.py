@@ -12,11 +12,17 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
-from copg.training.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint, save_tensors, trained_tensors
-from copg.training.checkpoint_home import CheckpointHome
 from copg.lm.scorer import SequenceScorer
 from copg.progress import track
 from copg.tracking.runs import Tracker
+from copg.training.checkpoint import (
+    list_checkpoints,
+    load_checkpoint,
+    save_checkpoint,
+    save_tensors,
+    trained_tensors,
+)
+from copg.training.checkpoint_home import CheckpointHome
 from copg.training.config import TrainConfig
 from copg.training.data import TrainData, step_groups
 from copg.training.log import MetricsLog

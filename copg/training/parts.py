@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from copg.lm.scorer import TokenGroup, scorer_logps, split_group, take_completions
 from copg.lm.config import RowConfig
+from copg.lm.scorer import TokenGroup, scorer_logps, split_group, take_completions
 
 
 @dataclass(frozen=True, slots=True)

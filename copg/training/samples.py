@@ -7,13 +7,13 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from copg.lm.config import RowConfig
 from copg.lm.generation import generate
 from copg.lm.scorer import TokenGroup, group_logps
 from copg.records import Completion, Group
 from copg.rewards import build_mixture
 from copg.rewards.bulk import score_drawn
 from copg.rewards.contract import Scale
-from copg.lm.config import RowConfig
 from copg.training.config import SampleConfig
 
 

@@ -10,8 +10,8 @@ from accelerate import Accelerator
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
-from copg.training.checkpoint import trained_tensors, whole_tensors
 from copg.lm.load import bare_model
+from copg.training.checkpoint import trained_tensors, whole_tensors
 
 
 def shard_scorer(scorer: Any, accelerator: Accelerator) -> Any:

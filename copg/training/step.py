@@ -12,10 +12,10 @@ from torch import Tensor
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
-from copg.losses.diagnostics import extreme_log_ratios, residual_fraction, reward_spread
-from copg.losses.copg import select_loss
-from copg.lm.scorer import TokenGroup, build_batch, plan_batches, score_batch
 from copg.lm.config import RowConfig
+from copg.lm.scorer import TokenGroup, build_batch, plan_batches, score_batch
+from copg.losses.copg import select_loss
+from copg.losses.diagnostics import extreme_log_ratios, residual_fraction, reward_spread
 from copg.training.config import TrialConfig
 from copg.training.data import TrainData, share_groups
 from copg.training.parts import weigh_parts

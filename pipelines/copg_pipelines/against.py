@@ -12,9 +12,9 @@ from copg.digests import json_digest
 from copg.run.plan import stage_keys
 from copg.run.recipe import parse_recipe, parse_stages, stage_settings
 from copg.run.task_record import subject_name
+from copg_pipelines.explain_cache import Side, Verdict, changes
 from copg_pipelines.server.client import Client
 from copg_pipelines.server.connection import ClientError
-from copg_pipelines.explain_cache import Side, Verdict, changes
 from copg_pipelines.server.publishing import compiled
 from copg_pipelines.server.runs import latest_run, tasks_of
 from copg_pipelines.server.versions import get_pipeline

@@ -21,8 +21,8 @@ import psutil
 from copg.artifacts import MANIFEST, write_json
 from copg.errors import CopgError
 from copg.run.recipe import Recipe
-from copg.run.task_record import MACHINE, RUN, read_json
 from copg.run.summary import SUMMARY, read_records, write_summary
+from copg.run.task_record import MACHINE, RUN, read_json
 from copg_pipelines.dags.compiling import arguments
 from copg_pipelines.watch import watching
 

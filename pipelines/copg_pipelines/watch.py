@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TextIO
 
 from copg_components.cluster.repeating import repeating
+
 from copg.run.task_record import RUN, STAGES, Record, read_json, read_record
 
 EVERY_S = 0.2

@@ -12,8 +12,8 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from copg.cli.main import app
 from copg.cli.ending import run_app
+from copg.cli.main import app
 from tests import tiny
 
 STAGES = [

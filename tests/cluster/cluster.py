@@ -48,7 +48,7 @@ class Cluster:
     def pipelines(self, *words: str, code: int = 0) -> str:
         """What ``python -m pipelines`` prints, when it ends as expected."""
         done = subprocess.run(
-            [sys.executable, "-m", "pipelines", *words, *self._whose()],
+            [sys.executable, "-m", "copg_pipelines", *words, *self._whose()],
             env={**os.environ, "KF_PIPELINES_ENDPOINT": self.host},
             cwd=ROOT,
             capture_output=True,

@@ -7,10 +7,10 @@ import sys
 from typing import Any
 
 import pytest
-
 from copg_pipelines.server.client import Client
 from copg_pipelines.server.connection import Connection
 from copg_pipelines.server.runs import list_runs
+
 from tests.cluster.cluster import ACCOUNT, ROOT, Cluster, function_of, wait_until
 from tests.cluster.conftest import ON_VOLUME, Data
 
@@ -47,7 +47,7 @@ def local(data: Data) -> dict[str, Any]:
         "--root",
         str(data.home / "local"),
     ]
-    subprocess.run([sys.executable, "-m", "pipelines", *words], cwd=ROOT, check=True, timeout=1800)
+    subprocess.run([sys.executable, "-m", "copg_pipelines", *words], cwd=ROOT, check=True, timeout=1800)
     found: dict[str, Any] = json.loads((data.home / "local/summary.json").read_text())
     return found
 

@@ -5,16 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from copg_components import IMAGE
 
 ROOT = Path(__file__).parents[2]
-NAMES = sorted(path.stem for path in (ROOT / "components").glob("[a-z]*.py"))
+NAMES = sorted(path.stem for path in (ROOT / "components/copg_components").glob("[a-z]*.py"))
 STAGES = sorted(path.stem for path in (ROOT / "copg/stages").glob("[a-z]*.py"))
 
 
 def spec_of(name: str) -> Any:
-    return getattr(importlib.import_module(f"components.{name}"), name).component_spec
+    return getattr(importlib.import_module(f"copg_components.{name}"), name).component_spec
 
 
 def test_every_stage_of_the_pipeline_has_a_component_of_the_same_name() -> None:
@@ -42,4 +41,4 @@ def test_a_task_installs_nothing_and_runs_in_our_image(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_component_is_thin(name: str) -> None:
-    assert len((ROOT / f"components/{name}.py").read_text().splitlines()) <= 85
+    assert len((ROOT / f"components/copg_components/{name}.py").read_text().splitlines()) <= 85

@@ -3,9 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kfp import dsl
-
 from copg_pipelines.dags.align import Place
+from kfp import dsl
 
 CLASSES = {each.schema_title: each for each in (dsl.Artifact, dsl.Dataset, dsl.Model)}
 

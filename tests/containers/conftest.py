@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from copg_pipelines.local import run_local
 
 from copg.run.recipe import Recipe, load_recipe
-from copg_pipelines.local import run_local
 from tests.containers.engine import docker_api, kfp_runner
 from tests.containers.parity import TITLE, Row
 

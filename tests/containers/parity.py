@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from copg.artifacts import MANIFEST, Manifest
-from copg.run.task_record import RUN, Record, read_json
 from copg.run.summary import read_records
+from copg.run.task_record import RUN, Record, read_json
 
 TOLERANCE = 1e-6
 """Relative, of metrics and estimates; files that differ at all are told apart by their digests."""

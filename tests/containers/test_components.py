@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from copg_pipelines.dags.compiling import arguments
+from copg_pipelines.local import RECIPE
 from kfp import dsl
 
 from copg.artifacts import begin, read_manifest, seal
-from copg.run.recipe import Recipe
 from copg.records import SPLITS
-from copg.run.task_record import MACHINE, RUN, read_json
+from copg.run.recipe import Recipe
 from copg.run.summary import SUMMARY, read_records
-from copg_pipelines.dags.compiling import arguments
-from copg_pipelines.local import RECIPE
+from copg.run.task_record import MACHINE, RUN, read_json
 from tests.containers.alone import build_alone
 from tests.containers.conftest import Run
 from tests.containers.engine import execute, kfp_runner
@@ -90,14 +90,14 @@ def bench(image: str, data: Path, outside: Run, reference_dir: Path, tmp_path: P
 
 
 def component(name: str) -> Any:
-    return getattr(importlib.import_module(f"components.{name.removesuffix('_shard')}"), name)
+    return getattr(importlib.import_module(f"copg_components.{name.removesuffix('_shard')}"), name)
 
 
 def test_every_component_has_a_test_here() -> None:
     made = {
         name
-        for path in (Path(__file__).parents[2] / "components").glob("[a-z]*.py")
-        for name, value in vars(importlib.import_module(f"components.{path.stem}")).items()
+        for path in (Path(__file__).parents[2] / "components/copg_components").glob("[a-z]*.py")
+        for name, value in vars(importlib.import_module(f"copg_components.{path.stem}")).items()
         if hasattr(value, "component_spec")
     }
     assert made == ELSEWHERE | {task.partition("-")[0] for task in TASKS}

@@ -4,10 +4,10 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+from copg_pipelines.local import run_local
 from kfp import dsl
 
 from copg.run.recipe import Recipe
-from copg_pipelines.local import run_local
 from tests.containers.engine import execute, kfp_runner
 from tests.containers.parity import OUTPUT, unfinished
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from copg.run.task_record import RUN, Record, read_json
 from copg.run.summary import read_records
+from copg.run.task_record import RUN, Record, read_json
 from tests.containers.conftest import Run
 from tests.containers.parity import Row, compare_runs, compare_tasks, unfinished, widest
 

@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from copg.data.readers import Row
-from copg.records import prompt_id
-from copg.data.shapes import RecordReader
-from copg.data.json_lines import Defect
 from copg.data.columns import COUNTS, near_id, to_portion
+from copg.data.json_lines import Defect
+from copg.data.readers import Row
+from copg.data.shapes import RecordReader
+from copg.records import prompt_id
 
 
 def portion(*values: Any) -> Any:

@@ -11,7 +11,7 @@ from copg.errors import CopgError, RecordError
 from copg.records import SPLITS
 from copg.stages.validate import ValidateConfig, validate_records
 
-DIRTY = Path(__file__).parents[2] / "shared/data/dirty"
+DIRTY = Path(__file__).parents[3] / "shared/data/dirty"
 JSON_SUITE = sorted((DIRTY / "json_test_suite").glob("*.json"))
 TABLES = sorted((DIRTY / "csv_spectrum/csvs").glob("*.csv"))
 KEEP_GOING = ValidateConfig(max_rejected_fraction=1.0)

@@ -8,7 +8,7 @@ import pytest
 
 from copg.data.json_lines import MAX_DEPTH, Defect, parse_json, write_columns
 
-SUITE = Path(__file__).parents[2] / "shared/data/dirty/json_test_suite"
+SUITE = Path(__file__).parents[3] / "shared/data/dirty/json_test_suite"
 FILES = sorted(SUITE.glob("*.json"))
 needs_suite = pytest.mark.skipif(not FILES, reason=f"the JSON test suite is not at {SUITE}")
 

@@ -6,9 +6,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from copg.data.readers import Row
-from copg.records import GROUP_SCHEMA, groups_to_table, table_to_groups
-from copg.data.shapes import RecordReader
 from copg.data.columns import RECORD_SCHEMA, to_portion
 from copg.data.pooling import (
     Pool,
@@ -19,7 +16,10 @@ from copg.data.pooling import (
     tied,
     to_groups,
 )
+from copg.data.readers import Row
+from copg.data.shapes import RecordReader
 from copg.data.spool import Bucket
+from copg.records import GROUP_SCHEMA, groups_to_table, table_to_groups
 
 
 def record(texts: list[str], rewards: list[float] | None, finished: list[bool] | None = None) -> dict:

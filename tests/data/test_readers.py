@@ -12,9 +12,9 @@ import pytest
 import zstandard
 
 from copg.data import readers
-from copg.errors import RecordError
-from copg.data.readers import Row, Rows
 from copg.data.json_lines import Defect
+from copg.data.readers import Row, Rows
+from copg.errors import RecordError
 
 
 def write(path: Path, *rows: Any) -> Path:

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from copg.data.shapes import Record, RecordReader
 from copg.data.json_lines import Defect
+from copg.data.shapes import Record, RecordReader
 
 
 def read(row: Any, columns: dict[str, str] | None = None, *, cells: bool = False) -> Record:

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from copg.data import readers
-from copg.errors import RecordError
-from copg.data.readers import Lines, Rows
 from copg.data import portions as portions_module
+from copg.data import readers
 from copg.data.portions import portions
+from copg.data.readers import Lines, Rows
 from copg.data.workers import Workers
+from copg.errors import RecordError
 
 LINES = Lines("a.jsonl", 1, b'{"prompt": "p", "completions": ["a"]}\n' * 3)
 

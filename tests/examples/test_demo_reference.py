@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from copg.lm.text import encode_prompt
 from copg.digests import model_digest
+from copg.lm.config import GenerationConfig
 from copg.lm.generation import generate
 from copg.lm.load import load_model, load_tokenizer
-from copg.lm.config import GenerationConfig
+from copg.lm.text import encode_prompt
 from examples.demo import train_reference
 from examples.fitting import Budget
 from examples.reports import draw_report

@@ -15,9 +15,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from copg.losses.copg import select_loss
-from copg.lm.scorer import SequenceScorer, TokenGroup, build_batch
 from copg.lm.config import RowConfig
+from copg.lm.scorer import SequenceScorer, TokenGroup, build_batch
+from copg.losses.copg import select_loss
 
 trl = pytest.importorskip("trl", reason="the comparison needs the extra 'trl'")
 

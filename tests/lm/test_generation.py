@@ -12,10 +12,10 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import PreTrainedModel
 
-from copg.lm import generation
 from copg.errors import RecordError
-from copg.lm.generation import generate, max_prompt_tokens, stop_tokens, uniform_noise
+from copg.lm import generation
 from copg.lm.config import GenerationConfig
+from copg.lm.generation import generate, max_prompt_tokens, stop_tokens, uniform_noise
 from tests import tiny
 
 TOKENIZER = tiny.build_tokenizer()

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import torch
 
+from copg.errors import ModelError, RecordError
 from copg.lm.attention import Layout, dispatch
 from copg.lm.attention.split import _pieces
-from copg.errors import ModelError, RecordError
-from copg.losses.copg import copg_loss
+from copg.lm.config import RowConfig
 from copg.lm.scorer import (
     SequenceScorer,
     TokenGroup,
@@ -19,7 +19,7 @@ from copg.lm.scorer import (
     pack_rows,
     plan_batches,
 )
-from copg.lm.config import RowConfig
+from copg.losses.copg import copg_loss
 from tests import tiny
 
 ATTENTIONS = ["mask", "split", "pieces", "flex"]

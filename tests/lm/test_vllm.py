@@ -10,10 +10,10 @@ from peft import LoraConfig, get_peft_model
 
 from copg.config import parse_config
 from copg.errors import ConfigError, ModelError
-from copg.lm.load import load_model, load_tokenizer
 from copg.lm.config import GenerationConfig
-from copg.training.config import SampleConfig
+from copg.lm.load import load_model, load_tokenizer
 from copg.lm.vllm import generate_with_vllm
+from copg.training.config import SampleConfig
 from tests import tiny
 
 PROMPTS = [[1, 4, 5], [1, 6], [1, 4, 5]]

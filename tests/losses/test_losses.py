@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from copg.losses.diagnostics import extreme_log_ratios, residual_fraction, reward_spread
 from copg.losses.copg import LOSSES, copg_loss, copg_mean_loss, select_loss
+from copg.losses.diagnostics import extreme_log_ratios, residual_fraction, reward_spread
 from copg.losses.dpo import dpo_loss
+from copg.losses.groups import group_sizes
 from copg.losses.ipo import ipo_length_normalised_loss, ipo_loss
 from copg.losses.pairs import preference_pairs
 from copg.losses.pg import pg_loss, pg_regularised_value_loss, pg_value_loss
 from copg.losses.sft import sft_loss
-from copg.losses.groups import group_sizes
 
 
 def t(*values: float) -> Tensor:

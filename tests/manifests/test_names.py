@@ -4,10 +4,10 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+from copg_pipelines.placement.config import PlacementConfig, SecurityConfig, VolumeConfig, parse_placement
+from copg_pipelines.placement.placement import PART_OF, RUNTIME, Placement
 
 from copg.run.recipe import load_recipe
-from copg_pipelines.placement.placement import PART_OF, RUNTIME, Placement
-from copg_pipelines.placement.config import PlacementConfig, SecurityConfig, VolumeConfig, parse_placement
 from tests.manifests import rules
 from tests.manifests.built import ROOT, build, check_schema, named
 

@@ -6,6 +6,8 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+from copg_pipelines.dags.compiling import compile_align
+from copg_pipelines.server.resources import app, write_resources
 from google.protobuf import json_format
 from kfp.kubernetes.kubernetes_executor_config_pb2 import KubernetesExecutorConfig
 from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineSpec
@@ -13,8 +15,6 @@ from typer.testing import CliRunner
 
 from copg.errors import ConfigError
 from copg.run.recipe import load_recipe
-from copg_pipelines.dags.compiling import compile_align
-from copg_pipelines.server.resources import app, write_resources
 from tests.manifests.built import ROOT, build, check_schema, title
 
 IMAGE = f"registry.example.com/copg@sha256:{'0' * 64}"

@@ -6,9 +6,9 @@ import shlex
 from pathlib import Path
 
 import pytest
+from copg_pipelines.cli.main import app
 from typer.main import get_command
 
-from copg_pipelines.cli.main import app
 from tests.manifests.built import MANIFESTS, ROOT
 from tests.manifests.built import build as built
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import yaml
-
 from copg_pipelines.cli import main as command_line
+
 from tests.pipelines.kfp_server import KfpServer, kfp_server
 
 IMAGE = "registry/copg@sha256:" + "0" * 64

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from copg_pipelines.server import connection as connection_module
 from copg_pipelines.server.client import Client
 from copg_pipelines.server.connection import ClientError, Connection
 from copg_pipelines.server.versions import Dag, ensure_version
+
 from tests.pipelines.command import Command
 from tests.pipelines.kfp_server import KfpServer
 from tests.serving import serving

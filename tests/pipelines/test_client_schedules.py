@@ -5,8 +5,8 @@ import re
 from typing import Any
 
 import kfp_server_api as api
-
 from copg_pipelines.server.schedules import Schedule
+
 from tests.pipelines.command import Command
 from tests.pipelines.kfp_server import MODELS, KfpServer, parse, plain
 

@@ -6,12 +6,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from copg_pipelines.dags.compiling import compile_align
+from copg_pipelines.server import versions
+from copg_pipelines.server.versions import Dag, source_revision
 
 import copg
 from copg.run.recipe import load_recipe
-from copg_pipelines.server import versions
-from copg_pipelines.dags.compiling import compile_align
-from copg_pipelines.server.versions import Dag, source_revision
 from tests.pipelines.command import IMAGE, Command
 from tests.pipelines.kfp_server import KfpServer
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import yaml
+from copg_pipelines.dags.compiling import compile_align
 
 from copg.run.recipe import parse_recipe
-from copg_pipelines.dags.compiling import compile_align
 
 RECIPE: dict[str, Any] = {
     "name": "demo",

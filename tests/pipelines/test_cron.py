@@ -4,7 +4,6 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-
 from copg_pipelines.server.cron import ScheduleError, next_time, parse_cron, server_cron
 
 NOW = datetime(2026, 1, 15, 12, 0, tzinfo=UTC)

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import yaml
-
 from copg_pipelines.doctor import findings as doctor_module
+
 from tests.pipelines.command import Command, Outcome
 from tests.pipelines.kfp_server import KfpServer
 from tests.serving import JsonHandler, serving

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import yaml
+from copg_pipelines.explain_cache import Verdict, explain_local
 
 from copg.run.recipe import load_recipe
-from copg.run.task_record import RUN, Record, read_json, write_record
 from copg.run.resolve import ResolveConfig, resolve_recipe
-from copg_pipelines.explain_cache import Verdict, explain_local
+from copg.run.task_record import RUN, Record, read_json, write_record
 from tests import tiny
 from tests.pipelines.command import IMAGE, Command
 from tests.pipelines.kfp_server import KfpServer

@@ -4,10 +4,10 @@ import difflib
 from pathlib import Path
 
 import pytest
-
-from copg.run.recipe import load_recipe
 from copg_pipelines.dags.compiling import compile_align
 from copg_pipelines.dags.lint import lint
+
+from copg.run.recipe import load_recipe
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = Path(__file__).parent / "golden"

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kfp import compiler, dsl
-
-from copg.run.recipe import parse_recipe
 from copg_pipelines.dags import lint as lint_module
 from copg_pipelines.dags.compiling import compile_align
 from copg_pipelines.dags.lint import LintError, lint
+from kfp import compiler, dsl
+
+from copg.run.recipe import parse_recipe
 
 IMAGE = "registry/copg@sha256:" + "0" * 64
 

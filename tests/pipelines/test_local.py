@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from copg.run.recipe import parse_recipe
-from copg.run.task_record import RUN, Record, write_record
 from copg_pipelines import local
 from copg_pipelines.show import failure_line, show_summary
 from copg_pipelines.watch import line, watching
+
+from copg.run.recipe import parse_recipe
+from copg.run.task_record import RUN, Record, write_record
 
 RECIPE = parse_recipe({"name": "x", "records": "r", "model": "m", "trials": [{"beta": 1.0}]})
 

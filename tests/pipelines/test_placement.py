@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 import yaml
+from copg_pipelines.dags.compiling import compile_align
+from copg_pipelines.placement.config import parse_placement
+from copg_pipelines.placement.placement import Placement, placed
 
 from copg.errors import ConfigError
 from copg.run.recipe import load_recipe, parse_recipe
-from copg_pipelines.dags.compiling import compile_align
-from copg_pipelines.placement.placement import Placement, placed
-from copg_pipelines.placement.config import parse_placement
 
 ROOT = Path(__file__).parents[2]
 IMAGE = "registry.example/copg@sha256:" + "1" * 64

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 import yaml
+from copg_pipelines.dags.compiling import compile_align
 
 from copg.artifacts import read_groups, read_manifest
-from copg.run.recipe import parse_recipe
 from copg.rewards.reward_model import RewardModel
-from copg_pipelines.dags.compiling import compile_align
+from copg.run.recipe import parse_recipe
 from tests import tiny
 
 ROOT = Path(__file__).parents[2]
@@ -47,7 +47,7 @@ def write_preferences(path: Path, number: int) -> None:
 
 def run(home: Path) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:
     """The DAG on this machine, and its summary."""
-    command = [sys.executable, "-m", "pipelines", "run", "align", "--recipe", str(home / "recipe.yaml")]
+    command = [sys.executable, "-m", "copg_pipelines", "run", "align", "--recipe", str(home / "recipe.yaml")]
     command += ["--on", "local", "--root", str(home / "runs")]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, check=False)

@@ -6,18 +6,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 import copg_pipelines.dags.align
+import pytest
+from copg_pipelines.local import run_local
+
 from copg.artifacts import begin, read_groups, seal
 from copg.config import parse_config
-from copg.run.recipe import parse_recipe
 from copg.records import SPLITS, Group, in_shard
 from copg.rewards import RewardSpec
+from copg.run.recipe import parse_recipe
 from copg.run.task_record import read_json
 from copg.stages.reference import ReferenceConfig, reference_groups, reference_shard
 from copg.stages.score import ScoreConfig, score_groups, score_shard
-from copg_pipelines.local import run_local
 from tests import tiny
 
 REWARDS = [

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from copg_pipelines.dags.single import Single, choose_single
+from copg_pipelines.local import RECIPE as KEPT
 
 from copg.errors import ConfigError
 from copg.run.recipe import parse_recipe
-from copg_pipelines.local import RECIPE as KEPT
-from copg_pipelines.dags.single import Single, choose_single
 from tests import tiny
 from tests.pipelines.command import IMAGE, RECIPE, Command
 from tests.pipelines.kfp_server import KfpServer
@@ -38,7 +38,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, reference_dir: Path) -> Path
 
 
 def run(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pipelines", "run", "align", "--recipe", str(place / "recipe.yaml")]
+    command = [sys.executable, "-m", "copg_pipelines", "run", "align", "--recipe", str(place / "recipe.yaml")]
     command += ["--root", str(place / "runs"), *words]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
 
@@ -186,7 +186,7 @@ def test_a_run_here_is_resumed_with_the_recipe_it_had(place: Path) -> None:
     assert tell(run(place, "--set", "score.source=given")) == ["resolve", "score", "validate"]
     kept = json.loads((place / "runs" / KEPT).read_text())
     assert kept["stages"]["score"] == {"source": "given"}
-    command = [sys.executable, "-m", "pipelines", "resume", str(place / "runs")]
+    command = [sys.executable, "-m", "copg_pipelines", "resume", str(place / "runs")]
     again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
     # what succeeded was kept: only resolve and the failed task ran
     assert tell(again) == ["resolve", "score"]

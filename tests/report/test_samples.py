@@ -4,8 +4,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from copg.report.samples import pick_samples
 from copg.evaluation.results import Measured
+from copg.report.samples import pick_samples
 from tests.evaluations import SCHEMA
 
 

@@ -7,9 +7,9 @@ import pytest
 import yaml
 
 from copg.config import parse_config
-from copg.run.recipe import parse_recipe
 from copg.rewards import REWARDS, RewardSpec, build_mixture, build_reward
 from copg.rewards.own import load_own
+from copg.run.recipe import parse_recipe
 
 TEXT = (Path(__file__).parents[2] / "docs/rewards.md").read_text()
 ROWS = {

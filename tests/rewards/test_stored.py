@@ -1,5 +1,5 @@
-from copg.stores.reward_store import RewardStore
 from copg.rewards.stored import StoredReward, spans
+from copg.stores.reward_store import RewardStore
 
 
 class Counting:

@@ -149,7 +149,7 @@ def in_a_pod(missing: str, **settings) -> UnitTests:
     """The reward where the kernel refuses what ``missing`` assigns; the walls it has stay as they are."""
     made = UnitTests(num_workers=1, **settings)
     refused = (
-        "import copg.rewards.sandbox.kernel as k, copg.rewards.sandbox.jail as j, copg.rewards.sandbox.zygote as z\n"
+        "from copg.rewards.sandbox import jail as j, kernel as k, zygote as z\n"
         f"def refuse(*a): raise PermissionError(1, 'Operation not permitted')\n{missing}\n"
     )
     *command, start = made._workers.command

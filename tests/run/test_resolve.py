@@ -13,10 +13,10 @@ import pytest
 
 from copg.config import parse_config
 from copg.errors import ConfigError, ModelError, RecordError
-from copg.run.plan import BEFORE, RUN_KEY, stage_keys
-from copg.run.task_record import RUN, Record, record_path, task_key, write_record
 from copg.run import resolve
+from copg.run.plan import BEFORE, RUN_KEY, stage_keys
 from copg.run.resolve import Resolution, ResolveConfig, resolve_recipe
+from copg.run.task_record import RUN, Record, record_path, task_key, write_record
 from copg.tracking.runs import Registry
 
 TRIALS = [{"method": "copg", "beta": 0.1}, {"method": "ipo", "beta": 1.0}]

@@ -2,8 +2,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from copg.run.task_record import RUN, Record, write_record
 from copg.run.summary import SUMMARY, summarise, write_summary
+from copg.run.task_record import RUN, Record, write_record
 
 TRIALS = [{"method": "copg", "beta": 0.1}, {"method": "ipo", "beta": 1.0}]
 

@@ -10,12 +10,12 @@ import pytest
 from copg.artifacts import read_manifest
 from copg.config import parse_config
 from copg.errors import ConfigError, ModelError, RewardError
-from copg.run.recipe import STAGES, parse_recipe
 from copg.rewards import RewardSpec, build_mixture, digest_of_rewards
-from copg.run.task_record import Record, record_path, write_record
+from copg.run.recipe import STAGES, parse_recipe
 from copg.run.resolve import Resolution, ResolveConfig, resolve_recipe
-from copg.stages.reward import RewardConfig, train_reward_once
+from copg.run.task_record import Record, record_path, write_record
 from copg.run.trained_reward import model_folder, trains_reward, with_model
+from copg.stages.reward import RewardConfig, train_reward_once
 from tests.stages.test_reward import FAST, write
 from tests.tiny import save_model
 

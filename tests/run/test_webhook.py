@@ -11,12 +11,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-
 from copg_components.summary import summary
+
 from copg.run.task_record import RUN, write_record
 from copg.run.webhook import message_of, notify, post
-from tests.serving import serving
 from tests.run.test_summary import RUN_FILE, records
+from tests.serving import serving
 
 FAILED = {
     "name": "demo",

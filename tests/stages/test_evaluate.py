@@ -12,15 +12,15 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 
-from copg.evaluation import held_out
 from copg.artifacts import begin, read_groups, read_manifest, seal
 from copg.config import parse_config
 from copg.errors import ConfigError, ModelError, RecordError, RewardError
+from copg.evaluation import held_out
 from copg.evaluation.estimates import estimate
+from copg.lm.config import GenerationConfig, RowConfig
 from copg.lm.load import load_model, load_tokenizer
 from copg.records import Estimate, Evaluation
 from copg.rewards import RewardSpec
-from copg.lm.config import GenerationConfig, RowConfig
 from copg.stages.evaluate import EvaluateConfig, SplitCounts, evaluate_policy
 from tests import tiny
 

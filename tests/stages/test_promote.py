@@ -11,10 +11,10 @@ from copg.artifacts import read_manifest
 from copg.config import parse_config
 from copg.digests import file_digest
 from copg.errors import ArtifactError, ConfigError, TrackingError
-from copg.tracking.retention import delete_weights
 from copg.stages.promote import PromoteConfig, promote_best
-from copg.tracking.runs import CHALLENGER, PREVIOUS, Registry
 from copg.tracking.mlflow import connect
+from copg.tracking.retention import delete_weights
+from copg.tracking.runs import CHALLENGER, PREVIOUS, Registry
 from tests.evaluations import Made, make_evaluation, make_groups, make_policy
 
 GOOD = Made("copg_0.1", 0.2, 3.0, "copg", 0.1)

@@ -7,15 +7,15 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.torch import load_file, save_file
 
-from copg.lm import reference as reference_pass
 from copg.artifacts import read_groups, read_manifest
 from copg.errors import MismatchError, RecordError, StoreError
+from copg.lm import reference as reference_pass
+from copg.lm.config import RowConfig
 from copg.lm.load import load_model
 from copg.lm.scorer import TokenGroup, group_logps
-from copg.stores.reference_store import ReferenceStore, completion_key
-from copg.lm.config import RowConfig
 from copg.stages import reference as reference_stage
 from copg.stages.reference import ReferenceConfig, reference_groups
+from copg.stores.reference_store import ReferenceStore, completion_key
 from tests import tiny
 
 

@@ -12,9 +12,9 @@ from copg.artifacts import read_manifest
 from copg.config import parse_config
 from copg.errors import ArtifactError, ConfigError
 from copg.evaluation.estimates import paired_difference, win_rate
+from copg.evaluation.results import read_draws, read_measured
 from copg.stages.promote import PromoteConfig, promote_best
 from copg.stages.report import ReportConfig, report_trials
-from copg.evaluation.results import read_draws, read_measured
 from tests.browser import Browser, find_chromium
 from tests.evaluations import HOSTILE, SWEEP, Made, make_evaluation, make_groups, make_logged, make_training
 

@@ -16,10 +16,10 @@ from safetensors.torch import load_file
 from copg.artifacts import read_groups, read_manifest
 from copg.config import parse_config
 from copg.errors import ConfigError, MismatchError, ModelError
+from copg.lm.config import GenerationConfig, RowConfig
 from copg.lm.load import load_model
 from copg.lm.scorer import TokenGroup, group_logps
 from copg.rewards import RewardSpec
-from copg.lm.config import GenerationConfig, RowConfig
 from copg.stages.reference import ReferenceConfig, reference_groups
 from copg.stages.train import train_policy
 from copg.training.config import (

@@ -15,10 +15,10 @@ import zstandard
 
 from copg.artifacts import begin, read_groups, read_manifest
 from copg.config import parse_config
+from copg.data import record_pass, spool
 from copg.errors import ConfigError, RecordError
 from copg.records import SPLITS, Group, assign_split, prompt_id
 from copg.stages.validate import ValidateConfig, validate_records
-from copg.data import record_pass, spool
 
 SCITLDR = Path(__file__).parents[3] / "shared/data/scitldr"
 ALL = ValidateConfig(max_rejected_fraction=1.0)

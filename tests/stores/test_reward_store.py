@@ -6,9 +6,9 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
+from copg.cli.stores import store_app
 from copg.errors import StoreError
 from copg.stores.reward_store import SCHEMA, RewardStore, find_rewards, reward_key
-from copg.cli.stores import store_app
 
 
 def keys(*texts: str) -> list[bytes]:

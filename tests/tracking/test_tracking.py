@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from copg.errors import TrackingError
-from copg.tracking.runs import CHALLENGER, CHAMPION, PREVIOUS, Registry, Tracker, champion
 from copg.tracking.mlflow import connect, exclusive, sqlite_path
+from copg.tracking.runs import CHALLENGER, CHAMPION, PREVIOUS, Registry, Tracker, champion
 
 
 @pytest.fixture(scope="module")

@@ -13,12 +13,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from copg.stages import train_worker
 from copg.artifacts import read_manifest
 from copg.config import parse_config
 from copg.errors import ConfigError, MismatchError
-from copg.training.launch import ALIVE, ProcessError, raise_failure, write_request
 from copg.lm.config import GenerationConfig, RowConfig
+from copg.stages import train_worker
 from copg.stages.reference import ReferenceConfig, reference_groups
 from copg.stages.train import train_policy
 from copg.training.config import (
@@ -30,6 +29,7 @@ from copg.training.config import (
     TrainConfig,
     TrialConfig,
 )
+from copg.training.launch import ALIVE, ProcessError, raise_failure, write_request
 from tests import tiny
 
 FSDP2 = LaunchConfig(processes=2, sharding="fsdp2")

@@ -6,10 +6,10 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from copg.losses.copg import LOSSES
-from copg.lm.scorer import SequenceScorer
-from copg.records import Completion, Group
 from copg.lm.config import RowConfig
+from copg.lm.scorer import SequenceScorer
+from copg.losses.copg import LOSSES
+from copg.records import Completion, Group
 from copg.training.config import TrialConfig
 from copg.training.data import TrainData
 from copg.training.step import StepResult, accumulate_gradients

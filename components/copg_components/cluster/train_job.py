@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from copg_components.cluster.leftovers import EXCHANGE
-from copg_components.cluster.api import TrainJobs, Unreachable, connect
 from copg.artifacts import MANIFEST, read_manifest
-from copg_components.cluster.repeating import repeating
 from copg.training.launch import ALIVE, ProcessError, raise_failure, torchrun_command, write_request
+from copg_components.cluster.api import TrainJobs, Unreachable, connect
+from copg_components.cluster.leftovers import EXCHANGE
+from copg_components.cluster.repeating import repeating
 
 RUN_LABEL = "copg/run"
 """Of a job: the run that created it. Another run with the same task follows it, and leaves it alone."""

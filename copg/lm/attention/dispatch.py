@@ -5,10 +5,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from copg.errors import ModelError
 from copg.lm.attention.layout import Layout, visible_keys
 from copg.lm.attention.plain import plain_attention
 from copg.lm.attention.split import split_attention
-from copg.errors import ModelError
 
 NAME = "copg"
 """Of our attention in the registry of transformers."""

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
-from copg.lm.attention.layout import Layout
 from copg.errors import ModelError
+from copg.lm.attention.layout import Layout
 
 
 def flex_row_attention(

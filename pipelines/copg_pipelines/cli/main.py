@@ -7,7 +7,7 @@ import typer
 
 from copg.cli.ending import run_app
 from copg.errors import ConfigError
-from copg_pipelines import commands, schedule_commands
+from copg_pipelines.cli import commands, schedules
 from copg_pipelines.cli.names import Name, Place
 from copg_pipelines.cli.options import (
     Account,
@@ -106,8 +106,8 @@ def run(
     if only:
         started = _stage_there(client, recipe, only, given or [], trial, image, run_dir, sets, how)
     else:
-        from copg_pipelines.server.publishing import chosen
         from copg_pipelines.cli.running import run_there
+        from copg_pipelines.server.publishing import chosen
 
         pinned = chosen(client, dag, recipe, version, image, run_dir, pipeline, revision, sets)
         print(f"version: {pinned.display_name}")
@@ -179,7 +179,7 @@ def lint_dag(file: Annotated[Path, typer.Argument(help="A compiled DAG, .yaml.")
 
 
 app.add_typer(commands.app)
-app.add_typer(schedule_commands.app)
+app.add_typer(schedules.app)
 
 
 def main() -> None:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 import yaml
-
 from copg_components import IMAGE
+
 from copg.errors import ConfigError
 from copg.run.recipe import Recipe, load_recipe, parse_recipe
-from copg.run.task_record import RUN, read_json, read_record, record_path, task_key, task_name
 from copg.run.summary import RESOLVE_KEY
+from copg.run.task_record import RUN, read_json, read_record, record_path, task_key, task_name
 from copg_pipelines.local import RECIPE, run_local, run_stage_local
 from copg_pipelines.show import failure_line, show_summary
 
@@ -134,9 +134,9 @@ def compile_single(recipe: Recipe, single: "Single", *, image: str, run_dir: str
     from kfp import compiler
 
     from copg_pipelines.dags.compiling import arguments
-    from copg_pipelines.placement.placement import Placement, placed
-    from copg_pipelines.placement.config import parse_placement
     from copg_pipelines.dags.single import build_single
+    from copg_pipelines.placement.config import parse_placement
+    from copg_pipelines.placement.placement import Placement, placed
 
     config = parse_placement(recipe.placement)
     placement = Placement(config, image or config.image.name or IMAGE)

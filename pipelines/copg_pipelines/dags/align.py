@@ -3,8 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-from kfp import dsl
-
 from copg_components.evaluate import evaluate
 from copg_components.promote import promote
 from copg_components.reference import reference, reference_shard
@@ -15,6 +13,7 @@ from copg_components.score import score, score_shard
 from copg_components.summary import summary
 from copg_components.train import train
 from copg_components.validate import validate
+from kfp import dsl
 
 Place = Callable[[dsl.PipelineTask], dsl.PipelineTask]
 """Gives a task its image, and on a cluster its machine."""

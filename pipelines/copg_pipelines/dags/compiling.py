@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from copg_components import IMAGE
+
 from copg.run.recipe import Recipe
 
 DEFAULT_IN_COMMENT = re.compile(r"^(#.*?) \[Default: .*\]$", re.MULTILINE)
@@ -49,8 +50,8 @@ def compile_align(recipe: Recipe, output: Path, *, run_dir: str, image: str = ""
     from kfp import compiler
 
     from copg_pipelines.dags.align import build_align
-    from copg_pipelines.placement.placement import Placement, placed
     from copg_pipelines.placement.config import parse_placement
+    from copg_pipelines.placement.placement import Placement, placed
 
     config = parse_placement(recipe.placement)
     placement = Placement(config, image or config.image.name or IMAGE)

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kfp import dsl
-
 from copg_components.evaluate import evaluate
 from copg_components.promote import promote
 from copg_components.reference import reference
@@ -16,6 +14,8 @@ from copg_components.reward import reward
 from copg_components.score import score
 from copg_components.train import train
 from copg_components.validate import validate
+from kfp import dsl
+
 from copg.artifacts import BASELINES, MANIFEST, evaluation_name
 from copg.errors import ConfigError
 from copg.run.recipe import Recipe

@@ -48,9 +48,9 @@ def chosen(client: Any, dag: Dag, recipe: Path | None, version: str, *how: Any) 
 def compiled(recipe: Path, image: str, run_dir: str, revision: str, sets: list[str] | None) -> Iterator[Any]:
     """A recipe's DAG in a file of its own, checked for what goes wrong on servers."""
     from copg.run.recipe import load_recipe
-    from copg_pipelines.server import versions
     from copg_pipelines.dags.compiling import compile_align
     from copg_pipelines.dags.lint import lint
+    from copg_pipelines.server import versions
 
     loaded = load_recipe(recipe, sets or [])
     with tempfile.TemporaryDirectory(prefix="copg-dag-") as folder:

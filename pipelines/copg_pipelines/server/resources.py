@@ -1,4 +1,4 @@
-"""``python -m copg_pipelines.server.resources``: a compiled DAG as Kubernetes resources, which Git puts on a cluster.
+"""``python -m copg_pipelines.server.resources``: a compiled DAG as resources that Git puts on a cluster.
 
 For a KFP that keeps its pipelines in Kubernetes. A PipelineVersion never changes once it is there, so its
 name says what it holds: another DAG is another resource.

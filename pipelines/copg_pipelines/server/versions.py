@@ -17,7 +17,7 @@ from copg_pipelines.server.client import Client, every
 from copg_pipelines.server.connection import ClientError
 
 DIGEST_LENGTH = 12
-SOURCE = Path(__file__).parent.parent
+SOURCE = Path(__file__).parents[3]
 PACKAGES = ("copg", "components", "pipelines")
 UNKNOWN = "unknown"
 

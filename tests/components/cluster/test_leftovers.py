@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kfp import dsl
-
 from copg_components.cluster.leftovers import EXCHANGE
 from copg_components.evaluate import evaluate
 from copg_components.train import train
+from kfp import dsl
+
 from copg.artifacts import read_manifest
-from copg.rewards import RewardSpec
 from copg.lm.config import GenerationConfig
+from copg.rewards import RewardSpec
 from copg.stages.evaluate import EvaluateConfig
 from copg.stages.reference import ReferenceConfig, reference_groups
 from copg.training.config import CheckpointConfig, SampleConfig, TrainConfig, TrialConfig

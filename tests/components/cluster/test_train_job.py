@@ -16,14 +16,15 @@ from typing import Any
 
 import pytest
 import torch
+from copg_components.cluster.api import TrainJobs, connect
+from copg_components.cluster.train_job import RUN_LABEL, train_on_nodes
+from copg_pipelines.placement.config import parse_placement
+from copg_pipelines.placement.placement import Placement
 from kubernetes import client
 from safetensors.torch import load_file
 
-from copg_components.cluster.api import TrainJobs, connect
-from copg_components.cluster.train_job import RUN_LABEL, train_on_nodes
 from copg.artifacts import begin, read_manifest, seal, write_json
 from copg.errors import ConfigError, MismatchError
-from copg.training.launch import ALIVE, FAILURE, ProcessError
 from copg.stages.reference import ReferenceConfig, reference_groups
 from copg.stages.train import train_policy
 from copg.training.config import (
@@ -34,8 +35,7 @@ from copg.training.config import (
     TrainConfig,
     TrialConfig,
 )
-from copg_pipelines.placement.placement import Placement
-from copg_pipelines.placement.config import parse_placement
+from copg.training.launch import ALIVE, FAILURE, ProcessError
 from tests import tiny
 from tests.components.cluster.kubernetes_server import JOBS, Cluster, kubernetes_server
 

@@ -49,7 +49,9 @@ def jailed(process: psutil.Process) -> bool:
     """A process forked for a program that is still there; zygotes stay until their owner goes."""
     try:
         parent = process.parent()
-        return "copg.rewards.sandbox" in " ".join(process.cmdline()) and "copg.rewards.sandbox" in " ".join(parent.cmdline())
+        return "copg.rewards.sandbox" in " ".join(process.cmdline()) and "copg.rewards.sandbox" in " ".join(
+            parent.cmdline()
+        )
     except (psutil.NoSuchProcess, AttributeError):
         return False
 
