@@ -1,4 +1,4 @@
-"""Whether a program passes its tests; it is taken to be hostile and runs jailed (``copg.rewards.sandbox``)."""
+"""Whether a program passes its tests; it is taken to be hostile and runs in the jail of ``sandbox``."""
 
 import json
 import math
