@@ -54,4 +54,4 @@ def evaluate(
         if policy and policy.uri != policy.path:  # it came from where the training's outputs are stored
             from copg_components.cluster.leftovers import forget
 
-            forget(weights, Path(run_dir))
+            forget(Path(policy.path), Path(run_dir))

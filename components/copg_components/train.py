@@ -42,16 +42,21 @@ def train(
         if policy.uri != policy.path:  # stored only after this program ended: a failed upload may not cost it
             settings["checkpoint"] = {**settings["checkpoint"], "when_done": "keep"}
         config = parse_config(TrainConfig, settings, where="train")
-        paths = {
-            "referenced": Path(referenced.path),
-            "policy": Path(policy.path),
-            "training": Path(training.path),
-        }
+        groups, weights, log = Path(referenced.path), Path(policy.path), Path(training.path)
         if train_job:
             from copg_components.cluster.train_job import train_on_nodes
 
-            found = train_on_nodes(train_job, settings, record.key, Path(run_dir), run=record.run, **paths)
+            found = train_on_nodes(
+                train_job,
+                settings,
+                record.key,
+                Path(run_dir),
+                run=record.run,
+                referenced=groups,
+                policy=weights,
+                training=log,
+            )
         else:
-            found = train_policy(config, **paths)
+            found = train_policy(config, referenced=groups, policy=weights, training=log)
         record.measured(found, metrics)
         record.left(policy=policy.uri, training=training.uri)

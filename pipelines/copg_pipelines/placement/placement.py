@@ -51,9 +51,8 @@ class Placement:
         pod = self.config.task(stage)
         if pod.nodes == 1:
             return pod
-        watching = {"gpu": GpuConfig(), "shm": "", "queue": "", "priority": ""}
-        waiting = {"retry": pod.retry, "timeout_hours": pod.timeout_hours}
-        return replace(self.config.defaults, **watching, **waiting)
+        watching = replace(self.config.defaults, gpu=GpuConfig(), shm="", queue="", priority="")
+        return replace(watching, retry=pod.retry, timeout_hours=pod.timeout_hours)
 
     def _give_resources(self, task: dsl.PipelineTask, pod: TaskConfig) -> None:
         for value, give in (

@@ -9,7 +9,7 @@ from copg.config import STRICT
 NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 MEMORY = re.compile(r"(\d+)(E|Ei|P|Pi|T|Ti|G|Gi|M|Mi|K|Ki)?")
 CPU = re.compile(r"(\d*\.)?\d+m?")
-SCALES = {
+SCALES: dict[str, int] = {
     unit + suffix: base**power
     for suffix, base in (("", 1000), ("i", 1024))
     for power, unit in enumerate("KMGTPE", 1)

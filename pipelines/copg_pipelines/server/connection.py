@@ -78,7 +78,7 @@ class Connection:
         return f"{(self.ui or self.host).rstrip('/')}/#/{kind}/{name}"
 
 
-class Rest(RESTClientObject):
+class Rest(RESTClientObject):  # type: ignore[misc]  # it has no types
     """Sends requests: repeats those that may be repeated, and says in one line why one failed."""
 
     def __init__(self, configuration: Any, connection: Connection) -> None:
