@@ -164,16 +164,16 @@ def close_helpers(mixture: Any) -> float:
 
 def look_up(task: dict[str, Any]) -> None:
     """Values that the store holds, a quarter of a million of them."""
-    from copg.stores.reward_store import RewardStore, reward_key
+    from copg.stores.reward_store import open_rewards, reward_key
 
     count = 250_000
     with tempfile.TemporaryDirectory() as root:
         keys = [reward_key("p", f"completion {i}", {}) for i in range(count)]
-        store = RewardStore(root, "d" * 64)
-        store.put(keys, [float(i) for i in range(count)])
+        store = open_rewards(root, "d" * 64)
+        store.append(keys, [float(i) for i in range(count)])
         store.flush()
         started, cpu_started = time.monotonic(), time.process_time()
-        opened = RewardStore(root, "d" * 64)
+        opened = open_rewards(root, "d" * 64)
         for start in range(0, count, 1024):
             asked = [reward_key("p", f"completion {i}", {}) for i in range(start, min(count, start + 1024))]
             assert None not in opened.get(asked)

@@ -21,9 +21,9 @@ def make_keys(first: int, count: int) -> list[bytes]:
 
 def child(task: dict[str, Any]) -> None:
     """One process: fill the store, look something up, or compact it."""
-    from copg.stores.reference_store import Numerics, ReferenceStore
+    from copg.stores.reference_store import Numerics, open_references
 
-    store = ReferenceStore(task["root"], Numerics("weights", "float32", "float32"))
+    store = open_references(task["root"], Numerics("weights", "float32", "float32"))
     before = peak_memory_gib()
     clock = Stopwatch()
     found = 0
@@ -36,7 +36,8 @@ def child(task: dict[str, Any]) -> None:
                     keys,
                     [-(0.731 * i**1.5 % 300) for i in range(first, first + count)],
                     [64] * count,
-                    device="cpu",
+                    ["cpu"] * count,
+                    [""] * count,
                 )
     elif task["what"] == "compact":
         with clock:
@@ -46,10 +47,10 @@ def child(task: dict[str, Any]) -> None:
         keys = [key for i in range(task["batch"]) for key in make_keys(i * step, 1)]
         if task["what"] == "lookup later":
             store.lookup(keys)
-            there = len(store.shards())  # more at each repeat
+            there = len(store.shards.paths())  # more at each repeat
             for shard in range(there, there + NEW_SHARDS):
                 new = make_keys(task["rows"] + shard * task["shard_rows"], task["shard_rows"])
-                store.append(new, [-1.0] * len(new), [64] * len(new), device="cpu")
+                store.append(new, [-1.0] * len(new), [64] * len(new), ["cpu"] * len(new), [""] * len(new))
                 keys = [*keys, new[0]]
         with clock:
             found = len(store.lookup(keys))

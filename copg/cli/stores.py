@@ -1,7 +1,6 @@
 """The command ``copg store``: look after stored reference log-probabilities and rewards."""
 
 import json
-from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,8 +8,7 @@ import typer
 from copg.errors import StoreError
 
 if TYPE_CHECKING:
-    from copg.stores.reference_store import ReferenceStore
-    from copg.stores.reward_store import RewardShards
+    from copg.stores.values import ValueStore
 
 store_app = typer.Typer(
     name="store",
@@ -34,10 +32,10 @@ def verify(
     ] = 0.02,
 ) -> None:
     """Read every value; exit with an error where one is not finite or contradicts another of its key."""
-    from copg.stores.reward_store import RewardShards
+    from copg.stores.reference_store import REFERENCES
 
     for part in _parts(store):
-        counts = part.verify() if isinstance(part, RewardShards) else part.verify(tolerance)
+        counts = part.verify(tolerance if part.kind is REFERENCES else None)
         print(json.dumps({"folder": part.path, **counts}))
         if counts["not_finite"] or counts["contradictions"]:
             raise StoreError(
@@ -53,18 +51,17 @@ def compact(store: Store) -> None:
         print(json.dumps({"folder": part.path, **part.compact()}))
 
 
-def _parts(store: str) -> "list[ReferenceStore | RewardShards]":
+def _parts(store: str) -> "list[ValueStore]":
     """What a store consists of.
 
     Raises:
         StoreError: it is none.
     """
-    from copg.stores.reference_store import open_all
-    from copg.stores.reward_store import find_rewards
+    from copg.stores.reference_store import REFERENCES
+    from copg.stores.reward_store import REWARDS
+    from copg.stores.values import find_stores
 
-    found: list[ReferenceStore | RewardShards] = [*find_rewards(store)]
-    with suppress(StoreError):
-        found += open_all(store)
+    found = [*find_stores(REWARDS, store), *find_stores(REFERENCES, store)]
     if not found:
         raise StoreError(f"{store}: holds neither reference log-probabilities nor rewards")
     return found

@@ -16,8 +16,9 @@ from copg.lm.load import load_model, pick_device
 from copg.lm.scorer import DTYPES, TokenGroup, check_rows, group_logps
 from copg.lm.text import encode_completion, encode_prompt
 from copg.records import Group
-from copg.stores.reference_store import ReferenceStore, completion_key
+from copg.stores.reference_store import completion_key
 from copg.stores.spot_checks import SpotChecks
+from copg.stores.values import ValueStore
 
 TOLERANCES = {"float32": 1e-5, "bfloat16": 0.02}
 """Nats a token, in the mean, by which a recomputed value may differ, by compute dtype."""
@@ -83,7 +84,7 @@ class ReferencePass:
 
     model: str
     revision: str | None
-    store: ReferenceStore
+    store: ValueStore
     rows: RowConfig
     check_samples: int
     computed: int = 0
@@ -141,7 +142,8 @@ class ReferencePass:
             num_tokens = [count for _, count in found.values()]
             device = pick_device()
             backend = resolve_attention(self.rows.attention, device)
-            self.store.append(list(found), values, num_tokens, device=str(device), backend=backend)
+            origin = [str(device)] * len(found), [backend] * len(found)
+            self.store.append(list(found), values, num_tokens, *origin)
             fresh |= dict(zip(found, values, strict=True))
         self.computed += len(fresh)
         return fresh

@@ -10,7 +10,7 @@ from copg.rewards.contract import RecordFault, Reward, RewardSpec, Scale, Scores
 from copg.rewards.own import describe
 from copg.rewards.registry import build_reward, reward_digest
 from copg.rewards.stored import StoredReward
-from copg.stores.reward_store import RewardStore
+from copg.stores.reward_store import open_rewards
 
 
 class Mixture:
@@ -187,6 +187,6 @@ def build_mixture(
 
 
 def _stored(spec: RewardSpec, reward: Reward, store: str, check_samples: int) -> StoredReward:
-    kept = RewardStore(store, reward_digest(spec), {"name": spec.name, "params": spec.params})
+    values = open_rewards(store, reward_digest(spec), {"name": spec.name, "params": spec.params})
     repeatable = getattr(reward, "repeatable", True)
-    return StoredReward(reward, kept, check_samples=check_samples if repeatable else 0)
+    return StoredReward(reward, values, check_samples=check_samples if repeatable else 0)

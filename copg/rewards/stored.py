@@ -7,14 +7,15 @@ from typing import Any
 from copg.digests import json_digest
 from copg.records import Prompt, prompt_text
 from copg.rewards.contract import RecordFault, Reward, finite_floats, read_column
-from copg.stores.reward_store import TOLERANCE, RewardStore, reward_key
+from copg.stores.reward_store import REWARDS, reward_key
 from copg.stores.spot_checks import SpotChecks
+from copg.stores.values import ValueStore
 
 
 class StoredReward:
     """Wraps a reward whose values are kept in a store."""
 
-    def __init__(self, reward: Reward, store: RewardStore, *, check_samples: int) -> None:
+    def __init__(self, reward: Reward, store: ValueStore, *, check_samples: int) -> None:
         """Nothing is computed yet.
 
         Args:
@@ -46,7 +47,7 @@ class StoredReward:
         for i in checked:
             self._compare(i, known[i], computed[i], prompts)
         new = [i for i in missing if known[i] is None]
-        self.store.put([keys[i] for i in new], [computed[i] for i in new])
+        self.store.append([keys[i] for i in new], [computed[i] for i in new])
         self.num_computed += len(new)
         self.num_reused += len(keys) - len(new)
         return [computed[i] if value is None else value for i, value in enumerate(known)]
@@ -102,7 +103,7 @@ class StoredReward:
         if stored is None:
             return
         self.num_checked += 1
-        if not abs(computed - stored) <= TOLERANCE * max(1.0, abs(stored)):
+        if not abs(computed - stored) <= REWARDS.tolerance * REWARDS.unit(stored, {}):
             name = " ".join(prompt_text(prompts[index]).split())[:60]
             self.changed.append(f"{computed:.6g} where {stored:.6g} was stored, prompt {name!r}")
 

@@ -94,7 +94,7 @@ def reference_groups(config: ReferenceConfig, scored: Path, referenced: Path) ->
             "metrics": metrics,
             "scales": parent.facts.get("scales", {}),
             "dropped": dict(dropped),
-            "numerics": {**asdict(engine.store.numerics), **tokenizer_digests(encoder.tokenizer)},
+            "numerics": {**engine.store.about(), **tokenizer_digests(encoder.tokenizer)},
         },
     )
     return metrics
@@ -133,7 +133,7 @@ def _open(config: ReferenceConfig) -> "tuple[ReferencePass, _Encoder]":
 
     from copg.lm.load import load_config, load_tokenizer
     from copg.lm.reference import ReferencePass
-    from copg.stores.reference_store import Numerics, ReferenceStore
+    from copg.stores.reference_store import Numerics, open_references
 
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -141,7 +141,7 @@ def _open(config: ReferenceConfig) -> "tuple[ReferencePass, _Encoder]":
     positions = getattr(load_config(config.model, revision=config.revision), "max_position_embeddings", 2**31)
     weights = config.model_digest or model_digest(Path(config.model))
     numerics = Numerics(weights, config.rows.parameter_dtype, config.rows.compute_dtype)
-    store = ReferenceStore(config.store, numerics)
+    store = open_references(config.store, numerics)
     engine = ReferencePass(config.model, config.revision, store, config.rows, config.check_samples)
     return engine, _Encoder(tokenizer, min(positions, config.max_tokens or positions))
 

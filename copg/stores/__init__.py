@@ -1,1 +1,1 @@
-"""Stores."""
+"""Values computed once in their life: log-probabilities of references, and rewards."""

@@ -1,5 +1,6 @@
 from copg.rewards.stored import StoredReward, spans
-from copg.stores.reward_store import RewardStore
+from copg.stores.reward_store import open_rewards
+from copg.stores.values import ValueStore
 
 
 class Counting:
@@ -27,8 +28,8 @@ class Rank(Counting):
         ]
 
 
-def store(tmp_path) -> RewardStore:
-    return RewardStore(str(tmp_path), "d" * 64)
+def store(tmp_path) -> ValueStore:
+    return open_rewards(str(tmp_path), "d" * 64)
 
 
 def test_only_columns_that_are_read_decide_what_is_known(tmp_path) -> None:

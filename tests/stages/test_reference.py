@@ -15,7 +15,8 @@ from copg.lm.load import load_model
 from copg.lm.scorer import TokenGroup, group_logps
 from copg.stages import reference as reference_stage
 from copg.stages.reference import ReferenceConfig, reference_groups
-from copg.stores.reference_store import ReferenceStore, completion_key
+from copg.stores.reference_store import completion_key
+from copg.stores.values import ValueStore
 from tests import tiny
 
 
@@ -165,8 +166,8 @@ def test_chunks_change_nothing(
     reference_groups(config, scored, tmp_path / "first")
     whole = read_manifest(tmp_path / "first", schema="referenced").digest
     asked: list[int] = []
-    lookup = ReferenceStore.lookup
-    monkeypatch.setattr(ReferenceStore, "lookup", lambda self, keys: asked.append(1) or lookup(self, keys))
+    lookup = ValueStore.lookup
+    monkeypatch.setattr(ValueStore, "lookup", lambda self, keys: asked.append(1) or lookup(self, keys))
     monkeypatch.setattr(reference_stage, "TOKENS_PER_CHUNK", 60)
     reference_groups(config, scored, tmp_path / "second")
     assert len(asked) > 3
