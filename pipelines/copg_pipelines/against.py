@@ -24,7 +24,7 @@ COMPONENT = re.compile(r"comp-(.+?)(-shard)?(-\d+)?$")
 
 
 def explain_against_latest(
-    client: Client, pipeline: str, recipe: Path, image: str, run_dir: str, sets: list[str] | None
+    client: Client, dag: str, pipeline: str, recipe: Path, image: str, run_dir: str, sets: list[str] | None
 ) -> list[Verdict]:
     """What the DAG of a recipe shares with the latest run of a pipeline.
 
@@ -42,8 +42,8 @@ def explain_against_latest(
         before = _nominal(_with_parameters(version.pipeline_spec, run.runtime_config))
     except KeyError as error:
         raise ClientError(f"version {version.display_name} is no DAG of ours: it has no {error}") from None
-    with compiled(recipe, image, run_dir, "", sets) as dag:
-        now = _nominal(next(iter(yaml.safe_load_all(dag.path.read_text()))))
+    with compiled(dag, recipe, image, run_dir, "", sets) as file:
+        now = _nominal(next(iter(yaml.safe_load_all(file.path.read_text()))))
     states: dict[str, str] = {}
     for task in tasks_of(run):
         name, state = task.display_name, str(task.state or "PENDING")

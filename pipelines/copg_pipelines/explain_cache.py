@@ -61,7 +61,7 @@ class Side:
     """What a DAG itself gives the tasks of each stage, such as the TrainJob of a training over nodes."""
 
 
-def explain_local(recipe: Recipe, root: Path) -> list[Verdict]:
+def explain_local(dag: str, recipe: Recipe, root: Path) -> list[Verdict]:
     """Compare a recipe, and all it names, with the runs under ``root``; begins none.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Run ``align`` on this machine: each task a process, answered by the cache where nothing changed."""
+"""Run a DAG on this machine: each task a process, answered by the cache where nothing changed."""
 
 import builtins
 import contextlib
@@ -19,11 +19,12 @@ from typing import Any, TextIO
 import psutil
 
 from copg.artifacts import MANIFEST, write_json
-from copg.errors import CopgError
-from copg.run.recipe import Recipe
+from copg.errors import ConfigError, CopgError
+from copg.run.recipe import Recipe, parse_recipe
 from copg.run.summary import SUMMARY, read_records, write_summary
 from copg.run.task_record import MACHINE, RUN, read_json
-from copg_pipelines.dags.compiling import arguments
+from copg_pipelines.dags import Shape, build_dag
+from copg_pipelines.dags.compiling import arguments, taken
 from copg_pipelines.watch import watching
 
 RECIPE = "recipe.json"
@@ -37,12 +38,13 @@ class RunError(CopgError):
     """A local run cannot start or did not succeed."""
 
 
-def run_local(recipe: Recipe, root: Path, *, runner: Any = None, image: str = "") -> dict[str, Any]:
-    """Run a recipe through ``kfp.local``, with everything it leaves under ``root``.
+def run_local(dag: str, recipe: Recipe, root: Path, *, runner: Any = None, image: str = "") -> dict[str, Any]:
+    """Run a DAG with a recipe through ``kfp.local``, with everything it leaves under ``root``.
 
     The terminal gets one line a task, ``root/logs`` the rest.
 
     Args:
+        dag: its name.
         recipe: what to align, with absolute paths.
         root: directory of the runs; the same one again reuses what has not changed.
         runner: of ``kfp.local``; None runs each task as a process.
@@ -53,25 +55,37 @@ def run_local(recipe: Recipe, root: Path, *, runner: Any = None, image: str = ""
 
     Raises:
         RunError: another run is using ``root``.
+        ConfigError: there is no such DAG.
     """
     root = root.resolve()
     root.mkdir(parents=True, exist_ok=True)
     with _alone(root):
         for name in (RUN, SUMMARY):
             (root / name).unlink(missing_ok=True)
-        write_json(root / RECIPE, asdict(recipe))
-        succeeded, log = _run_and_watch(lambda: _whole_dag(recipe, image), recipe, root, runner)
+        write_json(root / RECIPE, {"dag": dag, **asdict(recipe)})
+        succeeded, log = _run_and_watch(lambda: _build(dag, recipe, image), recipe, root, runner)
         summary = read_json(root / SUMMARY) or write_summary(root, succeeded=succeeded)
         return {**summary, "failure": summary["failure"] or _doubt(root, succeeded), "log": str(log)}
 
 
-def _whole_dag(recipe: Recipe, image: str) -> Any:
-    from copg_pipelines.dags.align import build_align
+def kept_recipe(root: Path) -> tuple[str, Recipe]:
+    """Name of the DAG and recipe of the latest run under ``root``.
 
+    Raises:
+        ConfigError: no run has been there.
+    """
+    kept = read_json(root / RECIPE)
+    if not kept:
+        raise ConfigError(f"{root}: no run has been there, {RECIPE} is missing")
+    dag = str(kept.pop("dag", "align"))  # 0.1.0 had no other, and did not write its name
+    return dag, parse_recipe(kept)
+
+
+def _build(dag: str, recipe: Recipe, image: str) -> Any:
     def place(task: Any) -> Any:
         return task.set_container_image(image) if image else task
 
-    return build_align(place, trains_reward=recipe.trains_reward)
+    return build_dag(dag, Shape(place=place, trains_reward=recipe.trains_reward))
 
 
 def run_stage_local(recipe: Recipe, root: Path, build: Callable[[], Any]) -> Path:
@@ -126,7 +140,8 @@ def _run_pipeline(build: Callable[[], Any], recipe: Recipe, root: Path, log: Tex
             cache_root=str(root / "cache"),
         )
         try:
-            build()(**arguments(recipe, str(root), tasks_at_once=TASKS_AT_ONCE))
+            pipeline = build()
+            pipeline(**taken(pipeline, arguments(recipe, str(root), tasks_at_once=TASKS_AT_ONCE)))
         except Exception:  # whatever it is, it goes into the log and makes the run a failure
             traceback.print_exc()
             return False

@@ -75,14 +75,14 @@ def recipe(data: Path) -> Recipe:
 def outside(image: str, recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """The run in processes; of no use without an image to compare it with."""
     root = tmp_path_factory.mktemp("processes")
-    return Run(root, run_local(recipe, root))
+    return Run(root, run_local("align", recipe, root))
 
 
 @pytest.fixture(scope="session")
 def inside(image: str, recipe: Recipe, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """The same run, each task a container."""
     root = tmp_path_factory.mktemp("containers")
-    return Run(root, run_local(recipe, root, runner=kfp_runner(root, data), image=image))
+    return Run(root, run_local("align", recipe, root, runner=kfp_runner(root, data), image=image))
 
 
 @pytest.fixture(scope="session")

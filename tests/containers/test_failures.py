@@ -43,6 +43,6 @@ def test_a_stage_that_is_killed_in_its_container_makes_the_run_a_failure(
     root = tmp_path / "runs"
     root.mkdir()
     planted = dataclasses.replace(recipe, rewards=[{"name": f"{reward}:killed"}])
-    summary = run_local(planted, root, runner=kfp_runner(root, data, reward), image=image)
+    summary = run_local("align", planted, root, runner=kfp_runner(root, data, reward), image=image)
     assert summary["failure"]["stage"] == "score"
     assert {"score", "reference", "train", "report", "promote"} <= set(unfinished(root))

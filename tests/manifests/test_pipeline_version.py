@@ -6,7 +6,7 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
-from copg_pipelines.dags.compiling import compile_align
+from copg_pipelines.dags.compiling import compile_dag
 from copg_pipelines.server.resources import app, write_resources
 from google.protobuf import json_format
 from kfp.kubernetes.kubernetes_executor_config_pb2 import KubernetesExecutorConfig
@@ -23,7 +23,9 @@ IMAGE = f"registry.example.com/copg@sha256:{'0' * 64}"
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("dag") / "align.yaml"
-    compile_align(load_recipe(ROOT / "pipelines/recipes/demo.yaml"), path, run_dir="/runs/demo", image=IMAGE)
+    compile_dag(
+        "align", load_recipe(ROOT / "pipelines/recipes/demo.yaml"), path, run_dir="/runs/demo", image=IMAGE
+    )
     return path
 
 

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from copg_pipelines.dags.compiling import compile_align
+from copg_pipelines.dags.compiling import compile_dag
 from copg_pipelines.server import versions
 from copg_pipelines.server.versions import Dag, source_revision
 
@@ -18,7 +18,9 @@ from tests.pipelines.kfp_server import KfpServer
 
 def test_a_version_is_named_after_package_source_and_dag(command: Command, server: KfpServer) -> None:
     name = command.create()
-    compile_align(load_recipe(command.recipe), command.folder / "a.yaml", run_dir="/runs/demo", image=IMAGE)
+    compile_dag(
+        "align", load_recipe(command.recipe), command.folder / "a.yaml", run_dir="/runs/demo", image=IMAGE
+    )
     digest = hashlib.sha256((command.folder / "a.yaml").read_bytes()).hexdigest()[:12]
     assert name == f"{copg.__version__}-abc123-{digest}"
     (version,) = server.versions.values()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from copg_pipelines.dags.compiling import compile_align
+from copg_pipelines.dags.compiling import compile_dag
 
 from copg.run.recipe import parse_recipe
 
@@ -25,7 +25,7 @@ RECIPE: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("compiled") / "align.yaml"
-    compile_align(parse_recipe(RECIPE), path, run_dir="/runs/demo", image="registry/copg@sha256:0")
+    compile_dag("align", parse_recipe(RECIPE), path, run_dir="/runs/demo", image="registry/copg@sha256:0")
     return path
 
 

@@ -55,7 +55,7 @@ def why(verdicts: list[Verdict]) -> dict[str, tuple[str, ...]]:
 
 def test_nothing_changed_and_everything_is_reused(data: Path, root: Path) -> None:
     before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
-    verdicts = explain_local(recipe_of(data), root)
+    verdicts = explain_local("align", recipe_of(data), root)
     assert [each.task for each in verdicts] == [
         "validate",
         "score",
@@ -73,7 +73,7 @@ def test_nothing_changed_and_everything_is_reused(data: Path, root: Path) -> Non
 
 
 def test_a_setting_of_the_training_is_named_with_both_values(data: Path, root: Path) -> None:
-    found = why(explain_local(recipe_of(data, "train.optimizer.learning_rate=0.5"), root))
+    found = why(explain_local("align", recipe_of(data, "train.optimizer.learning_rate=0.5"), root))
     assert set(found) == {
         "train-copg_0.1",
         "evaluate-copg_0.1",
@@ -92,7 +92,7 @@ def test_a_setting_of_the_training_is_named_with_both_values(data: Path, root: P
 def test_other_records_behind_the_same_name_change_everything(data: Path, root: Path) -> None:
     with (data / "records.jsonl").open("a") as file:
         file.write(json.dumps({"prompt": "the cat", "completions": ["sat", "ran"]}) + "\n")
-    found = why(explain_local(recipe_of(data), root))
+    found = why(explain_local("align", recipe_of(data), root))
     assert len(found) == 10
     assert found["validate"][0].startswith("data ")
     assert found["score"] == ("after validate",)
@@ -102,7 +102,7 @@ def test_other_records_behind_the_same_name_change_everything(data: Path, root: 
 def test_other_weights_leave_validation_and_scores(data: Path, root: Path) -> None:
     config = data / "model/config.json"
     config.write_text(config.read_text() + "\n")
-    found = why(explain_local(recipe_of(data), root))
+    found = why(explain_local("align", recipe_of(data), root))
     assert {"validate", "score"} & set(found) == set()
     assert any(each.startswith("model ") for each in found["reference"])
 
@@ -112,7 +112,7 @@ def test_other_code_of_a_stage_is_told(data: Path, root: Path, monkeypatch: pyte
 
     real = resolve._code
     monkeypatch.setattr(resolve, "_code", lambda stage: "edited" if stage == "score" else real(stage))
-    found = why(explain_local(recipe_of(data), root))
+    found = why(explain_local("align", recipe_of(data), root))
     assert found["score"][0].startswith("code/score ")
     assert found["score"][0].endswith(" -> edited")
     assert "validate" not in found
@@ -121,7 +121,7 @@ def test_other_code_of_a_stage_is_told(data: Path, root: Path, monkeypatch: pyte
 def test_a_new_trial_runs_alone_and_the_others_are_reused(data: Path, root: Path) -> None:
     values = {**RECIPE, "trials": [*RECIPE["trials"], {"method": "copg", "beta": 0.5}]}
     (data / "recipe.yaml").write_text(yaml.safe_dump(values))
-    assert why(explain_local(recipe_of(data), root)) == {
+    assert why(explain_local("align", recipe_of(data), root)) == {
         "train-copg_0.5": ("the trial is new",),
         "evaluate-copg_0.5": ("the trial is new", "after train"),
         "report": ("the list of trials", "after evaluate"),
@@ -138,7 +138,7 @@ def test_what_failed_or_never_ran_in_the_latest_run_is_told_apart(data: Path, ro
             path.write_text(json.dumps({**record, "state": "failed", "message": "disk full"}))
         elif task["task"] in ("evaluate-ipo_1", "report", "promote"):
             path.unlink()
-    found = why(explain_local(recipe_of(data), root))
+    found = why(explain_local("align", recipe_of(data), root))
     assert found["train-ipo_1"] == ("nothing changed, but it failed: disk full",)
     assert found["report"] == ("nothing changed, but the latest run did not get to it",)
     assert len(found) == 4

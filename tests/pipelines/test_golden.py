@@ -4,7 +4,7 @@ import difflib
 from pathlib import Path
 
 import pytest
-from copg_pipelines.dags.compiling import compile_align
+from copg_pipelines.dags.compiling import compile_dag
 from copg_pipelines.dags.lint import lint
 
 from copg.run.recipe import load_recipe
@@ -22,7 +22,7 @@ def test_there_is_one_for_a_cpu_for_one_gpu_and_for_several() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_recipe_compiles_to_the_dag_that_was_looked_at(name: str, tmp_path: Path) -> None:
     recipe = load_recipe(ROOT / f"pipelines/recipes/{name}.yaml")
-    compile_align(recipe, tmp_path / "align.yaml", run_dir=f"/runs/{recipe.name}", image=IMAGE)
+    compile_dag("align", recipe, tmp_path / "align.yaml", run_dir=f"/runs/{recipe.name}", image=IMAGE)
     found, golden = (tmp_path / "align.yaml").read_text(), (GOLDEN / f"{name}.yaml").read_text()
     if found == golden:
         return

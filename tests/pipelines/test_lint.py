@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from copg_pipelines.dags import lint as lint_module
-from copg_pipelines.dags.compiling import compile_align
+from copg_pipelines.dags.compiling import compile_dag
 from copg_pipelines.dags.lint import LintError, lint
 from kfp import compiler, dsl
 
@@ -52,9 +52,9 @@ def test_the_real_dag_is_clean_with_a_digest_and_told_of_a_tag(tmp_path: Path) -
             "trials": [{"method": "copg", "beta": 0.05}, {"method": "copg", "beta": 0.1}],
         }
     )
-    compile_align(recipe, tmp_path / "a.yaml", run_dir="/runs/demo", image=IMAGE)
+    compile_dag("align", recipe, tmp_path / "a.yaml", run_dir="/runs/demo", image=IMAGE)
     assert lint(tmp_path / "a.yaml") == []
-    compile_align(recipe, tmp_path / "b.yaml", run_dir="/runs/demo", image="registry/copg:0.1.0")
+    compile_dag("align", recipe, tmp_path / "b.yaml", run_dir="/runs/demo", image="registry/copg:0.1.0")
     (found,) = lint(tmp_path / "b.yaml")
     assert found.startswith("image registry/copg:0.1.0 of whatever happens/resolve, ")
     assert "has no digest" in found
@@ -63,7 +63,7 @@ def test_the_real_dag_is_clean_with_a_digest_and_told_of_a_tag(tmp_path: Path) -
 def test_trials_of_a_recipe_count_as_tasks(tmp_path: Path) -> None:
     trials = [{"method": "copg", "beta": 0.01 * number} for number in range(1, 23)]
     recipe = parse_recipe({"name": "d", "records": "/r", "model": "o/m", "trials": trials})
-    compile_align(recipe, tmp_path / "a.yaml", run_dir="/runs/d", image=IMAGE)
+    compile_dag("align", recipe, tmp_path / "a.yaml", run_dir="/runs/d", image=IMAGE)
     # resolve, validate, score, reference, evaluate-reference, report, promote, summary: 8; and 22 times two
     (found,) = lint(tmp_path / "a.yaml")
     assert found.startswith("tasks: 52 of them, and a run holds about 50; ")

@@ -24,7 +24,7 @@ def test_two_runs_never_share_a_directory(tmp_path: Path) -> None:
     with (tmp_path / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(local.RunError, match="another run is using it"):
-            local.run_local(RECIPE, tmp_path)
+            local.run_local("align", RECIPE, tmp_path)
 
 
 def test_as_many_cores_as_the_user_allows(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import yaml
-from copg_pipelines.dags.compiling import compile_align
+from copg_pipelines.dags.compiling import compile_dag
 from copg_pipelines.placement.config import parse_placement
 from copg_pipelines.placement.placement import Placement, placed
 
@@ -48,7 +48,7 @@ PLACEMENT: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def documents(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict[str, Any]]:
     path = tmp_path_factory.mktemp("placed") / "align.yaml"
-    compile_align(parse_recipe({**RECIPE, "placement": PLACEMENT}), path, run_dir="/runs/demo")
+    compile_dag("align", parse_recipe({**RECIPE, "placement": PLACEMENT}), path, run_dir="/runs/demo")
     pipeline, platform = yaml.safe_load_all(path.read_text())
     return pipeline, platform["platforms"]["kubernetes"]
 
@@ -194,12 +194,12 @@ def test_a_mistake_is_one_line_that_says_what_is_allowed(placement: dict[str, An
 
 def test_a_path_that_no_pod_can_follow_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"records='\.\./data/records\.jsonl' is relative"):
-        compile_align(parse_recipe(RECIPE), tmp_path / "align.yaml", run_dir="/runs/demo")
+        compile_dag("align", parse_recipe(RECIPE), tmp_path / "align.yaml", run_dir="/runs/demo")
 
 
 def test_the_image_of_the_command_comes_before_that_of_the_recipe(tmp_path: Path) -> None:
     recipe = parse_recipe({**RECIPE, "placement": PLACEMENT})
-    compile_align(recipe, tmp_path / "align.yaml", run_dir="/runs/demo", image="other/copg@sha256:2")
+    compile_dag("align", recipe, tmp_path / "align.yaml", run_dir="/runs/demo", image="other/copg@sha256:2")
     text = (tmp_path / "align.yaml").read_text()
     assert IMAGE not in text
     assert "other/copg@sha256:2" in text
@@ -217,7 +217,7 @@ def test_training_over_nodes_asks_for_the_same_machines_and_its_task_only_watche
     assert job["spec"]["activeDeadlineSeconds"] == 86400
 
     recipe = parse_recipe({**RECIPE, "placement": {**PLACEMENT, "stages": stages}})
-    compile_align(recipe, tmp_path / "align.yaml", run_dir="/runs/demo")
+    compile_dag("align", recipe, tmp_path / "align.yaml", run_dir="/runs/demo")
     pipeline, platform = yaml.safe_load_all((tmp_path / "align.yaml").read_text())
     watcher = pipeline["deploymentSpec"]["executors"]["exec-train"]["container"]["resources"]
     assert "accelerator" not in watcher
@@ -228,8 +228,8 @@ def test_training_over_nodes_asks_for_the_same_machines_and_its_task_only_watche
 
 def test_shards_are_placed_like_their_stage_which_waits_for_all_of_them(tmp_path: Path) -> None:
     placement = {"shards": 3, "paths": PLACEMENT["paths"], "stages": {"score": {"gpu": {"count": 1}}}}
-    compile_align(
-        parse_recipe({**RECIPE, "placement": placement}), tmp_path / "align.yaml", run_dir="/runs/d"
+    compile_dag(
+        "align", parse_recipe({**RECIPE, "placement": placement}), tmp_path / "align.yaml", run_dir="/runs/d"
     )
     pipeline, _ = yaml.safe_load_all((tmp_path / "align.yaml").read_text())
     executors = pipeline["deploymentSpec"]["executors"]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from copg_pipelines.dags.compiling import compile_align
+from copg_pipelines.dags.compiling import compile_dag
 
 from copg.artifacts import read_groups, read_manifest
 from copg.rewards.reward_model import RewardModel
@@ -88,7 +88,7 @@ def test_the_task_comes_before_score_and_only_where_a_reward_needs_it(tmp_path: 
     placed = {**RECIPE, "records": "/data/p.jsonl", "model": "owner/model"}
     for name, rewards in (("trained", []), ("named", [{"name": "reward_model", "params": {"model": "/m"}}])):
         recipe = parse_recipe({**placed, "rewards": rewards})
-        compile_align(recipe, tmp_path / f"{name}.yaml", run_dir="/runs/p", image="copg@sha256:0")
+        compile_dag("align", recipe, tmp_path / f"{name}.yaml", run_dir="/runs/p", image="copg@sha256:0")
         components = next(yaml.safe_load_all((tmp_path / f"{name}.yaml").read_text()))["components"]
         tasks[name] = components["comp-stages"]["dag"]["tasks"]
     assert tasks["trained"]["reward"]["dependentTasks"] == ["validate"]

@@ -6,8 +6,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import copg_pipelines.dags.align
+import copg_pipelines.local
 import pytest
+from copg_pipelines.dags import Shape
 from copg_pipelines.local import run_local
 
 from copg.artifacts import begin, read_groups, seal
@@ -114,10 +115,9 @@ def sharded(tmp_path_factory: pytest.TempPathFactory, reference_dir: Path) -> Pa
             "evaluate": {"num_prompts": 4, "samples_per_prompt": 1, "generation": {"max_new_tokens": 4}},
         }
     )
-    two = partial(copg_pipelines.dags.align.build_align, num_shards=2)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(copg_pipelines.dags.align, "build_align", two)
-        summary = run_local(recipe, home / "runs")
+        patch.setattr(copg_pipelines.local, "Shape", partial(Shape, num_shards=2))
+        summary = run_local("align", recipe, home / "runs")
     assert summary["failure"] is None, Path(summary["log"]).read_text()[-3000:]
     return home / "runs"
 

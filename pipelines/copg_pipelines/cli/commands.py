@@ -146,11 +146,11 @@ def explain_cache(
     if root is not None:
         from copg.run.recipe import load_recipe
 
-        show(explain_local(load_recipe(recipe, sets or [], here=Path.cwd()), root))
+        show(explain_local(dag, load_recipe(recipe, sets or [], here=Path.cwd()), root))
         return
     from copg_pipelines.against import explain_against_latest
 
-    show(explain_against_latest(connect(), pipeline or dag, recipe, image, run_dir, sets))
+    show(explain_against_latest(connect(), dag, pipeline or dag, recipe, image, run_dir, sets))
     print("data, model, rewards and champion: by name; resolve looks at what lies behind them on the cluster")
 
 

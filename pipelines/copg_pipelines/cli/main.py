@@ -48,10 +48,10 @@ def compile_dag(
 ) -> None:
     """Compile a DAG with a recipe as its defaults; paths are taken as they stand in the recipe."""
     from copg.run.recipe import load_recipe
-    from copg_pipelines.dags.compiling import compile_align
+    from copg_pipelines.dags.compiling import compile_dag as compile_to
 
     loaded = load_recipe(recipe, sets or [])
-    compile_align(loaded, output, run_dir=run_dir or f"/runs/{loaded.name}", image=image)
+    compile_to(dag, loaded, output, run_dir=run_dir or f"/runs/{loaded.name}", image=image)
     print(output)
 
 
@@ -95,7 +95,7 @@ def run(
     cluster they are the pods'. Fails when the run failed or was cancelled.
     """
     if on is Place.LOCAL:
-        _run_here(recipe, root, only, given or [], trial, webhook, sets)
+        _run_here(dag, recipe, root, only, given or [], trial, webhook, sets)
         return
     client = connect()
     how = {
@@ -120,6 +120,7 @@ def run(
 
 
 def _run_here(
+    dag: str,
     recipe: Path | None,
     root: Path | None,
     only: str,
@@ -133,7 +134,7 @@ def _run_here(
     from copg_pipelines.cli.running import run_here, run_stage_here
 
     if not only:
-        run_here(recipe, root, sets, webhook)
+        run_here(dag, recipe, root, sets, webhook)
         return
     from copg.run.recipe import load_recipe
     from copg_pipelines.dags.single import choose_single

@@ -5,11 +5,9 @@ from typing import Annotated
 
 import typer
 
+from copg_pipelines.dags import DAGS
 
-class Dag(StrEnum):
-    """The DAGs there are."""
-
-    ALIGN = "align"
+Dag = StrEnum("Dag", {name.upper(): name for name in DAGS})  # type: ignore[misc]
 
 
 class Place(StrEnum):

@@ -10,11 +10,11 @@ import typer
 import yaml
 from copg_components import IMAGE
 
-from copg.errors import ConfigError
-from copg.run.recipe import Recipe, load_recipe, parse_recipe
+from copg.run.recipe import Recipe, load_recipe
 from copg.run.summary import RESOLVE_KEY
 from copg.run.task_record import RUN, read_json, read_record, record_path, task_key, task_name
-from copg_pipelines.local import RECIPE, run_local, run_stage_local
+from copg_pipelines.dags import Shape
+from copg_pipelines.local import kept_recipe, run_local, run_stage_local
 from copg_pipelines.show import failure_line, show_summary
 
 if TYPE_CHECKING:  # loads kfp
@@ -23,13 +23,13 @@ if TYPE_CHECKING:  # loads kfp
 WEBHOOK = "COPG_WEBHOOK_URL"
 
 
-def run_here(recipe: Path, root: Path, sets: list[str] | None, webhook: str) -> None:
-    """Run the whole DAG on this machine and wait for it.
+def run_here(dag: str, recipe: Path, root: Path, sets: list[str] | None, webhook: str) -> None:
+    """Run a DAG on this machine and wait for it.
 
     Raises:
         typer.Exit: with 1 when it failed.
     """
-    _run(load_recipe(recipe, sets or [], here=Path.cwd()), root, webhook)
+    _run(dag, load_recipe(recipe, sets or [], here=Path.cwd()), root, webhook)
 
 
 def resume_local(root: Path, webhook: str) -> None:
@@ -39,15 +39,12 @@ def resume_local(root: Path, webhook: str) -> None:
         ConfigError: no run has been there.
         typer.Exit: with 1 when it failed again.
     """
-    kept = read_json(root / RECIPE)
-    if not kept:
-        raise ConfigError(f"{root}: no run has been there, {RECIPE} is missing")
-    _run(parse_recipe(kept), root, webhook)
+    _run(*kept_recipe(root), root, webhook)
 
 
-def _run(recipe: Recipe, root: Path, webhook: str) -> None:
+def _run(dag: str, recipe: Recipe, root: Path, webhook: str) -> None:
     os.environ.pop(WEBHOOK, None)  # the exit handler would tell it too
-    summary = run_local(recipe, root)
+    summary = run_local(dag, recipe, root)
     if webhook:
         from copg.run.webhook import notify
 
@@ -83,7 +80,7 @@ def run_stage_here(recipe: Recipe, root: Path, single: "Single") -> None:
     """
     from copg_pipelines.dags.single import build_single
 
-    log = run_stage_local(recipe, root, lambda: build_single(single, lambda task: task))
+    log = run_stage_local(recipe, root, lambda: build_single(single, Shape()))
     root, task = root.resolve(), task_name(single.stage, single.subject)
     run = read_json(root / RUN)
     key = run.get("plans", {}).get(single.plan, {}).get("key", "")
@@ -140,8 +137,7 @@ def compile_single(recipe: Recipe, single: "Single", *, image: str, run_dir: str
 
     config = parse_placement(recipe.placement)
     placement = Placement(config, image or config.image.name or IMAGE)
-    job = placement.train_job() if single.stage == "train" else None
-    pipeline = build_single(single, placement.place, more={"train_job": job} if job else None)
+    pipeline = build_single(single, Shape(place=placement.place, train_job=placement.train_job()))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "only.yaml"
         parameters = arguments(placed(recipe, config), run_dir)

@@ -1,6 +1,5 @@
 """The DAG ``align``: records in, a better policy, a report and a registered version out."""
 
-from collections.abc import Callable
 from typing import Any
 
 from copg_components.evaluate import evaluate
@@ -15,37 +14,20 @@ from copg_components.train import train
 from copg_components.validate import validate
 from kfp import dsl
 
-Place = Callable[[dsl.PipelineTask], dsl.PipelineTask]
-"""Gives a task its image, and on a cluster its machine."""
+from copg_pipelines.dags import Shape
 
 
-def build_align(
-    place: Place,
-    *,
-    loops_at_once: int | None = None,
-    num_shards: int = 1,
-    trains_reward: bool = False,
-    train_job: dict[str, Any] | None = None,
-    pipeline_config: dsl.PipelineConfig | None = None,
-) -> Any:
-    """The DAG, its tasks put where ``place`` says.
-
-    Args:
-        place: called once with every task.
-        loops_at_once: tasks of one loop that run at the same time; None leaves it to the backend.
-        num_shards: tasks that fill the stores of rewards and reference log-probabilities at the same time.
-        trains_reward: first train a reward model on the records' preferences, for score and all that follows.
-        train_job: what a training over several nodes is made of; empty trains in the task itself.
-        pipeline_config: limits of a whole run.
-    """
-    several_nodes = {"train_job": train_job} if train_job else {}
+def build(shape: Shape) -> Any:
+    """The DAG in a shape that recipe and placement give it."""
+    place = shape.place
+    several_nodes = {"train_job": shape.train_job} if shape.train_job else {}
 
     def filled(stage: str, shard_of: Any, *after: dsl.PipelineTask, **inputs: Any) -> dict[str, Any]:
         """Tasks that compute a stage's values into its store; the stage itself then finds them all there."""
-        if num_shards == 1:
+        if shape.num_shards == 1:
             return {}
-        with dsl.ParallelFor(list(range(num_shards)), name=f"{stage} shards") as shard:
-            part = place(shard_of(shard=shard, num_shards=num_shards, **inputs)).after(*after)
+        with dsl.ParallelFor(list(range(shape.num_shards)), name=f"{stage} shards") as shard:
+            part = place(shard_of(shard=shard, num_shards=shape.num_shards, **inputs)).after(*after)
         return {"shards": dsl.Collected(part.output)}
 
     # A DAG of its own: in a local run, a loop gives its item to every parameter that comes straight from a
@@ -68,7 +50,9 @@ def build_align(
     ) -> None:
         validated = place(validate(plan=validation, records=records, run_dir=run_dir))
         groups = validated.outputs["groups"]
-        rewarded = [place(reward(plan=rewarding, run_dir=run_dir, groups=groups))] if trains_reward else []
+        rewarded = (
+            [place(reward(plan=rewarding, run_dir=run_dir, groups=groups))] if shape.trains_reward else []
+        )
         shards = filled("score", score_shard, *rewarded, plan=scoring, run_dir=run_dir, groups=groups)
         scoring_task = place(score(plan=scoring, run_dir=run_dir, groups=groups, **shards)).after(*rewarded)
         scored = scoring_task.outputs["scored"]
@@ -76,9 +60,9 @@ def build_align(
         referenced = place(reference(plan=referencing, run_dir=run_dir, scored=scored, **shards)).outputs[
             "referenced"
         ]
-        with dsl.ParallelFor(baselines, name="baselines", parallelism=loops_at_once) as baseline:
+        with dsl.ParallelFor(baselines, name="baselines", parallelism=shape.loops_at_once) as baseline:
             measured = place(evaluate(plan=measuring, subject=baseline, run_dir=run_dir, scored=scored))
-        with dsl.ParallelFor(trials, name="trials", parallelism=loops_at_once) as trial:
+        with dsl.ParallelFor(trials, name="trials", parallelism=shape.loops_at_once) as trial:
             trained = place(
                 train(plan=training, trial=trial, run_dir=run_dir, referenced=referenced, **several_nodes)
             )
@@ -116,7 +100,7 @@ def build_align(
     @dsl.pipeline(
         name="align",
         description="Align a language model on a score of whole completions.",
-        pipeline_config=pipeline_config,
+        pipeline_config=shape.pipeline_config,
     )
     def align(
         name: str,

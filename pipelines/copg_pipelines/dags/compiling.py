@@ -8,12 +8,13 @@ from typing import Any
 from copg_components import IMAGE
 
 from copg.run.recipe import Recipe
+from copg_pipelines.dags import Shape, build_dag
 
 DEFAULT_IN_COMMENT = re.compile(r"^(#.*?) \[Default: .*\]$", re.MULTILINE)
 
 
 def arguments(recipe: Recipe, run_dir: str, *, tasks_at_once: int = 0) -> dict[str, Any]:
-    """The parameters of ``align`` for a recipe.
+    """The parameters of a DAG for a recipe.
 
     Args:
         recipe: what to align.
@@ -35,36 +36,42 @@ def arguments(recipe: Recipe, run_dir: str, *, tasks_at_once: int = 0) -> dict[s
     }
 
 
-def compile_align(recipe: Recipe, output: Path, *, run_dir: str, image: str = "") -> None:
-    """Write the DAG as a file that ``kfp pipeline create`` takes, with the recipe as its defaults.
+def taken(pipeline: Any, values: dict[str, Any]) -> dict[str, Any]:
+    """Those of ``values`` that a pipeline has a parameter for."""
+    return {name: value for name, value in values.items() if name in pipeline.component_spec.inputs}
+
+
+def compile_dag(dag: str, recipe: Recipe, output: Path, *, run_dir: str, image: str = "") -> None:
+    """Write a DAG as a file that ``kfp pipeline create`` takes, with the recipe as its defaults.
 
     Args:
+        dag: its name.
         recipe: what to align, and under ``placement`` on what machines; its paths are those of the pods.
         output: ``.yaml`` file.
         run_dir: stable directory of the runs, as the tasks see it.
         image: of every task, with its digest; empty: the placement's.
 
     Raises:
-        ConfigError: the placement is wrong, or a path is one that no pod can follow.
+        ConfigError: there is no such DAG, the placement is wrong, or a path is one that no pod can follow.
     """
     from kfp import compiler
 
-    from copg_pipelines.dags.align import build_align
     from copg_pipelines.placement.config import parse_placement
     from copg_pipelines.placement.placement import Placement, placed
 
     config = parse_placement(recipe.placement)
     placement = Placement(config, image or config.image.name or IMAGE)
-    pipeline = build_align(
-        placement.place,
+    shape = Shape(
+        place=placement.place,
         loops_at_once=config.trials_at_once or None,
         num_shards=config.shards,
         trains_reward=recipe.trains_reward,
         train_job=placement.train_job(),
         pipeline_config=placement.pipeline_config(),
     )
+    pipeline = build_dag(dag, shape)
     output.parent.mkdir(parents=True, exist_ok=True)
-    parameters = arguments(placed(recipe, config), run_dir)
+    parameters = taken(pipeline, arguments(placed(recipe, config), run_dir))
     compiler.Compiler().compile(pipeline, str(output), pipeline_parameters=parameters)
     # the compiler's comments show dictionaries in an order that changes from process to process
     output.write_text(DEFAULT_IN_COMMENT.sub(r"\1", output.read_text()))

@@ -1,6 +1,6 @@
 """One stage of ``align`` on artifacts that exist, with the very parameters it has in the whole DAG."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from copg.artifacts import BASELINES, MANIFEST, evaluation_name
 from copg.errors import ConfigError
 from copg.run.recipe import Recipe
 from copg.run.task_record import read_json, subject_name
-from copg_pipelines.dags.align import Place
+from copg_pipelines.dags import Shape
 
 COMPONENTS = {
     "validate": validate,
@@ -138,16 +138,17 @@ def _subject(recipe: Recipe, stage: str, trial: str, has_policy: bool) -> dict[s
     return dict(trials[trial] if trial else recipe.trials[0])
 
 
-def build_single(single: Single, place: Place, *, more: Mapping[str, Any] | None = None) -> Any:
+def build_single(single: Single, shape: Shape) -> Any:
     """A DAG of resolve, whose plan the stage follows, and the stage, which takes what exists.
 
     The stage is not cached: who asks for it wants it to run.
 
     Args:
         single: what to run.
-        place: called once with every task.
-        more: further inputs of the stage.
+        shape: where its tasks run.
     """
+    place = shape.place
+    more = {"train_job": shape.train_job} if shape.train_job and single.stage == "train" else {}
 
     @dsl.pipeline(name=f"only-{single.stage}", description=f"Stage {single.stage} on artifacts that exist.")
     def only(
@@ -190,7 +191,7 @@ def build_single(single: Single, place: Place, *, more: Mapping[str, Any] | None
         if single.subject is not None:
             inputs["trial" if single.stage == "train" else "subject"] = single.subject
         plan = resolved.outputs[single.plan]
-        task = COMPONENTS[single.stage](plan=plan, run_dir=run_dir, **inputs, **(more or {}))
+        task = COMPONENTS[single.stage](plan=plan, run_dir=run_dir, **inputs, **more)
         place(task).set_caching_options(enable_caching=False)
 
     return only

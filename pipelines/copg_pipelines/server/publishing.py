@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from copg.errors import ConfigError
-from copg_pipelines.cli.names import Dag
 
 
 def put(
     client: Any,
-    dag: Dag,
+    dag: str,
     recipe: Path,
     image: str,
     run_dir: str,
@@ -24,11 +23,11 @@ def put(
     """The version that holds a recipe's DAG, and whether it was made just now."""
     from copg_pipelines.server.versions import ensure_version
 
-    with compiled(recipe, image, run_dir, revision, sets) as file:
+    with compiled(dag, recipe, image, run_dir, revision, sets) as file:
         return ensure_version(client, pipeline or dag, file)
 
 
-def chosen(client: Any, dag: Dag, recipe: Path | None, version: str, *how: Any) -> Any:
+def chosen(client: Any, dag: str, recipe: Path | None, version: str, *how: Any) -> Any:
     """A version: the one that is named, else the one that holds the recipe's DAG.
 
     Args:
@@ -45,17 +44,19 @@ def chosen(client: Any, dag: Dag, recipe: Path | None, version: str, *how: Any) 
 
 
 @contextlib.contextmanager
-def compiled(recipe: Path, image: str, run_dir: str, revision: str, sets: list[str] | None) -> Iterator[Any]:
+def compiled(
+    dag: str, recipe: Path, image: str, run_dir: str, revision: str, sets: list[str] | None
+) -> Iterator[Any]:
     """A recipe's DAG in a file of its own, checked for what goes wrong on servers."""
     from copg.run.recipe import load_recipe
-    from copg_pipelines.dags.compiling import compile_align
+    from copg_pipelines.dags.compiling import compile_dag
     from copg_pipelines.dags.lint import lint
     from copg_pipelines.server import versions
 
     loaded = load_recipe(recipe, sets or [])
     with tempfile.TemporaryDirectory(prefix="copg-dag-") as folder:
-        path = Path(folder) / "align.yaml"
-        compile_align(loaded, path, run_dir=run_dir or f"/runs/{loaded.name}", image=image)
+        path = Path(folder) / f"{dag}.yaml"
+        compile_dag(dag, loaded, path, run_dir=run_dir or f"/runs/{loaded.name}", image=image)
         for finding in lint(path):
             print(f"warning: {finding}", file=sys.stderr)
         yield versions.Dag(path, loaded.name, revision or versions.source_revision())
