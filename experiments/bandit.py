@@ -17,7 +17,8 @@ from torch import Tensor
 
 from copg.artifacts import write_json
 from copg.losses.copg import copg_loss
-from copg.losses.ipo import ipo_loss
+from copg.losses.groups import Completions
+from copg.losses.ipo import ipo_disjoint_loss
 from copg.losses.pg import pg_loss
 from copg.progress import track
 from experiments.figures import LINES, new_figure, save_figure
@@ -65,14 +66,15 @@ def pair_losses(method: str, num_seeds: int) -> Callable[[Tensor], Tensor]:
 
     def losses(policy: Tensor) -> Tensor:
         logps = policy.log()[:, arms].flatten()
+        completions = Completions(logps, ref_logps, rewards, torch.ones_like(group), group)
         if method == "copg":
-            found = copg_loss(logps, ref_logps, rewards, group, beta=BETA)
+            found = copg_loss(completions, beta=BETA)
         elif method == "ipo":
-            found = ipo_loss(logps, ref_logps, ranks, group, beta=BETA, pairs="disjoint")
+            found = ipo_disjoint_loss(completions._replace(rewards=ranks), beta=BETA)
         else:
             # The baseline is exact here, which is the same as subtracting it from the rewards.
             advantage = rewards - _baseline(method, policy).repeat_interleave(18)
-            found = pg_loss(logps, ref_logps, advantage, group, beta=BETA)
+            found = pg_loss(completions._replace(rewards=advantage), beta=BETA)
         return found.view(num_seeds, 9)
 
     return losses

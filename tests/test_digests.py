@@ -63,8 +63,8 @@ def test_training_depends_on_the_losses_and_reference_and_evaluation_do_not(tmp_
             waiting += [found for found in _imports(path.read_text()) if found.startswith("copg")]
         return seen
 
-    assert "copg.losses.copg" in reached("copg.stages.train")
-    assert "copg.losses.copg" not in reached("copg.stages.reference") | reached("copg.stages.evaluate")
+    assert "copg.losses.groups" in reached("copg.stages.train")
+    assert "copg.losses.groups" not in reached("copg.stages.reference") | reached("copg.stages.evaluate")
 
 
 def test_whole_floats_and_the_order_of_keys_do_not_count() -> None:

@@ -3,6 +3,7 @@
 from torch import Tensor
 
 from copg.losses.groups import (
+    Completions,
     centre,
     check_completions,
     group_extreme,
@@ -13,24 +14,19 @@ from copg.losses.groups import (
 )
 
 
-def residual_fraction(
-    policy_logps: Tensor, ref_logps: Tensor, rewards: Tensor, group: Tensor, *, beta: float
-) -> Tensor:
+def residual_fraction(completions: Completions, *, beta: float) -> Tensor:
     """Var(R_b) / Var(R) within groups, pooled over the batch: 1 at the reference, 0 at the optimum.
 
     Args:
-        policy_logps: [N] under the policy, nats.
-        ref_logps: [N] under the frozen reference, nats.
-        rewards: [N] in reward units.
-        group: [N] index of the prompt each completion belongs to.
+        completions: with rewards in reward units.
         beta: KL strength, in reward units per nat; > 0.
 
     Returns:
         A scalar; NaN where every group is tied, since there is then nothing to learn from.
     """
-    sizes = check_completions(policy_logps, ref_logps, rewards, group, beta=beta)
-    log_ratio = log_ratios(policy_logps, ref_logps).detach()
-    spread = centre(widen(rewards), group, sizes).to(log_ratio.dtype)
+    group, sizes = completions.group, check_completions(completions, beta=beta)
+    log_ratio = log_ratios(completions).detach()
+    spread = centre(widen(completions.rewards), group, sizes).to(log_ratio.dtype)
     left = spread - beta * centre(log_ratio, group, sizes)
     return (left**2).sum() / (spread**2).sum()
 
@@ -46,9 +42,7 @@ def reward_spread(rewards: Tensor, group: Tensor) -> Tensor:
     return (squares / (sizes - 1).clamp(min=1)).sqrt()
 
 
-def extreme_log_ratios(
-    policy_logps: Tensor, ref_logps: Tensor, rewards: Tensor, group: Tensor
-) -> tuple[Tensor, Tensor]:
+def extreme_log_ratios(completions: Completions) -> tuple[Tensor, Tensor]:
     """Log-ratio, in nats, of the best and of the worst completion of each group.
 
     A shift of all log-ratios of a prompt is invisible to the loss; here it shows, as both falling.
@@ -56,11 +50,11 @@ def extreme_log_ratios(
     Returns:
         [G] of the best and [G] of the worst; where several share the extreme reward, their mean.
     """
-    sizes = group_sizes(group)
-    log_ratio = log_ratios(policy_logps, ref_logps).detach()
+    group, sizes = completions.group, group_sizes(completions.group)
+    log_ratio = log_ratios(completions).detach()
     found = []
     for largest in (True, False):
-        chosen = group_extreme(rewards, group, len(sizes), largest=largest).to(log_ratio.dtype)
+        chosen = group_extreme(completions.rewards, group, len(sizes), largest=largest).to(log_ratio.dtype)
         total = group_sum(chosen * log_ratio, group, len(sizes))
         found.append(total / group_sum(chosen, group, len(sizes)))
     return found[0], found[1]

@@ -3,19 +3,11 @@
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from copg.losses.groups import check_completions, group_sum, log_ratios
+from copg.losses.groups import Completions, check_completions, group_sum, log_ratios
 from copg.losses.pairs import Pairing, preference_pairs
 
 
-def dpo_loss(
-    policy_logps: Tensor,
-    ref_logps: Tensor,
-    rewards: Tensor,
-    group: Tensor,
-    *,
-    beta: float,
-    pairs: Pairing = "all",
-) -> Tensor:
+def dpo_loss(completions: Completions, *, beta: float, pairs: Pairing = "all") -> Tensor:
     """DPO: with delta the log-ratio of the winner minus that of the loser, a pair's loss is
 
         -log sigmoid(beta * delta)
@@ -24,18 +16,20 @@ def dpo_loss(
     (``disjoint``). Rewards only rank, and ties give no pair.
 
     Args:
-        policy_logps: [N] under the policy being trained, nats.
-        ref_logps: [N] under the frozen reference, nats.
-        rewards: [N]; only their order within a group counts.
-        group: [N] index of the prompt each completion belongs to.
+        completions: of G prompts; only the order of rewards within a group counts, and ties give no pair.
         beta: KL strength per unit of preference, 1/nat; > 0.
         pairs: ``all`` or ``disjoint`` pairs of a group.
 
     Returns:
         [G] one loss per group, not reduced; 0 without gradient where a group gives no pair.
     """
-    sizes = check_completions(policy_logps, ref_logps, rewards, group, beta=beta)
-    log_ratio = log_ratios(policy_logps, ref_logps)
-    winner, loser, weight = preference_pairs(rewards, group, sizes, pairs)
+    group, sizes = completions.group, check_completions(completions, beta=beta)
+    log_ratio = log_ratios(completions)
+    winner, loser, weight = preference_pairs(completions.rewards, group, sizes, pairs)
     losses = -logsigmoid(beta * (log_ratio[winner] - log_ratio[loser]))
     return group_sum(weight.to(losses.dtype) * losses, group[winner], len(sizes))
+
+
+def dpo_disjoint_loss(completions: Completions, *, beta: float) -> Tensor:
+    """``dpo_loss`` of disjoint pairs."""
+    return dpo_loss(completions, beta=beta, pairs="disjoint")

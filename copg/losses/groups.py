@@ -1,7 +1,35 @@
-"""Sums over the completions of each prompt in a flat tensor: groups of any size, without padding."""
+"""What every loss takes, and sums over the completions of each prompt: groups of any size, unpadded."""
+
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
+
+
+class Completions(NamedTuple):
+    """Completions of some prompts in one flat batch; a log-probability is a sum over completion tokens.
+
+    The end-of-sequence token is included: only then is the optimum the KL-regularised one.
+    """
+
+    policy_logps: Tensor
+    """[N] under the policy being trained, nats."""
+    ref_logps: Tensor
+    """[N] under the frozen reference, nats."""
+    rewards: Tensor
+    """[N] in reward units; some methods see their order alone."""
+    num_tokens: Tensor
+    """[N] completion tokens, the end-of-sequence token included."""
+    group: Tensor
+    """[N] index of the prompt each completion belongs to, 0..G-1, every one present."""
+
+
+class GroupLoss(Protocol):
+    """A loss of groups of completions."""
+
+    def __call__(self, completions: Completions, *, beta: float) -> Tensor:
+        """[G] one loss a group, not reduced."""
+        ...
 
 
 def group_sizes(group: Tensor) -> Tensor:
@@ -53,26 +81,19 @@ def group_softmax(values: Tensor, group: Tensor, num_groups: int) -> Tensor:
     return weights / group_sum(weights, group, num_groups)[group]
 
 
-def check_completions(
-    policy_logps: Tensor, ref_logps: Tensor, rewards: Tensor, group: Tensor, *, beta: float
-) -> Tensor:
-    """What every loss asks of its arguments; gives back the [G] group sizes.
+def check_completions(completions: Completions, *, beta: float) -> Tensor:
+    """Check what every loss asks of its arguments, and return the [G] group sizes.
 
     Raises:
         ValueError: shapes other than [N] each, a group index missing, or a beta that is not > 0.
     """
     if not beta > 0:
         raise ValueError(f"beta={beta} must be > 0: at 0 nothing ties the policy to the reference")
-    shapes = {
-        "policy_logps": policy_logps.shape,
-        "ref_logps": ref_logps.shape,
-        "rewards": rewards.shape,
-        "group": group.shape,
-    }
-    if policy_logps.ndim != 1 or len(set(shapes.values())) > 1:
-        found = ", ".join(f"{name} {tuple(shape)}" for name, shape in shapes.items())
+    shapes = {name: tuple(value.shape) for name, value in completions._asdict().items()}
+    if completions.policy_logps.ndim != 1 or len(set(shapes.values())) > 1:
+        found = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
         raise ValueError(f"all must be [N], one value a completion; found {found}")
-    return group_sizes(group)
+    return group_sizes(completions.group)
 
 
 def widen(values: Tensor) -> Tensor:
@@ -80,6 +101,6 @@ def widen(values: Tensor) -> Tensor:
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
-def log_ratios(policy_logps: Tensor, ref_logps: Tensor) -> Tensor:
+def log_ratios(completions: Completions) -> Tensor:
     """[N] log(policy / ref), in nats."""
-    return widen(policy_logps) - ref_logps
+    return widen(completions.policy_logps) - completions.ref_logps

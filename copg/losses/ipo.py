@@ -2,19 +2,11 @@
 
 from torch import Tensor
 
-from copg.losses.groups import check_completions, group_sum, log_ratios, widen
+from copg.losses.groups import Completions, check_completions, group_sum, log_ratios, widen
 from copg.losses.pairs import Pairing, preference_pairs
 
 
-def ipo_loss(
-    policy_logps: Tensor,
-    ref_logps: Tensor,
-    rewards: Tensor,
-    group: Tensor,
-    *,
-    beta: float,
-    pairs: Pairing = "all",
-) -> Tensor:
+def ipo_loss(completions: Completions, *, beta: float, pairs: Pairing = "all") -> Tensor:
     """IPO in the sum form of Prop. 3, https://arxiv.org/abs/2406.19185.
 
     With delta the log-ratio of the winner minus that of the loser, summed over tokens, a pair's loss is
@@ -25,45 +17,37 @@ def ipo_loss(
     A group's loss is 1/(K-1) times the sum over its pairs (``all``), or the plain sum (``disjoint``).
 
     Args:
-        policy_logps: [N] under the policy being trained, nats.
-        ref_logps: [N] under the frozen reference, nats.
-        rewards: [N]; only their order within a group counts, and ties give no pair.
-        group: [N] index of the prompt each completion belongs to.
+        completions: of G prompts; only the order of rewards within a group counts, and ties give no pair.
         beta: KL strength per unit of preference, 1/nat; > 0.
         pairs: ``all`` or ``disjoint`` pairs of a group.
 
     Returns:
         [G] one loss per group, not reduced; 0 without gradient where a group gives no pair.
     """
-    sizes = check_completions(policy_logps, ref_logps, rewards, group, beta=beta)
-    log_ratio = log_ratios(policy_logps, ref_logps)
-    winner, loser, weight = preference_pairs(rewards, group, sizes, pairs)
+    group, sizes = completions.group, check_completions(completions, beta=beta)
+    log_ratio = log_ratios(completions)
+    winner, loser, weight = preference_pairs(completions.rewards, group, sizes, pairs)
     margin = 0.5 - beta * (log_ratio[winner] - log_ratio[loser])
     return group_sum(weight.to(margin.dtype) * margin**2 / (2 * beta), group[winner], len(sizes))
 
 
-def ipo_length_normalised_loss(
-    policy_logps: Tensor,
-    ref_logps: Tensor,
-    rewards: Tensor,
-    group: Tensor,
-    *,
-    beta: float,
-    num_tokens: Tensor | None = None,
-    pairs: Pairing = "all",
-) -> Tensor:
+def ipo_disjoint_loss(completions: Completions, *, beta: float) -> Tensor:
+    """``ipo_loss`` of disjoint pairs."""
+    return ipo_loss(completions, beta=beta, pairs="disjoint")
+
+
+def ipo_length_normalised_loss(completions: Completions, *, beta: float) -> Tensor:
     """IPO on log-ratios a token, as TRL, LLaMA-Factory and ms-swift have it.
 
     The optimum then depends on length, and beta is not comparable with that of ``ipo_loss``: at equal
     lengths n it is n times as large for the same policy.
 
-    Args:
-        num_tokens: [N] completion tokens, the end-of-sequence token included; needed.
-
     Raises:
-        ValueError: without ``num_tokens``, or where one is below 1.
+        ValueError: a completion of no tokens.
     """
-    if num_tokens is None or num_tokens.shape != policy_logps.shape or bool((num_tokens < 1).any()):
+    check_completions(completions, beta=beta)
+    num_tokens = completions.num_tokens
+    if bool((num_tokens < 1).any()):
         raise ValueError("num_tokens must be [N] and >= 1: log-ratios are divided by completion length")
-    policy, ref = widen(policy_logps) / num_tokens, widen(ref_logps) / num_tokens
-    return ipo_loss(policy, ref, rewards, group, beta=beta, pairs=pairs)
+    policy, ref = widen(completions.policy_logps) / num_tokens, widen(completions.ref_logps) / num_tokens
+    return ipo_loss(completions._replace(policy_logps=policy, ref_logps=ref), beta=beta)

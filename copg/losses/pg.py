@@ -11,35 +11,35 @@ the log-ratios but for b.
 
 from torch import Tensor
 
-from copg.losses.groups import check_completions, group_mean, group_softmax, group_sum, log_ratios
+from copg.losses.groups import (
+    Completions,
+    check_completions,
+    group_mean,
+    group_softmax,
+    group_sum,
+    log_ratios,
+)
 
 
-def pg_loss(
-    policy_logps: Tensor, ref_logps: Tensor, rewards: Tensor, group: Tensor, *, beta: float
-) -> Tensor:
+def pg_loss(completions: Completions, *, beta: float) -> Tensor:
     """Off-policy policy gradient without a baseline, b = 0.
 
     Adding a constant to the rewards changes where it goes: with rewards all positive it imitates whatever
     was sampled most often.
 
     Args:
-        policy_logps: [N] under the policy being trained, nats.
-        ref_logps: [N] under the frozen reference, nats.
-        rewards: [N] in reward units.
-        group: [N] index of the prompt each completion belongs to.
+        completions: of G prompts, with rewards in reward units.
         beta: KL strength, in reward units per nat; > 0.
 
     Returns:
         [G] one loss per group, not reduced.
     """
-    sizes = check_completions(policy_logps, ref_logps, rewards, group, beta=beta)
-    log_ratio = log_ratios(policy_logps, ref_logps)
-    return _surrogate(log_ratio, rewards.to(log_ratio.dtype), group, sizes, beta)
+    group, sizes = completions.group, check_completions(completions, beta=beta)
+    log_ratio = log_ratios(completions)
+    return _surrogate(log_ratio, completions.rewards.to(log_ratio.dtype), group, sizes, beta)
 
 
-def pg_value_loss(
-    policy_logps: Tensor, ref_logps: Tensor, rewards: Tensor, group: Tensor, *, beta: float
-) -> Tensor:
+def pg_value_loss(completions: Completions, *, beta: float) -> Tensor:
     """Off-policy policy gradient with the value baseline of the paper, b = E_policy[R], unregularised.
 
     The expectation is estimated on the group's own completions, weighted by policy / ref and normalised
@@ -50,16 +50,14 @@ def pg_value_loss(
     Args:
         As ``pg_loss``.
     """
-    sizes = check_completions(policy_logps, ref_logps, rewards, group, beta=beta)
-    log_ratio = log_ratios(policy_logps, ref_logps)
-    rewards = rewards.to(log_ratio.dtype)
+    group, sizes = completions.group, check_completions(completions, beta=beta)
+    log_ratio = log_ratios(completions)
+    rewards = completions.rewards.to(log_ratio.dtype)
     baseline = _value(rewards, log_ratio, group, len(sizes))
     return _surrogate(log_ratio, rewards - baseline[group], group, sizes, beta)
 
 
-def pg_regularised_value_loss(
-    policy_logps: Tensor, ref_logps: Tensor, rewards: Tensor, group: Tensor, *, beta: float
-) -> Tensor:
+def pg_regularised_value_loss(completions: Completions, *, beta: float) -> Tensor:
     """Off-policy policy gradient with the regularised value baseline, b = E_policy[R_b].
 
     Estimated as in ``pg_value_loss``. At the optimum R_b equals b for every completion, so the bias of the
@@ -68,9 +66,9 @@ def pg_regularised_value_loss(
     Args:
         As ``pg_loss``.
     """
-    sizes = check_completions(policy_logps, ref_logps, rewards, group, beta=beta)
-    log_ratio = log_ratios(policy_logps, ref_logps)
-    rewards = rewards.to(log_ratio.dtype)
+    group, sizes = completions.group, check_completions(completions, beta=beta)
+    log_ratio = log_ratios(completions)
+    rewards = completions.rewards.to(log_ratio.dtype)
     baseline = _value(rewards - beta * log_ratio, log_ratio, group, len(sizes))
     return _surrogate(log_ratio, rewards - baseline[group], group, sizes, beta)
 

@@ -2,27 +2,22 @@
 
 from torch import Tensor
 
-from copg.losses.groups import check_completions, group_extreme, group_sum
+from copg.losses.groups import Completions, check_completions, group_extreme, group_sum
 
 
-def sft_loss(
-    policy_logps: Tensor, ref_logps: Tensor, rewards: Tensor, group: Tensor, *, beta: float
-) -> Tensor:
+def sft_loss(completions: Completions, *, beta: float) -> Tensor:
     """Cross-entropy of the completion with the highest reward of each group, in nats.
 
     Where several share the highest reward, their mean.
 
     Args:
-        policy_logps: [N] under the policy being trained, nats.
-        ref_logps: [N]; not used.
-        rewards: [N]; only the largest of a group counts.
-        group: [N] index of the prompt each completion belongs to.
+        completions: of G prompts; only the largest reward of a group counts, the reference is not used.
         beta: not used, as nothing ties the policy to the reference.
 
     Returns:
         [G] one loss per group, not reduced.
     """
-    sizes = check_completions(policy_logps, ref_logps, rewards, group, beta=beta)
-    best = group_extreme(rewards, group, len(sizes), largest=True)
+    group, sizes = completions.group, check_completions(completions, beta=beta)
+    best = group_extreme(completions.rewards, group, len(sizes), largest=True)
     share = best / group_sum(best.int(), group, len(sizes))[group]
-    return -group_sum(share * policy_logps, group, len(sizes))
+    return -group_sum(share * completions.policy_logps, group, len(sizes))

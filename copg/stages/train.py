@@ -173,8 +173,7 @@ def _check_reference(
 
     chosen = epoch_order(len(data), seed=0, epoch=0)[:CHECKED_GROUPS].tolist()
     groups = [data.token_group(i) for i in chosen]
-    _, ref_logps, group, _ = data.values(chosen)
-    stored = [ref_logps[group == place].tolist() for place in range(len(chosen))]
+    stored = [data.stored_logps(i) for i in chosen]
     difference = mean_difference(model, groups, stored, config.rows)
     tolerance = TOLERANCES[config.rows.compute_dtype]
     if difference <= tolerance:

@@ -5,22 +5,8 @@ from typing import Any, Literal
 
 from copg.config import STRICT
 from copg.lm.config import GenerationConfig, RowConfig
+from copg.losses import check_method
 from copg.rewards import RewardSpec
-
-METHODS = (
-    "copg",
-    "copg_mean",
-    "dpo",
-    "dpo_disjoint",
-    "ipo",
-    "ipo_disjoint",
-    "ipo_length_normalised",
-    "pg",
-    "pg_regularised_value",
-    "pg_value",
-    "sft",
-)
-"""The keys of ``copg.losses.copg.LOSSES``, for whoever checks a recipe without torch."""
 
 
 def _check_positive(owner: object, *names: str) -> None:
@@ -44,7 +30,7 @@ class TrialConfig:
     beta: float
     """KL strength, in reward units per nat."""
     method: str = "copg"
-    """One of ``METHODS``."""
+    """One of ``copg.losses.LOSSES``."""
     name: str = ""
     """Of the trial in report and registry; empty: method and beta."""
     seed: int = 0
@@ -55,8 +41,7 @@ class TrialConfig:
     def __post_init__(self) -> None:
         if not self.beta > 0:
             raise ValueError(f"beta={self.beta} must be > 0: at 0 nothing ties the policy to the reference")
-        if self.method not in METHODS:
-            raise ValueError(f"method={self.method!r} is unknown; use one of {list(METHODS)}")
+        check_method(self.method)
         _check_not_negative(self, "seed")
 
     @property

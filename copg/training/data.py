@@ -8,6 +8,7 @@ from torch import Tensor
 
 from copg.errors import ArtifactError
 from copg.lm.scorer import TokenGroup
+from copg.losses.groups import Completions
 from copg.records import Group
 
 
@@ -61,16 +62,26 @@ class TrainData:
         first, last = self._first[index], self._first[index + 1]
         return int(self._ends[last - 1] - (0 if first == 0 else self._ends[first - 1]))
 
-    def values(self, indices: Sequence[int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Rewards [N], ref_logps [N], group [N] (0.. in the order of ``indices``), num_tokens [N]."""
-        # Before each group lie one prompt a group and the completions: completions alone have values.
-        spans = [range(self._first[i] - i, self._first[i + 1] - i - 1) for i in indices]
+    def completions(self, indices: Sequence[int], policy_logps: Tensor) -> Completions:
+        """Those of some groups, numbered 0.. in the order given, on the device of ``policy_logps`` [N]."""
+        spans = [self._span(i) for i in indices]
         chosen = torch.tensor([c for span in spans for c in span])
         sizes = torch.tensor([len(span) for span in spans])
         group = torch.repeat_interleave(torch.arange(len(spans)), sizes)
         parts = [p for i in indices for p in range(self._first[i] + 1, self._first[i + 1])]
         num_tokens = torch.from_numpy(self._ends[parts] - self._ends[np.asarray(parts) - 1])
-        return self.rewards[chosen], self.ref_logps[chosen], group, num_tokens
+        known = (self.ref_logps[chosen], self.rewards[chosen], num_tokens, group)
+        return Completions(policy_logps, *(value.to(policy_logps.device) for value in known))
+
+    def stored_logps(self, index: int) -> list[float]:
+        """Log-probability under the reference of each completion of one group, nats."""
+        span = self._span(index)
+        return self.ref_logps[span.start : span.stop].tolist()
+
+    def _span(self, index: int) -> range:
+        """Places of the values of one group's completions."""
+        # Before each group lie one prompt a group and the completions: completions alone have values.
+        return range(self._first[index] - index, self._first[index + 1] - index - 1)
 
 
 def epoch_order(num_groups: int, *, seed: int, epoch: int) -> np.ndarray:

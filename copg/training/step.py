@@ -14,7 +14,7 @@ from torch.distributed.tensor import DTensor
 
 from copg.lm.config import RowConfig
 from copg.lm.scorer import TokenGroup, build_batch, plan_batches, score_batch
-from copg.losses.copg import select_loss
+from copg.losses import load_loss
 from copg.losses.diagnostics import extreme_log_ratios, residual_fraction, reward_spread
 from copg.training.config import TrialConfig
 from copg.training.data import TrainData, share_groups
@@ -114,9 +114,7 @@ def _loss(
     data: TrainData, trial: TrialConfig, scale: float, indices: Sequence[int], policy_logps: Tensor
 ) -> Tensor:
     """``scale`` times the sum of the losses of groups ``indices``, from their [N] log-probabilities."""
-    rewards, ref_logps, group, num_tokens = (value.to(policy_logps.device) for value in data.values(indices))
-    losses = select_loss(trial.method, num_tokens)(policy_logps, ref_logps, rewards, group, beta=trial.beta)
-    return scale * losses.sum()
+    return scale * load_loss(trial.method)(data.completions(indices, policy_logps), beta=trial.beta).sum()
 
 
 def diagnose(data: TrainData, result: StepResult, beta: float) -> dict[str, float]:
@@ -126,14 +124,12 @@ def diagnose(data: TrainData, result: StepResult, beta: float) -> dict[str, floa
         ``log_ratio/*`` in nats, ``residual/fraction`` = Var(R_beta)/Var(R) within groups, the spread of
         rewards within groups in reward units, and the share of tied groups.
     """
-    rewards, ref_logps, group, _ = data.values(result.indices)
-    best, worst = extreme_log_ratios(result.policy_logps, ref_logps, rewards, group)
-    spread = reward_spread(rewards, group)
+    completions = data.completions(result.indices, result.policy_logps)
+    best, worst = extreme_log_ratios(completions)
+    spread = reward_spread(completions.rewards, completions.group)
     return {
-        "residual/fraction": float(
-            residual_fraction(result.policy_logps, ref_logps, rewards, group, beta=beta)
-        ),
-        "log_ratio/mean": float((result.policy_logps - ref_logps).mean()),
+        "residual/fraction": float(residual_fraction(completions, beta=beta)),
+        "log_ratio/mean": float((completions.policy_logps - completions.ref_logps).mean()),
         "log_ratio/best": float(best.mean()),
         "log_ratio/worst": float(worst.mean()),
         "reward_spread/mean": float(spread.mean()),

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from copg.lm.config import RowConfig
 from copg.lm.scorer import SequenceScorer, TokenGroup, build_batch
-from copg.losses.copg import select_loss
+from copg.losses import load_loss
+from copg.losses.groups import Completions
 
 trl = pytest.importorskip("trl", reason="the comparison needs the extra 'trl'")
 
@@ -83,9 +84,9 @@ def our_loss(model: Any, reference: Any, pairs: list, *, method: str, beta: floa
         ref_logps = SequenceScorer(reference, RowConfig())(batch)
     num_tokens = torch.tensor([len(ids) for _, *two in pairs for ids in two])
     rewards = torch.tensor([GAP, 0.0]).repeat(len(pairs))
-    loss = select_loss(method, num_tokens)
     policy_logps = SequenceScorer(model, RowConfig())(batch)
-    return loss(policy_logps, ref_logps, rewards, torch.tensor([0, 0, 1, 1]), beta=beta).mean()
+    completions = Completions(policy_logps, ref_logps, rewards, num_tokens, torch.tensor([0, 0, 1, 1]))
+    return load_loss(method)(completions, beta=beta).mean()
 
 
 def gradient(loss: Tensor, model: Any) -> Tensor:

@@ -20,6 +20,7 @@ from copg.lm.scorer import (
     plan_batches,
 )
 from copg.losses.copg import copg_loss
+from copg.losses.groups import Completions
 from tests import tiny
 
 ATTENTIONS = ["mask", "split", "pieces", "flex"]
@@ -81,7 +82,9 @@ def gradients(kind: str, attention: str, tile_tokens: int) -> tuple[torch.Tensor
     index = torch.repeat_interleave(torch.arange(len(groups)), torch.tensor(sizes))
 
     def gradient(logps: torch.Tensor, model: torch.nn.Module) -> torch.Tensor:
-        copg_loss(logps, torch.full_like(logps, -20.0), rewards, index, beta=0.3).mean().backward()
+        ref_logps, num_tokens = torch.full_like(logps, -20.0), torch.ones_like(index)
+        completions = Completions(logps, ref_logps, rewards, num_tokens, index)
+        copg_loss(completions, beta=0.3).mean().backward()
         return torch.cat([p.grad.flatten() for p in model.parameters()])
 
     model = tiny.build_model(kind)

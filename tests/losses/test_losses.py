@@ -2,16 +2,19 @@
 
 import itertools
 import math
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor
 
-from copg.losses.copg import LOSSES, copg_loss, copg_mean_loss, select_loss
+from copg.losses import LOSSES, load_loss
+from copg.losses.copg import copg_loss, copg_mean_loss
 from copg.losses.diagnostics import extreme_log_ratios, residual_fraction, reward_spread
 from copg.losses.dpo import dpo_loss
-from copg.losses.groups import group_sizes
+from copg.losses.groups import Completions, group_sizes
 from copg.losses.ipo import ipo_length_normalised_loss, ipo_loss
 from copg.losses.pairs import preference_pairs
 from copg.losses.pg import pg_loss, pg_regularised_value_loss, pg_value_loss
@@ -20,6 +23,14 @@ from copg.losses.sft import sft_loss
 
 def t(*values: float) -> Tensor:
     return torch.tensor(values, dtype=torch.float64)
+
+
+def of(
+    policy: Tensor, ref: Tensor, rewards: Tensor, group: Tensor, num_tokens: Tensor | None = None
+) -> Completions:
+    """Completions of one token each, unless said otherwise."""
+    lengths = torch.ones_like(group) if num_tokens is None else num_tokens
+    return Completions(policy, ref, rewards, lengths, group)
 
 
 def ragged(sizes: tuple[int, ...] = (2, 3, 1, 5), seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -51,7 +62,7 @@ def objective(d: Tensor, rewards: Tensor, i: int, j: int, beta: float) -> Tensor
 def test_copg_of_one_pair_by_hand() -> None:
     # R_b(y)  = 1 - 0.5 * (-2 - -3) = 0.5
     # R_b(y') = 0 - 0.5 * (-3 - -3) = 0.0    loss = 0.5**2 / (2 * 0.5) = 0.25
-    loss = copg_loss(t(-2, -3), t(-3, -3), t(1, 0), torch.tensor([0, 0]), beta=0.5)
+    loss = copg_loss(of(t(-2, -3), t(-3, -3), t(1, 0), torch.tensor([0, 0])), beta=0.5)
     assert loss.tolist() == [0.25]
 
 
@@ -59,21 +70,21 @@ def test_copg_of_three_completions_by_hand() -> None:
     # beta 1, R_b = 3 - 1, 1 - 0, 0 - 0 = 2, 1, 0: pairs 1, 4, 1; 6 / (3-1) / (2 * 1) = 1.5
     # gradient: -(R_b(i) - mean of the others) = -(2 - .5), -(1 - 1), -(0 - 1.5)
     args = t(-4, -5, -6), t(3, 1, 0), torch.tensor([0, 0, 0])
-    assert copg_loss(t(-3, -5, -6), *args, beta=1.0).tolist() == [1.5]
-    found = gradient(lambda p: copg_loss(p, *args, beta=1.0), t(-3, -5, -6))
+    assert copg_loss(of(t(-3, -5, -6), *args), beta=1.0).tolist() == [1.5]
+    found = gradient(lambda p: copg_loss(of(p, *args), beta=1.0), t(-3, -5, -6))
     assert found.tolist() == pytest.approx([-1.5, 0, 1.5], abs=1e-15)
 
 
 def test_copg_mean_divides_by_the_number_of_completions() -> None:
     # the same three completions: 1.5 / 3
     args = t(-3, -5, -6), t(-4, -5, -6), t(3, 1, 0), torch.tensor([0, 0, 0])
-    assert copg_mean_loss(*args, beta=1.0).tolist() == [0.5]
+    assert copg_mean_loss(of(*args), beta=1.0).tolist() == [0.5]
 
 
 def test_copg_is_the_sum_over_pairs_for_groups_of_any_size() -> None:
     policy, ref, rewards, group = ragged()
     scores = rewards - 0.3 * (policy - ref)
-    for g, loss in enumerate(copg_loss(policy, ref, rewards, group, beta=0.3)):
+    for g, loss in enumerate(copg_loss(of(policy, ref, rewards, group), beta=0.3)):
         members = (group == g).nonzero().flatten().tolist()
         pairs = sum((scores[i] - scores[j]) ** 2 for i, j in itertools.combinations(members, 2))
         expected = pairs / max(len(members) - 1, 1) / (2 * 0.3)
@@ -93,14 +104,14 @@ def test_copg_has_minus_the_gradient_of_the_papers_objective(sizes: tuple[int, .
                 total = total - objective(p - ref, rewards, i, j, beta) / (len(members) - 1)
         return total
 
-    ours = gradient(lambda p: copg_loss(p, ref, rewards, group, beta=beta), policy)
+    ours = gradient(lambda p: copg_loss(of(p, ref, rewards, group), beta=beta), policy)
     torch.testing.assert_close(ours, gradient(papers, policy), rtol=1e-12, atol=1e-12)
 
 
 def test_the_papers_objective_is_a_square_less_a_constant() -> None:
     # beta * l = 1/2 dR**2 - 1/2 (dR - beta * dd)**2, so loss + l = dR**2 / (2 beta)
     policy, ref, rewards, group = ragged((2,))
-    loss = copg_loss(policy, ref, rewards, group, beta=0.3)
+    loss = copg_loss(of(policy, ref, rewards, group), beta=0.3)
     l_pair = objective(policy - ref, rewards, 0, 1, 0.3)
     assert float(loss + l_pair) == pytest.approx(float((rewards[0] - rewards[1]) ** 2 / 0.6), rel=1e-12)
 
@@ -113,32 +124,32 @@ def test_copg_gradient_is_minus_the_sum_of_leave_one_out_policy_gradients() -> N
     for i, g in enumerate(group.tolist()):
         others = (group == g) & (torch.arange(len(group)) != i)
         rloo[i] = scores[i] - scores[others].mean()
-    ours = gradient(lambda p: copg_loss(p, ref, rewards, group, beta=0.2), policy)
+    ours = gradient(lambda p: copg_loss(of(p, ref, rewards, group), beta=0.2), policy)
     torch.testing.assert_close(ours, -rloo)
 
 
 def test_copg_ignores_a_constant_added_to_the_rewards_of_a_prompt() -> None:
     policy, ref, rewards, group = ragged()
     shift = t(5, -3, 1, 100)[group]
-    before = copg_loss(policy, ref, rewards, group, beta=0.1)
-    torch.testing.assert_close(copg_loss(policy, ref, rewards + shift, group, beta=0.1), before)
-    torch.testing.assert_close(copg_loss(policy + shift, ref, rewards, group, beta=0.1), before)
+    before = copg_loss(of(policy, ref, rewards, group), beta=0.1)
+    torch.testing.assert_close(copg_loss(of(policy, ref, rewards + shift, group), beta=0.1), before)
+    torch.testing.assert_close(copg_loss(of(policy + shift, ref, rewards, group), beta=0.1), before)
 
 
 def test_a_large_constant_costs_the_log_ratios_no_digits_in_float32() -> None:
     # rewards 2**20 + {0, 1} are exact in float32, where 2**20 + .1 is not: log-ratios must not meet them
     policy, ref = torch.tensor([-0.01, -0.02]), torch.tensor([0.0, 0.0])
     rewards, group = torch.tensor([0.0, 1.0]), torch.tensor([0, 0])
-    plain = copg_loss(policy, ref, rewards, group, beta=1.0)
-    torch.testing.assert_close(copg_loss(policy, ref, rewards + 2**20, group, beta=1.0), plain)
+    plain = copg_loss(of(policy, ref, rewards, group), beta=1.0)
+    torch.testing.assert_close(copg_loss(of(policy, ref, rewards + 2**20, group), beta=1.0), plain)
 
 
 @pytest.mark.parametrize("s", [0.25, 10.0])
 def test_scaling_rewards_is_dividing_beta(s: float) -> None:
     # (s R - beta d)**2 / (2 beta) = s * (R - beta/s d)**2 / (2 beta / s)
     policy, ref, rewards, group = ragged()
-    scaled = copg_loss(policy, ref, s * rewards, group, beta=0.4)
-    torch.testing.assert_close(scaled, s * copg_loss(policy, ref, rewards, group, beta=0.4 / s))
+    scaled = copg_loss(of(policy, ref, s * rewards, group), beta=0.4)
+    torch.testing.assert_close(scaled, s * copg_loss(of(policy, ref, rewards, group), beta=0.4 / s))
 
 
 def test_the_optimum_of_copg_is_the_reference_tilted_by_the_reward() -> None:
@@ -146,30 +157,32 @@ def test_the_optimum_of_copg_is_the_reference_tilted_by_the_reward() -> None:
     _, ref, rewards, group = ragged()
     best = ref + rewards / 0.5 - t(1, 2, 3, 4)[group]
     torch.testing.assert_close(
-        copg_loss(best, ref, rewards, group, beta=0.5), t(0, 0, 0, 0), atol=1e-24, rtol=0
+        copg_loss(of(best, ref, rewards, group), beta=0.5), t(0, 0, 0, 0), atol=1e-24, rtol=0
     )
 
 
 def test_a_group_of_one_has_no_loss_and_no_gradient() -> None:
     # the other group: (1 - 0)**2 / 2
     args = t(-4, -5, -6), t(7, 1, 0), torch.tensor([0, 1, 1])
-    assert copg_loss(t(-3, -5, -6), *args, beta=1.0).tolist() == [0.0, 0.5]
-    assert gradient(lambda p: copg_loss(p, *args, beta=1.0), t(-3, -5, -6))[0] == 0
+    assert copg_loss(of(t(-3, -5, -6), *args), beta=1.0).tolist() == [0.0, 0.5]
+    assert gradient(lambda p: copg_loss(of(p, *args), beta=1.0), t(-3, -5, -6))[0] == 0
 
 
 def test_bfloat16_log_probabilities_are_summed_in_float32() -> None:
     policy = torch.tensor([-300.0, -302.0], dtype=torch.bfloat16)
-    loss = copg_loss(policy, torch.tensor([-300.5, -302.0]), t(1, 0).float(), torch.tensor([0, 0]), beta=0.5)
+    loss = copg_loss(
+        of(policy, torch.tensor([-300.5, -302.0]), t(1, 0).float(), torch.tensor([0, 0])), beta=0.5
+    )
     # dR = 1, dd = .5: (1 - .25)**2 / 1
     assert (loss.dtype, loss.tolist()) == (torch.float32, [0.5625])
 
 
-# rivals
+# the other methods
 
 
 def test_ipo_of_one_pair_by_hand() -> None:
     # winner second: delta = (-3 - -3) - (-2 - -3) = -1; (1/2 + .5)**2 / (2 * .5) = 1
-    assert ipo_loss(t(-2, -3), t(-3, -3), t(0, 9), torch.tensor([0, 0]), beta=0.5).tolist() == [1.0]
+    assert ipo_loss(of(t(-2, -3), t(-3, -3), t(0, 9), torch.tensor([0, 0])), beta=0.5).tolist() == [1.0]
 
 
 @pytest.mark.parametrize("beta", [0.1, 0.7])
@@ -179,16 +192,18 @@ def test_ipo_is_copg_with_rewards_of_a_quarter(beta: float) -> None:
     first = torch.stack([(group == g).nonzero()[0, 0] for g in range(3)])
     quarters = torch.full_like(policy, -0.25).index_fill(0, first, 0.25)
     args = ref, quarters, group
-    torch.testing.assert_close(ipo_loss(policy, *args, beta=beta), copg_loss(policy, *args, beta=beta))
     torch.testing.assert_close(
-        gradient(lambda p: ipo_loss(p, *args, beta=beta), policy),
-        gradient(lambda p: copg_loss(p, *args, beta=beta), policy),
+        ipo_loss(of(policy, *args), beta=beta), copg_loss(of(policy, *args), beta=beta)
+    )
+    torch.testing.assert_close(
+        gradient(lambda p: ipo_loss(of(p, *args), beta=beta), policy),
+        gradient(lambda p: copg_loss(of(p, *args), beta=beta), policy),
     )
 
 
 def test_dpo_of_one_pair_by_hand() -> None:
     # delta = 1: -log sigmoid(.5) = log(1 + exp(-.5))
-    loss = dpo_loss(t(-2, -3), t(-3, -3), t(1, 0), torch.tensor([0, 0]), beta=0.5)
+    loss = dpo_loss(of(t(-2, -3), t(-3, -3), t(1, 0), torch.tensor([0, 0])), beta=0.5)
     assert loss.tolist() == pytest.approx([math.log1p(math.exp(-0.5))])
 
 
@@ -196,10 +211,11 @@ def test_length_normalised_ipo_by_hand() -> None:
     # d = 4/2 - 3/3 = 1, beta 1/4: (1/2 - 1/4)**2 / (1/2) = 1/8
     lengths = torch.tensor([2, 3])
     args = t(-1, -2), t(-5, -5), t(1, 0), torch.tensor([0, 0])
-    assert ipo_length_normalised_loss(*args, beta=0.25, num_tokens=lengths).tolist() == [0.125]
-    assert select_loss("ipo_length_normalised", lengths)(*args, beta=0.25).tolist() == [0.125]
+    assert load_loss("ipo_length_normalised")(of(*args, lengths), beta=0.25).tolist() == [0.125]
     with pytest.raises(ValueError, match=r"num_tokens must be \[N\]"):
-        ipo_length_normalised_loss(*args, beta=0.25)
+        ipo_length_normalised_loss(of(*args, torch.tensor([2, 0])), beta=0.25)
+    with pytest.raises(ValueError, match=r"one value a completion; found .* num_tokens \(1,\)"):
+        ipo_length_normalised_loss(of(*args, torch.tensor([2])), beta=0.25)
 
 
 def test_all_pairs_leave_out_ties_and_weigh_as_the_pairs_of_copg() -> None:
@@ -223,13 +239,13 @@ def test_disjoint_pairs_join_the_best_with_the_worst() -> None:
 def test_both_pairings_agree_for_two_completions_a_prompt() -> None:
     args = ragged((2, 2, 2))
     for loss in (ipo_loss, dpo_loss):
-        torch.testing.assert_close(loss(*args, beta=0.3), loss(*args, beta=0.3, pairs="disjoint"))
+        torch.testing.assert_close(loss(of(*args), beta=0.3), loss(of(*args), beta=0.3, pairs="disjoint"))
 
 
 def test_policy_gradient_follows_reward_times_score() -> None:
     # R_b = 3 - .5 * 1, 1 - .5 * -2 = 2.5, 2: the gradient is -R_b / K
     args = t(-4, -4), t(3, 1), torch.tensor([0, 0])
-    grad = gradient(lambda p: pg_loss(p, *args, beta=0.5), t(-3, -6))
+    grad = gradient(lambda p: pg_loss(of(p, *args), beta=0.5), t(-3, -6))
     assert grad.tolist() == [-1.25, -1.0]
 
 
@@ -238,10 +254,10 @@ def test_value_baselines_weigh_by_the_policy_over_the_reference() -> None:
     # d = log 3, 0; beta 1; R_b - b = 2 - log 3 - 1, -2 - 1, over K = 2
     args = t(0, 0), t(2, -2), torch.tensor([0, 0])
     policy = t(math.log(3), 0)
-    grad = gradient(lambda p: pg_value_loss(p, *args, beta=1.0), policy)
+    grad = gradient(lambda p: pg_value_loss(of(p, *args), beta=1.0), policy)
     assert grad.tolist() == pytest.approx([-(1 - math.log(3)) / 2, 1.5])
     # E[R_b] = 1 - .75 log 3
-    grad = gradient(lambda p: pg_regularised_value_loss(p, *args, beta=1.0), policy)
+    grad = gradient(lambda p: pg_regularised_value_loss(of(p, *args), beta=1.0), policy)
     b = 1 - 0.75 * math.log(3)
     assert grad.tolist() == pytest.approx([-(2 - math.log(3) - b) / 2, (2 + b) / 2])
 
@@ -249,15 +265,15 @@ def test_value_baselines_weigh_by_the_policy_over_the_reference() -> None:
 def test_only_the_regularised_baseline_stays_at_the_optimum() -> None:
     _, ref, rewards, group = ragged()
     best = ref + rewards / 0.5
-    zero = gradient(lambda p: pg_regularised_value_loss(p, ref, rewards, group, beta=0.5), best)
+    zero = gradient(lambda p: pg_regularised_value_loss(of(p, ref, rewards, group), beta=0.5), best)
     torch.testing.assert_close(zero, torch.zeros_like(zero), atol=1e-12, rtol=0)
-    assert gradient(lambda p: pg_value_loss(p, ref, rewards, group, beta=0.5), best).abs().max() > 0.01
+    assert gradient(lambda p: pg_value_loss(of(p, ref, rewards, group), beta=0.5), best).abs().max() > 0.01
 
 
 def test_supervised_loss_is_the_cross_entropy_of_the_best() -> None:
     # group 0: best is -2; group 1: two share the best reward, mean of 4 and 6
     args = t(-9, -9, -9, -9, -9), t(1, 3, 5, 5, 0), torch.tensor([0, 0, 1, 1, 1])
-    assert sft_loss(t(-1, -2, -4, -6, -7), *args, beta=1.0).tolist() == [2.0, 5.0]
+    assert sft_loss(of(t(-1, -2, -4, -6, -7), *args), beta=1.0).tolist() == [2.0, 5.0]
 
 
 # all of them
@@ -268,9 +284,12 @@ def test_supervised_loss_is_the_cross_entropy_of_the_best() -> None:
 def test_gradients_agree_with_finite_differences(method: str) -> None:
     policy, ref, rewards, group = ragged()
     lengths = torch.arange(1, len(policy) + 1)
-    loss = select_loss(method, lengths)
+    loss = load_loss(method)
     assert torch.autograd.gradcheck(
-        lambda p: loss(p, ref, rewards, group, beta=0.3), policy.requires_grad_(), eps=1e-6, atol=1e-7
+        lambda p: loss(of(p, ref, rewards, group, lengths), beta=0.3),
+        policy.requires_grad_(),
+        eps=1e-6,
+        atol=1e-7,
     )
 
 
@@ -280,17 +299,17 @@ def test_the_order_of_completions_and_of_groups_does_not_matter(method: str) -> 
     lengths = torch.arange(1, len(policy) + 1)
     order = torch.randperm(len(policy), generator=torch.Generator().manual_seed(1))
     relabel = torch.tensor([2, 0, 3, 1])
-    before = select_loss(method, lengths)(policy, ref, rewards, group, beta=0.3)
-    moved = (policy[order], ref[order], rewards[order], relabel[group[order]])
-    after = select_loss(method, lengths[order])(*moved, beta=0.3)
+    before = load_loss(method)(of(policy, ref, rewards, group, lengths), beta=0.3)
+    moved = of(policy[order], ref[order], rewards[order], relabel[group[order]], lengths[order])
+    after = load_loss(method)(moved, beta=0.3)
     torch.testing.assert_close(after[relabel], before)
 
 
 @pytest.mark.parametrize("method", sorted(LOSSES))
 def test_groups_of_one_and_ties_give_finite_losses_and_gradients(method: str) -> None:
     policy = t(-1, -2, -3).requires_grad_()
-    loss = select_loss(method, torch.tensor([1, 2, 3]))
-    losses = loss(policy, t(-1, -1, -1), t(1, 2, 2), torch.tensor([0, 1, 1]), beta=0.5)
+    batch = of(policy, t(-1, -1, -1), t(1, 2, 2), torch.tensor([0, 1, 1]), torch.tensor([1, 2, 3]))
+    losses = load_loss(method)(batch, beta=0.5)
     losses.sum().backward()
     assert losses.shape == (2,)
     assert losses.isfinite().all()
@@ -303,15 +322,15 @@ def test_groups_of_one_and_ties_give_finite_losses_and_gradients(method: str) ->
 @pytest.mark.parametrize("method", sorted(LOSSES))
 def test_no_completions_give_no_losses(method: str) -> None:
     empty = torch.zeros(0)
-    loss = select_loss(method, torch.zeros(0, dtype=torch.int64))
-    assert loss(empty, empty, empty, torch.zeros(0, dtype=torch.int64), beta=1.0).shape == (0,)
+    batch = of(empty, empty, empty, torch.zeros(0, dtype=torch.int64))
+    assert load_loss(method)(batch, beta=1.0).shape == (0,)
 
 
 @pytest.mark.parametrize("method", sorted(LOSSES))
 def test_a_spoilt_completion_spoils_its_own_group_alone(method: str) -> None:
     policy, ref, rewards, group = ragged((2, 3))
     policy[int((group == 0).nonzero()[0, 0])] = math.nan
-    losses = select_loss(method, torch.ones(5, dtype=torch.int64))(policy, ref, rewards, group, beta=0.5)
+    losses = load_loss(method)(of(policy, ref, rewards, group), beta=0.5)
     assert losses[1].isfinite()
 
 
@@ -320,21 +339,21 @@ def test_mistakes_are_named() -> None:
     with pytest.raises(
         ValueError, match=r"beta=0 must be > 0: at 0 nothing ties the policy to the reference"
     ):
-        copg_loss(two, two, two, group, beta=0)
+        copg_loss(of(two, two, two, group), beta=0)
     with pytest.raises(ValueError, match=r"one value a completion; found .* rewards \(1,\)"):
-        copg_loss(two, two, t(0), group, beta=1.0)
+        copg_loss(of(two, two, t(0), group), beta=1.0)
     with pytest.raises(ValueError, match=r"all must be \[N\]"):
-        copg_loss(two[None], two[None], two[None], group[None], beta=1.0)
+        copg_loss(of(two[None], two[None], two[None], group[None]), beta=1.0)
     with pytest.raises(ValueError, match=r"no completion of group 1: every index 0..2 must occur"):
-        copg_loss(two, two, two, torch.tensor([0, 2]), beta=1.0)
+        copg_loss(of(two, two, two, torch.tensor([0, 2])), beta=1.0)
     with pytest.raises(ValueError, match=r"group holds -1"):
-        copg_loss(two, two, two, torch.tensor([-1, 0]), beta=1.0)
+        copg_loss(of(two, two, two, torch.tensor([-1, 0])), beta=1.0)
     with pytest.raises(ValueError, match=r"group is torch.float64"):
-        copg_loss(two, two, two, two, beta=1.0)
+        copg_loss(of(two, two, two, two), beta=1.0)
     with pytest.raises(ValueError, match=r"method='ppo' is unknown; use one of \['copg', "):
-        select_loss("ppo", group)
+        load_loss("ppo")
     with pytest.raises(ValueError, match=r"pairs='some' is unknown"):
-        ipo_loss(two, two, two, group, beta=1.0, pairs="some")  # type: ignore[arg-type]
+        ipo_loss(of(two, two, two, group), beta=1.0, pairs="some")  # type: ignore[arg-type]
 
 
 # diagnostics
@@ -342,19 +361,19 @@ def test_mistakes_are_named() -> None:
 
 def test_the_residual_is_one_at_the_reference_and_zero_at_the_optimum() -> None:
     _, ref, rewards, group = ragged()
-    assert float(residual_fraction(ref, ref, rewards, group, beta=0.5)) == 1.0
+    assert float(residual_fraction(of(ref, ref, rewards, group), beta=0.5)) == 1.0
     best = ref + rewards / 0.5
-    assert float(residual_fraction(best, ref, rewards, group, beta=0.5)) == pytest.approx(0, abs=1e-24)
+    assert float(residual_fraction(of(best, ref, rewards, group), beta=0.5)) == pytest.approx(0, abs=1e-24)
     # beta d = R / 2: a half of each deviation is left, a quarter of the variance
     half = ref + rewards
-    assert float(residual_fraction(half, ref, rewards, group, beta=0.5)) == pytest.approx(0.25)
-    assert residual_fraction(ref, ref, t(*[1.0] * len(ref)), group, beta=0.5).isnan()
+    assert float(residual_fraction(of(half, ref, rewards, group), beta=0.5)) == pytest.approx(0.25)
+    assert residual_fraction(of(ref, ref, t(*[1.0] * len(ref)), group), beta=0.5).isnan()
 
 
 def test_extreme_log_ratios_follow_the_best_and_the_worst() -> None:
     # group 0: best 0 (d = 1), worst 2 (d = -1); group 1: tied, mean of 2 and 4 both ways
     policy, ref = t(-1, -2, -3, -1, -1), t(-2, -2, -2, -3, -5)
-    best, worst = extreme_log_ratios(policy, ref, t(3, 2, 1, 0, 0), torch.tensor([0, 0, 0, 1, 1]))
+    best, worst = extreme_log_ratios(of(policy, ref, t(3, 2, 1, 0, 0), torch.tensor([0, 0, 0, 1, 1])))
     assert (best.tolist(), worst.tolist()) == ([1.0, 3.0], [-1.0, 3.0])
 
 
@@ -363,7 +382,13 @@ def test_reward_spread_is_the_sample_deviation_within_a_prompt() -> None:
     assert reward_spread(t(0, 2, 7), torch.tensor([0, 0, 1])).tolist() == pytest.approx([math.sqrt(2), 0])
 
 
-def test_the_methods_a_recipe_may_name_are_the_losses_there_are() -> None:
-    from copg.training.config import METHODS
-
-    assert list(METHODS) == list(LOSSES)
+def test_a_loss_loads_the_file_of_its_own_method_alone_and_the_names_load_nothing() -> None:
+    script = """
+import sys
+from copg.losses import LOSSES, load_loss
+assert "torch" not in sys.modules
+load_loss("ipo")
+print(*sorted(name for name in sys.modules if name.startswith("copg.losses.")))
+"""
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert found.split() == ["copg.losses.groups", "copg.losses.ipo", "copg.losses.pairs"]

@@ -8,7 +8,7 @@ from accelerate import Accelerator
 
 from copg.lm.config import RowConfig
 from copg.lm.scorer import SequenceScorer
-from copg.losses.copg import LOSSES
+from copg.losses import LOSSES
 from copg.records import Completion, Group
 from copg.training.config import TrialConfig
 from copg.training.data import TrainData
@@ -77,8 +77,8 @@ def test_the_weight_of_a_completion_is_minus_its_leave_one_out_advantage() -> No
         lambda logps: _loss(data, trial, 1.0, [0], logps),
         torch.device("cpu"),
     )
-    rewards, ref_logps, _, _ = data.values([0])
-    regularised = rewards - 0.3 * (split.policy_logps - ref_logps)
+    known = data.completions([0], split.policy_logps)
+    regularised = known.rewards - 0.3 * (known.policy_logps - known.ref_logps)
     others = (regularised.sum() - regularised) / 8
     weights = torch.cat(split.coefficients)
     expected = others - regularised  # the loss is minimised: minus RLOO's R_beta(i) - mean of the others
