@@ -1,1 +1,1 @@
-"""Evaluation."""
+"""What a policy earns, how far it went from the reference, and whether it wins."""

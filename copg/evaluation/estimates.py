@@ -21,14 +21,14 @@ Floats = NDArray[np.float64]
 NUM_RESAMPLES = 10_000
 _SEED = 20240626
 _CELLS = 1 << 22
-"""Prompts drawn at a time while resampling: bounds memory at 64 MiB whatever the number of prompts."""
+"""Prompts drawn at a time while resampling, which takes at most 64 MiB for any number of prompts."""
 
 
-def estimate(samples: Samples) -> Estimate:
+def estimate(samples: Samples, *, num_resamples: int = NUM_RESAMPLES) -> Estimate:
     r"""Mean over prompts of the mean over each prompt's samples, with its 95 % interval.
 
     The interval is the expanded percentile bootstrap over prompts (Hesterberg 2015, section 5.3,
-    https://doi.org/10.1080/00031305.2015.1089789): quantiles of the means of ``NUM_RESAMPLES`` resamples of
+    https://doi.org/10.1080/00031305.2015.1089789): quantiles of the means of ``num_resamples`` resamples of
     the prompts, taken at Phi(-sqrt(n/(n-1)) t_{.025,n-1}) rather than .025. Why this one: rewards are often
     bounded or two-valued and a KL is skewed, so the interval should not be symmetric as a t-interval is;
     and the plain percentile interval is too narrow for few prompts (for n = 8 normal prompts it held the
@@ -38,7 +38,7 @@ def estimate(samples: Samples) -> Estimate:
     Raises:
         ValueError: fewer than two prompts, a prompt without samples, or a value that is not finite.
     """
-    return _interval(_prompt_means(samples))
+    return _interval(_prompt_means(samples), num_resamples)
 
 
 def kl_k1(log_ratios: Sequence[float]) -> Floats:
@@ -103,25 +103,25 @@ def _prompt_means(samples: Samples) -> Floats:
     return means
 
 
-def _interval(means: Floats) -> Estimate:
+def _interval(means: Floats, num_resamples: int = NUM_RESAMPLES) -> Estimate:
     n = len(means)
     if n < 2:
         raise ValueError(f"{n} prompts have no interval; at least 2 are needed")
     tail = NormalDist().cdf(-math.sqrt(n / (n - 1)) * _t_quantile(n - 1))
-    low, high = np.quantile(_resampled_means(means), (tail, 1 - tail))
+    low, high = np.quantile(_resampled_means(means, num_resamples), (tail, 1 - tail))
     return Estimate(mean=float(means.mean()), low=float(low), high=float(high))
 
 
-def _resampled_means(means: Floats) -> Floats:
-    """[NUM_RESAMPLES] means of as many prompts, drawn with replacement."""
+def _resampled_means(means: Floats, num_resamples: int) -> Floats:
+    """[num_resamples] means of as many prompts, drawn with replacement."""
     n = len(means)
     if means.min() == means.max():
         return means[:1]
     rng = np.random.default_rng(_SEED)
     rows = max(1, _CELLS // n)
     parts = [
-        means[rng.integers(0, n, (min(rows, NUM_RESAMPLES - done), n))].mean(axis=1)
-        for done in range(0, NUM_RESAMPLES, rows)
+        means[rng.integers(0, n, (min(rows, num_resamples - done), n))].mean(axis=1)
+        for done in range(0, num_resamples, rows)
     ]
     return np.concatenate(parts)
 

@@ -66,8 +66,8 @@ class HeldOut:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Drawing:
-    """How completions are drawn and measured."""
+class PolicySampler:
+    """Draws completions of policies, and measures how far they lie from the reference."""
 
     model: str
     """The reference; its tokeniser encodes every prompt."""
@@ -77,16 +77,19 @@ class Drawing:
     rows: RowConfig
 
     def read(self, groups: Path, split: str, num_prompts: int) -> tuple[list[HeldOut], int, int]:
-        """The first prompts of a split by id; how many of these the context has no room for; the room.
+        """Read the first prompts of a split by id.
 
         Ids are digests, so the first by id are a random sample, and the same in every run.
+
+        Returns:
+            The prompts that fit into the context, how many do not, and the most tokens a prompt may have.
         """
         tokenizer = load_tokenizer(self.model, revision=self.revision)
         room = max_prompt_tokens(load_config(self.model, revision=self.revision), self.generation)
         first = heapq.nsmallest(num_prompts, read_groups(groups, split), key=lambda group: group.id)
         encoded = [HeldOut(split, group, encode_prompt(tokenizer, group.prompt)) for group in first]
-        kept = [prompt for prompt in encoded if len(prompt.prompt_ids) <= room]
-        return kept, len(encoded) - len(kept), room
+        fitting = [prompt for prompt in encoded if len(prompt.prompt_ids) <= room]
+        return fitting, len(encoded) - len(fitting), room
 
     def draw(self, prompts: Sequence[HeldOut], policy: Path | None) -> None:
         """Fill ``drawn``, ``log_ratios`` and ``kls``; those of the reference itself are 0 without a pass.

@@ -18,7 +18,7 @@ from copg.rewards import RewardSpec, build_mixture
 from copg.rewards.contract import Scale
 
 if TYPE_CHECKING:
-    from copg.evaluation.held_out import Drawing, HeldOut
+    from copg.evaluation.held_out import HeldOut, PolicySampler
 
 HELD_OUT = ("select", "gate")
 
@@ -106,7 +106,7 @@ def evaluate_policy(
     """
     import torch
 
-    from copg.evaluation.held_out import Drawing, generations, score
+    from copg.evaluation.held_out import PolicySampler, generations, score
     from copg.lm.attention import resolve_attention
     from copg.lm.load import pick_device
 
@@ -119,11 +119,11 @@ def evaluate_policy(
         facts["logged"] = source.facts.get("splits", {})  # for the report, which does not read ``scored``
     scales = {part: Scale(**scale) for part, scale in facts["scales"].items()}
     mixture = build_mixture(config.rewards, scales=scales)
-    drawing = Drawing(**{name: getattr(config, name) for name in Drawing.__dataclass_fields__})
-    prompts, too_long = _read_prompts(config, drawing, groups)
+    sampler = PolicySampler(**{name: getattr(config, name) for name in PolicySampler.__dataclass_fields__})
+    prompts, too_long = _read_prompts(config, sampler, groups)
     begin(evaluation)
     try:
-        drawing.draw(prompts, policy)
+        sampler.draw(prompts, policy)
     except FloatingPointError as error:
         if policy is None:
             raise ModelError(f"{config.model}: {error}") from None
@@ -180,17 +180,19 @@ def _facts(config: EvaluateConfig, policy: Manifest | None, policy_uri: str) -> 
     }
 
 
-def _read_prompts(config: EvaluateConfig, drawing: "Drawing", groups: Path) -> "tuple[list[HeldOut], int]":
+def _read_prompts(
+    config: EvaluateConfig, sampler: "PolicySampler", groups: Path
+) -> "tuple[list[HeldOut], int]":
     """Of both splits; and how many were left out because the model's context has no room for them."""
     prompts, too_long = [], 0
     for split in HELD_OUT:
-        kept, dropped, room = drawing.read(groups, split, config.count(split))
-        if len(kept) < 2:
+        fitting, dropped, room = sampler.read(groups, split, config.count(split))
+        if len(fitting) < 2:
             raise RecordError(
-                f"{groups}: split '{split}' has {len(kept)} prompts of at most {room} tokens; an interval "
+                f"{groups}: split '{split}' has {len(fitting)} prompts of at most {room} tokens; an interval "
                 "needs 2: hold out more in validate, or lower evaluate.generation.max_new_tokens"
             )
-        prompts += kept
+        prompts += fitting
         too_long += dropped
     return prompts, too_long
 
@@ -203,14 +205,13 @@ def _summarise(facts: dict[str, Any], split: str, prompts: "Sequence[HeldOut]") 
         nothing = dict.fromkeys(("reward", "kl", "kl_k1", "length", "finished_fraction"))
         return {**summary, **nothing, "parts": {}}
     from copg.evaluation.estimates import estimate
-    from copg.evaluation.metrics import compute
-    from copg.evaluation.metrics.reward_kl.reward_kl import RewardKL
+    from copg.evaluation.metrics.reward_kl.reward_kl import compute_reward_kl
 
     columns = {name: [getattr(p, name) for p in prompts] for name in ("rewards", "kls", "log_ratios")}
     finished = [each.finished for p in prompts for each in p.drawn]
     return {
         **summary,
-        **compute(RewardKL, **columns),
+        **compute_reward_kl(**columns),
         "length": asdict(estimate([[len(each.token_ids) for each in p.drawn] for p in prompts])),
         "finished_fraction": sum(finished) / len(finished),
         "parts": {name: asdict(estimate([p.parts[name] for p in prompts])) for name in prompts[0].parts},

@@ -148,11 +148,11 @@ def test_kls_and_log_ratios_are_those_of_each_completion_by_itself(
     tokenizer = load_tokenizer(reference_dir)
     mine, reference = load_model(policy), load_model(reference_dir)
     kept = {g.id: g for split in ("select", "gate") for g in read_groups(groups, split)}
-    drawing = held_out.Drawing(
-        **{name: getattr(config, name) for name in held_out.Drawing.__dataclass_fields__}
+    sampler = held_out.PolicySampler(
+        **{name: getattr(config, name) for name in held_out.PolicySampler.__dataclass_fields__}
     )
-    prompts = [p for split in ("select", "gate") for p in drawing.read(groups, split, 8)[0]]
-    drawing.draw(prompts, policy)
+    prompts = [p for split in ("select", "gate") for p in sampler.read(groups, split, 8)[0]]
+    sampler.draw(prompts, policy)
     for row, (prompt, k) in zip(rows, ((p, k) for p in prompts for k in range(3)), strict=True):
         ids = prompt.drawn[k].token_ids
         assert row["id"] == prompt.group.id

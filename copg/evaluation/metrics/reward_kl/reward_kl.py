@@ -1,7 +1,9 @@
 """Reward and KL of a policy over prompts, with 95 % intervals."""
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Any
 
 import datasets
 import evaluate
@@ -27,7 +29,7 @@ COLUMNS = ("rewards", "kls", "log_ratios")
 
 
 class RewardKL(evaluate.Metric):  # type: ignore[misc]
-    """One row a prompt, as many completions in it as were drawn."""
+    """Takes one list a prompt, with a value for each completion drawn."""
 
     def _info(self) -> evaluate.MetricInfo:
         return evaluate.MetricInfo(
@@ -46,3 +48,14 @@ class RewardKL(evaluate.Metric):  # type: ignore[misc]
     ) -> dict[str, dict[str, float]]:
         k1 = [kl_k1(values).tolist() for values in log_ratios]
         return {name: asdict(estimate(of)) for name, of in (("reward", rewards), ("kl", kls), ("kl_k1", k1))}
+
+
+def compute_reward_kl(**columns: Sequence[Sequence[float]]) -> dict[str, Any]:
+    """The metric over ``columns``, one list a prompt, without a hub.
+
+    ``evaluate`` makes a cache folder even for what it keeps in memory. Here the folder is a temporary one, so
+    that a read-only home does not matter. ``evaluate.load`` on this file's folder gives the same numbers.
+    """
+    with tempfile.TemporaryDirectory() as cache:
+        found: dict[str, Any] = RewardKL(cache_dir=cache, keep_in_memory=True).compute(**columns)
+    return found

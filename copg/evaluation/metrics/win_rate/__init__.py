@@ -1,1 +1,0 @@
-"""How often one policy's completion earns more than another's."""
