@@ -10,10 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
+
+from copg.data.html import templates
 from copg.data.suite import Suite
 
 DOCS = "docs"
-PAGE = Path(__file__).parent / "docs.j2"
+PAGES = templates(Path(__file__).parent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,16 +69,8 @@ def write_docs(
         lead: a sentence to begin with.
         tables: above the checks.
     """
-    from great_expectations.render.renderer import ValidationResultsPageRenderer
-    from great_expectations.render.view import DefaultJinjaPageView
-
-    renderer, view = ValidationResultsPageRenderer(run_info_at_end=True), DefaultJinjaPageView()
-    pages = []
-    for suite in suites:
-        sections = renderer.render(suite.result()).to_json_dict()["sections"]
-        pages.append({"name": suite.name, "facts": suite.facts(), "sections": sections[1:-1]})
-    template = view.env.from_string(PAGE.read_text(encoding="utf-8"))
-    html = template.render(
+    pages = [{"name": suite.name, "facts": suite.facts(), "sections": _sections(suite)} for suite in suites]
+    html = PAGES.get_template("docs.j2").render(
         records=records,
         numbers=_numbers(metrics),
         examples=examples,
@@ -87,8 +82,22 @@ def write_docs(
     )
     path = directory / DOCS / "index.html"
     path.parent.mkdir(exist_ok=True)
-    path.write_text(html, encoding="utf-8", errors="replace")
+    path.write_text(html, encoding="utf-8")
     return path
+
+
+def _sections(suite: Suite) -> list[Markup]:
+    """What Great Expectations' own templates make of a suite's results, without its header and footer."""
+    from great_expectations.render.renderer import ValidationResultsPageRenderer
+    from great_expectations.render.view import DefaultJinjaPageView
+
+    page = ValidationResultsPageRenderer(run_info_at_end=True).render(suite.result()).to_json_dict()
+    template = DefaultJinjaPageView().env.get_template("section.j2")
+    shown = []
+    for number, section in enumerate(page["sections"][1:-1], 1):
+        loop = {"index": number}  # the templates read it under either name
+        shown.append(Markup(template.render(section=section, loop=loop, section_loop=loop)))
+    return shown
 
 
 def _numbers(metrics: Mapping[str, float]) -> list[tuple[str, str]]:

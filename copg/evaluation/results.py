@@ -1,4 +1,4 @@
-"""Evaluations as the stages after them read them, and the verdict that report and promotion share."""
+"""Evaluations as report and promotion read them, and the outcome that both come to."""
 
 import json
 import math
@@ -34,6 +34,27 @@ class Measured:
 
 
 @dataclass(frozen=True, slots=True)
+class Evaluations:
+    """All evaluations of one run, made on the same held-out prompts."""
+
+    groups: Manifest
+    reference: Measured
+    champion: Measured | None
+    """The policy that served until this run; None where there is none."""
+    trials: Sequence[Measured]
+
+    @property
+    def everyone(self) -> list[Measured]:
+        """The reference, the champion where there is one, and the trials."""
+        return [self.reference, *([self.champion] if self.champion else []), *self.trials]
+
+    @property
+    def parents(self) -> dict[str, str]:
+        """Digests of the groups and of every evaluation, by name."""
+        return {"groups": self.groups.digest, **{one.name: one.manifest.digest for one in self.everyone}}
+
+
+@dataclass(frozen=True, slots=True)
 class Draws:
     """What was drawn on one split, by prompt id, each with one value a completion."""
 
@@ -44,7 +65,7 @@ class Draws:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Outcome:
     """Which trial is best, and whether it is promoted."""
 
     best: Measured | None
@@ -57,7 +78,7 @@ def read_measured(directory: Path) -> Measured:
     """Open an evaluation artifact.
 
     Raises:
-        ArtifactError: it is none, or changed since it was written.
+        ArtifactError: the directory holds no evaluation, or changed since it was written.
     """
     manifest = read_manifest(directory, schema="evaluation")
     found = json.loads((directory / "evaluation.json").read_text())
@@ -70,6 +91,31 @@ def read_measured(directory: Path) -> Measured:
         policy_digest=facts.get("policy_digest") or "",
         splits={split: _evaluation(found[split]) for split in ("select", "gate")},
     )
+
+
+def read_evaluations(
+    groups: Path, *, reference: Path, champion: Path | None, trials: Sequence[Path]
+) -> Evaluations:
+    """Open the evaluations of one run.
+
+    Raises:
+        ArtifactError: an input is not an evaluation, or was made on other groups than these.
+    """
+    found = Evaluations(
+        read_manifest(groups, schema="groups"),
+        read_measured(reference),
+        read_measured(champion) if champion else None,
+        [read_measured(path) for path in trials],
+    )
+    digest = found.groups.digest
+    for one in found.everyone:
+        parent = one.manifest.parents.get("groups", digest)
+        if parent != digest:
+            raise ArtifactError(
+                f"{one.directory}: {one.name} was evaluated on groups {parent[:12]}, the others on "
+                f"{digest[:12]}; policies are compared on the same prompts only"
+            )
+    return found
 
 
 def _evaluation(value: Mapping[str, Any]) -> Evaluation:
@@ -107,58 +153,35 @@ def _number(value: float | None) -> float:
 
 
 def contender(measured: Measured) -> Contender:
-    """A policy as the gate sees it; rewards that are not finite are left to the evaluation to tell."""
+    """A policy as the gate sees it; without rewards by prompt where one of them is not finite."""
     rewards = read_draws(measured, "gate").rewards
     finite = all(math.isfinite(value) for values in rewards.values() for value in values)
     return Contender(measured.splits["gate"], measured.policy_digest, rewards if finite else {})
 
 
-def check_same_groups(groups: Manifest, measured: Sequence[Measured]) -> None:
-    """Refuse evaluations that were made on other prompts than these.
-
-    Raises:
-        ArtifactError: names the first that was.
-    """
-    for one in measured:
-        parent = one.manifest.parents.get("groups", groups.digest)
-        if parent != groups.digest:
-            raise ArtifactError(
-                f"{one.directory}: {one.name} was evaluated on groups {parent[:12]}, the others on "
-                f"{groups.digest[:12]}; policies are compared on the same prompts only"
-            )
-
-
 def data_faults(groups: Manifest) -> list[str]:
-    """What validation held against the data; a validation that failed left no artifact at all."""
+    """Why validation found the data not valid; a validation that failed left no artifact at all."""
     if groups.facts.get("valid", True):
         return []
     return [str(reason) for reason in groups.facts.get("reasons", [])] or ["validation says so"]
 
 
-def judge(
-    trials: Sequence[Measured],
-    reference: Measured,
-    champion: Measured | None,
-    *,
-    max_kl: float,
-    min_gain: float,
-    faults: Sequence[str] = (),
-) -> Verdict:
+def judge(evaluations: Evaluations, *, max_kl: float, min_gain: float) -> Outcome:
     """Choose the best trial on the select split and gate it on the gate split."""
-    on_select = [trial.splits["select"] for trial in trials]
+    on_select = [trial.splits["select"] for trial in evaluations.trials]
     reasons = {e.name: exclusion(e, max_kl=max_kl) for e in on_select}
     excluded = {name: reason for name, reason in reasons.items() if reason is not None}
     chosen = choose_trial(on_select, max_kl=max_kl)
     if chosen is None:
         why = tuple(excluded.values()) or ("there are no trials",)
-        return Verdict(None, Decision(False, why), excluded)
-    best = next(trial for trial in trials if trial.name == chosen.name)
+        return Outcome(None, Decision(False, why), excluded)
+    best = next(trial for trial in evaluations.trials if trial.name == chosen.name)
     decision = decide(
         contender(best),
-        contender(reference),
-        contender(champion) if champion is not None else None,
+        contender(evaluations.reference),
+        contender(evaluations.champion) if evaluations.champion else None,
         max_kl=max_kl,
         min_gain=min_gain,
-        data_faults=faults,
+        data_faults=data_faults(evaluations.groups),
     )
-    return Verdict(best, decision, excluded)
+    return Outcome(best, decision, excluded)

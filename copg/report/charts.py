@@ -133,7 +133,7 @@ def interval_chart(
 
     Args:
         chart_id: of the element.
-        title: HTML.
+        title: text, or ``Markup``.
         unit: what stands at the axis.
         rows: in the order of the page, top first.
         styles: of the policies.
@@ -194,12 +194,10 @@ def curve_chart(
         for name, curve in curves
     ]
     values = [value for _, curve in curves for value in curve.values if value is not None]
-    whole = (
-        [0, 1.05] if unit == "fraction" and max(values) - min(values) < 0.05 and min(values) >= 0 else None
-    )
+    flat = unit == "fraction" and values and max(values) - min(values) < 0.05 and min(values) >= 0
     layout = {
         "xaxis": axis("optimiser step"),
-        "yaxis": {**axis(unit, whole), "nticks": 6, "exponentformat": "e"},
+        "yaxis": {**axis(unit, [0, 1.05] if flat else None), "nticks": 6, "exponentformat": "e"},
         "height": 260,
     }
     return Chart(chart_id, title, {"data": traces, "layout": layout})

@@ -1,11 +1,13 @@
 """Metrics of the trainings, step by step."""
 
-import html
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from markupsafe import Markup, escape
+
+from copg.data.html import printable
 from copg.training.log import read_metrics
 
 MAX_POINTS = 500
@@ -17,7 +19,7 @@ KNOWN = {
     "length/mean": ("Length of generations", "tokens a completion"),
     "finished/fraction": ("Generations that ended by themselves", "fraction"),
     "loss/mean": ("Loss", "mean of a group"),
-    "residual/fraction": ("Residual Var(R<sub>β</sub>) / Var(R) within groups", "fraction"),
+    "residual/fraction": (Markup("Residual Var(R<sub>β</sub>) / Var(R) within groups"), "fraction"),
     "log_ratio/best": ("Log-ratio of each group's best completion", "nats"),
     "log_ratio/worst": ("Log-ratio of each group's worst completion", "nats"),
     "log_ratio/mean": ("Log-ratio of all completions", "nats"),
@@ -85,8 +87,8 @@ def title_of(key: str) -> tuple[str, str]:
     if key in KNOWN:
         return KNOWN[key]
     if part := _part_of(key):
-        return f"<em>{html.escape(part)}</em> of generations", "before weighting"
-    return html.escape(key), ""
+        return Markup("<em>{}</em> of generations").format(printable(part)), "before weighting"
+    return escape(printable(key)), ""
 
 
 def _part_of(key: str) -> str:

@@ -1,35 +1,35 @@
-"""The report in a few lines of Markdown, for pages that cannot show the whole."""
+"""The report in a few lines of Markdown, for pages that cannot show all of it."""
 
 import re
 from collections.abc import Sequence
 
 from copg.evaluation.gate import interval
-from copg.evaluation.results import Verdict
+from copg.evaluation.results import Outcome
 from copg.records import Estimate
 from copg.report.numbers import REFERENCE, Policy
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~&$-])")
 
 
-def render_markdown(name: str, policies: Sequence[Policy], verdict: Verdict) -> str:
+def render_markdown(name: str, policies: Sequence[Policy], outcome: Outcome) -> str:
     """Decision, reasons, and every policy with its intervals."""
-    best = verdict.best.name if verdict.best else None
+    best = outcome.best.name if outcome.best else None
     if best is None:
         decision = "No trial can be promoted."
     else:
         decision = (
-            f"**{plain(best)}** is {'promoted' if verdict.decision.promoted else 'best, not promoted'}."
+            f"**{plain(best)}** is {'promoted' if outcome.decision.promoted else 'best, not promoted'}."
         )
     lines = [
         f"# {plain(name)}",
         "",
         decision,
         "",
-        *(f"- {plain(reason)}" for reason in verdict.decision.reasons),
+        *(f"- {plain(reason)}" for reason in outcome.decision.reasons),
         "",
         "| policy | reward | KL, nats | gain over the reference | win rate | length, tokens | status |",
         "| --- | --- | --- | --- | --- | --- | --- |",
-        *(_row(policy) for policy in policies),
+        *(_line(policy) for policy in policies),
         "",
         "Means on the gate split with 95 % intervals over prompts.",
         "",
@@ -37,7 +37,7 @@ def render_markdown(name: str, policies: Sequence[Policy], verdict: Verdict) -> 
     return "\n".join(lines)
 
 
-def _row(policy: Policy) -> str:
+def _line(policy: Policy) -> str:
     kl = "0" if policy.role == REFERENCE else interval(policy.gate.kl)
     cells = [
         plain(policy.name),

@@ -3,33 +3,25 @@
 from collections.abc import Mapping
 
 from copg import __version__
-from copg.artifacts import Manifest
 from copg.evaluation.gate import Decision, interval
-from copg.evaluation.results import Measured
+from copg.evaluation.results import Evaluations, Measured
 from copg.records import Evaluation
 
 
 def model_card(
-    model_name: str,
-    best: Measured,
-    reference: Measured,
-    champion: Measured | None,
-    groups: Manifest,
-    decision: Decision,
-    tags: Mapping[str, str],
+    model_name: str, evaluations: Evaluations, best: Measured, decision: Decision, tags: Mapping[str, str]
 ) -> str:
     """What the policy is, how it was made, what it earned, and what that was measured against.
 
     Args:
         model_name: of the registered model.
+        evaluations: of the run that made the policy.
         best: evaluation of the policy.
-        reference: evaluation of the reference.
-        champion: evaluation of the policy that served until now.
-        groups: manifest of the data.
         decision: of the gate.
         tags: digests of data, model, rewards and code.
     """
-    others = [reference] if champion is None else [reference, champion]
+    groups, champion = evaluations.groups, evaluations.champion
+    others = [evaluations.reference, *([champion] if champion else [])]
     lines = [
         f"# {model_name}: {best.name}",
         "",
@@ -39,7 +31,7 @@ def model_card(
         "",
         "| policy | reward | KL, nats | length, tokens | finished |",
         "| --- | --- | --- | --- | --- |",
-        *(_row(one.splits["gate"]) for one in (best, *others)),
+        *(_line(one.splits["gate"]) for one in (best, *others)),
         "",
         f"Means over {best.splits['gate'].num_prompts} prompts of the gate split with 95 % intervals over "
         "prompts; neither training nor the choice among trials looked at that split. KL is the policy's from "
@@ -77,7 +69,7 @@ def _params(reward: Mapping[str, object]) -> str:
     return f" `{params}`" if params else ""
 
 
-def _row(evaluation: Evaluation) -> str:
+def _line(evaluation: Evaluation) -> str:
     cells = [interval(evaluation.reward), interval(evaluation.kl), interval(evaluation.length)]
     finished = f"{100 * evaluation.finished_fraction:.0f} %"
     return f"| {evaluation.name} | {' | '.join(cells)} | {finished} |"

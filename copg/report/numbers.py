@@ -1,4 +1,4 @@
-"""What the report says in numbers: every policy beside the reference, as plain values."""
+"""The numbers of the report: every policy beside the reference, as plain values."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from copg.config import parse_config
 from copg.errors import CopgError
 from copg.evaluation.estimates import paired_difference, win_rate
 from copg.evaluation.frontier import Point, frontier
-from copg.evaluation.results import Draws, Measured, Verdict, read_draws
+from copg.evaluation.results import Draws, Evaluations, Measured, Outcome, read_draws
 from copg.progress import track
 from copg.records import Estimate, Evaluation
 from copg.rewards import Mixture, RewardSpec, Scale
@@ -20,13 +20,13 @@ REFERENCE, CHAMPION, TRIAL = "reference", "champion", "trial"
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """One row of the report."""
+    """One policy as the report shows it."""
 
     name: str
     role: str
     """``reference``, ``champion`` or ``trial``."""
     status: str
-    """In a word or two: what became of it."""
+    """What became of it, in a word or two."""
     promoted: bool
     best: bool
     gate: Evaluation
@@ -53,54 +53,57 @@ class Policy:
         return self.gate.beta
 
     @property
+    def training_text(self) -> str:
+        """Method and beta as a reader sees them; empty for reference and champion."""
+        method = [] if self.method is None else [self.method]
+        return ", ".join(method + ([] if self.beta is None else [f"β = {self.beta:g}"]))
+
+    @property
     def diverged(self) -> bool:
         """True when training met a non-finite loss or a collapsed reward."""
         return self.gate.diverged
 
 
 def compare_policies(
-    trials: Sequence[Measured],
-    reference: Measured,
-    champion: Measured | None,
-    verdict: Verdict,
-    trainings: Sequence[Manifest],
+    evaluations: Evaluations, outcome: Outcome, trainings: Sequence[Manifest]
 ) -> list[Policy]:
     """Reference, champion and every trial, each compared with the reference on the gate split."""
     facts = {training.facts["trial"]: training.facts for training in trainings}
-    base = read_draws(reference, "gate")
-    everyone = [reference, *([champion] if champion else []), *trials]
+    reference = evaluations.reference
+    ref_draws = read_draws(reference, "gate")
+    ref_added = _added_by_parts(reference, ref_draws)
     found = []
-    for one in track(everyone, "comparing policies"):
-        role = REFERENCE if one is reference else CHAMPION if one is champion else TRIAL
+    for one in track(evaluations.everyone, "comparing policies"):
+        role = REFERENCE if one is reference else CHAMPION if one is evaluations.champion else TRIAL
         draws = Draws() if role == REFERENCE else read_draws(one, "gate")
-        best = verdict.best is not None and one.name == verdict.best.name
+        best = outcome.best is not None and one.name == outcome.best.name
         found.append(
             Policy(
                 name=one.name,
                 role=role,
-                status=_status(one, role, verdict),
-                promoted=best and verdict.decision.promoted,
+                status=_status(one, role, outcome),
+                promoted=best and outcome.decision.promoted,
                 best=best,
                 gate=one.splits["gate"],
                 select=one.splits["select"],
-                gain=_paired(paired_difference, draws.rewards, base.rewards),
-                win_rate=_paired(win_rate, draws.rewards, base.rewards),
-                part_gains=_part_gains(draws.parts, base.parts),
-                contributions=_part_gains(_counted(one, draws), _counted(reference, base)),
+                gain=_paired(paired_difference, draws.rewards, ref_draws.rewards),
+                win_rate=_paired(win_rate, draws.rewards, ref_draws.rewards),
+                part_gains=_part_gains(draws.parts, ref_draws.parts),
+                contributions=_part_gains(_added_by_parts(one, draws), ref_added),
                 training={"reason": one.manifest.facts.get("reason"), **facts.get(one.name, {})},
             )
         )
     return found
 
 
-def _status(one: Measured, role: str, verdict: Verdict) -> str:
+def _status(one: Measured, role: str, outcome: Outcome) -> str:
     if role != TRIAL:
         return role
-    if verdict.best is not None and one.name == verdict.best.name:
-        return "promoted" if verdict.decision.promoted else "best, not promoted"
+    if outcome.best is not None and one.name == outcome.best.name:
+        return "promoted" if outcome.decision.promoted else "best, not promoted"
     if one.splits["select"].diverged:
         return "diverged"
-    return "over the KL budget" if one.name in verdict.excluded else "not chosen"
+    return "over the KL budget" if one.name in outcome.excluded else "not chosen"
 
 
 Parts = Mapping[str, Mapping[str, list[float]]]
@@ -113,8 +116,8 @@ def _part_gains(mine: Parts, theirs: Parts) -> dict[str, Estimate]:
     return {part: gain for part, gain in gains.items() if gain is not None}
 
 
-def _counted(one: Measured, draws: Draws) -> Parts:
-    """What each part added to the reward of each completion; nothing where the evaluation cannot tell."""
+def _added_by_parts(one: Measured, draws: Draws) -> Parts:
+    """What each part added to the reward of each completion; empty where the evaluation does not know."""
     manifest = one.manifest
     try:
         specs = [parse_config(RewardSpec, each, where="rewards") for each in manifest.config["rewards"]]
@@ -153,15 +156,15 @@ def on_frontier(policies: Sequence[Policy]) -> list[Point]:
     return frontier(points, reference_reward=reference.gate.reward.mean)
 
 
-def report_numbers(policies: Sequence[Policy], verdict: Verdict, **context: Any) -> dict[str, Any]:
+def report_numbers(policies: Sequence[Policy], outcome: Outcome, **context: Any) -> dict[str, Any]:
     """``report.json``: all that the page shows, without the texts; NaN as null."""
     return {
         **context,
         "decision": {
-            "best": verdict.best.name if verdict.best else None,
-            "promoted": verdict.decision.promoted,
-            "reasons": list(verdict.decision.reasons),
-            "excluded": verdict.excluded,
+            "best": outcome.best.name if outcome.best else None,
+            "promoted": outcome.decision.promoted,
+            "reasons": list(outcome.decision.reasons),
+            "excluded": outcome.excluded,
         },
         "policies": [plain(asdict(policy)) for policy in policies],
         "frontier": [plain(asdict(point)) for point in on_frontier(policies)],

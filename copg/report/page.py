@@ -3,13 +3,128 @@
 import base64
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
+
 from copg import __version__
-from copg.report.fragments import escape
-from copg.report.sections import Contents, Section, build_sections, headline
+from copg.data.html import printable, templates
+from copg.evaluation.frontier import Point
+from copg.evaluation.results import Outcome
+from copg.report.charts import curve_chart, frontier_chart, interval_chart
+from copg.report.curves import MAX_CURVES, Curve, order_keys, title_of
+from copg.report.numbers import CHAMPION, REFERENCE, TRIAL, Policy
+from copg.report.plot import Chart
+from copg.report.samples import Picked
+from copg.report.styles import Style, style_of
+from copg.report.texts import estimate_texts, flatten, is_digest, number
+from copg.rewards import tables
+
+FOLDER = Path(__file__).parent
+PAGES = templates(
+    FOLDER, number=number, estimate_texts=estimate_texts, flatten=flatten, is_digest=is_digest, tables=tables
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """All that the page shows."""
+
+    name: str
+    policies: Sequence[Policy]
+    outcome: Outcome
+    frontier: Sequence[Point]
+    curves: Mapping[str, Mapping[str, Curve]]
+    """Metrics of training, by trial and key."""
+    picked: Sequence[tuple[str, Picked]]
+    """Samples of each policy but the reference."""
+    data: Mapping[str, Any]
+    """What validation found."""
+    logged: Mapping[str, Any]
+    """How the records' rewards are distributed, by split; empty where the evaluations do not know."""
+    artifacts: Sequence[Sequence[str]]
+    """Name, stage, rows and digest of each."""
+    versions: Mapping[str, str]
+    settings: Mapping[str, Mapping[str, Any]]
+    """As resolved, by stage and trial."""
+    lineage: Mapping[str, Any]
+    """Digests of data, model, rewards and code, and the run's name, as the pipeline gave them."""
+    max_kl: float
+    max_characters: int
+
+    @property
+    def best(self) -> Policy | None:
+        """The trial chosen on the select split."""
+        return next((policy for policy in self.policies if policy.best), None)
+
+    @property
+    def reference(self) -> Policy:
+        """The policy that all others are compared with."""
+        return next(policy for policy in self.policies if policy.role == REFERENCE)
+
+    @property
+    def champion(self) -> Policy | None:
+        """The policy that served until now."""
+        return next((policy for policy in self.policies if policy.role == CHAMPION), None)
+
+    @property
+    def contributing_parts(self) -> list[str]:
+        """Parts of the reward that some policy's gain is split by."""
+        return list(dict.fromkeys(part for policy in self.policies for part in policy.contributions))
+
+    @property
+    def shown_samples(self) -> list[tuple[str, Picked]]:
+        """Samples of each policy that has any, those of the best trial first."""
+        best = self.best.name if self.best else None
+        return sorted((pair for pair in self.picked if pair[1].most), key=lambda pair: pair[0] != best)
+
+    @property
+    def betas(self) -> list[tuple[str, float]]:
+        """Nats from the reference, and the beta at which a policy would end about so far from it."""
+        return [
+            (key.removeprefix("beta/at_").removesuffix("_nats"), beta)
+            for key, beta in self.logged["train"]["metrics"].items()
+            if key.startswith("beta/at_")
+        ]
+
+    @property
+    def data_facts(self) -> dict[str, Any]:
+        """What validation found, apart from its checks."""
+        facts = {name: value for name, value in self.data.items() if name not in ("metrics", "checks")}
+        return {**facts, **self.data.get("metrics", {})}
+
+    @property
+    def checks(self) -> list[list[str]]:
+        """What each check is of, what it expects, how many rows it saw, how many did not meet it."""
+        names = ("of", "expected", "rows", "unexpected")
+        return [[str(check.get(name, "")) for name in names] for check in self.data.get("checks", [])]
+
+    @property
+    def unmet_checks(self) -> list[list[str]]:
+        """Checks that some rows did not meet."""
+        return [row for row in self.checks if row[-1] not in ("", "0")]
+
+    @property
+    def seeds(self) -> list[list[str]]:
+        """Name, seed and steps of each trial."""
+        trials = [policy for policy in self.policies if policy.role == TRIAL]
+        return [[p.name, *(str(p.training.get(fact, "")) for fact in ("seed", "steps"))] for p in trials]
+
+
+@dataclass(frozen=True, slots=True)
+class Charts:
+    """The charts of a page, by section."""
+
+    frontier: Chart
+    measures: Sequence[Chart]
+    curves: Sequence[Chart]
+    not_drawn: Sequence[str]
+    """Metrics of training beyond ``MAX_CURVES``."""
 
 
 def render_page(contents: Contents) -> str:
@@ -18,56 +133,70 @@ def render_page(contents: Contents) -> str:
     It opens without a network and asks for none: its policy forbids every request, and
     every script but the two whose hashes it names, so that nothing in a completion can run.
     """
-    title, lead = headline(contents)
-    sections = build_sections(contents)
-    figures = {chart.id: chart.figure for *_, charts in sections for chart in charts}
-    plotly, script = _plotly(), _resource("page.js")
-    made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    links = "".join(f'<a href="#{anchor}">{name}</a>' for anchor, name, *_ in sections)
-    name = escape(contents.name)
-    return "".join(
-        [
-            '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">',
-            f'<meta http-equiv="Content-Security-Policy" content="{_policy(plotly, script)}">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            '<meta name="color-scheme" content="light dark"><meta name="referrer" content="no-referrer">',
-            '<link rel="icon" href="data:,">',
-            f"<title>{name}: {title}</title><style>{_resource('page.css')}</style></head><body>",
-            f'<header><p class="over">{name}</p><h1>{title}</h1>{lead}<nav>{links}</nav></header><main>',
-            *(_section(section) for section in sections),
-            f"</main><footer>copg {__version__}, {made}</footer>",
-            f'<script type="application/json" id="figures">{_json(figures)}</script>',
-            f"<script>{plotly}</script><script>{script}</script></body></html>\n",
-        ]
+    styles = style_of(contents.policies)
+    charts = _charts(contents, styles)
+    figures = {chart.id: chart.figure for chart in (charts.frontier, *charts.measures, *charts.curves)}
+    plotly, script = _plotly(), (FOLDER / "page.js").read_text(encoding="utf-8")
+    return PAGES.get_template("page.j2").render(
+        page=contents,
+        charts=charts,
+        legend=[(p.name, styles[p.name]) for p in contents.policies if p.role == TRIAL],
+        figures=Markup(_json(figures)),
+        plotly=Markup(plotly),
+        script=Markup(script),
+        style=Markup((FOLDER / "page.css").read_text(encoding="utf-8")),
+        security_policy=Markup(_policy(plotly, script)),
+        version=__version__,
+        made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )
 
 
-def _section(section: Section) -> str:
-    anchor, title, under, inner, _ = section
-    below = f"<p>{under}</p>" if under else ""
-    return f'<section id="{anchor}"><h2>{title}</h2>{below}{inner}</section>'
+def _charts(contents: Contents, styles: dict[str, Style]) -> Charts:
+    trials = [(name, curves) for name, curves in contents.curves.items() if name in styles]
+    keys = order_keys([dict(curves) for _, curves in trials])
+    drawn = []
+    for place, key in enumerate(keys[:MAX_CURVES]):
+        lines = [(name, curves[key]) for name, curves in trials if key in curves]
+        drawn.append(curve_chart(f"chart-curve-{place}", *title_of(key), lines, styles))
+    return Charts(
+        frontier_chart(contents.policies, contents.frontier, styles, contents.max_kl),
+        _measures(contents, styles),
+        drawn,
+        keys[MAX_CURVES:],
+    )
+
+
+def _measures(contents: Contents, styles: dict[str, Style]) -> list[Chart]:
+    policies, reference = contents.policies, contents.reference.gate
+    gains = [(p, p.gain) for p in policies if p.gain]
+    wins = [(p, p.win_rate) for p in policies if p.win_rate]
+    lengths = [(p, p.gate.length) for p in policies]
+    won, long = "share of completions", "tokens a completion"
+    charts = [
+        interval_chart("chart-gain", "Gain over the reference", "reward units", gains, styles, at=0.0),
+        interval_chart("chart-wins", "Win rate", won, wins, styles, at=0.5, percent=True),
+        interval_chart("chart-length", "Length", long, lengths, styles, at=reference.length.mean),
+    ]
+    for place, part in enumerate(reference.parts):
+        rows = [(p, p.part_gains[part]) for p in policies if part in p.part_gains]
+        title = Markup("Gain in <em>{}</em>").format(printable(part))
+        charts.append(interval_chart(f"chart-part-{place}", title, "before weighting", rows, styles, at=0.0))
+    return charts
 
 
 def _policy(*scripts: str) -> str:
-    hashes = " ".join(f"'sha256-{_hash(script)}'" for script in scripts)
+    digests = (hashlib.sha256(script.encode()).digest() for script in scripts)
+    hashes = " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
     return (
         f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data:; "
         "base-uri 'none'; form-action 'none'"
     )
 
 
-def _hash(script: str) -> str:
-    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-
-
 def _json(value: Any) -> str:
     """JSON that no text inside can end early."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").encode("utf-8", "replace").decode()
-
-
-def _resource(name: str) -> str:
-    return files("copg.report").joinpath(name).read_text(encoding="utf-8")
 
 
 def _plotly() -> str:

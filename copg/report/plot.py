@@ -7,7 +7,7 @@ from typing import Any
 
 from copg.records import Estimate
 from copg.report.numbers import Policy
-from copg.report.styles import Style, label
+from copg.report.styles import Style, shortened
 
 Figure = dict[str, Any]
 """``{"data": [traces], "layout": {...}}``."""
@@ -20,10 +20,9 @@ class Chart:
 
     id: str
     title: str
-    """HTML."""
+    """Text, or ``Markup``."""
     figure: Figure
     note: str = ""
-    """HTML."""
 
 
 def near(
@@ -47,7 +46,7 @@ def outside(policies: Sequence[Policy], where: Callable[[Policy], str]) -> str:
     """The note that names those a chart leaves out, and where they would be; empty when it shows all."""
     if not policies:
         return ""
-    found = [f"{label(p.name)} at {where(p)}" for p in policies]
+    found = [f"{shortened(p.name)} at {where(p)}" for p in policies]
     return f"Diverged, and outside the axes: {'; '.join(found)}."
 
 

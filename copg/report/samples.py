@@ -56,26 +56,26 @@ def pick_samples(measured: Measured, reference: Measured, num_each: int) -> Pick
     start = (len(order) - each) // 2
     chosen = (order[:each], order[start : start + each], order[::-1][:each])
     seen: set[str] = set()
-    kept = []
+    found = []
     for ids in (chosen[0], chosen[2], chosen[1]):  # few prompts: an end goes before the middle
-        kept.append([i for i in ids if i not in seen])
+        found.append([i for i in ids if i not in seen])
         seen.update(ids)
-    most, least, middle = (_read(measured, reference, mine, theirs, ids) for ids in kept)
+    most, least, middle = (_read(measured, reference, mine, theirs, ids) for ids in found)
     return Picked(most, middle, least)
 
 
 def _first_rows(measured: Measured) -> dict[str, dict[str, Any]]:
-    """Of each prompt of the gate split its first completion: ``{"row", "reward"}`` by prompt id."""
+    """Of each prompt of the gate split its first completion: ``{"position", "reward"}`` by prompt id."""
     path = measured.directory / GENERATIONS
     if not path.is_file():
         return {}
     table = pq.ParquetFile(path).read(["split", "id", "sample", "reward"])
     found: dict[str, dict[str, Any]] = {}
-    for number, row in enumerate(table.to_pylist()):
+    for position, row in enumerate(table.to_pylist()):
         if row["split"] == "gate" and row["reward"] is not None:
             first = found.get(row["id"])
             if first is None or row["sample"] < first["sample"]:
-                found[row["id"]] = {**row, "row": number}
+                found[row["id"]] = {**row, "position": position}
     return found
 
 
@@ -86,24 +86,24 @@ def _read(
     theirs: dict[str, dict[str, Any]],
     ids: list[str],
 ) -> list[Sample]:
-    a = _rows(measured, [mine[i]["row"] for i in ids])
-    b = _rows(reference, [theirs[i]["row"] for i in ids])
+    a = _rows_at(measured, [mine[i]["position"] for i in ids])
+    b = _rows_at(reference, [theirs[i]["position"] for i in ids])
     return [Sample(x["prompt"], _answer(x), _answer(y)) for x, y in zip(a, b, strict=True)]
 
 
-def _rows(measured: Measured, numbers: list[int]) -> list[dict[str, Any]]:
-    """Whole rows, in this order, a batch of the file in memory at a time."""
-    if not numbers:
+def _rows_at(measured: Measured, positions: list[int]) -> list[dict[str, Any]]:
+    """Rows of the completions at these positions, in this order, with one batch of the file in memory."""
+    if not positions:
         return []
     found: dict[int, dict[str, Any]] = {}
     start = 0
     for batch in pq.ParquetFile(measured.directory / GENERATIONS).iter_batches(batch_size=1024):
-        inside = [n for n in numbers if start <= n < start + batch.num_rows]
+        inside = [position for position in positions if start <= position < start + batch.num_rows]
         if inside:
-            taken = pc.take(batch, pa.array([n - start for n in inside]))
+            taken = pc.take(batch, pa.array([position - start for position in inside]))
             found |= dict(zip(inside, taken.to_pylist(), strict=True))
         start += batch.num_rows
-    return [found[n] for n in numbers]
+    return [found[position] for position in positions]
 
 
 def _answer(row: dict[str, Any]) -> Answer:

@@ -1,22 +1,15 @@
 """``promote``: evaluations in, a decision and a version in the model registry out."""
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from copg.artifacts import Manifest, begin, read_manifest, seal, write_json
+from copg.artifacts import Manifest, begin, seal, write_json
 from copg.config import STRICT
 from copg.errors import ArtifactError, ConfigError
 from copg.evaluation.gate import DEFAULT_MAX_KL, Decision, gain
-from copg.evaluation.results import (
-    Measured,
-    Verdict,
-    check_same_groups,
-    contender,
-    data_faults,
-    judge,
-    read_measured,
-)
+from copg.evaluation.results import Evaluations, Measured, Outcome, contender, judge, read_evaluations
 from copg.report.model_card import model_card
 from copg.tracking.mlflow import DEFAULT_URI
 from copg.tracking.retention import delete_weights
@@ -85,73 +78,73 @@ def promote_best(
         ArtifactError: an input is not an evaluation of these groups.
         TrackingError: the registry cannot be reached, or refuses.
     """
-    data = read_manifest(groups, schema="groups")
-    trials = [read_measured(path) for path in evaluations]
-    base, former = read_measured(reference), read_measured(champion) if champion else None
-    everyone = [*trials, base, *([former] if former else [])]
-    check_same_groups(data, everyone)
-    _check_keep(config, trials)
-    verdict = judge(
-        trials, base, former, max_kl=config.max_kl, min_gain=config.min_gain, faults=data_faults(data)
-    )
+    found = read_evaluations(groups, reference=reference, champion=champion, trials=evaluations)
+    _check_keep(config, found)
     registry = Registry(config.tracking_uri, config.model_name)
-    decision = _hold_if_moved(verdict, former, registry.get(CHAMPION))
+    outcome = judge(found, max_kl=config.max_kl, min_gain=config.min_gain)
+    outcome = _rejected_if_champion_changed(outcome, found.champion, registry.get(CHAMPION))
     begin(registration)
     version = None
-    if best := verdict.best:
-        tags = _tags(config, best, data)
-        card = model_card(config.model_name, best, base, former, data, decision, tags)
+    if outcome.best:
+        tags = _tags(config, outcome.best, found.groups)
+        card = model_card(config.model_name, found, outcome.best, outcome.decision, tags)
         (registration / CARD).write_text(card)
-        version = _register(registry, card, tags, best, decision.promoted)
-    _write_decision(registration, registry, verdict, decision, version)
-    metrics = _metrics(verdict, decision, base, former)
+        version = _register(registry, card, tags, outcome.best, outcome.decision.promoted)
+    write_json(registration / "registration.json", _decision(outcome, registry, version))
+    metrics = _metrics(outcome, found)
     seal(
         registration,
         schema="registration",
         stage="promote",
-        rows=len(trials),
+        rows=len(found.trials),
         config=asdict(config),
-        parents={"groups": data.digest, **{one.name: one.manifest.digest for one in everyone}},
-        facts={"metrics": metrics, "weights": _free_disk(config, registry, trials, verdict)},
+        parents=found.parents,
+        facts={"metrics": metrics, "weights": _free_disk(config, registry, found.trials, outcome)},
         volatile=(CARD,),  # it names the run
     )
     return metrics
 
 
-def _write_decision(
-    registration: Path, registry: Registry, verdict: Verdict, decision: Decision, version: str | None
-) -> None:
-    value = {
-        "promoted": decision.promoted,
-        "reasons": list(decision.reasons),
-        "trial": verdict.best.name if verdict.best else None,
+def _decision(outcome: Outcome, registry: Registry, version: str | None) -> dict[str, Any]:
+    """``registration.json``."""
+    return {
+        "promoted": outcome.decision.promoted,
+        "reasons": list(outcome.decision.reasons),
+        "trial": outcome.best.name if outcome.best else None,
         "version": version,
         "model_name": registry.model_name,
-        "champion": _brief(registry.get(CHAMPION)),
-        "previous": _brief(registry.get(PREVIOUS)),
+        "champion": _version_facts(registry.get(CHAMPION)),
+        "previous": _version_facts(registry.get(PREVIOUS)),
     }
-    write_json(registration / "registration.json", value)
 
 
-def _check_keep(config: PromoteConfig, trials: list[Measured]) -> None:
-    names = [trial.name for trial in trials]
+def _check_keep(config: PromoteConfig, found: Evaluations) -> None:
+    names = [trial.name for trial in found.trials]
     unknown = sorted(set(config.keep) - set(names)) if isinstance(config.keep, list) else []
     if unknown:
         raise ConfigError(f"promote.keep={unknown} are no trials; use names of {names}, or 'all' or 'winner'")
 
 
-def _hold_if_moved(verdict: Verdict, former: Measured | None, now: Registered | None) -> Decision:
-    """The decision, unless another run has crowned a policy that this one was not measured against."""
-    measured = {one.policy_digest for one in (verdict.best, former) if one is not None}
-    if not verdict.decision.promoted or now is None or now.digest in measured:
-        return verdict.decision
+def _rejected_if_champion_changed(
+    outcome: Outcome, measured: Measured | None, now: Registered | None
+) -> Outcome:
+    """The outcome; not promoted where another run has made a policy champion that this run did not measure.
+
+    Args:
+        outcome: of the gate.
+        measured: evaluation of the champion, where this run has one.
+        now: the champion in the registry.
+    """
+    known = {one.policy_digest for one in (outcome.best, measured) if one is not None}
+    if not outcome.decision.promoted or now is None or now.digest in known:
+        return outcome
     reason = f"version {now.version} became champion without being measured by this run; run it again"
-    return Decision(False, (reason,))
+    return replace(outcome, decision=Decision(False, (reason,)))
 
 
-def _tags(config: PromoteConfig, best: Measured, data: Manifest) -> dict[str, str]:
+def _tags(config: PromoteConfig, best: Measured, groups: Manifest) -> dict[str, str]:
     run = {"run_id": config.run_id} if config.run_id else {}
-    known = {"trial": best.name, "groups": data.digest, "evaluation": best.manifest.digest}
+    known = {"trial": best.name, "groups": groups.digest, "evaluation": best.manifest.digest}
     return {**config.tags, **known, **run}
 
 
@@ -171,44 +164,42 @@ def _register(registry: Registry, card: str, tags: dict[str, str], best: Measure
 
 
 def _free_disk(
-    config: PromoteConfig, registry: Registry, trials: list[Measured], verdict: Verdict
+    config: PromoteConfig, registry: Registry, trials: Sequence[Measured], outcome: Outcome
 ) -> dict[str, str]:
     """What became of each trial's weights; without a best trial nothing is deleted."""
-    if config.keep == "all" or verdict.best is None:
+    if config.keep == "all" or outcome.best is None:
         return {trial.name: "kept" for trial in trials}
     versions = registry.versions()
     registered = {version.digest for version in versions}
     sources = {version.source.rstrip("/") for version in versions}
-    told = {}
+    found = {}
     for trial in trials:
         if isinstance(config.keep, list) and trial.name in config.keep:
-            told[trial.name] = "kept: named in 'keep'"
+            found[trial.name] = "kept: named in 'keep'"
         elif trial.policy_digest in registered or trial.policy_uri.rstrip("/") in sources:
-            told[trial.name] = "kept: registered"
+            found[trial.name] = "kept: registered"
         elif not trial.policy_uri:
-            told[trial.name] = "kept: its evaluation does not say where it lies"
+            found[trial.name] = "kept: its evaluation does not say where it lies"
         else:
             reason = (
-                f"the weights of trial {trial.name} were deleted when {verdict.best.name} was registered as "
+                f"the weights of trial {trial.name} were deleted when {outcome.best.name} was registered as "
                 f"{config.model_name!r}; train it again with promote.keep set to 'all' or to its name"
             )
             deleted = delete_weights(trial.policy_uri, digest=trial.policy_digest, reason=reason)
-            told[trial.name] = str(deleted)
-    return told
+            found[trial.name] = str(deleted)
+    return found
 
 
-def _brief(version: Registered | None) -> dict[str, str] | None:
+def _version_facts(version: Registered | None) -> dict[str, str] | None:
     if version is None:
         return None
     return {"version": version.version, "source": version.source, "digest": version.digest}
 
 
-def _metrics(
-    verdict: Verdict, decision: Decision, reference: Measured, former: Measured | None
-) -> dict[str, float]:
-    metrics = {"policy/promoted": float(decision.promoted)}
-    if verdict.best is not None:
-        metrics["gain/reference"] = gain(contender(verdict.best), contender(reference)).mean
-        if former is not None and former.policy_digest != verdict.best.policy_digest:
-            metrics["gain/champion"] = gain(contender(verdict.best), contender(former)).mean
+def _metrics(outcome: Outcome, found: Evaluations) -> dict[str, float]:
+    metrics = {"policy/promoted": float(outcome.decision.promoted)}
+    if best := outcome.best:
+        metrics["gain/reference"] = gain(contender(best), contender(found.reference)).mean
+        if found.champion and found.champion.policy_digest != best.policy_digest:
+            metrics["gain/champion"] = gain(contender(best), contender(found.champion)).mean
     return metrics

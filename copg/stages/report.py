@@ -1,7 +1,7 @@
 """``report``: evaluations and trainings in, one page that works offline out."""
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -10,14 +10,13 @@ from typing import Any
 from copg.artifacts import Manifest, begin, read_manifest, seal, write_json
 from copg.config import STRICT
 from copg.evaluation.gate import DEFAULT_MAX_KL
-from copg.evaluation.results import Measured, Verdict, check_same_groups, data_faults, judge, read_measured
+from copg.evaluation.results import Evaluations, Outcome, judge, read_evaluations
 from copg.progress import track
 from copg.report.curves import read_curves
 from copg.report.markdown import render_markdown
 from copg.report.numbers import Policy, compare_policies, on_frontier, plain, report_numbers
-from copg.report.page import render_page
+from copg.report.page import Contents, render_page
 from copg.report.samples import pick_samples
-from copg.report.sections import Contents
 
 __all__ = ["ReportConfig", "report_trials"]
 
@@ -26,16 +25,16 @@ LIBRARIES = ("copg", "torch", "transformers", "accelerate", "peft", "datasets", 
 
 @dataclass(frozen=True, kw_only=True)
 class ReportConfig:
-    """What the page is called, and by which bounds it judges: those of ``promote``."""
+    """The page's name, how much it shows, and the bounds of ``promote`` that it judges by."""
 
     __pydantic_config__ = STRICT
 
     name: str = "report"
-    """Of the recipe; the page's title."""
+    """Name of the recipe, which is the page's title."""
     max_kl: float = DEFAULT_MAX_KL
-    """Nats a completion, as in ``promote``."""
+    """Nats a completion; the bound of ``promote``."""
     min_gain: float = 0.0
-    """Reward units, as in ``promote``."""
+    """Reward units; the bound of ``promote``."""
     num_samples: int = 3
     """Prompts shown of each kind: gained most, in the middle, gained least."""
     max_characters: int = 4000
@@ -66,8 +65,8 @@ def report_trials(
 ) -> dict[str, float]:
     """Write ``report.html``, its numbers as ``report.json``, and ``report.md`` in a few lines.
 
-    The verdict is that of the gate on the same numbers, so it is promotion's own, unless the registry moves
-    between the two.
+    The outcome is that of the gate on the same numbers, so promotion comes to the same one, unless the
+    champion changes between the two stages.
 
     Args:
         config: settings.
@@ -84,30 +83,25 @@ def report_trials(
     Raises:
         ArtifactError: an input is not what it should be, or was made on other groups.
     """
-    data = read_manifest(groups, schema="groups")
-    trials = [read_measured(path) for path in evaluations]
-    base, former = read_measured(reference), read_measured(champion) if champion else None
-    everyone = [base, *([former] if former else []), *trials]
-    check_same_groups(data, everyone)
+    found = read_evaluations(groups, reference=reference, champion=champion, trials=evaluations)
     trained = {path: read_manifest(path, schema="training") for path in trainings}
     bounds = {"max_kl": config.max_kl, "min_gain": config.min_gain}
-    verdict = judge(trials, base, former, faults=data_faults(data), **bounds)
-    policies = compare_policies(trials, base, former, verdict, list(trained.values()))
-    contents = _contents(config, data, everyone, trained, policies, verdict)
+    outcome = judge(found, **bounds)
+    policies = compare_policies(found, outcome, list(trained.values()))
+    page = render_page(_contents(config, found, trained, policies, outcome))
     begin(report)
-    (report / "report.html").write_text(render_page(contents), encoding="utf-8")
-    (report / "report.md").write_text(render_markdown(config.name, policies, verdict), encoding="utf-8")
-    facts = {"data": plain(data.facts), "logged": plain(base.manifest.facts.get("logged", {}))}
-    numbers = report_numbers(policies, verdict, name=config.name, **bounds, **facts)
-    write_json(report / "report.json", numbers)
+    (report / "report.html").write_text(page, encoding="utf-8")
+    (report / "report.md").write_text(render_markdown(config.name, policies, outcome), encoding="utf-8")
+    facts = {"data": plain(found.groups.facts), "logged": plain(_logged(found))}
+    write_json(report / "report.json", report_numbers(policies, outcome, name=config.name, **bounds, **facts))
     metrics = _metrics(policies)
     seal(
         report,
         schema="report",
         stage="report",
-        rows=len(trials),
+        rows=len(found.trials),
         config=asdict(config),
-        parents={"groups": data.digest, **{one.name: one.manifest.digest for one in everyone}},
+        parents=found.parents,
         facts={"metrics": metrics},
         volatile=("report.html",),
     )
@@ -116,49 +110,49 @@ def report_trials(
 
 def _contents(
     config: ReportConfig,
-    data: Manifest,
-    everyone: Sequence[Measured],
-    trained: dict[Path, Manifest],
+    found: Evaluations,
+    trained: Mapping[Path, Manifest],
     policies: Sequence[Policy],
-    verdict: Verdict,
+    outcome: Outcome,
 ) -> Contents:
-    base, *others = everyone
+    _, *others = found.everyone
     shown = track(others, "picking samples") if config.num_samples else []
     return Contents(
         name=config.name,
         policies=policies,
-        verdict=verdict,
+        outcome=outcome,
         frontier=on_frontier(policies),
         curves={manifest.facts["trial"]: read_curves(path) for path, manifest in trained.items()},
-        picked=[(one.name, pick_samples(one, base, config.num_samples)) for one in shown],
-        data={"prompts": data.rows, **data.facts},
-        logged=base.manifest.facts.get("logged", {}),
-        artifacts=_artifacts(data, everyone, trained),
+        picked=[(one.name, pick_samples(one, found.reference, config.num_samples)) for one in shown],
+        data={"prompts": found.groups.rows, **found.groups.facts},
+        logged=_logged(found),
+        artifacts=_artifacts(found, trained.values()),
         versions=_versions(),
-        settings=_settings(data, everyone, trained),
+        settings=_settings(found, trained.values()),
         lineage=config.lineage,
         max_kl=config.max_kl,
         max_characters=config.max_characters,
     )
 
 
-def _artifacts(
-    data: Manifest, everyone: Sequence[Measured], trained: dict[Path, Manifest]
-) -> list[tuple[str, str, str, str]]:
-    named = [("groups", data)]
-    named += [(manifest.facts["trial"], manifest) for manifest in trained.values()]
-    named += [(one.name, one.manifest) for one in everyone]
+def _logged(found: Evaluations) -> Mapping[str, Any]:
+    """How the records' rewards are distributed, as the evaluation of the reference read it."""
+    logged: Mapping[str, Any] = found.reference.manifest.facts.get("logged", {})
+    return logged
+
+
+def _artifacts(found: Evaluations, trained: Iterable[Manifest]) -> list[tuple[str, str, str, str]]:
+    named = [("groups", found.groups)]
+    named += [(manifest.facts["trial"], manifest) for manifest in trained]
+    named += [(one.name, one.manifest) for one in found.everyone]
     rows = [(name, manifest.stage, str(manifest.rows), manifest.digest) for name, manifest in named]
-    policies = [(one.name, "policy", "", one.policy_digest) for one in everyone if one.policy_digest]
-    return [*rows, *policies]
+    return rows + [(one.name, "policy", "", one.policy_digest) for one in found.everyone if one.policy_digest]
 
 
-def _settings(
-    data: Manifest, everyone: Sequence[Measured], trained: dict[Path, Manifest]
-) -> dict[str, dict[str, Any]]:
-    found = {"validate": data.config}
-    found |= {f"train, {manifest.facts['trial']}": manifest.config for manifest in trained.values()}
-    return found | {f"evaluate, {one.name}": one.manifest.config for one in everyone}
+def _settings(found: Evaluations, trained: Iterable[Manifest]) -> dict[str, dict[str, Any]]:
+    settings = {"validate": found.groups.config}
+    settings |= {f"train, {manifest.facts['trial']}": manifest.config for manifest in trained}
+    return settings | {f"evaluate, {one.name}": one.manifest.config for one in found.everyone}
 
 
 def _versions() -> dict[str, str]:

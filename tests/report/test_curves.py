@@ -2,7 +2,9 @@ import json
 
 import pytest
 
+from copg.report.charts import curve_chart
 from copg.report.curves import KNOWN, Curve, order_keys, read_curves, thin, title_of
+from copg.report.styles import Style
 
 
 def write(folder, *lines) -> None:
@@ -56,3 +58,10 @@ def test_the_parts_of_the_reward_stand_beside_it_by_their_names() -> None:
     assert title_of("reward_<b>/mean") == ("<em>&lt;b&gt;</em> of generations", "before weighting")
     assert title_of("reward_spread/mean") == KNOWN["reward_spread/mean"]
     assert title_of("a/<b>") == ("a/&lt;b&gt;", "")
+
+
+def test_a_fraction_that_was_never_finite_is_an_empty_chart() -> None:
+    styles = {"pg": Style("palette:c0", "circle", "solid")}
+    chart = curve_chart("c", "title", "fraction", [("pg", Curve([1, 2], [None, None]))], styles)
+    assert chart.figure["data"][0]["y"] == [None, None]
+    assert "range" not in chart.figure["layout"]["yaxis"]
