@@ -1,4 +1,4 @@
-"""The whole DAG on this machine: real stages, a tiny model, two trials; again, after an edit, and failing."""
+"""The whole DAG on this machine, where 0.1.0 ran before: real stages, a tiny model; again, edited, failed."""
 
 import json
 import os
@@ -16,7 +16,7 @@ import psutil
 import pytest
 import yaml
 
-from tests import tiny
+from tests.left_behind import COMPUTED, copy_left
 
 ROOT = Path(__file__).parents[2]
 TASKS = [
@@ -68,6 +68,12 @@ class Place:
     def root(self) -> Path:
         return self.home / "runs"
 
+    def records(self) -> list[dict[str, Any]]:
+        """Those of the latest run's tasks."""
+        tasks = json.loads((self.root / "run.json").read_text())["tasks"]
+        files = (self.root / "stages" / f"{task['task']}-{task['key'][:12]}.json" for task in tasks)
+        return [json.loads(file.read_text()) for file in files]
+
     def command(self, *options: str, root: str = "runs") -> dict[str, Any]:
         """Arguments of ``subprocess`` for a run."""
         command = [sys.executable, "-m", "copg_pipelines", "run", "align"]
@@ -86,16 +92,12 @@ class Place:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory, reference_dir: Path) -> Place:
-    home = tmp_path_factory.mktemp("align")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    home = copy_left(tmp_path_factory.mktemp("align") / "home")
     for package in ("copg", "components", "pipelines"):
         shutil.copytree(ROOT / package, home / "code" / package, ignore=shutil.ignore_patterns("__pycache__"))
-    data = home / "data"
-    data.mkdir()
-    shutil.copytree(reference_dir, data / "model")
-    tiny.write_records(data / "records.jsonl", 48, 4)
-    (data / "mine.py").write_text(REWARD)
-    (data / "recipe.yaml").write_text(yaml.safe_dump(RECIPE))
+    (home / "data/mine.py").write_text(REWARD)
+    (home / "data/recipe.yaml").write_text(yaml.safe_dump(RECIPE))
     return Place(home)
 
 
@@ -130,14 +132,19 @@ def test_the_summary_tells_what_each_trial_earned_and_what_it_took(place: Place,
     assert "<html" in Path(summary["report"]).read_text()
 
 
+def test_the_reference_store_of_0_1_0_answers_and_all_else_is_computed(place: Place, first: Outcome) -> None:
+    (metrics,) = (record["metrics"] for record in place.records() if record["stage"] == "reference")
+    assert (metrics["reference/computed"], metrics["reference/reused"]) == (0, COMPUTED)
+    assert first.summary["executed"] == ["resolve", *TASKS]
+
+
 @pytest.mark.parametrize("stage", ["report", "promote"])
 def test_what_takes_every_trial_s_artifacts_runs_alone_on_them(
     place: Place, first: Outcome, stage: str
 ) -> None:
     taken = {"validate": "groups", "evaluate": "evaluation"}
     taken |= {"train": "training"} if stage == "report" else {}
-    records = [json.loads(file.read_text()) for file in (place.root / "stages").glob("*.json")]
-    found = [r["outputs"][taken[r["stage"]]] for r in records if r["stage"] in taken]
+    found = [r["outputs"][taken[r["stage"]]] for r in place.records() if r["stage"] in taken]
     given = [word for address in found for word in ("--from", address)]
     done = subprocess.run(
         **place.command("--only", stage, *given, root=f"alone-{stage}"), capture_output=True, timeout=280
