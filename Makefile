@@ -31,10 +31,11 @@ demo: install  ## records, a tiny reference, then the whole DAG on this machine
 test: install  ## all tests that need no container, cluster or GPU
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile tests
 
-check: install  ## lint, format, types
+check: install  ## lint, format, types, and which room imports which
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports --no-cache --no-logo
 
 format: install  ## rewrite what the formatter would
 	$(VENV)/bin/ruff check --fix .
