@@ -13,12 +13,12 @@ from copg_pipelines.server.client import Client
 from copg_pipelines.server.connection import ClientError, Connection
 from copg_pipelines.server.versions import Dag, ensure_version
 
+from tests.left_behind import LEFT
 from tests.pipelines.command import Command
 from tests.pipelines.kfp_server import KfpServer
 from tests.serving import serving
 
 QUICK = ("--poll", "0.01")
-GOLDEN = Path(__file__).parent / "golden/demo.yaml"
 
 
 @pytest.fixture
@@ -26,7 +26,9 @@ def commands(command: Command, server: KfpServer, tmp_path: Path) -> dict[str, t
     """Every command that talks to a server, as it succeeds on this one."""
     client, dags = Client(Connection(host=server.url)), []
     for number in (1, 2):
-        (tmp_path / f"{number}.yaml").write_text(GOLDEN.read_text().replace("/runs/demo", f"/runs/{number}"))
+        (tmp_path / f"{number}.yaml").write_text(
+            (LEFT / "demo_dag.yaml").read_text().replace("/runs/demo", f"/runs/{number}")
+        )
         dags.append(Dag(tmp_path / f"{number}.yaml", "demo", "abc123"))
         ensure_version(client, "align", dags[-1])
     older, version = (dag.version for dag in dags)
