@@ -1,7 +1,6 @@
 """Requests to a chat endpoint: in parallel, within a rate and a budget, retried, cached on disk."""
 
 import json
-import random
 import threading
 import time
 import urllib.error
@@ -10,19 +9,17 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from http.client import HTTPException
-from math import isfinite
+from math import inf
 from pathlib import Path
 from typing import Any
 
 from copg.digests import json_digest
 from copg.errors import RewardError
 from copg.progress import track
+from copg.stores.retrying import Busy, Retries, retry_after
 
-ATTEMPTS = 6
-FIRST_WAIT_S = 1.0
-LONGEST_WAIT_S = 60.0
+RETRIES = Retries(attempts=6, first_s=1.0, longest_s=60.0, jitter=(0.5, 1.0))
 LONGEST_ASKED_WAIT_S = 3600.0
 """An endpoint that asks for more is given up."""
 RETRIED = (408, 409, 425, 429, 500, 502, 503, 504)
@@ -34,6 +31,10 @@ class Answer:
 
     text: str | None
     problem: str = ""
+
+
+class _Unusable(Busy):
+    """An answer came, and nothing in it can be used."""
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -109,37 +110,46 @@ class Endpoint:
         return [found[key] for key in keys]
 
     def _answer(self, key: str, body: Mapping[str, Any], accept: Callable[[str], bool]) -> Answer:
-        problem = ""
-        for attempt in range(ATTEMPTS):
+        def attempt() -> Answer:
             self._take_turn()
-            wait_s = min(FIRST_WAIT_S * 2**attempt, LONGEST_WAIT_S) * random.uniform(0.5, 1)
             try:
-                text = self._send(body)
-            except urllib.error.HTTPError as error:
-                problem = f"status {error.code}: {_excerpt(error)}"
-                if error.code not in RETRIED:
-                    raise RewardError(f"{self.address}: {problem}") from None
-                wait_s = self._asked_wait(error, problem, wait_s)
-            except (OSError, HTTPException, ValueError, LookupError, TypeError) as error:
-                problem = f"{type(error).__name__}: {error}"
-            else:
-                if accept(text):
-                    self._keep(key, text)
-                    return Answer(text)
-                self._last_problem = problem = f"answer {' '.join(text.split())[-80:]!r}"
-                continue
-            self._last_problem = problem
-            if attempt + 1 < ATTEMPTS and self._given_up.wait(wait_s):
-                break
-        if problem.startswith("answer"):
-            return Answer(None, problem)
-        raise RewardError(f"{self.address}: {ATTEMPTS} attempts failed, the last with {problem}")
+                text = self._try(body)
+                if not accept(text):
+                    raise _Unusable(f"answer {' '.join(text.split())[-80:]!r}", most_s=0.0)
+            except Busy as busy:
+                self._last_problem = str(busy)
+                raise
+            self._keep(key, text)
+            return Answer(text)
 
-    def _asked_wait(self, error: urllib.error.HTTPError, problem: str, default_s: float) -> float:
-        asked_s = _retry_after(error.headers.get("Retry-After"), default_s)
-        if asked_s > LONGEST_ASKED_WAIT_S:
-            raise RewardError(f"{self.address}: asks to wait for {asked_s:.0f} s, with {problem}")
-        return asked_s
+        try:
+            return RETRIES(attempt, sleep=self._sleep)
+        except _Unusable as problem:
+            return Answer(None, str(problem))
+        except Busy as problem:
+            tried = f"{RETRIES.attempts} attempts failed, the last with {problem}"
+            raise RewardError(f"{self.address}: {tried}") from None
+
+    def _sleep(self, seconds: float) -> None:
+        if self._given_up.wait(seconds):
+            raise RewardError(f"{self.address}: given up with another request that failed")
+
+    def _try(self, body: Mapping[str, Any]) -> str:
+        try:
+            return self._send(body)
+        except urllib.error.HTTPError as error:
+            problem = f"status {error.code}: {_excerpt(error)}"
+            if error.code not in RETRIED:
+                raise RewardError(f"{self.address}: {problem}") from None
+            asked = error.headers.get("Retry-After")
+            asked_s = retry_after(asked, 0.0)
+            if asked_s > LONGEST_ASKED_WAIT_S:
+                raise RewardError(
+                    f"{self.address}: asks to wait for {asked_s:.0f} s, with {problem}"
+                ) from None
+            raise Busy(problem, least_s=asked_s, most_s=retry_after(asked, inf)) from None
+        except (OSError, HTTPException, ValueError, LookupError, TypeError) as error:
+            raise Busy(f"{type(error).__name__}: {error}") from None
 
     def _send(self, body: Mapping[str, Any]) -> str:
         headers = {"Content-Type": "application/json"}
@@ -202,15 +212,3 @@ def _read_key(key_file: str | None) -> str | None:
 def _excerpt(error: urllib.error.HTTPError) -> str:
     with error:
         return " ".join(error.read(2000).decode(errors="replace").split())[:120]
-
-
-def _retry_after(asked: str | None, default_s: float) -> float:
-    """Seconds that a header, a number or a date, asks for; the default where it asks for nothing."""
-    try:
-        seconds = float(asked or default_s)
-    except ValueError:
-        try:
-            seconds = parsedate_to_datetime(str(asked)).timestamp() - time.time()
-        except ValueError:
-            return default_s
-    return max(seconds, 0.0) if isfinite(seconds) else default_s

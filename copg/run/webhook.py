@@ -5,14 +5,12 @@ Its address is a secret (who knows it may post), so no message here repeats it.
 
 import http.client
 import json
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from typing import Any
 
 TIMEOUT_S = 10.0
-ATTEMPTS = 3
 PAUSE_S = 1.0
 """Before the second attempt; doubled for the third."""
 
@@ -62,21 +60,25 @@ def post(url: str, message: Mapping[str, Any], *, pause_s: float = PAUSE_S) -> s
         return "its address is no URL"
     if request.type not in ("http", "https"):
         return f"its address must start with http:// or https://, not {request.type}:"
-    problem = ""
-    for attempt in range(ATTEMPTS):
-        if attempt:
-            time.sleep(pause_s * 2 ** (attempt - 1))
+    from copg.stores.retrying import Busy, Retries
+
+    def send() -> str:
         try:
             with urllib.request.urlopen(request, timeout=TIMEOUT_S):
                 return ""
         except urllib.error.HTTPError as error:
             problem = f"it answered {error.code}"
             if error.code < 500 and error.code != 429:
-                break
+                return problem
+            raise Busy(problem) from None
         except (OSError, ValueError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", error)
-            problem = f"it cannot be reached: {type(reason).__name__}"
-    return problem
+            raise Busy(f"it cannot be reached: {type(reason).__name__}") from None
+
+    try:
+        return Retries(attempts=3, first_s=pause_s)(send)
+    except Busy as busy:
+        return str(busy)
 
 
 def notify(url: str, summary: Mapping[str, Any], *, pause_s: float = PAUSE_S) -> str:

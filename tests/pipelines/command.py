@@ -76,10 +76,7 @@ def server() -> Iterator[KfpServer]:
 def command(
     server: KfpServer, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Command:
-    from copg_pipelines.server import connection
-
     for name in os.environ:
         if name.startswith(SURROUNDINGS):
             monkeypatch.delenv(name)
-    monkeypatch.setattr(connection, "FIRST_PAUSE_S", 0.02)
     return Command(server, tmp_path, capsys, monkeypatch)

@@ -212,10 +212,7 @@ def test_a_webhook_is_told_of_a_run_that_failed_and_of_no_other(
     assert "secret" not in failed.out + failed.error
 
 
-def test_a_webhook_that_is_down_changes_nothing_but_a_warning(
-    command: Command, server: KfpServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("copg.run.webhook.PAUSE_S", 0.01)
+def test_a_webhook_that_is_down_changes_nothing_but_a_warning(command: Command, server: KfpServer) -> None:
     server.scripts = {"": BADLY}
     failed = run(command, "--webhook", "http://127.0.0.1:9/secret")
     assert (failed.code, "is FAILED in train" in failed.why) == (1, True)

@@ -2,7 +2,7 @@ import json
 import re
 import threading
 import time
-from email.utils import formatdate
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -58,7 +58,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(monkeypatch):
-    monkeypatch.setattr(endpoint, "FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(endpoint, "RETRIES", replace(endpoint.RETRIES, first_s=0.01))
     made = Server()
     thread = threading.Thread(target=made.serve_forever, args=(0.01,))
     thread.start()
@@ -137,7 +137,7 @@ def test_busy_and_broken_replies_are_tried_again(server) -> None:
 
 
 def test_an_answer_that_never_holds_a_score_names_the_record(server) -> None:
-    server.plan = [(200, {}, reply("no number"))] * endpoint.ATTEMPTS
+    server.plan = [(200, {}, reply("no number"))] * endpoint.RETRIES.attempts
     spec = RewardSpec("judge", params={"url": server.url, "model": "m", "rubric": "r", "num_parallel": 1})
     with pytest.raises(
         RewardError, match=r"^f:9: reward 'judge': the judge gave no score in \[1\.0, 10\.0\]: .*no"
@@ -154,7 +154,7 @@ def test_a_refusal_is_final_and_a_redirect_is_never_followed(server, status) -> 
 
 
 def test_an_endpoint_that_is_down_is_one_clear_line(server, monkeypatch) -> None:
-    monkeypatch.setattr(endpoint, "ATTEMPTS", 2)
+    monkeypatch.setattr(endpoint, "RETRIES", replace(endpoint.RETRIES, attempts=2))
     with pytest.raises(
         RewardError, match=r"http://127\.0\.0\.1:1/chat/completions: 2 attempts failed, the last"
     ):
@@ -162,7 +162,7 @@ def test_an_endpoint_that_is_down_is_one_clear_line(server, monkeypatch) -> None
 
 
 def test_a_reply_that_hangs_is_given_up(server, monkeypatch) -> None:
-    monkeypatch.setattr(endpoint, "ATTEMPTS", 1)
+    monkeypatch.setattr(endpoint, "RETRIES", replace(endpoint.RETRIES, attempts=1))
     monkeypatch.setattr(Handler, "do_POST", lambda self: time.sleep(1))
     with pytest.raises(RewardError, match="timed out"):
         judge(server, timeout_s=0.2)(["p"], ["a"], [{}])
@@ -219,18 +219,11 @@ def test_a_retry_takes_its_request_from_those_that_others_need(server, num_paral
 def test_the_wait_that_the_endpoint_asks_for_is_kept_and_too_long_a_one_is_an_error(
     server, monkeypatch
 ) -> None:
-    monkeypatch.setattr(endpoint, "LONGEST_WAIT_S", 0.01)  # of our own waits
+    monkeypatch.setattr(endpoint, "RETRIES", replace(endpoint.RETRIES, longest_s=0.01))  # our own pauses
     server.plan = [(429, {"Retry-After": "0.3"}, "slow down"), (429, {"Retry-After": "7200"}, "come back")]
     with pytest.raises(RewardError, match="asks to wait for 7200 s, with status 429: come back"):
         judge(server)(["p"], ["a"], [{}])
     assert server.times[1] - server.times[0] >= 0.3
-
-
-def test_a_wait_may_be_asked_for_by_date() -> None:
-    in_a_minute = formatdate(time.time() + 60, usegmt=True)
-    assert 58 < endpoint._retry_after(in_a_minute, 1.0) <= 60
-    found = [endpoint._retry_after(asked, 1.0) for asked in (None, "soon", "nan", "inf", "-5", "90")]
-    assert found == [1.0, 1.0, 1.0, 1.0, 0.0, 90.0]
 
 
 def test_the_rate_is_kept_however_many_run_at_once(server) -> None:

@@ -1,8 +1,6 @@
 """Requests to a KFP server: who asks, for how long, how often again, and what to say when it refuses."""
 
 import json
-import random
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ import urllib3
 from kfp_server_api.rest import RESTClientObject, RESTResponse
 
 from copg.errors import CopgError
+from copg.stores.retrying import Busy, Retries, retry_after
 
 POD_TOKEN = Path("/var/run/secrets/kubeflow/pipelines/token")
 """Where a pod that may talk to a multi-user server finds its token."""
@@ -20,7 +19,7 @@ AGAIN = (429, 500, 502, 503, 504)
 ONLY_ONCE = ("/runs", "/recurringruns", ":retry")
 """Ends of addresses where a POST that is sent twice does its work twice; other POSTs name what they make."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 10.0
-"""Between two attempts; doubled each time."""
+"""Between two attempts, where there is patience for it."""
 MAX_REASON = 300
 
 
@@ -101,34 +100,44 @@ class Rest(RESTClientObject):  # type: ignore[misc]  # it has no types
         Raises:
             ClientError: the server refused, or gave no answer for as long as the connection has patience.
         """
-
-        def send() -> Any:
-            return self._send(method, url, query_params, dict(headers or {}), body, post_params)
-
+        patience_s = self.connection.patience_s
+        retries = Retries(
+            first_s=min(FIRST_PAUSE_S, patience_s / 20),
+            longest_s=LONGEST_PAUSE_S,
+            jitter=(0.75, 1.25),
+            patience_s=patience_s,
+        )
         repeatable = method in ("GET", "DELETE") or not url.partition("?")[0].endswith(ONLY_ONCE)
-        give_up, pause = time.monotonic() + self.connection.patience_s, FIRST_PAUSE_S
-        while True:
-            wait = 0.0
-            try:
-                answer = send()
-                if 200 <= answer.status < 300 and "html" not in answer.headers.get("content-type", ""):
-                    return RESTResponse(answer)
-                problem, again = _refusal(self.connection, answer), answer.status in AGAIN
-                wait = _asked_pause(answer)
-                again = again and (repeatable or answer.status == 429)
-                problem.unsure = not repeatable and answer.status in AGAIN and answer.status != 429
-            except urllib3.exceptions.HTTPError as error:
-                never_arrived = isinstance(error, urllib3.exceptions.ConnectTimeoutError)
-                again = (repeatable or never_arrived) and not isinstance(error, urllib3.exceptions.SSLError)
-                problem = _no_answer(self.connection, error)
-                problem.unsure = not repeatable and not never_arrived
-            wait = max(wait, pause * random.uniform(0.75, 1.25))
-            if not again or time.monotonic() + wait > give_up:
-                if again:
-                    problem.args = (f"{problem}; gave up after {self.connection.patience_s:g} s",)
-                raise problem from None
-            time.sleep(wait)
-            pause = min(2 * pause, LONGEST_PAUSE_S)
+        try:
+            return retries(
+                lambda: self._answer(
+                    repeatable, method, url, query_params, dict(headers or {}), body, post_params
+                )
+            )
+        except Busy as busy:
+            problem = busy.problem
+            assert isinstance(problem, ClientError)
+            problem.args = (f"{problem}; gave up after {patience_s:g} s",)
+            raise problem from None
+
+    def _answer(self, repeatable: bool, *request: Any) -> RESTResponse:
+        """Of one attempt; ``Busy`` where another one may be made."""
+        least_s = 0.0
+        try:
+            answer = self._send(*request)
+        except urllib3.exceptions.HTTPError as error:
+            never_arrived = isinstance(error, urllib3.exceptions.ConnectTimeoutError)
+            again = (repeatable or never_arrived) and not isinstance(error, urllib3.exceptions.SSLError)
+            problem = _no_answer(self.connection, error)
+            problem.unsure = not repeatable and not never_arrived
+        else:
+            if 200 <= answer.status < 300 and "html" not in answer.headers.get("content-type", ""):
+                return RESTResponse(answer)
+            again = answer.status in AGAIN and (repeatable or answer.status == 429)
+            problem = _refusal(self.connection, answer)
+            problem.unsure = not repeatable and answer.status in AGAIN and answer.status != 429
+            least_s = retry_after(answer.headers.get("retry-after"), 0.0)
+        raise Busy(problem, least_s=least_s) if again else problem
 
     def _send(self, method: str, url: str, query: Any, headers: Any, body: Any, form: Any) -> Any:
         if token := self.connection.bearer():
@@ -145,11 +154,6 @@ class Rest(RESTClientObject):  # type: ignore[misc]  # it has no types
         return self.pool_manager.request(
             method, url, headers=headers, timeout=timeout, retries=False, redirect=False, **options
         )
-
-
-def _asked_pause(answer: Any) -> float:
-    text = answer.headers.get("retry-after", "")
-    return float(text) if text.isdigit() else 0.0
 
 
 def _no_answer(connection: Connection, error: Exception) -> ClientError:
