@@ -85,12 +85,18 @@ def test_moved_schedules_fire_at_the_very_moments_that_were_meant() -> None:
         ("America/Phoenix", "0 20 * * 0"),
     ]
     for zone, five in cases:
-        moved = parse_cron(server_cron(five, zone, "UTC", now=NOW).removeprefix("0 "))
-        meant = parse_cron(five)
-        minutes = [NOW + timedelta(minutes=minute) for minute in range(8 * 24 * 60)]
-        fired = [m for m in minutes if moved.matches(m)]
+        moved = server_cron(five, zone, "UTC", now=NOW).removeprefix("0 ")
+        fired = moments(moved, "UTC", until=NOW + timedelta(days=8))
         assert fired
-        assert fired == [m for m in minutes if meant.matches(m.astimezone(ZoneInfo(zone)))]
+        assert fired == moments(five, zone, until=NOW + timedelta(days=8))
+
+
+def moments(text: str, zone: str, *, until: datetime) -> list[datetime]:
+    """When a schedule fires from ``NOW`` on."""
+    found, moment = [], NOW
+    while (moment := next_time(text, zone, now=moment) or until) < until:
+        found.append(moment)
+    return found
 
 
 def test_daylight_saving_is_refused_with_what_to_set_on_the_server() -> None:
@@ -119,3 +125,16 @@ def test_the_next_time_is_told_by_the_clock_that_was_asked_for() -> None:
     assert next_time("0 0 31 2 *", "UTC", now=NOW) is None
     # day of month and day of week are alternatives: Friday 16 January comes before the first of February
     assert next_time("0 0 1 * 5", "UTC", now=NOW) == datetime(2026, 1, 16, tzinfo=UTC)
+
+
+def test_where_cron_programs_disagree_it_is_as_kfp_s_scheduler_has_it() -> None:
+    # a step counts to Saturday, 6: Sunday is 0 and not 7 as well
+    assert server_cron("0 3 * * 1/2", "UTC", "UTC", now=NOW) == "0 0 3 * * 1,3,5"
+    # a step within a range stays in it, were it of one value
+    assert server_cron("5-5/2 3 * * *", "UTC", "UTC", now=NOW) == "0 5 3 * * *"
+    # on 29 March the clock of Paris goes from 2:00 to 3:00: nothing runs at 2:30 that day, nor later instead
+    before = datetime(2026, 3, 28, 12, tzinfo=UTC)
+    paris = ZoneInfo("Europe/Paris")
+    assert next_time("30 2 * * *", "Europe/Paris", now=before) == datetime(2026, 3, 30, 2, 30, tzinfo=paris)
+    # both days listed are alternatives, though one list holds every day
+    assert next_time("0 3 1-31 * 1", "UTC", now=NOW) == datetime(2026, 1, 16, 3, tzinfo=UTC)

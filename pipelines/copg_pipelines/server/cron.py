@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo, available_timezones
 
+from cronsim import CronSim, CronSimError
+from cronsim.cronsim import RANGES, Field
+
 from copg.errors import CopgError
 
 NAMED = {
@@ -20,15 +23,13 @@ NAMED = {
     "@midnight": "0 0 * * *",
     "@hourly": "0 * * * *",
 }
-MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
-WEEKDAYS = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"]
-FIELDS: tuple[tuple[str, int, int, dict[str, int]], ...] = (
-    ("minute", 0, 59, {}),
-    ("hour", 0, 23, {}),
-    ("day of month", 1, 31, {}),
-    ("month", 1, 12, {name: number for number, name in enumerate(MONTHS, 1)}),
-    ("day of week", 0, 7, {name: number for number, name in enumerate(WEEKDAYS)}),
-)
+NAMES = {
+    Field.MINUTE: "minute",
+    Field.HOUR: "hour",
+    Field.DAY: "day of month",
+    Field.MONTH: "month",
+    Field.DOW: "day of week",
+}
 MINUTES_PER_DAY = 24 * 60
 LOOK_AHEAD_DAYS = 2 * 366
 """Two zones are compared for so long: each change of clocks of the coming two years."""
@@ -53,19 +54,6 @@ class Cron:
     weekdays: frozenset[int] | None
     """0 is Sunday; None: every."""
 
-    def matches(self, moment: datetime) -> bool:
-        """Whether it happens in that minute; day of month and of week are alternatives, as cron has them."""
-        weekday = moment.isoweekday() % 7
-        by_day = self.days is None or moment.day in self.days
-        by_weekday = self.weekdays is None or weekday in self.weekdays
-        either = self.days is not None and self.weekdays is not None
-        return (
-            moment.minute in self.minutes
-            and moment.hour in self.hours
-            and (self.months is None or moment.month in self.months)
-            and (by_day or by_weekday if either else by_day and by_weekday)
-        )
-
     def six_fields(self) -> str:
         """As KFP takes it: seconds first."""
         fields = [
@@ -86,10 +74,10 @@ def parse_cron(text: str) -> Cron:
     if spec.startswith("@"):
         raise ScheduleError(f"cron={text!r} is unknown; use five fields, or one of {sorted(NAMED)}")
     parts = spec.split()
-    if len(parts) != len(FIELDS):
-        names = ", ".join(name for name, *_ in FIELDS)
+    if len(parts) != len(NAMES):
+        names = ", ".join(NAMES.values())
         raise ScheduleError(f"cron={text!r} has {len(parts)} fields; give five: {names}")
-    values = [_field(part, *field, text) for part, field in zip(parts, FIELDS, strict=True)]
+    values = [_values(part, field, text) for part, field in zip(parts, NAMES, strict=True)]
     minutes, hours, days, months, weekdays = values
     if days and weekdays and (parts[2].startswith("*") or parts[4].startswith("*")):
         raise ScheduleError(
@@ -105,36 +93,35 @@ def parse_cron(text: str) -> Cron:
     )
 
 
-def _field(
-    part: str, name: str, low: int, high: int, names: dict[str, int], text: str
-) -> frozenset[int] | None:
+def _values(part: str, field: Field, text: str) -> frozenset[int] | None:
     """The values of one field; None where it holds every one."""
+    low, *_, high = RANGES[field]
 
     def refuse(why: str) -> ScheduleError:
         allowed = f"{low}-{high}, *, lists, a-b, */n"
-        return ScheduleError(f"cron={text!r}: {name} {part!r} {why}; it takes {allowed}")
+        return ScheduleError(f"cron={text!r}: {NAMES[field]} {part!r} {why}; it takes {allowed}")
 
     def number(word: str) -> int:
-        value = names.get(word.lower(), int(word) if word.isascii() and word.isdigit() else -1)
-        if not low <= value <= high:
-            raise refuse(f"holds {word!r}")
-        return value
+        try:
+            return field.int(word.upper())
+        except CronSimError:
+            raise refuse(f"holds {word!r}") from None
 
+    last_of_all = 6 if field is Field.DOW else high  # KFP counts weekdays from 0 to 6
     found: set[int] = set()
     for item in part.split(","):
-        span, slash, step_text = item.partition("/")
-        step = int(step_text) if step_text.isascii() and step_text.isdigit() else 0
-        if slash and step < 1:
-            raise refuse(f"has the step {step_text!r}")
+        span, slash, step = item.partition("/")
+        if slash and not (step.isascii() and step.isdigit() and int(step)):
+            raise refuse(f"has the step {step!r}")
         first, dash, last = span.partition("-")
         if span in ("*", "?"):
-            start, end = low, high
+            start, end = low, last_of_all
         else:
             start = number(first)
-            end = number(last) if dash else high if slash else start
+            end = number(last) if dash else max(start, last_of_all) if slash else start
         if start > end:
             raise refuse(f"runs backwards in {span!r}")
-        found |= set(range(start, end + 1, step if slash else 1))
+        found |= set(range(start, end + 1, int(step) if slash else 1))
     return None if part in ("*", "?") else frozenset(found)
 
 
@@ -215,15 +202,13 @@ def _moved(cron: Cron, ahead: int) -> Cron | None:
 
 
 def next_time(text: str, zone: str, *, now: datetime | None = None) -> datetime | None:
-    """When ``text`` comes next by the clock of ``zone``; None when not within four years."""
+    """When ``text`` comes next by the clock of ``zone``; None when never.
+
+    As KFP's scheduler has it, a time that the clock skips in spring is no time: with six fields ``CronSim``
+    leaves it out too, with five it would take the next minute that there is.
+    """
     cron, here = parse_cron(text), zone_named(zone)
-    moment = (now or datetime.now(UTC)).replace(second=0, microsecond=0) + timedelta(minutes=1)
-    end = moment + timedelta(days=4 * 366)
-    any_time = Cron(frozenset(range(60)), frozenset(range(24)), cron.days, cron.months, cron.weekdays)
-    while moment < end:
-        local = moment.astimezone(here)
-        if cron.matches(local):
-            return local
-        # a whole hour ahead while no day of it can match
-        moment += timedelta(minutes=1 if any_time.matches(local) else 60 - local.minute)
-    return None
+    try:
+        return next(CronSim(cron.six_fields(), (now or datetime.now(UTC)).astimezone(here)), None)
+    except CronSimError:  # no month has such a day
+        return None
