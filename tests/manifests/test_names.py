@@ -5,7 +5,9 @@ from pathlib import Path
 import jsonschema
 import pytest
 from copg_pipelines.placement.config import PlacementConfig, SecurityConfig, VolumeConfig, parse_placement
-from copg_pipelines.placement.placement import PART_OF, RUNTIME, Placement
+from copg_pipelines.placement.placement import Placement
+from copg_pipelines.placement.pod import PART_OF
+from copg_pipelines.placement.train_job import RUNTIME
 
 from copg.run.recipe import load_recipe
 from tests.manifests import rules

@@ -207,7 +207,8 @@ def test_the_image_of_the_command_comes_before_that_of_the_recipe(tmp_path: Path
 
 def test_training_over_nodes_asks_for_the_same_machines_and_its_task_only_watches(tmp_path: Path) -> None:
     stages = {"train": {**PLACEMENT["stages"]["train"], "nodes": 2}}
-    config = parse_placement({**PLACEMENT, "stages": stages})
+    image = {"name": IMAGE, "pull_secrets": ["registry"]}
+    config = parse_placement({**PLACEMENT, "image": image, "stages": stages})
     job = Placement(config, IMAGE).train_job()
     trainer = job["spec"]["trainer"]
     assert (trainer["numNodes"], trainer["numProcPerNode"], trainer["image"]) == (2, 8, IMAGE)
@@ -216,7 +217,7 @@ def test_training_over_nodes_asks_for_the_same_machines_and_its_task_only_watche
     assert job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "copg"
     assert job["spec"]["activeDeadlineSeconds"] == 86400
 
-    recipe = parse_recipe({**RECIPE, "placement": {**PLACEMENT, "stages": stages}})
+    recipe = parse_recipe({**RECIPE, "placement": {**PLACEMENT, "image": image, "stages": stages}})
     compile_dag("align", recipe, tmp_path / "align.yaml", run_dir="/runs/demo")
     pipeline, platform = yaml.safe_load_all((tmp_path / "align.yaml").read_text())
     watcher = pipeline["deploymentSpec"]["executors"]["exec-train"]["container"]["resources"]
@@ -224,6 +225,10 @@ def test_training_over_nodes_asks_for_the_same_machines_and_its_task_only_watche
     assert watcher["resourceMemoryLimit"] == "4Gi"
     pod = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]["exec-train"]
     assert "kueue.x-k8s.io/queue-name" not in pod["podMetadata"]["labels"]  # it would wait for itself
+
+    recipe = parse_recipe({**RECIPE, "placement": {**PLACEMENT, "stages": stages}})
+    with pytest.raises(ConfigError, match="pull_policy='IfNotPresent': a TrainJob"):
+        compile_dag("align", recipe, tmp_path / "align.yaml", run_dir="/runs/demo")
 
 
 def test_shards_are_placed_like_their_stage_which_waits_for_all_of_them(tmp_path: Path) -> None:
