@@ -69,7 +69,7 @@ class Retries:
     def _pause(self, state: RetryCallState) -> float:
         busy = state.outcome and state.outcome.exception()
         assert isinstance(busy, Busy)
-        pause = min(self.first_s * 2 ** (state.attempt_number - 1), self.longest_s)
+        pause = min(self.first_s * 2.0 ** min(state.attempt_number - 1, 60), self.longest_s)
         return min(max(pause * random.uniform(*self.jitter), busy.least_s), busy.most_s)
 
 

@@ -10,7 +10,11 @@ from typing import Any
 
 import pytest
 import yaml
-from copg_pipelines.doctor import findings as doctor_module
+from copg_pipelines.doctor import server as doctor_module
+from copg_pipelines.doctor.image import check_image
+from copg_pipelines.doctor.kube import connect_cluster
+from copg_pipelines.doctor.requirements import Requirements
+from copg_pipelines.placement.config import ImageConfig
 
 from tests.pipelines.command import Command, Outcome
 from tests.pipelines.kfp_server import KfpServer
@@ -281,15 +285,18 @@ def test_storage_without_a_default_or_without_sharing_is_told(
         ({"phase": "Pending"}, "did not start within 0.3 s (Pending)"),
     ],
 )
-def test_an_image_that_does_not_start_is_told(
-    command: Command, kubernetes: Kubernetes, monkeypatch: pytest.MonkeyPatch, status: Any, says: str
-) -> None:
+def test_an_image_that_does_not_start_is_told(kubernetes: Kubernetes, status: Any, says: str) -> None:
     kubernetes.pod = waiting(status["containerStatuses"]) if "containerStatuses" in status else status
-    monkeypatch.setattr("copg_pipelines.doctor.image.START_S", 0.3)
-    done = command("doctor", "--image", IMAGE)
-    (found,) = lines(done, "todo")
+    (found,) = tried(start_s=0.3)
+    assert found.startswith("todo")
     assert says in found
     assert len(kubernetes.deleted) == 1
+
+
+def tried(**patience: float) -> list[str]:
+    """What is found when the image is tried."""
+    asked = Requirements(image=ImageConfig(name=IMAGE))
+    return [finding.line() for finding in check_image(connect_cluster(""), asked, **patience)]
 
 
 def waiting(reason: str) -> dict[str, Any]:
@@ -298,18 +305,15 @@ def waiting(reason: str) -> dict[str, Any]:
     return {"phase": "Pending", "containerStatuses": [{**container, "state": state}]}
 
 
-def test_an_image_that_is_being_pulled_is_waited_for_longer_than_a_node(
-    command: Command, kubernetes: Kubernetes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("copg_pipelines.doctor.image.START_S", 0.3)
+def test_an_image_that_is_being_pulled_is_waited_for_longer_than_a_node(kubernetes: Kubernetes) -> None:
     # a look every 0.03 s: 20 looks take longer than the 0.3 s that a pod may wait for a node
     kubernetes.before = [{"phase": "Pending"}, *[waiting("ContainerCreating")] * 20]
-    done = command("doctor", "--image", IMAGE)
-    assert (done.code, kubernetes.before) == (0, []), done.out
-    assert f"image: {IMAGE} starts in kubeflow" in done.out
+    (found,) = tried(start_s=0.3)
+    assert kubernetes.before == []
+    assert found == f"ok    image: {IMAGE} starts in kubeflow"
     kubernetes.pod = waiting("ContainerCreating")
-    monkeypatch.setattr("copg_pipelines.doctor.image.PULL_S", 0.5)
-    (found,) = lines(command("doctor", "--image", IMAGE), "todo")
+    (found,) = tried(start_s=0.3, pull_s=0.5)
+    assert found.startswith("todo")
     assert "did not start within 0.5 s (ContainerCreating)" in found
 
 

@@ -1,6 +1,6 @@
-"""TrainJobs through the Kubernetes API: create, look, read the log, delete."""
+"""The Kubernetes API: the way to it from a pod, and TrainJobs: create, look, read the log, delete."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -60,12 +60,9 @@ class TrainJobs:
             ConfigError: this task may not look at it.
         """
         try:
-            found: dict[str, Any] = self._ask(self._jobs.get_namespaced_custom_object, name=name)
+            return found(self._ask, self._jobs.get_namespaced_custom_object, name=name)
         except ApiException as error:
-            if error.status == 404:
-                return None
             raise ConfigError(self._explain(error)) from None
-        return found
 
     def delete(self, name: str) -> None:
         """Delete it with its pods, which get SIGTERM; all is well when it is gone already."""
@@ -132,6 +129,26 @@ def _lines(chunks: Iterator[bytes]) -> Iterator[str]:
         yield rest.decode(errors="replace")
 
 
+def found(call: Callable[..., Any], *names: Any, **options: Any) -> Any | None:
+    """A resource; None where there is none of that name."""
+    try:
+        return call(*names, **options)
+    except ApiException as error:
+        if error.status == 404:
+            return None
+        raise
+
+
+def api_of_this_pod() -> client.ApiClient:
+    """The way to the cluster that this pod runs in.
+
+    Raises:
+        ConfigException: this is no pod.
+    """
+    load_incluster_config()
+    return client.ApiClient()
+
+
 def connect() -> TrainJobs:
     """Those of the namespace that this pod runs in.
 
@@ -139,7 +156,6 @@ def connect() -> TrainJobs:
         ConfigError: this is no pod.
     """
     try:
-        load_incluster_config()
-        return TrainJobs(client.ApiClient(), NAMESPACE.read_text().strip())
+        return TrainJobs(api_of_this_pod(), NAMESPACE.read_text().strip())
     except Exception as error:
         raise ConfigError(f"several nodes train on Kubernetes alone, and this is no pod: {error}") from None

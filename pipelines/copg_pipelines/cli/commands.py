@@ -173,14 +173,14 @@ def doctor(
 
     With --recipe, also whether the cluster has what its placement asks for. Fails when there is a todo.
     """
-    from copg_pipelines.doctor.findings import examine
+    from copg_pipelines.doctor.examination import examine
     from copg_pipelines.doctor.kube import connect_cluster
-    from copg_pipelines.doctor.needs import needs_of
+    from copg_pipelines.doctor.requirements import requirements_of
 
     client = connect()
-    needs = needs_of(recipe, kfp_namespace, client.connection.namespace or kfp_namespace, image)
+    asked = requirements_of(recipe, kfp_namespace, client.connection.namespace or kfp_namespace, image)
     well = True
-    for finding in examine(client, (lambda: connect_cluster(kube_context)) if cluster else None, needs):
+    for finding in examine(client, (lambda: connect_cluster(kube_context)) if cluster else None, asked):
         print(finding.line(), flush=True)
         well = well and finding.well is not False
     if not well:

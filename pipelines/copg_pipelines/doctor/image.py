@@ -7,17 +7,25 @@ from collections.abc import Iterator
 from kubernetes.client.exceptions import ApiException
 
 from copg_pipelines.doctor.findings import Finding, note, ok, todo
-from copg_pipelines.doctor.kube import TIMEOUT_S, Cluster, Needs, get, why
+from copg_pipelines.doctor.kube import TIMEOUT_S, Cluster, get, why
+from copg_pipelines.doctor.requirements import Requirements
 
-START_S, PULL_S = 120.0, 600.0
-"""How long a pod may wait for a node, and how long its image may then take to be pulled and to end."""
 PULLING = ("ContainerCreating", "Pulling", "PodInitializing")
 NOT_PULLED = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
 
 
-def check_image(cluster: Cluster, needs: Needs) -> Iterator[Finding]:
-    """Start a pod of the image, as the tasks start, and delete it."""
-    if not needs.image:
+def check_image(
+    cluster: Cluster, asked: Requirements, *, start_s: float = 120.0, pull_s: float = 600.0
+) -> Iterator[Finding]:
+    """Start a pod of the image, as the tasks start, and delete it.
+
+    Args:
+        cluster: where.
+        asked: names the image.
+        start_s: how long the pod may wait for a node, in seconds.
+        pull_s: how long the image may take to be pulled and the pod to end, in seconds.
+    """
+    if not asked.image.name:
         yield note("image", "not pulled: name one with --image")
         return
     name = f"copg-doctor-{uuid.uuid4().hex[:8]}"
@@ -28,12 +36,12 @@ def check_image(cluster: Cluster, needs: Needs) -> Iterator[Finding]:
             "restartPolicy": "Never",
             "automountServiceAccountToken": False,
             "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
-            "imagePullSecrets": [{"name": name} for name in needs.pull_secrets],
+            "imagePullSecrets": [{"name": name} for name in asked.image.pull_secrets],
             "containers": [
                 {
                     "name": "pull",
-                    "image": needs.image,
-                    "imagePullPolicy": needs.pull_policy or None,
+                    "image": asked.image.name,
+                    "imagePullPolicy": asked.image.pull_policy or None,
                     "command": ["python3", "-c", "import copg; print(copg.__version__)"],
                     "securityContext": security,
                     "resources": {"limits": {"cpu": "1", "memory": "512Mi"}},
@@ -42,33 +50,34 @@ def check_image(cluster: Cluster, needs: Needs) -> Iterator[Finding]:
         },
     }
     try:
-        cluster.core.create_namespaced_pod(needs.namespace, pod, _request_timeout=TIMEOUT_S)
+        cluster.core.create_namespaced_pod(asked.namespace, pod, _request_timeout=TIMEOUT_S)
     except ApiException as error:
-        yield todo("image", f"no pod may start in {needs.namespace}: {why(error)}")
+        yield todo("image", f"no pod may start in {asked.namespace}: {why(error)}")
         return
     try:
-        yield _pulled(cluster, name, needs)
+        yield _pulled(cluster, name, asked, start_s, pull_s)
     finally:
-        get(cluster.core.delete_namespaced_pod, name, needs.namespace)
+        get(cluster.core.delete_namespaced_pod, name, asked.namespace)
 
 
-def _pulled(cluster: Cluster, pod: str, needs: Needs) -> Finding:
-    began, patience, reason = time.monotonic(), START_S, "Pending"
+def _pulled(cluster: Cluster, pod: str, asked: Requirements, start_s: float, pull_s: float) -> Finding:
+    image = asked.image.name
+    began, patience, reason = time.monotonic(), start_s, "Pending"
     while time.monotonic() < began + patience:
-        found = cluster.core.read_namespaced_pod(pod, needs.namespace, _request_timeout=TIMEOUT_S)
+        found = cluster.core.read_namespaced_pod(pod, asked.namespace, _request_timeout=TIMEOUT_S)
         if found.status.phase == "Succeeded":
-            return ok("image", f"{needs.image} starts in {needs.namespace}")
+            return ok("image", f"{image} starts in {asked.namespace}")
         if found.status.phase == "Failed":
-            return todo("image", f"{needs.image} was pulled but copg does not load in it: build it anew")
+            return todo("image", f"{image} was pulled but copg does not load in it: build it anew")
         for each in found.status.container_statuses or []:
             waiting = each.state.waiting
             reason = waiting.reason if waiting and waiting.reason else found.status.phase
-            patience = PULL_S if reason in PULLING or found.status.phase == "Running" else patience
+            patience = pull_s if reason in PULLING or found.status.phase == "Running" else patience
             if reason in NOT_PULLED:
                 return todo(
                     "image",
-                    f"{needs.image} cannot be pulled ({reason}): check its name, and the registry's "
+                    f"{image} cannot be pulled ({reason}): check its name, and the registry's "
                     "credentials (placement.image.pull_secrets); on kind: kind load docker-image",
                 )
-        time.sleep(min(1.0, START_S / 10))
-    return todo("image", f"{needs.image} did not start within {patience:g} s ({reason}): kubectl get events")
+        time.sleep(min(1.0, start_s / 10))
+    return todo("image", f"{image} did not start within {patience:g} s ({reason}): kubectl get events")

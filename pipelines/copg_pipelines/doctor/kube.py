@@ -2,46 +2,16 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
+from copg_components.cluster.api import api_of_this_pod, found
 from kubernetes import client as k8s
 from kubernetes import config as k8s_config
 from kubernetes.client.exceptions import ApiException
 
 TIMEOUT_S = 10
 """Of one request."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SecretNeed:
-    """A Secret, and the keys of it that pods read."""
-
-    name: str = "copg-secrets"
-    keys: tuple[str, ...] = ()
-    optional: bool = True
-    """Whether pods start without it or a key of it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Needs:
-    """What runs will ask of a cluster."""
-
-    kfp_namespace: str = "kubeflow"
-    namespace: str = "kubeflow"
-    """Where the tasks run."""
-    image: str = ""
-    """To pull for a try; empty: none."""
-    pull_policy: str = ""
-    pull_secrets: tuple[str, ...] = ()
-    gpus: dict[str, int] = field(default_factory=dict)
-    """How many of each resource one pod asks for."""
-    secrets: tuple[SecretNeed, ...] = (SecretNeed(),)
-    claims: tuple[str, ...] = ("copg-runs",)
-    tracking: str = "http://copg-mlflow:5000"
-    """MLflow server of the runs."""
-    several_nodes: bool = False
-    queue: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,8 +31,7 @@ def connect_cluster(context: str) -> Cluster:
         path = os.environ.get("KUBECONFIG")  # the library reads it once, when it is loaded
         api = k8s_config.new_client_from_config(config_file=path, context=context or None)
     else:
-        k8s_config.load_incluster_config()
-        api = k8s.ApiClient()
+        api = api_of_this_pod()
     return Cluster(
         k8s.CoreV1Api(api),
         k8s.AppsV1Api(api),
@@ -84,12 +53,7 @@ def why(error: BaseException) -> str:
 
 def get(call: Callable[..., Any], *names: str) -> Any | None:
     """A resource; None where there is none of that name."""
-    try:
-        return call(*names, _request_timeout=TIMEOUT_S)
-    except ApiException as error:
-        if error.status == 404:
-            return None
-        raise
+    return found(call, *names, _request_timeout=TIMEOUT_S)
 
 
 def container_of(cluster: Cluster, deployment: str, namespace: str) -> Any | None:
