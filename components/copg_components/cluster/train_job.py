@@ -157,14 +157,14 @@ def _condition(job: Mapping[str, Any], kind: str) -> dict[str, Any] | None:
 
 def _patiently(ask: Any, every_s: float) -> Any:
     """Ask until the server answers: it may be away for a while, the training goes on."""
-    told = False
+    warned = False
     while True:
         try:
             return ask()
         except Unreachable as error:
-            if not told:
+            if not warned:
                 print(f"Kubernetes does not answer ({error}); trying again", flush=True)
-                told = True
+                warned = True
             time.sleep(every_s)
 
 

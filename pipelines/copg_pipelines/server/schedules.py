@@ -73,14 +73,14 @@ def ensure_schedule(client: Client, schedule: Schedule, version: Any) -> tuple[A
     """
     wanted = schedule.request(version)
     same_name = [s for s in list_schedules(client, version.pipeline_id) if s.display_name == schedule.name]
-    kept = next((each for each in same_name if _alike(each, wanted)), None)
-    if kept is None:
+    there = next((each for each in same_name if _same_schedule(each, wanted)), None)
+    if there is None:
         made, done = _make(client, wanted, same_name), "replaced" if same_name else "made"
-    elif str(kept.status) == "DISABLED" and schedule.mode == ENABLE:
-        client.recurring.recurring_run_service_enable_recurring_run(kept.recurring_run_id)
-        made, done = kept, "enabled"
+    elif str(there.status) == "DISABLED" and schedule.mode == ENABLE:
+        client.recurring.recurring_run_service_enable_recurring_run(there.recurring_run_id)
+        made, done = there, "enabled"
     else:
-        made, done = kept, "unchanged"
+        made, done = there, "unchanged"
     others = [each for each in same_name if each.recurring_run_id != made.recurring_run_id]
     _delete(client, others)
     return made, "replaced" if others else done
@@ -172,7 +172,7 @@ def _make(client: Client, wanted: Any, before: list[Any]) -> Any:
 
     def find() -> Any | None:
         new = (each for each in list_schedules(client, pipeline_id) if each.recurring_run_id not in known)
-        return next((each for each in new if _alike(each, wanted)), None)
+        return next((each for each in new if _same_schedule(each, wanted)), None)
 
     make = client.recurring.recurring_run_service_create_recurring_run
     return made_once(client, lambda: make(wanted), find, see="versions align")
@@ -187,20 +187,21 @@ def _delete(client: Client, schedules: list[Any]) -> None:
                 raise
 
 
-def _alike(known: Any, wanted: Any) -> bool:
+def _same_schedule(known: Any, wanted: Any) -> bool:
     """Whether a recurring run does what is wanted; whether it is switched on does not count.
 
     Service account and pipeline root count where they are given: a server fills in its own.
     """
     root = wanted.runtime_config.pipeline_root
     return (
-        _essence(known) == _essence(wanted)
+        _compared(known) == _compared(wanted)
         and wanted.service_account in (None, known.service_account)
         and root in (None, known.runtime_config and known.runtime_config.pipeline_root)
     )
 
 
-def _essence(schedule: Any) -> tuple[Any, ...]:
+def _compared(schedule: Any) -> tuple[Any, ...]:
+    """What must be equal for two recurring runs to do the same."""
     cron, config = schedule.trigger.cron_schedule, schedule.runtime_config
     return (
         schedule.display_name,
