@@ -94,9 +94,9 @@ def make_prompts(case: Case) -> list[list[int]]:
 
 
 def run_copg(case: Case, model: Any, tokenizer: Any, prompts: list[list[int]], **how: Any) -> list[list[int]]:
-    """Through ``copg.lm.generation``, as stages ``train`` and ``evaluate`` draw."""
+    """Through ``copg.lm.engines.own``, as stages ``train`` and ``evaluate`` draw."""
     from copg.lm.config import GenerationConfig
-    from copg.lm.generation import generate
+    from copg.lm.engines.own import generate
 
     config = GenerationConfig(
         max_new_tokens=how["max_new_tokens"],

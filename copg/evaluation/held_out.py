@@ -6,20 +6,17 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import torch
-from transformers import PreTrainedTokenizerBase
 
 from copg.artifacts import read_groups
 from copg.lm.config import GenerationConfig, RowConfig
 from copg.lm.divergence import Trace, compare_reference, trace_policy
-from copg.lm.generation import Generated, generate, max_prompt_tokens
-from copg.lm.load import check_vocabulary, load_config, load_model, load_tokenizer, pick_device
-from copg.lm.scorer import DTYPES, TokenGroup
+from copg.lm.generation import Generated, Policy, load_engine, max_prompt_tokens
+from copg.lm.load import check_vocabulary, load_config, load_tokenizer
+from copg.lm.scorer import TokenGroup
 from copg.lm.text import encode_prompt
-from copg.lm.vllm import generate_with_vllm
 from copg.records import Completion, Group, prompt_text
 from copg.rewards import Mixture
 from copg.rewards.bulk import score_drawn
@@ -116,7 +113,7 @@ class PolicySampler:
             torch.cuda.empty_cache()
         groups = [prompt.token_group for prompt in prompts]
         kls, log_ratios = compare_reference(
-            self._load(None), groups, trace, self.rows.for_drawn, description="reference"
+            self._policy(None).model, groups, trace, self.rows.for_drawn, description="reference"
         )
         for prompt, prompt.kls, prompt.log_ratios in zip(prompts, kls, log_ratios, strict=True):
             if not all(map(math.isfinite, prompt.kls + prompt.log_ratios)):
@@ -124,45 +121,25 @@ class PolicySampler:
 
     def _draw(self, prompts: Sequence[HeldOut], policy: Path | None) -> Trace | None:
         """Fill ``drawn``; what the policy leaves for the reference's pass, None of the reference itself."""
-        tokenizer = load_tokenizer(self.model, revision=self.revision)
+        source = self._policy(policy)
         if policy is not None:
-            check_vocabulary(policy, tokenizer, self.model)
+            check_vocabulary(policy, source.tokenizer, self.model)
         samples = range(self.samples_per_prompt)
         ids = [prompt.prompt_ids for prompt in prompts for _ in samples]
         keys = [f"{prompt.group.id}/{sample}" for prompt in prompts for sample in samples]
-        model = None if self.generation.vllm_python else self._load(policy)
-        drawn = iter(self._complete(model, policy, tokenizer, ids, keys))
+        drawn = iter(load_engine(self.generation)(source, ids, keys, self.generation, description="draw"))
         for prompt in prompts:
             prompt.drawn = [next(drawn) for _ in samples]
         if policy is None:
             return None
         groups = [prompt.token_group for prompt in prompts]
-        model = model or self._load(policy)
-        return trace_policy(model, groups, self.rows.for_drawn, description="policy")
+        return trace_policy(source.model, groups, self.rows.for_drawn, description="policy")
 
-    def _complete(
-        self,
-        model: Any,
-        policy: Path | None,
-        tokenizer: PreTrainedTokenizerBase,
-        prompts: list[list[int]],
-        keys: list[str],
-    ) -> list[Generated]:
-        """One completion a prompt, by the model in memory or, without one, by vLLM from where it lies."""
-        dtype = self.rows.compute_dtype
-        if model is not None:
-            with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=dtype == "bfloat16"):
-                return generate(model, tokenizer, prompts, keys, self.generation, description="draw")
-        where, revision = (self.model, self.revision) if policy is None else (policy, None)
-        return generate_with_vllm(
-            where, tokenizer, prompts, keys, self.generation, revision=revision, dtype=dtype
-        )
-
-    def _load(self, policy: Path | None) -> Any:
-        dtype = DTYPES[self.rows.parameter_dtype]
-        if policy is None:
-            return load_model(self.model, dtype=dtype, revision=self.revision).to(pick_device())
-        return load_model(policy, dtype=dtype).to(pick_device())
+    def _policy(self, folder: Path | None) -> Policy:
+        """The policy that lies in a folder; without one, the reference."""
+        tokenizer = load_tokenizer(self.model, revision=self.revision)
+        where, revision = (self.model, self.revision) if folder is None else (folder, None)
+        return Policy(tokenizer=tokenizer, location=where, revision=revision, rows=self.rows)
 
 
 def score(mixture: Mixture, prompts: Sequence[HeldOut]) -> None:

@@ -1,9 +1,14 @@
 """Settings that several stages share; plain values, so that a recipe is checked without loading torch."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
+from pkgutil import iter_modules
 from typing import Literal
 
 from copg.config import STRICT
+
+ENGINES = Path(__file__).with_name("engines")
+"""Each file is an engine; see ``copg.lm.generation``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,10 +72,25 @@ class GenerationConfig:
     """Of the noise, together with each sequence's key; never of the batch."""
     tokens_per_batch: int = 16384
     """Tokens of prompts and completions decoded together."""
+    engine: str = ""
+    """A file of ``copg.lm.engines``; empty: ``vllm`` where ``vllm_python`` is set, else ``own``, by torch."""
     vllm_python: str = ""
-    """Python of an environment with vLLM, whose engine then draws, of policies on disk; empty: torch does."""
+    """Python of an environment with vLLM, whose engine draws, of policies on disk."""
+
+    @property
+    def engine_name(self) -> str:
+        """Of the engine that draws."""
+        return self.engine or ("vllm" if self.vllm_python else "own")
 
     def __post_init__(self) -> None:
+        known = sorted(module.name for module in iter_modules([str(ENGINES)]))
+        if self.engine_name not in known:
+            raise ValueError(f"engine={self.engine!r} is unknown; use one of {known}")
+        if bool(self.vllm_python) != (self.engine_name == "vllm"):
+            raise ValueError(
+                f"engine={self.engine!r} does not go with vllm_python={self.vllm_python!r}: engine 'vllm' "
+                "needs it, no other engine reads it"
+            )
         if self.temperature < 0:
             raise ValueError(f"temperature={self.temperature} must be >= 0; 0 takes the likeliest token")
         for name in ("max_new_tokens", "tokens_per_batch"):

@@ -1,24 +1,16 @@
-"""Completions drawn from a model, batched by length, with noise that no batch can change."""
+"""Completions drawn from a policy: what every engine of ``copg.lm.engines`` takes, promises and gives."""
 
-import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
 from transformers import PreTrainedTokenizerBase
-from transformers.cache_utils import Cache, DynamicLayer
 
-from copg.errors import RecordError
-from copg.lm.config import GenerationConfig
-from copg.lm.text import decode_completion
-from copg.progress import track
-
-KEPT_FRACTION = 0.75
-"""A batch is cut down to its running sequences once no more than this share of it runs."""
+from copg.lm.config import GenerationConfig, RowConfig
+from copg.lm.load import load_model, pick_device
+from copg.lm.scorer import DTYPES
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,49 +24,65 @@ class Generated:
     """False when ``max_new_tokens`` was reached first."""
 
 
-def generate(
-    model: Any,
-    tokenizer: PreTrainedTokenizerBase,
-    prompts: Sequence[Sequence[int]],
-    noise_keys: Sequence[str],
-    config: GenerationConfig,
-    *,
-    description: str | None = None,
-) -> list[Generated]:
-    """One completion of each prompt, in the order given.
+@dataclass(kw_only=True)
+class Policy:
+    """A model to draw from: where it lies, and itself once an engine or a pass asks for it."""
 
-    The token at step t is the inverse of the model's cumulative distribution at a uniform number that
-    (seed, noise key, t) alone decide. So a sequence is the same, up to the rounding of logits, whatever
-    shares its batch, and two policies that draw with equal keys share their noise.
+    tokenizer: PreTrainedTokenizerBase
+    location: str | Path = ""
+    """Model directory, adapter directory or hub name; empty: in memory alone."""
+    revision: str | None = None
+    """Of the hub."""
+    rows: RowConfig = field(default_factory=RowConfig)
+    """Precision of its weights and of its matrix products."""
+    loaded: Any = None
 
-    Args:
-        model: on its device; dropout is off while this runs, whatever mode it was in.
-        prompts: token ids, left-padded here; equal prompts (several samples) are read once a batch.
-        noise_keys: one a prompt, for instance ``f"{group.id}/{sample}"``.
-        description: shown while it runs; None shows nothing.
+    @property
+    def model(self) -> Any:
+        """The model on this process's device; it stays in memory with this object."""
+        if self.loaded is None:
+            dtype = DTYPES[self.rows.parameter_dtype]
+            self.loaded = load_model(self.location, dtype=dtype, revision=self.revision).to(pick_device())
+        return self.loaded
 
-    Raises:
-        RecordError: a prompt without tokens, or too long for the model's context.
-        FloatingPointError: logits that are not finite: the policy has diverged.
-    """
-    if len(prompts) != len(noise_keys):
-        raise ValueError(f"{len(prompts)} prompts and {len(noise_keys)} noise keys cannot be paired")
-    room = max_prompt_tokens(model.config, config)
-    for prompt, key in zip(prompts, noise_keys, strict=True):
-        if not 0 < len(prompt) <= room:
-            raise RecordError(f"prompt {key!r} has {len(prompt)} tokens; the model has room for 1 to {room}")
-    stops = stop_tokens(model.generation_config, tokenizer)
-    was_training = model.training
-    model.eval()
-    try:
-        drawn = _draw(model, prompts, noise_keys, config, stops)
-        found = dict(track(drawn, description, len(prompts)) if description else drawn)
-    finally:
-        model.train(was_training)
-    return [
-        Generated(ids, decode_completion(tokenizer, ids), finished=ids[-1] in stops)
-        for ids in (found[index] for index in range(len(prompts)))
-    ]
+
+class Engine(Protocol):
+    """Draws completions. An engine is a file of ``copg.lm.engines`` with this function, called ``draw``."""
+
+    def __call__(
+        self,
+        policy: Policy,
+        prompts: Sequence[Sequence[int]],
+        noise_keys: Sequence[str],
+        config: GenerationConfig,
+        *,
+        description: str | None = None,
+    ) -> list[Generated]:
+        """One completion of each prompt, in the order given.
+
+        A completion ends with a token of ``stop_tokens`` or after ``max_new_tokens``, whichever is first. Its
+        noise is a function of (seed, noise key), so that another key draws another completion of the same
+        prompt. Whether the same key draws the same tokens again in another batch, an engine says itself.
+
+        Args:
+            policy: an engine that computes elsewhere reads its ``location`` and never loads it here.
+            prompts: token ids.
+            noise_keys: one a prompt, for instance ``f"{group.id}/{sample}"``.
+            config: length, temperature, seed and what else the engine needs.
+            description: shown while it runs; None shows nothing.
+
+        Raises:
+            RecordError: a prompt without tokens, or too long for the model's context.
+            ModelError: the engine cannot run.
+            FloatingPointError: logits that are not finite: the policy has diverged.
+        """
+        ...
+
+
+def load_engine(config: GenerationConfig) -> Engine:
+    """The engine that the settings name; its file alone is loaded."""
+    engine: Engine = import_module(f"copg.lm.engines.{config.engine_name}").draw
+    return engine
 
 
 def max_prompt_tokens(model_config: Any, config: GenerationConfig) -> int:
@@ -93,153 +101,3 @@ def stop_tokens(generation_config: Any, tokenizer: PreTrainedTokenizerBase) -> f
     special = {index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
     others = {named} if isinstance(named, int) else set(named or ())
     return frozenset({tokenizer.eos_token_id} | (others & special))
-
-
-def uniform_noise(seed: int, noise_key: str, num_steps: int) -> NDArray[np.float64]:
-    """[num_steps] uniform in [0, 1): the start of one endless stream, whatever ``num_steps`` is."""
-    digest = hashlib.sha256(f"{seed}\n{noise_key}".encode()).digest()
-    return np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "little"))).random(num_steps)
-
-
-def _draw(
-    model: Any,
-    prompts: Sequence[Sequence[int]],
-    noise_keys: Sequence[str],
-    config: GenerationConfig,
-    stops: frozenset[int],
-) -> Iterator[tuple[int, list[int]]]:
-    """(index of the prompt, token ids) of each completion, as they end."""
-    for batch in _plan(prompts, config):
-        noise = np.stack([uniform_noise(config.seed, noise_keys[i], config.max_new_tokens) for i in batch])
-        for row, ids in _draw_batch(model, [prompts[i] for i in batch], noise, config, stops):
-            yield batch[row], ids
-
-
-def _plan(prompts: Sequence[Sequence[int]], config: GenerationConfig) -> list[list[int]]:
-    """Batches of indices, the longest prompts first (memory runs out early or not), equal ones together."""
-    batches: list[list[int]] = []
-    longest = 0
-    for index in sorted(range(len(prompts)), key=lambda i: (-len(prompts[i]), list(prompts[i]), i)):
-        if not batches or longest * (len(batches[-1]) + 1) > config.tokens_per_batch:
-            batches.append([])
-            longest = len(prompts[index]) + config.max_new_tokens
-        batches[-1].append(index)
-    return batches
-
-
-def _draw_batch(
-    model: Any,
-    prompts: Sequence[Sequence[int]],
-    noise: NDArray[np.float64],
-    config: GenerationConfig,
-    stops: frozenset[int],
-) -> Iterator[tuple[int, list[int]]]:
-    """(row, token ids) of each completion, as they end."""
-    decoder = _Decoder(model, prompts)
-    drawn: list[list[int]] = [[] for _ in prompts]
-    running = held = list(range(len(prompts)))
-    for step in range(config.max_new_tokens):
-        tokens = _choose(decoder.logits, noise[held, step], config.temperature)
-        token_of = dict(zip(held, tokens.tolist(), strict=True))
-        for row in running:
-            drawn[row].append(token_of[row])
-        yield from ((row, drawn[row]) for row in running if token_of[row] in stops)
-        running = [row for row in running if token_of[row] not in stops]
-        if not running or step + 1 == config.max_new_tokens:
-            break
-        if len(running) <= KEPT_FRACTION * len(held):
-            kept = np.flatnonzero(np.isin(held, running)).tolist()
-            tokens, held = tokens[kept], running
-            decoder.keep(kept)
-        decoder.advance(tokens)
-    yield from ((row, drawn[row]) for row in running)
-
-
-def _choose(logits: Tensor, noise: NDArray[np.float64], temperature: float) -> Tensor:
-    """[B] tokens from [B, V] logits and [B] uniform numbers; sums in float64, as 128k terms need."""
-    top, likeliest = logits.max(dim=-1)
-    if not bool(top.isfinite().all()):
-        raise FloatingPointError("logits are not finite: the policy has diverged")
-    if temperature == 0:
-        return likeliest
-    cumulative = torch.softmax(logits / temperature, dim=-1).cumsum(-1, dtype=torch.float64)
-    at = torch.from_numpy(noise).to(logits.device)[:, None] * cumulative[:, -1:]
-    return torch.searchsorted(cumulative, at, right=True)[:, 0].clamp_max_(logits.shape[1] - 1)
-
-
-class _Decoder:
-    """Rows of a batch, each some tokens further than before, with their keys and values."""
-
-    def __init__(self, model: Any, prompts: Sequence[Sequence[int]]) -> None:
-        unique = list(dict.fromkeys(map(tuple, prompts)))
-        row_of = {prompt: row for row, prompt in enumerate(unique)}
-        width = max(map(len, unique))
-        tokens, mask = np.zeros((len(unique), width), np.int64), np.zeros((len(unique), width), np.int64)
-        for row, prompt in enumerate(unique):
-            tokens[row, width - len(prompt) :], mask[row, width - len(prompt) :] = prompt, 1
-        device = next(model.parameters()).device
-        self.model = model
-        self.cache = Cache(layers=[_GrowingLayer() for _ in range(model.config.num_hidden_layers)])
-        self.mask = torch.from_numpy(mask).to(device)
-        """[B, T] 1 where a token is, 0 where the prompt is padded on its left."""
-        positions = (self.mask.cumsum(1) - 1).clamp_min(0)
-        self.logits = self._forward(torch.from_numpy(tokens).to(device), positions)
-        """[B, V] of the next token, float32."""
-        if len(unique) < len(prompts):
-            self.keep([row_of[tuple(prompt)] for prompt in prompts])
-
-    def keep(self, rows: Sequence[int]) -> None:
-        """Hold these rows from now on, in this order; a row may come several times."""
-        index = torch.tensor(rows, device=self.mask.device)
-        self.mask, self.logits = self.mask[index], self.logits[index]
-        self.cache.batch_select_indices(index)
-
-    def advance(self, tokens: Tensor) -> None:
-        """Append one token a row."""
-        self.mask = torch.cat([self.mask, self.mask.new_ones(len(tokens), 1)], dim=1)
-        self.logits = self._forward(tokens[:, None], self.mask.sum(1, keepdim=True) - 1)
-
-    @torch.no_grad()
-    def _forward(self, tokens: Tensor, positions: Tensor) -> Tensor:
-        output = self.model(
-            input_ids=tokens,
-            attention_mask=self.mask,
-            position_ids=positions,
-            past_key_values=self.cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        logits: Tensor = output.logits[:, -1].float()
-        return logits
-
-
-class _GrowingLayer(DynamicLayer):  # type: ignore[misc]
-    """Keys and values of a layer with room to grow: appending a token does not copy those before it.
-
-    transformers' own layer does, which took a fifth (128 tokens) to a third (512) of the time on a CPU.
-    """
-
-    ROOM = 64
-    """Tokens allotted beyond what is needed now."""
-
-    def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        """Append [B, heads, new, width] states; give back all there are."""
-        if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states)
-            self.room = [states[..., :0, :] for states in (key_states, value_states)]
-        start = self.get_seq_length()
-        end = start + key_states.shape[-2]
-        for which, new in enumerate((key_states, value_states)):
-            if end > self.room[which].shape[-2]:
-                larger = new.new_empty(*new.shape[:-2], end + self.ROOM, new.shape[-1])
-                larger[..., :start, :] = self.room[which][..., :start, :]
-                self.room[which] = larger
-            self.room[which][..., start:end, :] = new
-        self.keys, self.values = (room[..., :end, :] for room in self.room)
-        return self.keys, self.values
-
-    def batch_select_indices(self, indices: Tensor) -> None:
-        """Hold these rows from now on."""
-        end = self.get_seq_length()
-        self.room = [room[indices] for room in self.room]
-        self.keys, self.values = (room[..., :end, :] for room in self.room)

@@ -111,10 +111,9 @@ class SampleConfig:
 
     def __post_init__(self) -> None:
         _check_not_negative(self, "every_steps", "num_prompts", "collapse_spreads")
-        if self.generation.vllm_python:
-            raise ValueError(
-                "generation.vllm_python is for evaluate: here the policy is in memory, and changing"
-            )
+        if self.generation.engine_name != "own":
+            key = "vllm_python" if self.generation.vllm_python else "engine"
+            raise ValueError(f"generation.{key} is for evaluate: here the policy is in memory, and changing")
 
 
 @dataclass(frozen=True, kw_only=True)

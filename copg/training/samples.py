@@ -8,7 +8,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from copg.lm.config import RowConfig
-from copg.lm.generation import generate
+from copg.lm.generation import Policy, load_engine
 from copg.lm.scorer import TokenGroup, group_logps
 from copg.records import Completion, Group
 from copg.rewards import build_mixture
@@ -44,6 +44,7 @@ class Sampler:
         self._tokenizer = tokenizer
         self._rows = rows.for_drawn
         self._reference = reference
+        self._engine = load_engine(config.generation)
         self._mixture = build_mixture(config.rewards, scales=scales) if config.rewards else None
 
     def due(self, step: int, num_steps: int) -> bool:
@@ -59,7 +60,9 @@ class Sampler:
         """
         prompts = [group.prompt_ids or [] for group in self.groups]
         keys = [f"{group.id}/0" for group in self.groups]
-        drawn = generate(policy, self._tokenizer, prompts, keys, self.config.generation)
+        drawn = self._engine(
+            Policy(tokenizer=self._tokenizer, loaded=policy), prompts, keys, self.config.generation
+        )
         token_groups = [TokenGroup(p, [d.token_ids]) for p, d in zip(prompts, drawn, strict=True)]
         policy_logps = group_logps(policy, token_groups, rows=self._rows)
         with self._reference(policy) as reference:

@@ -8,7 +8,7 @@ import torch
 
 from copg.digests import model_digest
 from copg.lm.config import GenerationConfig
-from copg.lm.generation import generate
+from copg.lm.engines.own import generate
 from copg.lm.load import load_model, load_tokenizer
 from copg.lm.text import encode_prompt
 from examples.demo import train_reference

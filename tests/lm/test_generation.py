@@ -13,9 +13,10 @@ from peft import LoraConfig, get_peft_model
 from transformers import PreTrainedModel
 
 from copg.errors import RecordError
-from copg.lm import generation
 from copg.lm.config import GenerationConfig
-from copg.lm.generation import generate, max_prompt_tokens, stop_tokens, uniform_noise
+from copg.lm.engines import own
+from copg.lm.engines.own import generate, uniform_noise
+from copg.lm.generation import max_prompt_tokens, stop_tokens
 from tests import tiny
 
 TOKENIZER = tiny.build_tokenizer()
@@ -63,11 +64,11 @@ def test_a_token_is_where_the_noise_falls_in_the_cumulative_distribution() -> No
     # probabilities .5, 0, .25, .25 -> cumulative .5, .5, .75, 1
     logits = torch.tensor([0.5, 0.0, 0.25, 0.25]).log().repeat(6, 1)
     noise = np.array([0.0, 0.49, 0.5, 0.74, 0.76, np.nextafter(1, 0)])
-    assert generation._choose(logits, noise, 1.0).tolist() == [0, 0, 2, 2, 3, 3]
-    assert generation._choose(logits, noise, 0.0).tolist() == [0] * 6
+    assert own._choose(logits, noise, 1.0).tolist() == [0, 0, 2, 2, 3, 3]
+    assert own._choose(logits, noise, 0.0).tolist() == [0] * 6
     # at temperature 1/2 probabilities are squared: .25, 0, .0625, .0625 -> cumulative 2/3, 2/3, 5/6, 1
     noise = np.array([0.66, 0.67, 0.83, 0.84, 0.0, 0.99])
-    assert generation._choose(logits, noise, 0.5).tolist() == [0, 2, 2, 3, 0, 3]
+    assert own._choose(logits, noise, 0.5).tolist() == [0, 2, 2, 3, 0, 3]
 
 
 @pytest.mark.parametrize("kind", sorted(tiny.ARCHITECTURES))

@@ -11,8 +11,9 @@ from peft import LoraConfig, get_peft_model
 from copg.config import parse_config
 from copg.errors import ConfigError, ModelError
 from copg.lm.config import GenerationConfig
+from copg.lm.engines.vllm import draw
+from copg.lm.generation import Policy
 from copg.lm.load import load_model, load_tokenizer
-from copg.lm.vllm import generate_with_vllm
 from copg.training.config import SampleConfig
 from tests import tiny
 
@@ -94,16 +95,16 @@ def model(tmp_path: Path) -> Path:
 
 
 def test_it_draws_what_the_model_says_in_the_order_given(config: GenerationConfig, model: Path) -> None:
-    from copg.lm.generation import generate
+    from copg.lm.engines.own import generate
 
     tokenizer = load_tokenizer(model)
-    found = generate_with_vllm(model, tokenizer, PROMPTS, KEYS, config, dtype="float32")
+    found = draw(Policy(location=model, tokenizer=tokenizer), PROMPTS, KEYS, config)
     greedy = replace(config, vllm_python="")
     assert found == generate(load_model(model), tokenizer, PROMPTS, KEYS, greedy)
 
 
 def test_an_adapter_is_served_over_its_base(config: GenerationConfig, model: Path, tmp_path: Path) -> None:
-    from copg.lm.generation import generate
+    from copg.lm.engines.own import generate
 
     adapted = get_peft_model(
         load_model(model), LoraConfig(r=4, target_modules=["q_proj"], init_lora_weights=False)
@@ -111,7 +112,7 @@ def test_an_adapter_is_served_over_its_base(config: GenerationConfig, model: Pat
     adapted.peft_config["default"].base_model_name_or_path = str(model)
     adapted.save_pretrained(tmp_path / "adapter")
     tokenizer = load_tokenizer(model)
-    found = generate_with_vllm(tmp_path / "adapter", tokenizer, PROMPTS, KEYS, config, dtype="float32")
+    found = draw(Policy(location=tmp_path / "adapter", tokenizer=tokenizer), PROMPTS, KEYS, config)
     own = generate(
         load_model(tmp_path / "adapter"), tokenizer, PROMPTS, KEYS, replace(config, vllm_python="")
     )
@@ -123,8 +124,8 @@ def test_a_sequence_has_its_own_seed_whatever_shares_its_request(
     config: GenerationConfig, model: Path
 ) -> None:
     tokenizer, hot = load_tokenizer(model), replace(config, temperature=1.0, max_new_tokens=12)
-    first, _, second = generate_with_vllm(model, tokenizer, PROMPTS, KEYS, hot, dtype="float32")
-    (alone,) = generate_with_vllm(model, tokenizer, PROMPTS[:1], KEYS[:1], hot, dtype="float32")
+    first, _, second = draw(Policy(location=model, tokenizer=tokenizer), PROMPTS, KEYS, hot)
+    (alone,) = draw(Policy(location=model, tokenizer=tokenizer), PROMPTS[:1], KEYS[:1], hot)
     assert first == alone
     assert first != second  # another sample of the same prompt
 
@@ -136,13 +137,13 @@ def test_what_vllm_died_of_is_told_in_one_line(
     with pytest.raises(
         ModelError, match=r"^vLLM ended with exit code 1: RuntimeError: no room for the weights$"
     ):
-        generate_with_vllm(model, load_tokenizer(model), PROMPTS, KEYS, config)
+        draw(Policy(location=model, tokenizer=load_tokenizer(model)), PROMPTS, KEYS, config)
 
 
 def test_a_python_that_is_not_there_is_named(config: GenerationConfig, model: Path) -> None:
     nowhere = replace(config, vllm_python="/nowhere/python")
     with pytest.raises(ModelError, match="vllm_python='/nowhere/python' cannot be run: No such file"):
-        generate_with_vllm(model, load_tokenizer(model), PROMPTS, KEYS, nowhere)
+        draw(Policy(location=model, tokenizer=load_tokenizer(model)), PROMPTS, KEYS, nowhere)
 
 
 def test_training_refuses_an_engine_that_reads_weights_from_disk() -> None:

@@ -1,4 +1,4 @@
-"""Completions drawn by vLLM, behind ``copg.lm.generation``, for policies that lie on disk."""
+"""vLLM as an engine, in a process and an environment of its own, for policies that lie on disk."""
 
 import hashlib
 import json
@@ -7,54 +7,42 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from transformers import GenerationConfig as ModelGenerationConfig
-from transformers import PreTrainedTokenizerBase
 
 from copg.digests import ADAPTER, adapter_base
 from copg.errors import ModelError
 from copg.lm import vllm_worker
 from copg.lm.config import GenerationConfig
-from copg.lm.generation import Generated, stop_tokens
+from copg.lm.generation import Generated, Policy, stop_tokens
 from copg.lm.load import load_config
 from copg.lm.text import decode_completion
 
 
-def generate_with_vllm(
-    model: str | Path,
-    tokenizer: PreTrainedTokenizerBase,
+def draw(
+    policy: Policy,
     prompts: Sequence[Sequence[int]],
     noise_keys: Sequence[str],
     config: GenerationConfig,
     *,
-    revision: str | None = None,
-    dtype: Literal["float32", "bfloat16"] = "bfloat16",
+    description: str | None = None,
 ) -> list[Generated]:
-    """One completion of each prompt, in the order given, from an engine in a process of its own.
+    """As ``Engine`` says, by the vLLM of ``config.vllm_python``, which shows its own progress.
 
-    A sequence's seed is a function of (seed, noise key). vLLM's kernels are not the same for every batch, so
-    unlike those of ``copg.lm.generation`` completions are not reproduced to the token, and two policies do
-    not share their noise: intervals of differences are wider. The KL is measured afterwards by our own passes
-    either way.
-
-    Args:
-        model: model directory, adapter directory, or hub name.
-        prompts: token ids.
-        noise_keys: one a prompt.
-        config: with ``vllm_python``.
-        revision: of the hub.
-        dtype: of the engine's weights and matrix products.
+    vLLM's kernels are not the same for every batch, so unlike those of our engine completions are not
+    reproduced to the token, and two policies do not share their noise: intervals of differences are wider.
+    The KL is measured afterwards by our own passes either way.
 
     Raises:
         ModelError: no such Python, or vLLM failed: the end of what it said is named.
     """
-    where = _where(model, revision)
-    stops = stop_tokens(_generation_config(where), tokenizer)
+    where = _where(policy.location, policy.revision)
+    stops = stop_tokens(_generation_config(where), policy.tokenizer)
     request = {
         **where,
-        "dtype": dtype,
+        "dtype": policy.rows.compute_dtype,
         "gpus": _gpus(where),
         "max_model_len": max(map(len, prompts), default=0) + config.max_new_tokens,
         "temperature": config.temperature,
@@ -66,7 +54,9 @@ def generate_with_vllm(
     drawn = _ask(config.vllm_python, request)
     if len(drawn) != len(prompts) or not all(drawn):
         raise ModelError(f"vLLM left {sum(map(bool, drawn))} completions of {len(prompts)} prompts")
-    return [Generated(ids, decode_completion(tokenizer, ids), finished=ids[-1] in stops) for ids in drawn]
+    return [
+        Generated(ids, decode_completion(policy.tokenizer, ids), finished=ids[-1] in stops) for ids in drawn
+    ]
 
 
 def _ask(python: str, request: dict[str, Any]) -> list[list[int]]:
