@@ -1,6 +1,5 @@
 """Held-out prompts, and what a policy makes of them: completions, rewards, distance to the reference."""
 
-import gc
 import heapq
 import math
 from collections.abc import Sequence
@@ -108,12 +107,11 @@ class PolicySampler:
             for prompt in prompts:
                 prompt.kls, prompt.log_ratios = ([0.0] * self.samples_per_prompt for _ in range(2))
             return
-        gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         groups = [prompt.token_group for prompt in prompts]
         kls, log_ratios = compare_reference(
-            self._policy(None).model, groups, trace, self.rows.for_drawn, description="reference"
+            self._policy(None).model, groups, trace, self.rows.unlimited, description="reference"
         )
         for prompt, prompt.kls, prompt.log_ratios in zip(prompts, kls, log_ratios, strict=True):
             if not all(map(math.isfinite, prompt.kls + prompt.log_ratios)):
@@ -133,7 +131,7 @@ class PolicySampler:
         if policy is None:
             return None
         groups = [prompt.token_group for prompt in prompts]
-        return trace_policy(source.model, groups, self.rows.for_drawn, description="policy")
+        return trace_policy(source.model, groups, self.rows.unlimited, description="policy")
 
     def _policy(self, folder: Path | None) -> Policy:
         """The policy that lies in a folder; without one, the reference."""

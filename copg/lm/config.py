@@ -36,8 +36,8 @@ class RowConfig:
     ``flex``: FlexAttention. ``auto``: ``split`` on a CPU, ``mask`` on a GPU."""
 
     @property
-    def for_drawn(self) -> "RowConfig":
-        """The same for completions that a policy drew, whose lengths nobody chose: no group is too large."""
+    def unlimited(self) -> "RowConfig":
+        """The same without a limit to a group: nobody chose the lengths of completions that a policy drew."""
         return replace(self, tokens_per_row=0, split_groups=False)
 
     def __post_init__(self) -> None:

@@ -127,7 +127,7 @@ class ReferencePass:
         self, groups: Sequence[Group], keys: Sequence[Sequence[bytes]], known: dict[bytes, float]
     ) -> dict[bytes, float]:
         """The values the store lacks; each chunk is stored as soon as it is there."""
-        missing = list(_parts(groups, keys, lambda key: key not in known))
+        missing = list(_subgroups(groups, keys, lambda key: key not in known))
         fresh: dict[bytes, float] = {}
         for start in range(0, len(missing), 512):
             chunk = missing[start : start + 512]
@@ -152,7 +152,7 @@ class ReferencePass:
         self, groups: Sequence[Group], keys: Sequence[Sequence[bytes]], known: dict[bytes, float]
     ) -> None:
         """Compute a few stored values again, others in each use of the store."""
-        sample = list(_parts(groups, keys, self._checks.choose(known).__contains__))
+        sample = list(_subgroups(groups, keys, self._checks.choose(known).__contains__))
         if not sample:
             return
         model = self._model(groups)
@@ -184,7 +184,7 @@ class ReferencePass:
         return self._loaded
 
 
-def _parts(
+def _subgroups(
     groups: Sequence[Group], keys: Sequence[Sequence[bytes]], wanted: Any
 ) -> Iterator[tuple[TokenGroup, list[bytes]]]:
     """Each group reduced to the completions whose key is wanted; a group with none is left out."""

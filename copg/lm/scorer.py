@@ -132,21 +132,21 @@ def scorer_logps(
 ) -> list[list[float]]:
     """As ``group_logps``, through a ``SequenceScorer`` that may be wrapped for several processes."""
     result = [[0.0] * len(group.completion_ids) for group in groups]
-    parts = [(i, chosen) for i, group in enumerate(groups) for chosen in _parts(group, config)]
-    pieces = [take_completions(groups[i], chosen) for i, chosen in parts]
+    shares = [(i, chosen) for i, group in enumerate(groups) for chosen in _row_shares(group, config)]
+    pieces = [take_completions(groups[i], chosen) for i, chosen in shares]
     plan = plan_batches([p.num_tokens for p in pieces], config, [p.id for p in pieces])
     with torch.no_grad():
         for rows_of_batch in track(plan, description) if description else plan:
             batch = build_batch(pieces, rows_of_batch, config.attention)
             logps = iter(score_batch(scorer, batch.to(device), config).tolist())
             for piece in batch.groups:
-                index, chosen = parts[piece]
+                index, chosen = shares[piece]
                 for k in chosen:
                     result[index][k] = next(logps)
     return result
 
 
-def _parts(group: TokenGroup, config: RowConfig) -> list[list[int]]:
+def _row_shares(group: TokenGroup, config: RowConfig) -> list[list[int]]:
     """Completions of a group that share a row: all of them, unless it is larger and may be split."""
     if config.split_groups and group.num_tokens > config.tokens_per_row:
         return split_group(group, config.tokens_per_row)

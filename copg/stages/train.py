@@ -2,6 +2,7 @@
 
 import heapq
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -13,7 +14,7 @@ from copg.artifacts import Manifest, begin, read_groups, read_manifest, seal
 from copg.digests import policy_digest
 from copg.errors import MismatchError
 from copg.training.config import TrainConfig
-from copg.training.launch import run_processes
+from copg.training.launch import run_processes, take_part
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from copg.training.samples import Sampler
 
 __all__ = ["TrainConfig", "train_policy"]
+
+WORKER = "copg.stages.train"
+"""This module: ``torchrun -m copg.stages.train FOLDER`` starts the processes of one training."""
 
 CHECKED_GROUPS = 32
 PATIENCE = timedelta(hours=2)
@@ -56,7 +60,7 @@ def train_policy(config: TrainConfig, referenced: Path, policy: Path, training: 
     if processes == 1 or torch.distributed.is_torchelastic_launched():
         return _take_part(config, referenced, policy, training)
     paths = {"referenced": referenced, "policy": policy, "training": training}
-    run_processes(asdict(config), processes, shutdown_s=config.launch.shutdown_s, **paths)
+    run_processes(WORKER, asdict(config), processes, shutdown_s=config.launch.shutdown_s, **paths)
     metrics: dict[str, float] = read_manifest(training, schema="training").facts["metrics"]
     return metrics
 
@@ -68,8 +72,8 @@ def _take_part(config: TrainConfig, referenced: Path, policy: Path, training: Pa
 
     from copg.lm.attention import resolve_attention
     from copg.tracking.runs import Tracker
+    from copg.training.checkpoint_store import checkpoint_store
     from copg.training.data import TrainData
-    from copg.training.home import checkpoint_home
     from copg.training.loop import Loop
 
     if config.threads:
@@ -79,12 +83,12 @@ def _take_part(config: TrainConfig, referenced: Path, policy: Path, training: Pa
     patience = InitProcessGroupKwargs(timeout=PATIENCE)
     accelerator = Accelerator(cpu=not torch.cuda.is_available(), kwargs_handlers=[patience])
     model, tokenizer = _load_policy(config, parent, data, accelerator)
-    home = checkpoint_home(config, parent.digest)
+    checkpoints = checkpoint_store(config, parent.digest)
     if accelerator.is_local_main_process:
-        home.fetch()
+        checkpoints.fetch()
     accelerator.wait_for_everyone()
     sampler = _sampler(config, parent, referenced, tokenizer, model)
-    loop = Loop(config, data, model, sampler, home, accelerator)
+    loop = Loop(config, data, model, sampler, checkpoints, accelerator)
     params = {**asdict(config.trial), "learning_rate": config.optimizer.learning_rate, "model": config.model}
     uri = config.tracking.uri if accelerator.is_main_process else None
     with Tracker(
@@ -92,7 +96,7 @@ def _take_part(config: TrainConfig, referenced: Path, policy: Path, training: Pa
     ) as run:
         state = loop.run(run)
     accelerator.wait_for_everyone()
-    whole = loop.whole.gather()
+    trained = loop.gathered.gather()
     accelerator.end_training()
     if not accelerator.is_main_process:
         return {}
@@ -108,7 +112,7 @@ def _take_part(config: TrainConfig, referenced: Path, policy: Path, training: Pa
         "metrics": metrics,
     }
     parents = {"referenced": parent.digest}
-    written = _write_policy(config, loop, whole, tokenizer, policy, parents, facts)
+    written = _write_policy(config, loop, trained, tokenizer, policy, parents, facts)
     begin(training)
     if loop.log:
         shutil.copyfile(loop.log.path, training / "metrics.jsonl")
@@ -131,7 +135,7 @@ def _take_part(config: TrainConfig, referenced: Path, policy: Path, training: Pa
         volatile=("metrics.jsonl",),
     )
     if config.checkpoint.when_done == "remove":
-        home.remove()
+        checkpoints.remove()
     return metrics
 
 
@@ -225,7 +229,7 @@ def _metrics(loop: "Loop", state: "LoopState") -> dict[str, float]:
 def _write_policy(
     config: TrainConfig,
     loop: "Loop",
-    whole: Any,
+    trained: Any,
     tokenizer: Any,
     policy: Path,
     parents: dict[str, str],
@@ -237,8 +241,8 @@ def _write_policy(
 
     begin(policy)
     if (loop.folder / BEST).exists():
-        load_tensors(loop.folder / BEST, whole)
-    whole.to(DTYPES[config.checkpoint.save_dtype]).save_pretrained(policy)
+        load_tensors(loop.folder / BEST, trained)
+    trained.to(DTYPES[config.checkpoint.save_dtype]).save_pretrained(policy)
     tokenizer.save_pretrained(policy)
     return seal(
         policy,
@@ -249,3 +253,7 @@ def _write_policy(
         parents=parents,
         facts=facts,
     )
+
+
+if __name__ == "__main__":
+    take_part(Path(sys.argv[1]), train_policy)

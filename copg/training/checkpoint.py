@@ -21,24 +21,24 @@ def trained_tensors(model: torch.nn.Module) -> dict[str, Tensor]:
     return {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
 
 
-def whole_tensors(tensors: Mapping[str, Tensor], *, keep: bool = True) -> dict[str, Tensor]:
-    """The same; those that are spread over processes whole and on the CPU, for which every process must call.
+def gather_tensors(tensors: Mapping[str, Tensor], *, keep: bool = True) -> dict[str, Tensor]:
+    """The same tensors; one that is spread over processes is gathered on the CPU: every process must call.
 
     Args:
         tensors: by name.
         keep: False in a process that only takes part; it gets nothing.
     """
-    kept = {}
+    gathered = {}
     for name, tensor in tensors.items():
-        whole = tensor.full_tensor().cpu() if isinstance(tensor, DTensor) else tensor
+        full = tensor.full_tensor().cpu() if isinstance(tensor, DTensor) else tensor
         if keep:
-            kept[name] = whole
-    return kept
+            gathered[name] = full
+    return gathered
 
 
-def _like(whole: Tensor, parameter: Tensor) -> Tensor:
+def _like(stored: Tensor, parameter: Tensor) -> Tensor:
     """A tensor on a parameter's device; where that is spread, this process's share of it."""
-    moved = whole.to(parameter.device)
+    moved = stored.to(parameter.device)
     if not isinstance(parameter, DTensor):
         return moved
     return distribute_tensor(moved, parameter.device_mesh, parameter.placements, src_data_rank=None)
@@ -80,8 +80,8 @@ def save_checkpoint(
         write: False in a process that only takes part in gathering what is spread over processes.
     """
     target = folder / f"step_{step:08d}"
-    weights = whole_tensors(trained_tensors(model), keep=write)
-    moments = whole_tensors(_moments(model, optimizer), keep=write)
+    weights = gather_tensors(trained_tensors(model), keep=write)
+    moments = gather_tensors(_moments(model, optimizer), keep=write)
     if not write:
         return target
     part = folder / f".{target.name}.part"

@@ -229,9 +229,9 @@ class TrainConfig:
 
     def identity(self) -> dict[str, Any]:
         """What decides the result: everything but names, tracking, processes and where checkpoints lie."""
-        whole = asdict(self)
+        settings = asdict(self)
         for key in ("tracking", "checkpoint", "launch"):
-            whole.pop(key)
-        whole["yields"] = self.checkpoint.yields
-        whole["trial"].pop("name")
-        return whole
+            settings.pop(key)
+        settings["yields"] = self.checkpoint.yields
+        settings["trial"].pop("name")
+        return settings

@@ -8,15 +8,16 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import copg.errors
-from copg.artifacts import write_json
+from copg.artifacts import MANIFEST, write_json
 from copg.config import parse_config
 from copg.errors import CopgError
+from copg.training.config import TrainConfig
 
 REQUEST, FAILURE = "request.json", "failure.json"
 """What the processes are to do, and why the first that failed did: in a folder that all of them see."""
@@ -29,16 +30,17 @@ class ProcessError(RuntimeError):
     """A process failed for a reason that is not the user's."""
 
 
-def torchrun_command(folder: Path, *options: str, shutdown_s: int) -> list[str]:
+def torchrun_command(worker: str, folder: Path, *options: str, shutdown_s: int) -> list[str]:
     """The command that starts the processes, as many as its options or ``PET_*`` variables say.
 
     Args:
+        worker: module that calls ``take_part`` when it is run with ``folder``.
         folder: holds the request.
         options: of torchrun.
         shutdown_s: seconds that they have after SIGTERM.
     """
     launcher = [sys.executable, "-m", "torch.distributed.run", *options]
-    return [*launcher, "--shutdown-timeout", str(shutdown_s), "-m", "copg.stages.train_worker", str(folder)]
+    return [*launcher, "--shutdown-timeout", str(shutdown_s), "-m", worker, str(folder)]
 
 
 def write_request(folder: Path, config: Mapping[str, Any], **paths: Path) -> None:
@@ -69,12 +71,15 @@ def raise_failure(folder: Path, otherwise: str) -> None:
     )
 
 
-def run_processes(config: Mapping[str, Any], num_processes: int, *, shutdown_s: int, **paths: Path) -> None:
+def run_processes(
+    worker: str, config: Mapping[str, Any], num_processes: int, *, shutdown_s: int, **paths: Path
+) -> None:
     """Run the stage in ``num_processes`` processes and wait for them; what they print is passed on.
 
     SIGTERM goes on to them, so that they save a checkpoint, and ends this process as it ends them.
 
     Args:
+        worker: as in ``torchrun_command``.
         config: of the stage, as plain values.
         num_processes: on this machine.
         shutdown_s: seconds that they have after SIGTERM.
@@ -88,7 +93,7 @@ def run_processes(config: Mapping[str, Any], num_processes: int, *, shutdown_s: 
         folder = Path(name)
         write_request(folder, config, **paths)
         options = ("--standalone", f"--nproc-per-node={num_processes}")
-        command = torchrun_command(folder, *options, shutdown_s=shutdown_s)
+        command = torchrun_command(worker, folder, *options, shutdown_s=shutdown_s)
         with subprocess.Popen(command) as process, _passing_on(process) as asked:
             code = process.wait()
         if asked:
@@ -152,8 +157,22 @@ def note_failure(folder: Path, error: BaseException) -> None:
     write_json(folder / FAILURE, {"kind": type(error).__name__ if user else "", "message": message})
 
 
-def read_request(folder: Path, cls: type[Any], *, where: str) -> tuple[Any, dict[str, Path]]:
-    """The config and paths of a request."""
-    request = json.loads((folder / REQUEST).read_text())
-    config = parse_config(cls, request.pop("config"), where=where)
-    return config, {name: Path(path) for name, path in request.items()}
+def take_part(folder: Path, train: Callable[..., Any]) -> None:
+    """Be one of the processes of the training that the request in ``folder`` describes.
+
+    Args:
+        folder: of the request.
+        train: the stage, from a ``TrainConfig`` and the paths of its artifacts.
+    """
+    try:
+        request = json.loads((folder / REQUEST).read_text())
+        config = parse_config(TrainConfig, request.pop("config"), where="train")
+        paths = {name: Path(path) for name, path in request.items()}
+        if (paths["training"] / MANIFEST).exists():  # sealed last: all pods were started again after the end
+            return
+        if os.environ.get("RANK", "0") == "0":  # torchrun's; all processes stop as soon as one wants to
+            end_when_abandoned(folder, config.launch.abandoned_s)
+        train(config, **paths)
+    except Exception as error:
+        note_failure(folder, error)
+        raise

@@ -22,13 +22,13 @@ from copg.training.checkpoint import (
     save_tensors,
     trained_tensors,
 )
-from copg.training.checkpoint_home import CheckpointHome
+from copg.training.checkpoint_store import CheckpointStore
 from copg.training.config import TrainConfig
 from copg.training.data import TrainData, step_groups
 from copg.training.log import MetricsLog
 from copg.training.optim import build_optimizer, learning_rate
 from copg.training.samples import Sampler, collapse
-from copg.training.sharding import WholePolicy, shard_scorer
+from copg.training.sharding import GatheredPolicy, shard_scorer
 from copg.training.step import accumulate_gradients, diagnose, update
 
 METRICS = "metrics.jsonl"
@@ -62,7 +62,7 @@ class Loop:
         data: TrainData,
         policy: Any,
         sampler: Sampler,
-        home: CheckpointHome,
+        checkpoints: CheckpointStore,
         accelerator: Accelerator,
     ) -> None:
         """Prepare model, optimiser and log; nothing is trained yet.
@@ -72,14 +72,14 @@ class Loop:
             data: of the train split.
             policy: with the weights it starts from, on the accelerator's device.
             sampler: of held-out completions.
-            home: of this run's checkpoints and metrics.
+            checkpoints: of this run, with its metrics.
             accelerator: processes and devices.
         """
         self.config, self.data, self.policy, self.sampler = config, data, policy, sampler
-        self.home, self.folder, self.accelerator = home, home.folder, accelerator
+        self.checkpoints, self.folder, self.accelerator = checkpoints, checkpoints.folder, accelerator
         self.num_steps = config.epochs * -(-len(data) // config.groups_per_step)
         sharded = config.launch.sharding == "fsdp2" and accelerator.num_processes > 1
-        self.whole = WholePolicy(policy, accelerator, sharded=sharded)
+        self.gathered = GatheredPolicy(policy, accelerator, sharded=sharded)
         if config.gradient_checkpointing:
             policy.activation_checkpointing_enable({"use_reentrant": False})
         scorer = SequenceScorer(policy, config.rows)
@@ -155,7 +155,7 @@ class Loop:
         """Draw, log, remember the best, and notice a collapse."""
         if not self.sampler.groups:
             return
-        with self.whole.computing() as policy:
+        with self.gathered.computing() as policy:
             if policy is not None:
                 policy.eval()
             # one process draws, and every one must come to the same verdict
@@ -170,10 +170,10 @@ class Loop:
         if reward is not None and (state.best_reward is None or reward > state.best_reward):
             state.best_reward, state.best_step = reward, state.step
             if self.config.checkpoint.yields == "best":
-                whole = self.whole.gather()
+                policy = self.gathered.gather()
                 if self._main:
                     self.folder.mkdir(parents=True, exist_ok=True)
-                    save_tensors(self.folder / BEST, trained_tensors(whole))
+                    save_tensors(self.folder / BEST, trained_tensors(policy))
         state.reason = collapse(state.start, metrics, self.config.samples.collapse_spreads)
 
     def _draw(self, policy: Any) -> tuple[dict[str, float], str | None]:
@@ -222,7 +222,7 @@ class Loop:
                 write=self._main,
             )
             if self._main:
-                self.home.push()
+                self.checkpoints.push()
 
 
 @contextmanager

@@ -42,7 +42,7 @@ class Sampler:
         self.config = config
         self.groups = list(groups)
         self._tokenizer = tokenizer
-        self._rows = rows.for_drawn
+        self._rows = rows.unlimited
         self._reference = reference
         self._engine = load_engine(config.generation)
         self._mixture = build_mixture(config.rewards, scales=scales) if config.rewards else None

@@ -11,7 +11,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
 from copg.lm.load import bare_model
-from copg.training.checkpoint import trained_tensors, whole_tensors
+from copg.training.checkpoint import gather_tensors, trained_tensors
 
 
 def shard_scorer(scorer: Any, accelerator: Accelerator) -> Any:
@@ -28,7 +28,7 @@ def shard_scorer(scorer: Any, accelerator: Accelerator) -> Any:
     return fully_shard(scorer, mesh=mesh)
 
 
-class WholePolicy:
+class GatheredPolicy:
     """The policy as one model, for the main process to draw from and to write; filled when asked for."""
 
     def __init__(self, policy: Any, accelerator: Accelerator, *, sharded: bool) -> None:
@@ -49,7 +49,7 @@ class WholePolicy:
     def gather(self) -> Any:
         """The model with the weights of now, in the main process; every process must ask together."""
         if self._sharded:
-            tensors = whole_tensors(trained_tensors(self._policy), keep=self._twin is not None)
+            tensors = gather_tensors(trained_tensors(self._policy), keep=self._twin is not None)
             with torch.no_grad():
                 for name, parameter in trained_tensors(self._twin).items() if self._twin is not None else ():
                     parameter.copy_(tensors[name])

@@ -18,7 +18,7 @@ from copg.losses import load_loss
 from copg.losses.diagnostics import extreme_log_ratios, residual_fraction, reward_spread
 from copg.training.config import TrialConfig
 from copg.training.data import TrainData, share_groups
-from copg.training.parts import weigh_parts
+from copg.training.split_groups import weigh_pieces
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +56,10 @@ def accumulate_gradients(
     mine, weight = _share(accelerator, data, indices)
     loss_of = partial(_loss, data, trial, weight / len(indices))
     large = [i for i in mine if rows.split_groups and data.num_tokens(i) > rows.tokens_per_row]
-    whole = [i for i in mine if i not in set(large)]
-    split = weigh_parts(scorer, data.token_groups(large), rows, partial(loss_of, large), accelerator.device)
+    small = [i for i in mine if i not in set(large)]
+    split = weigh_pieces(scorer, data.token_groups(large), rows, partial(loss_of, large), accelerator.device)
     total, logps, order = split.loss, [split.policy_logps], list(large)
-    queue = [*_plan(split.parts, split.coefficients, rows), *_plan(data.token_groups(whole), None, rows)]
+    queue = [*_plan(split.pieces, split.coefficients, rows), *_plan(data.token_groups(small), None, rows)]
     if isinstance(scorer, FSDPModule):
         queue += _idle(queue[0], len(queue), accelerator)
     for place, (groups, plan, coefficients) in enumerate(queue):
@@ -68,7 +68,7 @@ def accumulate_gradients(
         with nullcontext() if last else accelerator.no_sync(scorer):
             policy_logps = score_batch(scorer, batch, rows)
             if coefficients is None:
-                chosen = [whole[i] for i in batch.groups]
+                chosen = [small[i] for i in batch.groups]
                 loss = loss_of(chosen, policy_logps)
                 total, order = total + loss.detach(), order + chosen
                 logps.append(policy_logps.detach())
@@ -92,7 +92,7 @@ def _share(accelerator: Accelerator, data: TrainData, indices: Sequence[int]) ->
 
 
 Micro = tuple[Sequence[TokenGroup], list[list[int]], Sequence[Tensor] | None]
-"""Groups, rows of one batch of them, and of parts the weights of their log-probabilities."""
+"""Groups, rows of one batch of them, and of pieces the weights of their log-probabilities."""
 
 
 def _plan(

@@ -17,6 +17,7 @@ from copg.config import parse_config
 from copg.errors import ConfigError, ModelError, RecordError, RewardError
 from copg.evaluation import held_out
 from copg.evaluation.estimates import estimate
+from copg.lm import generation
 from copg.lm.config import GenerationConfig, RowConfig
 from copg.lm.load import load_model, load_tokenizer
 from copg.records import Estimate, Evaluation
@@ -269,7 +270,7 @@ def test_policy_and_reference_are_never_in_memory_together(
         loaded.append(weakref.ref(model))
         return model
 
-    monkeypatch.setattr(held_out, "load_model", tracked)
+    monkeypatch.setattr(generation, "load_model", tracked)
     evaluate_policy(config, groups, tmp_path / "e", policy=policy)
     assert len(loaded) == 2
 

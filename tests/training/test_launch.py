@@ -17,7 +17,6 @@ from copg.artifacts import read_manifest
 from copg.config import parse_config
 from copg.errors import ConfigError, MismatchError
 from copg.lm.config import GenerationConfig, RowConfig
-from copg.stages import train_worker
 from copg.stages.reference import ReferenceConfig, reference_groups
 from copg.stages.train import train_policy
 from copg.training.config import (
@@ -29,7 +28,7 @@ from copg.training.config import (
     TrainConfig,
     TrialConfig,
 )
-from copg.training.launch import ALIVE, ProcessError, raise_failure, write_request
+from copg.training.launch import ALIVE, ProcessError, raise_failure, take_part, write_request
 from tests import tiny
 
 FSDP2 = LaunchConfig(processes=2, sharding="fsdp2")
@@ -140,7 +139,7 @@ def test_a_training_that_nobody_follows_any_more_saves_a_checkpoint_and_ends(
     paths = {"referenced": referenced, "policy": tmp_path / "policy", "training": tmp_path / "training"}
     write_request(folder, asdict(config), **paths)
     (folder / ALIVE).touch()
-    command = [sys.executable, "-m", "copg.stages.train_worker", str(folder)]
+    command = [sys.executable, "-m", "copg.stages.train", str(folder)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         followed_until = time.monotonic() + 8  # twice as long as it may be left alone
         while time.monotonic() < followed_until or not list(checkpoints.glob("*/metrics.jsonl")):
@@ -161,7 +160,7 @@ def test_a_pod_that_is_started_again_after_the_end_has_nothing_to_do(
     before = read_manifest(tmp_path / "policy", schema="policy")
     paths = {"referenced": referenced, "policy": tmp_path / "policy", "training": tmp_path / "training"}
     write_request(tmp_path / "folder", asdict(config), **paths)
-    train_worker.main(tmp_path / "folder")
+    take_part(tmp_path / "folder", train_policy)
     assert read_manifest(tmp_path / "policy", schema="policy") == before
 
 

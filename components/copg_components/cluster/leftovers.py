@@ -9,8 +9,8 @@ from pathlib import Path
 from copg.artifacts import MANIFEST, read_manifest
 from copg.config import parse_config
 from copg.run.task_record import read_json
+from copg.training.checkpoint_store import checkpoint_store
 from copg.training.config import TrainConfig
-from copg.training.home import checkpoint_home
 
 EXCHANGE = "nodes"
 """Folder under the directory of the runs, through which the nodes of a TrainJob get and leave artifacts."""
@@ -28,7 +28,7 @@ def forget(policy: Path, run_dir: Path) -> None:
     manifest = read_manifest(policy, schema="policy", verify=False)
     try:
         config = parse_config(TrainConfig, manifest.config, where="train")
-        checkpoint_home(config, manifest.parents["referenced"]).remove()
+        checkpoint_store(config, manifest.parents["referenced"]).remove()
         for left in (run_dir / EXCHANGE).glob(f"*/policy/{MANIFEST}"):
             if read_json(left).get("digest") == manifest.digest:
                 shutil.rmtree(left.parents[1])

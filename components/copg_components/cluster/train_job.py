@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from copg.artifacts import MANIFEST, read_manifest
+from copg.stages.train import WORKER
 from copg.training.launch import ALIVE, ProcessError, raise_failure, torchrun_command, write_request
 from copg_components.cluster.api import TrainJobs, Unreachable, connect
 from copg_components.cluster.leftovers import EXCHANGE
@@ -75,7 +76,7 @@ def train_on_nodes(
 def _named(template: Mapping[str, Any], key: str, run: str, folder: Path) -> dict[str, Any]:
     labels = {**template["metadata"]["labels"], RUN_LABEL: run}
     metadata = {**template["metadata"], "name": f"copg-train-{key[:16]}", "labels": labels}
-    command = torchrun_command(folder, shutdown_s=SHUTDOWN_S)
+    command = torchrun_command(WORKER, folder, shutdown_s=SHUTDOWN_S)
     trainer = {**template["spec"]["trainer"], "command": command}
     return {**template, "metadata": metadata, "spec": {**template["spec"], "trainer": trainer}}
 

@@ -1,4 +1,4 @@
-"""Where the checkpoints of a run lie: a folder, or an object store behind a folder of this machine."""
+"""Checkpoints of a training in a folder, or in an object store behind a folder of this machine."""
 
 import shutil
 import tempfile
@@ -6,10 +6,12 @@ from pathlib import Path
 
 import fsspec
 
+from copg.digests import json_digest
 from copg.training.checkpoint import STATE, list_checkpoints
+from copg.training.config import TrainConfig
 
 
-class CheckpointHome:
+class CheckpointStore:
     """The folder of one run, which every attempt of it finds again."""
 
     def __init__(self, location: str, run: str) -> None:
@@ -46,17 +48,17 @@ class CheckpointHome:
         """Copy to the store what is new; a checkpoint's state goes last: half of one counts for nothing."""
         if not self._remote:
             return
-        kept = [step.name for step in list_checkpoints(self.folder)]
-        there = [path.rpartition("/")[2] for path in self._steps()]
-        for name in kept:
-            if name not in there:
+        here = [step.name for step in list_checkpoints(self.folder)]
+        stored = [path.rpartition("/")[2] for path in self._steps()]
+        for name in here:
+            if name not in stored:
                 files = sorted((self.folder / name).iterdir(), key=lambda file: file.name == STATE)
                 for file in files:
                     self._put(file, f"{name}/{file.name}")
         for file in self.folder.iterdir():
             if file.is_file() and not file.name.startswith("."):
                 self._put(file, file.name)
-        for name in set(there) - set(kept):
+        for name in set(stored) - set(here):
             self._fs.rm_file(f"{self._root}/{name}/{STATE}")
             self._fs.rm(f"{self._root}/{name}", recursive=True)
 
@@ -83,3 +85,13 @@ class CheckpointHome:
         if not self._fs.exists(path):
             return []
         return sorted(entry["name"] for entry in self._fs.ls(path, detail=True) if entry["type"] == "file")
+
+
+def checkpoint_store(config: TrainConfig, referenced: str) -> CheckpointStore:
+    """The store of one training, named after all that decides its result: every attempt finds the same one.
+
+    Args:
+        config: settings.
+        referenced: digest of the groups it trains on.
+    """
+    return CheckpointStore(config.checkpoint.folder, json_digest([config.identity(), referenced])[:20])

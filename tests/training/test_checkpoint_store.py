@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from copg.training.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
-from copg.training.checkpoint_home import CheckpointHome
+from copg.training.checkpoint_store import CheckpointStore
 
 
 @pytest.fixture
@@ -18,10 +18,10 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "machine"
 
 
-def save(home: CheckpointHome, step: int) -> None:
+def save(store: CheckpointStore, step: int) -> None:
     model = torch.nn.Linear(2, 1)
     torch.nn.init.constant_(model.weight, float(step))
-    save_checkpoint(home.folder, step, model, torch.optim.AdamW(model.parameters()), {"note": step}, keep=2)
+    save_checkpoint(store.folder, step, model, torch.optim.AdamW(model.parameters()), {"note": step}, keep=2)
 
 
 @pytest.mark.parametrize("scheme", ["file", "memory"])
@@ -29,7 +29,7 @@ def test_another_machine_goes_on_from_the_latest_in_the_store(
     scheme: str, scratch: Path, tmp_path: Path
 ) -> None:
     url = f"file://{tmp_path}/store" if scheme == "file" else "memory://checkpoints/all"
-    first = CheckpointHome(url, "run")
+    first = CheckpointStore(url, "run")
     first.fetch()
     for step in (1, 2, 3):
         save(first, step)
@@ -37,7 +37,7 @@ def test_another_machine_goes_on_from_the_latest_in_the_store(
         first.push()
     shutil.rmtree(scratch)
 
-    second = CheckpointHome(url, "run")
+    second = CheckpointStore(url, "run")
     second.fetch()
     assert [path.name for path in list_checkpoints(second.folder)] == ["step_00000003"]
     model = torch.nn.Linear(2, 1)
@@ -46,40 +46,40 @@ def test_another_machine_goes_on_from_the_latest_in_the_store(
     assert (second.folder / "metrics.jsonl").read_text() == "3\n"
 
     second.remove()
-    third = CheckpointHome(url, "run")
+    third = CheckpointStore(url, "run")
     third.fetch()
     assert list(third.folder.iterdir()) == []
 
 
 def test_the_store_keeps_as_many_as_the_folder_and_no_half_ones(scratch: Path, tmp_path: Path) -> None:
-    home = CheckpointHome(f"file://{tmp_path}/store", "run")
-    home.fetch()
+    store = CheckpointStore(f"file://{tmp_path}/store", "run")
+    store.fetch()
     for step in (1, 2, 3):
-        save(home, step)
-        home.push()
-    store = tmp_path / "store/run"
-    assert sorted(path.name for path in store.iterdir()) == ["step_00000002", "step_00000003"]
-    (store / "step_00000003/state.json").unlink()  # as if the last upload had broken off
-    home.fetch()
-    assert [path.name for path in list_checkpoints(home.folder)] == ["step_00000002"]
+        save(store, step)
+        store.push()
+    remote = tmp_path / "store/run"
+    assert sorted(path.name for path in remote.iterdir()) == ["step_00000002", "step_00000003"]
+    (remote / "step_00000003/state.json").unlink()  # as if the last upload had broken off
+    store.fetch()
+    assert [path.name for path in list_checkpoints(store.folder)] == ["step_00000002"]
 
 
 def test_what_an_earlier_run_left_on_this_machine_is_not_taken_for_the_stores(
     scratch: Path, tmp_path: Path
 ) -> None:
-    home = CheckpointHome(f"file://{tmp_path}/store", "run")
-    home.fetch()
-    save(home, 9)
-    home.fetch()
-    assert list_checkpoints(home.folder) == []
+    store = CheckpointStore(f"file://{tmp_path}/store", "run")
+    store.fetch()
+    save(store, 9)
+    store.fetch()
+    assert list_checkpoints(store.folder) == []
 
 
 def test_a_folder_stays_where_it_is(tmp_path: Path) -> None:
-    home = CheckpointHome(str(tmp_path), "run")
-    save(home, 1)
-    home.fetch()
-    home.push()
-    assert home.folder == tmp_path / "run"
-    assert len(list_checkpoints(home.folder)) == 1
-    home.remove()
-    assert not home.folder.exists()
+    store = CheckpointStore(str(tmp_path), "run")
+    save(store, 1)
+    store.fetch()
+    store.push()
+    assert store.folder == tmp_path / "run"
+    assert len(list_checkpoints(store.folder)) == 1
+    store.remove()
+    assert not store.folder.exists()

@@ -63,14 +63,14 @@ def test_parts_add_up_to_the_gradient_of_the_whole_group(method: str) -> None:
 
 
 def test_the_weight_of_a_completion_is_minus_its_leave_one_out_advantage() -> None:
-    from copg.training.parts import weigh_parts
+    from copg.training.split_groups import weigh_pieces
     from copg.training.step import _loss
 
     data = make_data([9])
     rows = RowConfig(tokens_per_row=24, split_groups=True)
     scorer = SequenceScorer(tiny.build_model(), rows)
     trial = TrialConfig(beta=0.3)
-    split = weigh_parts(
+    split = weigh_pieces(
         scorer,
         data.token_groups([0]),
         rows,
@@ -82,7 +82,7 @@ def test_the_weight_of_a_completion_is_minus_its_leave_one_out_advantage() -> No
     others = (regularised.sum() - regularised) / 8
     weights = torch.cat(split.coefficients)
     expected = others - regularised  # the loss is minimised: minus RLOO's R_beta(i) - mean of the others
-    assert len(split.parts) > 1
+    assert len(split.pieces) > 1
     torch.testing.assert_close(weights.sort().values, expected.sort().values, atol=1e-4, rtol=1e-4)
 
 

@@ -1,7 +1,7 @@
-"""Groups larger than a row: the gradient of their loss in parts, for one more forward.
+"""Groups larger than a row: the gradient of their loss in pieces, for one more forward.
 
 The loss of a group is a function of all its log-probabilities, so a pass without gradients finds those, and
-c_i = d loss / d logp_i. Each part then adds the gradient of its sum of c_i * logp_i: together, the same.
+c_i = d loss / d logp_i. Each piece then adds the gradient of its sum of c_i * logp_i: together, the same.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,29 +15,29 @@ from copg.lm.scorer import TokenGroup, scorer_logps, split_group, take_completio
 
 
 @dataclass(frozen=True, slots=True)
-class WeighedParts:
+class WeighedPieces:
     """What is left to do for some large groups, and what the pass without gradients found."""
 
     loss: Tensor
     """Of the groups, a number without gradient."""
     policy_logps: Tensor
     """[N] of their completions, nats."""
-    parts: list[TokenGroup]
+    pieces: list[TokenGroup]
     """Each fits a row."""
     coefficients: list[Tensor]
-    """Of each part: [its completions] d loss / d logp."""
+    """Of each piece: [its completions] d loss / d logp."""
 
 
-def weigh_parts(
+def weigh_pieces(
     scorer: torch.nn.Module,
     groups: Sequence[TokenGroup],
     rows: RowConfig,
     loss_of: Callable[[Tensor], Tensor],
     device: torch.device,
-) -> WeighedParts:
+) -> WeighedPieces:
     """Split groups and find the weight of each completion in the gradient of their loss.
 
-    Of no groups there is nothing: loss 0, no parts.
+    Of no groups there is nothing: loss 0, no pieces.
 
     Args:
         scorer: of the policy.
@@ -47,17 +47,17 @@ def weigh_parts(
         device: of the policy.
     """
     if not groups:
-        return WeighedParts(torch.zeros((), device=device), torch.empty(0, device=device), [], [])
+        return WeighedPieces(torch.zeros((), device=device), torch.empty(0, device=device), [], [])
     found = [logp for logps in scorer_logps(scorer, groups, rows, device) for logp in logps]
     policy_logps = torch.tensor(found, device=device, requires_grad=True)
     loss = loss_of(policy_logps)
     (weights,) = torch.autograd.grad(loss, policy_logps)
-    parts: list[TokenGroup] = []
+    pieces: list[TokenGroup] = []
     coefficients: list[Tensor] = []
     first = 0
     for group in groups:
         for chosen in split_group(group, rows.tokens_per_row):
-            parts.append(take_completions(group, chosen))
+            pieces.append(take_completions(group, chosen))
             coefficients.append(weights[[first + k for k in chosen]])
         first += len(group.completion_ids)
-    return WeighedParts(loss.detach(), policy_logps.detach(), parts, coefficients)
+    return WeighedPieces(loss.detach(), policy_logps.detach(), pieces, coefficients)
