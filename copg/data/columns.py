@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from copg.data.json_lines import Defect
-from copg.data.readers import Row
+from copg.data.rows import Row
 from copg.data.shapes import Record, RecordReader
 from copg.records import Prompt, prompt_id
 

@@ -4,8 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from copg.data.readers import ROWS_PER_BATCH, Row, rows_of
+from copg.data.rows import Row, rows_of
 from copg.errors import RecordError
+
+ROWS_PER_BATCH = 1024
 
 
 def read_dataset(records: str, subset: str | None, split: str | None, revision: str | None) -> Iterator[Row]:

@@ -1,11 +1,13 @@
 """Second pass: all records of a prompt together, from the spool to the splits' files."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import combinations
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from copg.artifacts import GroupWriter
 from copg.data.checks import GROUP_CHECKS, MEMBER_CHECKS
@@ -15,6 +17,9 @@ from copg.data.spool import Bucket, Spool
 from copg.data.suite import Suite
 from copg.progress import track
 from copg.records import SPLITS, assign_split
+
+_Ids = Mapping[str, Sequence[pa.Array]]
+"""Of each split's prompts."""
 
 
 class GroupPass:
@@ -151,3 +156,22 @@ def _row(bucket: Bucket, place: int) -> pa.RecordBatch:
 def _copy(array: pa.Array) -> pa.Array:
     """A slice without the buffers it was cut from."""
     return pa.concat_arrays([array, array.slice(0, 0)])
+
+
+def count_leaks(ids: _Ids, near_ids: _Ids) -> dict[str, np.ndarray]:
+    """For each two splits, the prompts that are in both: equal ones, and nearly equal ones.
+
+    Impossible by construction, and looked for all the same.
+    """
+    pairs = list(combinations(ids, 2))
+    shared = np.array([_common(ids[one], ids[other]) for one, other in pairs])
+    near = np.array([_common(near_ids[one], near_ids[other]) for one, other in pairs])
+    return {"shared_prompts": shared, "near_prompts": near - shared}
+
+
+def _common(one: Sequence[pa.Array], other: Sequence[pa.Array]) -> int:
+    small, large = sorted((one, other), key=lambda arrays: sum(map(len, arrays)))
+    if not small or not large:
+        return 0
+    known = pa.chunked_array(small).combine_chunks()
+    return sum(int(pc.sum(pc.is_in(array, value_set=known)).as_py() or 0) for array in large)

@@ -1,15 +1,24 @@
-"""Rows as portions of columns, in order, made here or by workers."""
+"""Rows as portions of columns, in order, made here or by processes beside this one.
 
-from collections.abc import Iterable, Iterator, Mapping
+Parsing is most of the stage's work. A worker reads blocks of lines and answers each with one portion.
+"""
 
-from copg.data.columns import Portion, to_portion
-from copg.data.readers import Row, Rows
+import json
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+
+import pyarrow as pa
+
+from copg.data.columns import DEFECT_SCHEMA, PORTION_SCHEMA, Portion, to_portion
+from copg.data.framing import SIZED, read_sized, write_sized
+from copg.data.pool import ProcessPool
+from copg.data.readers import Rows
+from copg.data.rows import Lines, Row
 from copg.data.shapes import RecordReader
-from copg.data.workers import Workers
+from copg.errors import RecordError
 
-ROWS_PER_CHUNK = 2**10
-BYTES_PER_CHUNK = 2**22
-"""A chunk ends where it reaches either; as Python objects a record takes several times its size."""
+_START = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); import copg.data.portions as p; p.main()"
 
 
 def portions(rows: Rows, columns: Mapping[str, str], *, num_workers: int) -> Iterator[Portion]:
@@ -20,8 +29,11 @@ def portions(rows: Rows, columns: Mapping[str, str], *, num_workers: int) -> Ite
         num_workers: processes that parse JSON lines; 0 to do it here, as for rows of any other kind.
     """
     if num_workers and rows.are_lines:
-        with Workers(columns, num_workers) as workers:
-            yield from workers.map(rows.lines())
+        with record_pool(columns, num_workers) as pool:
+            for answer in pool.map(map(_pack, rows.lines()), ahead=2 * num_workers):
+                if answer is None:
+                    raise RecordError(f"a process that parses records {pool.last_loss}; workers=0 needs none")
+                yield _unpack_portion(answer)
         return
     reader = RecordReader(columns)
     chunks = (lines.rows() for lines in rows.lines()) if rows.are_lines else _chunks(rows)
@@ -29,15 +41,59 @@ def portions(rows: Rows, columns: Mapping[str, str], *, num_workers: int) -> Ite
         yield to_portion(chunk, reader)
 
 
-def _chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:
+def _chunks(rows: Rows) -> Iterator[list[Row]]:
     """Of files of several kinds, or of one that is no JSON lines."""
     chunk: list[Row] = []
     size = 0
     for row in rows:
         chunk.append(row)
         size += len(row.raw) if row.raw is not None else 0
-        if len(chunk) == ROWS_PER_CHUNK or size >= BYTES_PER_CHUNK:
+        if len(chunk) == rows.bounds.rows_per_chunk or size >= rows.bounds.bytes_per_chunk:
             yield chunk
             chunk, size = [], 0
     if chunk:
         yield chunk
+
+
+def record_pool(columns: Mapping[str, str], num_workers: int) -> ProcessPool:
+    """Processes that parse blocks of lines.
+
+    Args:
+        columns: the user's names of fields.
+        num_workers: how many.
+    """
+    return ProcessPool(
+        "validate",
+        [sys.executable, "-c", _START, json.dumps(sys.path), json.dumps(dict(columns))],
+        num_workers=num_workers,
+        timeout_s=600,
+        start_s=120,
+        error=RecordError,
+        framing=SIZED,
+    )
+
+
+def _pack(lines: Lines) -> bytes:
+    return json.dumps([lines.file, lines.first]).encode() + b"\n" + lines.data
+
+
+def _unpack_portion(answer: bytes) -> Portion:
+    stream = pa.BufferReader(answer)
+    return Portion(
+        *(
+            pa.ipc.read_record_batch(pa.ipc.read_message(stream), schema)
+            for schema in (PORTION_SCHEMA, DEFECT_SCHEMA)
+        )
+    )
+
+
+def main() -> None:
+    """A worker's life."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process ends it
+    reader = RecordReader(json.loads(sys.argv[2]))
+    write_sized(sys.stdout.buffer, b"")
+    while (block := read_sized(sys.stdin.buffer)) is not None:
+        head, _, data = block.partition(b"\n")
+        portion = to_portion(Lines(*json.loads(head), data).rows(), reader)
+        batches = (portion.records, portion.defects)
+        write_sized(sys.stdout.buffer, b"".join(bytes(batch.serialize()) for batch in batches))

@@ -4,68 +4,22 @@ import contextlib
 import csv
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from copg.data.bounds import BOUNDS, Bounds
+from copg.data.datasets_reader import ROWS_PER_BATCH, read_dataset
 from copg.data.files import COMPRESSIONS, file_format, find_files
-from copg.data.json_lines import Defect, is_unicode, parse_json
+from copg.data.json_lines import Defect, is_unicode
+from copg.data.rows import Lines, Row, rows_of
 from copg.errors import RecordError
 
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 BOM = b"\xef\xbb\xbf"
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")
-MAX_LINE_BYTES = 64 * 2**20
-BYTES_PER_BLOCK, LINES_PER_BLOCK = 2**20, 2**13
-ROWS_PER_BATCH = 1024
-
-
-@dataclass(slots=True)
-class Row:
-    """One row of a file."""
-
-    file: str
-    """Relative to the folder that was named, with forward slashes: the same on every machine."""
-    line: int
-    """Counted from 1; of a record that spans lines, the first; of Parquet and data sets, the row."""
-    raw: bytes | None = None
-    """Of JSON lines: the line as it stands, not yet parsed."""
-    value: Any = None
-    """Of other formats."""
-    defect: Defect | None = None
-    """Why there is no value."""
-    cells: bool = False
-    """True when every value is text, as in CSV."""
-
-    def parse(self) -> Any:
-        """The value.
-
-        Raises:
-            Defect: there is none.
-        """
-        if self.defect is not None:
-            raise self.defect
-        return self.value if self.raw is None else parse_json(self.raw)
-
-
-@dataclass(slots=True)
-class Lines:
-    """Whole lines of a file of JSON lines, one after the other, not yet looked at."""
-
-    file: str
-    """As in ``Row``."""
-    first: int
-    """Number of the first line."""
-    data: bytes
-
-    def rows(self) -> Iterator[Row]:
-        """A row for each line that is not blank."""
-        for number, line in enumerate(io.BytesIO(self.data), self.first):
-            if not line.isspace():
-                yield Row(self.file, number, raw=line)
 
 
 class Rows:
@@ -77,6 +31,7 @@ class Rows:
         subset: configuration of the data set.
         split: of the data set; needed when it has several.
         revision: of a data set on the hub.
+        bounds: of memory.
 
     Raises:
         RecordError: there is nothing to read.
@@ -89,7 +44,9 @@ class Rows:
         subset: str | None = None,
         split: str | None = None,
         revision: str | None = None,
+        bounds: Bounds = BOUNDS,
     ) -> None:
+        self.bounds = bounds
         self.files = find_files(records)
         self.total_bytes = sum(path.stat().st_size for _, path in self.files)
         self._records, self._dataset = records, (subset, split, revision)
@@ -108,17 +65,15 @@ class Rows:
 
     def __iter__(self) -> Iterator[Row]:
         if not self.files:
-            from copg.data.datasets_reader import read_dataset
-
             yield from read_dataset(self._records, *self._dataset)
         for name, path, file in self._opened():
             match file_format(path):
                 case "parquet":
                     yield from _read_parquet(name, path, file)
                 case "csv":
-                    yield from _read_csv(name, path, file)
+                    yield from _read_csv(name, path, file, self.bounds)
                 case _:
-                    for lines in _read_lines(name, path, file):
+                    for lines in _read_lines(name, path, file, self.bounds):
                         yield from lines.rows()
 
     def lines(self) -> Iterator[Lines]:
@@ -128,7 +83,7 @@ class Rows:
             RecordError: what makes a whole file unusable, with the line reached where there is one.
         """
         for name, path, file in self._opened():
-            yield from _read_lines(name, path, file)
+            yield from _read_lines(name, path, file, self.bounds)
 
     def _opened(self) -> Iterator[tuple[str, Path, "io.BufferedReader[Any]"]]:
         for name, path in self.files:
@@ -167,30 +122,30 @@ def _decompress(path: Path, file: "io.BufferedReader[Any]", head: bytes) -> "io.
     return file
 
 
-def _read_lines(name: str, path: Path, file: "io.BufferedReader[Any]") -> Iterator[Lines]:
+def _read_lines(name: str, path: Path, file: "io.BufferedReader[Any]", bounds: Bounds) -> Iterator[Lines]:
     """Blocks of about a mebibyte, longer where a line is, and of a bounded number of lines."""
     with _text_of(path, file) as stream:
         if stream.peek(64)[:64].removeprefix(BOM).lstrip().startswith(b"["):
             raise RecordError(f"{path}:1: begins with a list; write one object a line, as 'jq -c .[]' does")
         first = 1
-        while data := stream.read(BYTES_PER_BLOCK):
+        while data := stream.read(bounds.bytes_per_block):
             if not data.endswith(b"\n"):
-                data += stream.readline(MAX_LINE_BYTES)
+                data += stream.readline(bounds.max_line_bytes)
             num_lines = data.count(b"\n") + (not data.endswith(b"\n"))
             last = data.removesuffix(b"\n")
-            if len(last) - last.rfind(b"\n") > MAX_LINE_BYTES:
+            if len(last) - last.rfind(b"\n") > bounds.max_line_bytes:
                 where = f"{path}:{first + num_lines - 1}"
-                raise RecordError(f"{where}: a line of {MAX_LINE_BYTES >> 20} MiB or more")
+                raise RecordError(f"{where}: a line of {bounds.max_line_bytes >> 20} MiB or more")
             data = data.removeprefix(BOM) if first == 1 else data
-            lines = [data] if num_lines <= LINES_PER_BLOCK else io.BytesIO(data).readlines()
-            for start in range(0, len(lines), LINES_PER_BLOCK):
-                yield Lines(name, first + start, b"".join(lines[start : start + LINES_PER_BLOCK]))
+            lines = [data] if num_lines <= bounds.lines_per_block else io.BytesIO(data).readlines()
+            for start in range(0, len(lines), bounds.lines_per_block):
+                yield Lines(name, first + start, b"".join(lines[start : start + bounds.lines_per_block]))
             first += num_lines
 
 
-def _read_csv(name: str, path: Path, file: "io.BufferedReader[Any]") -> Iterator[Row]:
+def _read_csv(name: str, path: Path, file: "io.BufferedReader[Any]", bounds: Bounds) -> Iterator[Row]:
     """A row for each record below the header, lines that are blank apart."""
-    csv.field_size_limit(MAX_LINE_BYTES)
+    csv.field_size_limit(bounds.max_line_bytes)
     with (
         _text_of(path, file) as stream,
         io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="") as text,
@@ -239,17 +194,3 @@ def _read_parquet(name: str, path: Path, file: "io.BufferedReader[Any]") -> Iter
     except (pa.ArrowException, OSError) as error:
         reason = str(error).partition("\n")[0]
         raise RecordError(f"{path}: cannot be read as Parquet: {reason}") from None
-
-
-def rows_of(name: str, first: int, batch: pa.RecordBatch) -> Iterator[Row]:
-    """The rows of an Arrow batch, of which the first is row ``first`` of ``name``."""
-    try:
-        for number, value in enumerate(batch.to_pylist(), first):
-            yield Row(name, number, value=value)
-    except UnicodeDecodeError:
-        for index in range(batch.num_rows):
-            try:
-                yield Row(name, first + index, value=batch.slice(index, 1).to_pylist()[0])
-            except UnicodeDecodeError as error:
-                defect = Defect("invalid_utf8", f"a text is not UTF-8: {error.reason}")
-                yield Row(name, first + index, defect=defect)

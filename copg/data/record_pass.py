@@ -13,13 +13,6 @@ from copg.data.spool import Spool
 from copg.data.suite import Suite
 from copg.progress import track
 
-ROWS_PER_FRAME = 2**17
-"""Checked at once; Great Expectations takes some 10 ms a check, of however many rows."""
-DEFECTS_PER_FRAME = 2**13
-"""Until which their texts are kept in memory."""
-BYTES_WORTH_WORKERS = 2**25
-"""Of files; for less, processes take longer to start than they save."""
-
 
 class RecordPass:
     """Checks rows and counts what it sees.
@@ -44,14 +37,15 @@ class RecordPass:
 
     def run(self, rows: Rows, rejections: Rejections, spool: Spool, *, num_workers: int) -> None:
         """Good records go to the spool, all others to the rejections."""
-        if rows.total_bytes < BYTES_WORTH_WORKERS:
+        bounds = rows.bounds
+        if rows.total_bytes < bounds.bytes_worth_workers:
             num_workers = 0
         frame = _Frame(spool.num_rows)
         for portion in _tracked(rows, portions(rows, self._columns, num_workers=num_workers)):
             frame.add(portion)
             if portion.records.num_rows:
                 spool.append(portion.records.select(RECORD_SCHEMA.names))
-            if frame.num_rows >= ROWS_PER_FRAME or len(frame.defects) >= DEFECTS_PER_FRAME:
+            if frame.num_rows >= bounds.rows_per_frame or len(frame.defects) >= bounds.defects_per_frame:
                 self._check(frame, rejections, spool)
                 frame = _Frame(spool.num_rows)
         if frame.num_rows:

@@ -9,10 +9,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-BUCKET_BYTES = 2**25
-"""How much is in memory at a time; fixed, so that the same records give the same files everywhere."""
-MAX_BUCKETS = 256
-"""Files open at a time; beyond ``MAX_BUCKETS * BUCKET_BYTES`` of records the buckets grow instead."""
+from copg.data.bounds import BOUNDS, Bounds
+
 KEY_BYTES = 16
 
 
@@ -43,7 +41,8 @@ class Spool:
         schema: of the batches; its first column is the 16-byte key by which rows belong together.
     """
 
-    def __init__(self, directory: Path, schema: pa.Schema) -> None:
+    def __init__(self, directory: Path, schema: pa.Schema, bounds: Bounds = BOUNDS) -> None:
+        self._bounds = bounds
         self._directory, self._schema = directory, schema
         self._file = (directory / "records.spool").open("w+b")
         self._ends = [0]
@@ -86,11 +85,12 @@ class Spool:
         rank = self._ranks(kept)
         if not len(rank):
             return
+        num = self._bounds.max_buckets
         bytes_per_row = np.diff(self._ends) / np.diff(self._first_rows)
         row_bytes = np.repeat(bytes_per_row.astype(np.float32), np.diff(self._first_rows))[kept]
         weight = np.cumsum(np.bincount(rank, weights=row_bytes))
-        bucket_of_rank = (weight / max(BUCKET_BYTES, weight[-1] / MAX_BUCKETS)).astype(np.int16)
-        for path in self._scatter(bucket_of_rank[rank].clip(max=MAX_BUCKETS - 1), kept):
+        bucket_of_rank = (weight / max(self._bounds.bucket_bytes, weight[-1] / num)).astype(np.int16)
+        for path in self._scatter(bucket_of_rank[rank].clip(max=num - 1), kept):
             with pa.OSFile(str(path)) as file:
                 table = pa.ipc.open_stream(file).read_all()
             path.unlink()

@@ -12,10 +12,11 @@ from typing import Any, ClassVar
 from pydantic import ConfigDict
 
 from copg.config import STRICT
+from copg.data.pool import ProcessPool
+from copg.errors import RewardError
+from copg.progress import track
 from copg.records import Prompt
-from copg.rewards import answer_worker
 from copg.rewards.contract import RecordFault, missing_package, read_column
-from copg.rewards.workers import Workers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,16 +52,17 @@ class Answer:
         return (self.column,)
 
     @cached_property
-    def _workers(self) -> Workers:
+    def _pool(self) -> ProcessPool:
         if importlib.util.find_spec("math_verify") is None:
             raise missing_package("math-verify")
         num_workers = self.num_workers or len(os.sched_getaffinity(0))
-        return Workers(
+        return ProcessPool(
             "answer",
-            [sys.executable, "-m", answer_worker.__name__],
+            [sys.executable, "-m", "copg.rewards.answer_worker"],
             num_workers=num_workers,
             timeout_s=self.timeout_s,
             start_s=120,
+            error=RewardError,
         )
 
     def __call__(
@@ -68,11 +70,12 @@ class Answer:
     ) -> list[float]:
         """[N] 0 or 1."""
         gold = [self._gold(i, row) for i, row in enumerate(columns)]
-        answers = self._workers.map([json.dumps(pair) for pair in zip(gold, completions, strict=True)])
+        jobs = [json.dumps(pair).encode() for pair in zip(gold, completions, strict=True)]
+        answers = list(track(self._pool.map(jobs), "answer", len(jobs)))
         for i, answer in enumerate(answers):
-            if answer == "?":
+            if answer == b"?":
                 raise RecordFault(i, f"column '{self.column}' holds no mathematical answer: {gold[i]!r:.60}")
-        return [float(answer == "1") for answer in answers]
+        return [float(answer == b"1") for answer in answers]
 
     def _gold(self, index: int, row: Mapping[str, Any]) -> str:
         value = read_column(row, self.column, index)

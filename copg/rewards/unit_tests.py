@@ -15,11 +15,12 @@ from pydantic import ConfigDict
 
 import copg
 from copg.config import STRICT
+from copg.data.pool import ProcessPool
 from copg.errors import RewardError
+from copg.progress import track
 from copg.records import Prompt
 from copg.rewards.contract import RecordFault, read_column
 from copg.rewards.sandbox.zygote import GRACE_S, Settings
-from copg.rewards.workers import Workers
 
 _START = (
     "import sys; sys.path.insert(0, {root!r}); "
@@ -82,17 +83,18 @@ class UnitTests:
         return {"python": f"{sys.version_info.major}.{sys.version_info.minor}"}
 
     @cached_property
-    def _workers(self) -> Workers:
+    def _pool(self) -> ProcessPool:
         packages = sorted({get_path("purelib"), get_path("platlib")}) if self.packages else []
         settings = Settings(self.sandbox, self.timeout_s, self.memory_mib << 20, packages)
         root = str(Path(copg.__file__).parent.parent)
         start = _START.format(root=root, settings=asdict(settings))
-        return Workers(
+        return ProcessPool(
             "unit_tests",
             [sys.executable, "-S", "-s", "-P", "-c", start],
             num_workers=self.num_workers or 2 * len(os.sched_getaffinity(0)),
             timeout_s=self.timeout_s + GRACE_S + 30,
             start_s=60,
+            error=RewardError,
             environment={"PYTHONHASHSEED": "0"},  # so that the order of a set is the same in every run
         )
 
@@ -101,7 +103,8 @@ class UnitTests:
     ) -> list[float]:
         """[N] fractions from 0 to 1."""
         jobs = [self._job(i, prompts[i], text, columns[i]) for i, text in enumerate(completions)]
-        verdicts = self._workers.map([json.dumps(job) for job in jobs])
+        lines = [json.dumps(job).encode() for job in jobs]
+        verdicts = list(track(self._pool.map(lines), "unit_tests", len(lines)))
         return [self._value(i, verdict) for i, verdict in enumerate(verdicts)]
 
     def _job(self, index: int, prompt: Prompt, text: str, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -125,9 +128,12 @@ class UnitTests:
             raise RecordFault(index, f"column '{name}' must hold text, found {value!r:.60}")
         return value or ""
 
-    def _value(self, index: int, verdict: str | None) -> float:
+    def _value(self, index: int, verdict: bytes | None) -> float:
         if verdict is None:
-            raise RewardError("the sandbox gave no answer; is the machine out of memory or processes?")
+            lost = self._pool.last_loss
+            raise RewardError(
+                f"the sandbox gave no answer; is the machine out of memory or processes? A worker {lost}"
+            )
         found = json.loads(verdict)
         if "fault" in found:
             raise RecordFault(index, f"column '{self.column}' cannot be run: {found['fault']}")

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from copg.artifacts import GroupWriter, begin, seal
 from copg.config import STRICT
+from copg.data.bounds import BOUNDS, Bounds
 from copg.data.checks import SPLIT_CHECKS
 from copg.data.columns import RECORD_SCHEMA
 from copg.data.docs import DOCS, write_docs
-from copg.data.group_pass import GroupPass
-from copg.data.leaks import count_leaks
+from copg.data.group_pass import GroupPass, count_leaks
 from copg.data.readers import Rows
 from copg.data.record_pass import RecordPass
 from copg.data.rejections import Rejections
@@ -70,7 +70,13 @@ class ValidateConfig:
             raise ValueError(f"columns has {unknown}, which are no fields; use some of {sorted(FIELDS)}")
 
 
-def validate_records(config: ValidateConfig, records: str, groups: Path) -> dict[str, float]:
+def validate_records(
+    config: ValidateConfig,
+    records: str,
+    groups: Path,
+    *,
+    bounds: Bounds = BOUNDS,
+) -> dict[str, float]:
     """Read records, refuse what cannot be used, pool the rest by prompt and split it.
 
     Prompts stand in the order of their first appearance; equal records give equal files on every machine.
@@ -80,6 +86,7 @@ def validate_records(config: ValidateConfig, records: str, groups: Path) -> dict
         records: a file, a folder, a pattern, or a ``datasets`` folder or name.
         groups: directory for the artifact of schema ``groups``: ``<split>.parquet``, ``rejected.jsonl``
             and ``docs/index.html``. When the stage fails, the last two are there all the same.
+        bounds: of memory; they change no result.
 
     Returns:
         Counts of records, groups, completions and rejects; lengths in characters, rewards in their units.
@@ -88,14 +95,24 @@ def validate_records(config: ValidateConfig, records: str, groups: Path) -> dict
         RecordError: a file cannot be read, too many records are rejected, or none is left.
     """
     begin(groups)
-    rows = Rows(records, subset=config.subset, split=config.dataset_split, revision=config.revision)
+    rows = Rows(
+        records,
+        subset=config.subset,
+        split=config.dataset_split,
+        revision=config.revision,
+        bounds=bounds,
+    )
     record_pass = RecordPass(
         config.columns,
         max_prompt_chars=config.max_prompt_chars,
         max_completion_chars=config.max_completion_chars,
     )
     group_pass = GroupPass(select_fraction=config.select_fraction, gate_fraction=config.gate_fraction)
-    with _old_objects_at_rest(), Rejections(groups) as rejections, Spool(groups, RECORD_SCHEMA) as spool:
+    with (
+        _old_objects_at_rest(),
+        Rejections(groups) as rejections,
+        Spool(groups, RECORD_SCHEMA, bounds) as spool,
+    ):
         record_pass.run(rows, rejections, spool, num_workers=config.workers)
         with GroupWriter(groups) as writer:
             group_pass.run(spool, rejections, writer)

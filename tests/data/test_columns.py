@@ -6,7 +6,7 @@ import pytest
 
 from copg.data.columns import COUNTS, near_id, to_portion
 from copg.data.json_lines import Defect
-from copg.data.readers import Row
+from copg.data.rows import Row
 from copg.data.shapes import RecordReader
 from copg.records import prompt_id
 

@@ -16,7 +16,7 @@ from copg.data.pooling import (
     tied,
     to_groups,
 )
-from copg.data.readers import Row
+from copg.data.rows import Row
 from copg.data.shapes import RecordReader
 from copg.data.spool import Bucket
 from copg.records import GROUP_SCHEMA, groups_to_table, table_to_groups

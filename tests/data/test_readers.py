@@ -11,9 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from copg.data import readers
+from copg.data.bounds import Bounds
 from copg.data.json_lines import Defect
-from copg.data.readers import Row, Rows
+from copg.data.readers import BOM, Rows
+from copg.data.rows import Row
 from copg.errors import RecordError
 
 
@@ -90,50 +91,43 @@ def test_a_git_lfs_pointer_is_named_as_such(tmp_path: Path, name: str) -> None:
     assert error(path) == f"{path}: is a git-lfs pointer, not the data; fetch it with 'git lfs pull'"
 
 
-def test_utf_16_and_lists_and_endless_lines_are_errors(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_utf_16_and_lists_and_endless_lines_are_errors(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes('{"a": 1}'.encode("utf-16"))
     assert "is UTF-16" in error(path)
     path.write_text('[\n  {"a": 1}\n]\n')
     assert f"{path}:1: begins with a list" in error(path)
-    monkeypatch.setattr(readers, "MAX_LINE_BYTES", 2**20)
     path.write_text('{"a": 1}\n{"a": "' + "x" * 2**20 + '"}\n')
-    assert f"{path}:2: a line of 1 MiB or more" in error(path)
+    assert f"{path}:2: a line of 1 MiB or more" in error(path, bounds=Bounds(max_line_bytes=2**20))
 
 
 @pytest.mark.parametrize(("size", "num_lines"), [(1, 9), (7, 9), (16, 9), (16, 1), (2**20, 9), (2**20, 2)])
 @pytest.mark.parametrize("end", ["", "\n"])
-def test_blocks_of_any_size_hold_the_same_lines(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, num_lines: int, end: str
-) -> None:
-    monkeypatch.setattr(readers, "BYTES_PER_BLOCK", size)
-    monkeypatch.setattr(readers, "LINES_PER_BLOCK", num_lines)
+def test_blocks_of_any_size_hold_the_same_lines(tmp_path: Path, size: int, num_lines: int, end: str) -> None:
+    bounds = Bounds(bytes_per_block=size, lines_per_block=num_lines)
     path = tmp_path / "a.jsonl"
     texts = ['\ufeff{"a": 1}', "", '{"a": 22}\r', " \t", '{"a": "é\u2028"}', '{"a": 4}']
     path.write_bytes(("\n".join(texts) + end).encode())
-    rows = [(row.line, row.parse()["a"]) for row in Rows(str(path))]
+    rows = [(row.line, row.parse()["a"]) for row in Rows(str(path), bounds=bounds)]
     assert rows == [(1, 1), (3, 22), (5, "é\u2028"), (6, 4)]
-    blocks = list(Rows(str(path)).lines())
-    assert b"".join(block.data for block in blocks) == path.read_bytes().removeprefix(readers.BOM)
+    blocks = list(Rows(str(path), bounds=bounds).lines())
+    assert b"".join(block.data for block in blocks) == path.read_bytes().removeprefix(BOM)
     assert max(len(BytesIO(block.data).readlines()) for block in blocks) <= num_lines
 
 
 @pytest.mark.parametrize("size", [1, 8, 50])
 @pytest.mark.parametrize(("length", "allowed"), [(29, True), (30, False), (31, False)])
 def test_the_longest_line_is_one_limit_for_any_size_of_block(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, length: int, allowed: bool
+    tmp_path: Path, size: int, length: int, allowed: bool
 ) -> None:
-    monkeypatch.setattr(readers, "BYTES_PER_BLOCK", size)
-    monkeypatch.setattr(readers, "MAX_LINE_BYTES", max(size, 30))
+    bounds = Bounds(bytes_per_block=size, max_line_bytes=max(size, 30))
     path = tmp_path / "a.jsonl"
     long = max(size, 30) - 30 + length
     path.write_text("{}\n{}\n" + " " * long + "\n{}\n")
     if allowed:
-        assert [row.line for row in Rows(str(path))] == [1, 2, 4]
+        assert [row.line for row in Rows(str(path), bounds=bounds)] == [1, 2, 4]
     else:
-        assert error(path).startswith(f"{path}:3: a line of ")
+        assert error(path, bounds=bounds).startswith(f"{path}:3: a line of ")
 
 
 def test_parquet_rows_are_counted_from_one_through_all_batches(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from copg.data import spool as spool_module
+from copg.data.bounds import Bounds
 from copg.data.spool import Spool
 
 SCHEMA = pa.schema(
@@ -23,11 +23,13 @@ def batch(first: int, keys: list[str]) -> pa.RecordBatch:
     )
 
 
-def grouped(directory: Path, keys: list[str], rows_per_batch: int, dropped: list[int]) -> list[list[int]]:
+def grouped(
+    directory: Path, keys: list[str], rows_per_batch: int, dropped: list[int], **bounds: int
+) -> list[list[int]]:
     """Rows of each prompt, in the order in which the spool gives them."""
     schema = SCHEMA.set(1, pa.field("number", pa.int64()))
     groups = []
-    with Spool(directory, schema) as spool:
+    with Spool(directory, schema, Bounds(**bounds)) as spool:
         for first in range(0, len(keys), rows_per_batch):
             made = batch(first, keys[first : first + rows_per_batch])
             spool.append(pa.RecordBatch.from_arrays(made.columns, schema=schema))
@@ -58,11 +60,7 @@ def test_nothing_in_nothing_out(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("bucket_bytes", [1, 500, 2**25])
 @pytest.mark.parametrize("max_buckets", [3, 256])
-def test_the_order_does_not_depend_on_buckets(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bucket_bytes: int, max_buckets: int
-) -> None:
-    monkeypatch.setattr(spool_module, "BUCKET_BYTES", bucket_bytes)
-    monkeypatch.setattr(spool_module, "MAX_BUCKETS", max_buckets)
+def test_the_order_does_not_depend_on_buckets(tmp_path: Path, bucket_bytes: int, max_buckets: int) -> None:
     rng = random.Random(0)
     keys = [f"prompt {rng.randrange(60)}" for _ in range(200)]
     dropped = [3, 4, 150, 199]
@@ -70,4 +68,5 @@ def test_the_order_does_not_depend_on_buckets(
     for row, key in enumerate(keys):
         if row not in dropped:
             first.setdefault(key, []).append(row)
-    assert grouped(tmp_path, keys, 7, dropped) == list(first.values())
+    found = grouped(tmp_path, keys, 7, dropped, bucket_bytes=bucket_bytes, max_buckets=max_buckets)
+    assert found == list(first.values())

@@ -1,4 +1,3 @@
-import sys
 import time
 
 import pytest
@@ -7,7 +6,6 @@ from copg.errors import RewardError
 from copg.rewards import RewardSpec, build_mixture
 from copg.rewards.answer import Answer
 from copg.rewards.answer_worker import gold_expression
-from copg.rewards.workers import Workers
 
 pytest.importorskip("math_verify", reason="needs the extra 'rewards'")
 
@@ -76,30 +74,3 @@ def test_a_gold_answer_is_read_as_one_expression() -> None:
     assert gold_expression("5 km") == "5 km"
     assert gold_expression("1.5e-3") == "$1.5 \\times 10^{-3}$"
     assert gold_expression("\\boxed{3}") == "\\boxed{3}"
-
-
-ECHO = """
-import sys, time
-print(flush=True)
-for line in sys.stdin:
-    job = line.strip()
-    if job == "hang":
-        time.sleep(60)
-    if job == "die":
-        sys.exit(3)
-    print(job.upper(), flush=True)
-"""
-
-
-def test_a_worker_that_hangs_or_dies_costs_its_own_job_alone() -> None:
-    workers = Workers("echo", [sys.executable, "-c", ECHO], num_workers=2, timeout_s=1, start_s=20)
-    assert workers.map(["a", "hang", "b", "die", "c", "d"]) == ["A", None, "B", None, "C", "D"]
-    assert workers.num_lost == 2
-    assert workers.map(["e"]) == ["E"]
-
-
-def test_a_worker_that_cannot_start_is_an_error() -> None:
-    with pytest.raises(RewardError, match="echo: a helper process did not start within"):
-        Workers(
-            "echo", [sys.executable, "-c", "raise SystemExit"], num_workers=1, timeout_s=1, start_s=20
-        ).map(["a"])

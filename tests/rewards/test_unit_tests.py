@@ -8,7 +8,6 @@ from copg.errors import ConfigError, RewardError
 from copg.rewards import RewardSpec, build_mixture
 from copg.rewards.contract import RecordFault
 from copg.rewards.unit_tests import UnitTests
-from copg.rewards.workers import _close_all
 from tests.rewards.sandbox.problems import MBPP, human_eval
 
 
@@ -135,7 +134,7 @@ def cpu_s(num_programs: int) -> float:
     codes = [f"def f(x): return x + 1  # {n}" for n in range(num_programs)]
     row = {"tests": ["assert f(1) == 2", "assert f(-1) == 0"]}
     assert made(["p"] * num_programs, codes, [row] * num_programs) == [1.0] * num_programs
-    _close_all(made._workers._living)
+    made._pool.close()
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
@@ -152,8 +151,8 @@ def in_a_pod(missing: str, **settings) -> UnitTests:
         "from copg.rewards.sandbox import jail as j, kernel as k, zygote as z\n"
         f"def refuse(*a): raise PermissionError(1, 'Operation not permitted')\n{missing}\n"
     )
-    *command, start = made._workers.command
-    made._workers.command = [*command, start.replace("main(", f"{refused}main(")]
+    *command, start = made._pool.command
+    made._pool.command = [*command, start.replace("main(", f"{refused}main(")]
     return made
 
 

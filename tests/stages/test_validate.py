@@ -15,7 +15,7 @@ import zstandard
 
 from copg.artifacts import begin, read_groups, read_manifest
 from copg.config import parse_config
-from copg.data import record_pass, spool
+from copg.data.bounds import BOUNDS, Bounds
 from copg.errors import ConfigError, RecordError
 from copg.records import SPLITS, Group, assign_split, prompt_id
 from copg.stages.validate import ValidateConfig, validate_records
@@ -366,14 +366,12 @@ def test_columns_can_have_other_names(tmp_path: Path) -> None:
     assert rejected_in(tmp_path / "groups") == [("a.jsonl", 2, "missing_field")]
 
 
-def digest(records: str, out: Path, **settings: Any) -> str:
-    validate_records(ValidateConfig(max_rejected_fraction=1.0, **settings), records, out)
+def digest(records: str, out: Path, bounds: Bounds = BOUNDS, **settings: Any) -> str:
+    validate_records(ValidateConfig(max_rejected_fraction=1.0, **settings), records, out, bounds=bounds)
     return read_manifest(out, schema="groups").digest
 
 
-def test_equal_records_have_equal_digests_wherever_and_however_they_are_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_equal_records_have_equal_digests_wherever_and_however_they_are_read(tmp_path: Path) -> None:
     rows = [good(n % 90, completions=["a", f"{n}"], rewards=[0.0, n]) for n in range(200)]
     rows[50] = {"prompt": "", "completions": ["a", "b"]}
     rows[60] = {"prompt": 3}
@@ -383,10 +381,8 @@ def test_equal_records_have_equal_digests_wherever_and_however_they_are_read(
     elsewhere = write(tmp_path / "there/a.jsonl", *rows)
     assert digest(elsewhere, tmp_path / "2") == first
     # small portions, frames and buckets, and processes of their own, change nothing
-    monkeypatch.setattr(record_pass, "BYTES_WORTH_WORKERS", 0)
-    monkeypatch.setattr(record_pass, "ROWS_PER_FRAME", 64)
-    monkeypatch.setattr(spool, "BUCKET_BYTES", 2000)
-    assert digest(elsewhere, tmp_path / "3", workers=2) == first
+    small = Bounds(bytes_worth_workers=0, rows_per_frame=64, bucket_bytes=2000)
+    assert digest(elsewhere, tmp_path / "3", small, workers=2) == first
     rows[70]["rewards"][0] = 0.25
     assert digest(write(tmp_path / "there/a.jsonl", *rows), tmp_path / "4") != first
 

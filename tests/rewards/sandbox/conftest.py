@@ -11,7 +11,7 @@ from copg.rewards.unit_tests import UnitTests
 def sandbox(request) -> str:
     """Each kind of walls this machine can build."""
     try:
-        UnitTests(sandbox=request.param, num_workers=1)._workers.map([json.dumps(JOB)])
+        list(UnitTests(sandbox=request.param, num_workers=1)._pool.map([json.dumps(JOB).encode()]))
     except RewardError as error:
         pytest.skip(f"this machine cannot build the walls: {error}")
     return request.param
@@ -27,8 +27,8 @@ def verdicts_on(
     """The whole verdict on each program, not only its reward."""
     more = {key: settings.pop(key) for key in ("entry_point", "setup") if key in settings}
     reward = reward or UnitTests(**settings)
-    jobs = [json.dumps({**JOB, "completion": code, "tests": tests, **more}) for code in codes]
-    return [json.loads(answer) for answer in reward._workers.map(jobs)]
+    jobs = [json.dumps({**JOB, "completion": code, "tests": tests, **more}).encode() for code in codes]
+    return [json.loads(answer) for answer in reward._pool.map(jobs)]
 
 
 @pytest.fixture
