@@ -94,6 +94,7 @@ def main() -> None:
     write_sized(sys.stdout.buffer, b"")
     while (block := read_sized(sys.stdin.buffer)) is not None:
         head, _, data = block.partition(b"\n")
-        portion = to_portion(Lines(*json.loads(head), data).rows(), reader)
+        file, first = json.loads(head)
+        portion = to_portion(Lines(file, first, data).rows(), reader)
         batches = (portion.records, portion.defects)
         write_sized(sys.stdout.buffer, b"".join(bytes(batch.serialize()) for batch in batches))
