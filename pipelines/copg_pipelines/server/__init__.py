@@ -1,1 +1,1 @@
-"""Server."""
+"""A KFP server: versions of DAGs, their runs and their schedules."""
