@@ -18,7 +18,7 @@ def build_alone(
     """A DAG of one component.
 
     Args:
-        component: one of ``components``.
+        component: one of ``copg_components``.
         place: called with its task.
         parameters: its parameters.
         artifacts: address of each artifact it takes; several for an input that takes a list.
