@@ -1,12 +1,12 @@
 """The DAG ``align``: records in, a better policy, a report and a registered version out."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from copg_components.evaluate import evaluate
 from copg_components.promote import promote
 from copg_components.reference import reference, reference_shard
 from copg_components.report import report
-from copg_components.resolve import resolve
 from copg_components.reward import reward
 from copg_components.score import score, score_shard
 from copg_components.summary import summary
@@ -15,6 +15,7 @@ from copg_components.validate import validate
 from kfp import dsl
 
 from copg_pipelines.dags import Shape
+from copg_pipelines.dags.resolved import build_resolved
 
 
 def build(shape: Shape) -> Any:
@@ -97,68 +98,32 @@ def build(shape: Shape) -> Any:
         )
         promoted.after(reported)
 
-    @dsl.pipeline(
+    def follow(plan: Mapping[str, Any], records: Any, run_dir: Any) -> None:
+        stages(
+            records=records,
+            run_dir=run_dir,
+            baselines=plan["baselines"],
+            trials=plan["trials"],
+            validation=plan["validate"],
+            rewarding=plan["reward"],
+            scoring=plan["score"],
+            referencing=plan["reference"],
+            training=plan["train"],
+            measuring=plan["baseline"],
+            evaluating=plan["evaluate"],
+            reporting=plan["report"],
+            promoting=plan["promote"],
+        )
+
+    def summed(run_dir: Any) -> dsl.ExitHandler:
+        last = place(summary(run_dir=run_dir)).set_caching_options(enable_caching=False)
+        return dsl.ExitHandler(last, name="whatever happens")
+
+    return build_resolved(
+        place,
+        follow,
         name="align",
         description="Align a language model on a score of whole completions.",
         pipeline_config=shape.pipeline_config,
+        around=summed,
     )
-    def align(
-        name: str,
-        records: str,
-        model: str,
-        trials: list,
-        rewards: list,
-        run_dir: str,
-        settings: dict = {},  # noqa: B006 - the default of a pipeline parameter
-        revision: str = "",
-        tracking: str = "",
-        tasks_at_once: int = 0,
-    ) -> None:
-        """Resolve, validate, score, reference, train and evaluate each trial, report, promote.
-
-        Args:
-            name: Of the registered model and the experiment.
-            records: File, folder or data set of records.
-            model: Reference model: directory or hub name.
-            trials: One training each, with method and beta.
-            rewards: Rewards with weights and settings.
-            run_dir: Stable directory of the runs; the same for every run of a recipe.
-            settings: Settings of the stages, by stage.
-            revision: Of the model on the hub; empty for its main branch.
-            tracking: MLflow server or database; empty for a file under run_dir.
-            tasks_at_once: Trials that share one machine; 0 when each task has its own.
-        """
-        summed = place(summary(run_dir=run_dir)).set_caching_options(enable_caching=False)
-        with dsl.ExitHandler(summed, name="whatever happens"):
-            resolved = place(
-                resolve(
-                    name=name,
-                    records=records,
-                    model=model,
-                    revision=revision,
-                    rewards=rewards,
-                    trials=trials,
-                    settings=settings,
-                    tracking=tracking,
-                    run_dir=run_dir,
-                    tasks_at_once=tasks_at_once,
-                )
-            ).set_caching_options(enable_caching=False)
-            plan = resolved.outputs
-            stages(
-                records=records,
-                run_dir=run_dir,
-                baselines=plan["baselines"],
-                trials=plan["trials"],
-                validation=plan["validate"],
-                rewarding=plan["reward"],
-                scoring=plan["score"],
-                referencing=plan["reference"],
-                training=plan["train"],
-                measuring=plan["baseline"],
-                evaluating=plan["evaluate"],
-                reporting=plan["report"],
-                promoting=plan["promote"],
-            )
-
-    return align

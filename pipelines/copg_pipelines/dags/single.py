@@ -1,6 +1,6 @@
 """One stage of ``align`` on artifacts that exist, with the very parameters it has in the whole DAG."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,6 @@ from copg_components.evaluate import evaluate
 from copg_components.promote import promote
 from copg_components.reference import reference
 from copg_components.report import report
-from copg_components.resolve import resolve
 from copg_components.reward import reward
 from copg_components.score import score
 from copg_components.train import train
@@ -21,6 +20,7 @@ from copg.errors import ConfigError
 from copg.run.recipe import Recipe
 from copg.run.task_record import read_json, subject_name
 from copg_pipelines.dags import Shape
+from copg_pipelines.dags.resolved import build_resolved
 
 COMPONENTS = {
     "validate": validate,
@@ -150,33 +150,7 @@ def build_single(single: Single, shape: Shape) -> Any:
     place = shape.place
     more = {"train_job": shape.train_job} if shape.train_job and single.stage == "train" else {}
 
-    @dsl.pipeline(name=f"only-{single.stage}", description=f"Stage {single.stage} on artifacts that exist.")
-    def only(
-        name: str,
-        records: str,
-        model: str,
-        trials: list,
-        rewards: list,
-        run_dir: str,
-        settings: dict = {},  # noqa: B006 - the default of a pipeline parameter
-        revision: str = "",
-        tracking: str = "",
-        tasks_at_once: int = 0,
-    ) -> None:
-        resolved = place(
-            resolve(
-                name=name,
-                records=records,
-                model=model,
-                revision=revision,
-                rewards=rewards,
-                trials=trials,
-                settings=settings,
-                tracking=tracking,
-                run_dir=run_dir,
-                tasks_at_once=tasks_at_once,
-            )
-        ).set_caching_options(enable_caching=False)
+    def follow(plans: Mapping[str, Any], records: Any, run_dir: Any) -> None:
         inputs: dict[str, Any] = {}
         for name, uris in single.inputs.items():
             if name in MANY:
@@ -190,8 +164,8 @@ def build_single(single: Single, shape: Shape) -> Any:
             inputs["records"] = records
         if single.subject is not None:
             inputs["trial" if single.stage == "train" else "subject"] = single.subject
-        plan = resolved.outputs[single.plan]
-        task = COMPONENTS[single.stage](plan=plan, run_dir=run_dir, **inputs, **more)
+        task = COMPONENTS[single.stage](plan=plans[single.plan], run_dir=run_dir, **inputs, **more)
         place(task).set_caching_options(enable_caching=False)
 
-    return only
+    about = f"Stage {single.stage} on artifacts that exist."
+    return build_resolved(place, follow, name=f"only-{single.stage}", description=about)
