@@ -136,8 +136,8 @@ def evaluation_name(directory: Path) -> str:
     return str(read_manifest(directory, schema="evaluation", verify=False).facts["name"])
 
 
-def tell_baselines(directories: Iterable[Path]) -> tuple[Path, Path | None]:
-    """Among evaluations the reference's, and the champion's where there is one.
+def find_baselines(directories: Iterable[Path]) -> tuple[Path, Path | None]:
+    """Find the evaluation of the reference, and that of the champion where there is one.
 
     Raises:
         ArtifactError: the reference's is not among them.

@@ -33,14 +33,14 @@ def promote(
     import json
     from pathlib import Path
 
-    from copg.artifacts import tell_baselines
+    from copg.artifacts import find_baselines
     from copg.config import parse_config
     from copg.run.task_record import recorded
 
     with recorded("promote", plan, run_dir) as record:
         from copg.stages.promote import PromoteConfig, promote_best
 
-        reference, champion = tell_baselines(Path(baseline.path) for baseline in baselines)
+        reference, champion = find_baselines(Path(baseline.path) for baseline in baselines)
         found = promote_best(
             parse_config(PromoteConfig, plan["config"], where="promote"),
             groups=Path(groups.path),

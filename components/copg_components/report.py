@@ -37,14 +37,14 @@ def report(
     import shutil
     from pathlib import Path
 
-    from copg.artifacts import tell_baselines
+    from copg.artifacts import find_baselines
     from copg.config import parse_config
     from copg.run.task_record import recorded
 
     with recorded("report", plan, run_dir) as record:
         from copg.stages.report import ReportConfig, report_trials
 
-        reference, champion = tell_baselines(Path(baseline.path) for baseline in baselines)
+        reference, champion = find_baselines(Path(baseline.path) for baseline in baselines)
         found = report_trials(
             parse_config(ReportConfig, plan["config"], where="report"),
             groups=Path(groups.path),

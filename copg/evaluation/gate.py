@@ -8,9 +8,9 @@ from copg.evaluation.estimates import paired_difference
 from copg.records import Estimate, Evaluation
 
 DEFAULT_MAX_KL = 20.0
-"""Nats a completion. A budget of one's own belongs in the recipe: what is far depends on the length."""
+"""Nats a completion. A recipe should set its own: which KL is far depends on the length of completions."""
 MIN_PROMPTS = 8
-"""Fewer than this have no interval to decide by; ``copg.evaluation.estimates`` has its coverage."""
+"""With fewer prompts the gate does not decide: ``copg.evaluation.estimates`` says how its intervals cover."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Contender:
     evaluation: Evaluation
     """On the gate split."""
     digest: str
-    """Of its weights: equal digests are one policy."""
+    """Digest of its weights: equal digests are one policy."""
     rewards: Mapping[str, Sequence[float]] = field(default_factory=dict)
     """Rewards of each prompt's completions, by prompt id; empty where only the evaluation is known."""
 

@@ -118,7 +118,7 @@ class PolicySampler:
                 raise FloatingPointError("log-probabilities are not finite: the policy has diverged")
 
     def _draw(self, prompts: Sequence[HeldOut], policy: Path | None) -> Trace | None:
-        """Fill ``drawn``; what the policy leaves for the reference's pass, None of the reference itself."""
+        """Fill ``drawn``; return the policy's trace for the reference's pass, None for the reference."""
         source = self._policy(policy)
         if policy is not None:
             check_vocabulary(policy, source.tokenizer, self.model)

@@ -143,21 +143,8 @@ def interval_chart(
     known = [(policy, estimate) for policy, estimate in rows if finite(estimate)]
     estimates = {key_of(policy): estimate for policy, estimate in known}
     inside, far_out = near([p for p, _ in known], lambda p: estimates[key_of(p)])
-    traces = []
-    for policy in inside:
-        style, estimate = styles[key_of(policy)], estimates[key_of(policy)]
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "name": label(policy.name),
-                "x": [rounded(estimate.mean)],
-                "y": [label(policy.name)],
-                "error_x": bars([estimate], style),
-                "marker": {"color": style.colour, "symbol": style.symbol, "size": 10, "line": edge(style)},
-                "hovertemplate": f"%{{y}}: %{{x:{'.1%' if percent else '.3~g'}}}<extra></extra>",
-            }
-        )
+    hover = ".1%" if percent else ".3~g"
+    traces = [_interval(p.name, estimates[key_of(p)], styles[key_of(p)], hover) for p in inside]
     ends = [end for p in inside for e in (estimates[key_of(p)],) for end in (e.low, e.high)]
     span = [-0.04, 1.04] if percent else padded([at, *ends])
     layout = {
@@ -175,6 +162,19 @@ def interval_chart(
     form = ".1%" if percent else ".3g"
     left_out = outside(far_out, lambda p: f"{estimates[key_of(p)].mean:{form}}")
     return Chart(chart_id, title, {"data": traces, "layout": layout}, left_out)
+
+
+def _interval(name: str, estimate: Estimate, style: Style, hover_form: str) -> dict[str, Any]:
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "name": label(name),
+        "x": [rounded(estimate.mean)],
+        "y": [label(name)],
+        "error_x": bars([estimate], style),
+        "marker": {"color": style.colour, "symbol": style.symbol, "size": 10, "line": edge(style)},
+        "hovertemplate": f"%{{y}}: %{{x:{hover_form}}}<extra></extra>",
+    }
 
 
 def curve_chart(

@@ -1,4 +1,4 @@
-"""What the charts are made of, as plotly reads it: plain dictionaries; the page's script fills in colours."""
+"""Pieces of charts as dictionaries that plotly reads; the page's script fills in the colours."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ DIGITS = 6
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A figure with what stands around it."""
+    """A figure with its title above and a note below."""
 
     id: str
     title: str
@@ -28,7 +28,7 @@ class Chart:
 def near(
     policies: Sequence[Policy], *measures: Callable[[Policy], Estimate]
 ) -> tuple[list[Policy], list[Policy]]:
-    """Those to draw, and diverged ones so far out that they would press the others together."""
+    """Policies to draw, and diverged ones so far out that they would press the others together."""
     sound = [p for p in policies if not p.diverged] or list(policies)
     inside: list[Policy] = []
     outside: list[Policy] = []
@@ -101,12 +101,12 @@ def note(at: float, text: str) -> dict[str, Any]:
 
 
 def rounded(value: float) -> float:
-    """As precise as a chart can show, and no longer: the page holds thousands of them."""
+    """The value to ``DIGITS`` digits, as many as a chart shows: the page holds thousands of values."""
     return float(f"{value:.{DIGITS}g}")
 
 
 def edge(style: Style) -> dict[str, Any]:
-    """Round a mark, so that marks and bars stay apart where they meet; the points of a star would spike."""
+    """The outline of a mark, which keeps it apart from bars; a star has none, for its points would spike."""
     return {"width": 0 if style.symbol in ("x", "star") else 1, "color": "palette:paper"}
 
 

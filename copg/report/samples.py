@@ -65,7 +65,7 @@ def pick_samples(measured: Measured, reference: Measured, num_each: int) -> Pick
 
 
 def _first_rows(measured: Measured) -> dict[str, dict[str, Any]]:
-    """Of each prompt of the gate split its first completion: ``{"position", "reward"}`` by prompt id."""
+    """The first completion of each prompt of the gate split: ``{"position", "reward"}`` by prompt id."""
     path = measured.directory / GENERATIONS
     if not path.is_file():
         return {}

@@ -27,7 +27,7 @@ class PromoteConfig:
     __pydantic_config__ = STRICT
 
     model_name: str
-    """Of the registered model."""
+    """Name of the registered model."""
     tracking_uri: str = DEFAULT_URI
     """``sqlite:///FILE``, or the address of an MLflow server."""
     max_kl: float = DEFAULT_MAX_KL
@@ -37,9 +37,9 @@ class PromoteConfig:
     keep: Literal["all", "winner"] | list[str] = "winner"
     """Whose weights stay on disk: everybody's, the best trial's, or those of the best and of these names."""
     tags: dict[str, str] = field(default_factory=dict)
-    """Of the registered version: digests of data, model, rewards and code."""
+    """Tags of the registered version: digests of data, model, rewards and code."""
     run_id: str = ""
-    """Of the pipeline's run, kept as a tag; empty: none."""
+    """Id of the pipeline's run, which becomes a tag; empty: no tag."""
 
     def __post_init__(self) -> None:
         if not self.model_name:
@@ -157,16 +157,19 @@ def _register(registry: Registry, card: str, tags: dict[str, str], best: Measure
     )
     now = registry.get(CHAMPION)
     if promoted:
-        registry.crown(version)
+        registry.make_champion(version)
     elif now is None or now.version != version:
-        registry.challenge(version)
+        registry.make_challenger(version)
     return version
 
 
 def _free_disk(
     config: PromoteConfig, registry: Registry, trials: Sequence[Measured], outcome: Outcome
 ) -> dict[str, str]:
-    """What became of each trial's weights; without a best trial nothing is deleted."""
+    """Delete the weights of trials that lost, and say what became of each trial's.
+
+    Without a best trial nothing is deleted.
+    """
     if config.keep == "all" or outcome.best is None:
         return {trial.name: "kept" for trial in trials}
     versions = registry.versions()

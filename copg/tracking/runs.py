@@ -153,8 +153,8 @@ class Registry:
             )
             return str(made.version)
 
-    def crown(self, version: str) -> None:
-        """Make a version the champion; whoever was stays findable as ``previous``."""
+    def make_champion(self, version: str) -> None:
+        """Make a version the champion; the champion until now gets the alias ``previous``."""
         with told(self.uri):
             old, challenger = self.get(CHAMPION), self.get(CHALLENGER)
             if old is not None and old.version != version:
@@ -163,8 +163,8 @@ class Registry:
             if challenger is not None and challenger.version == version:
                 self._client.delete_registered_model_alias(self.model_name, CHALLENGER)
 
-    def challenge(self, version: str) -> None:
-        """Mark the best trial that was not promoted."""
+    def make_challenger(self, version: str) -> None:
+        """Give a version, that of the best trial of a run that promoted none, the alias ``challenger``."""
         with told(self.uri):
             self._client.set_registered_model_alias(self.model_name, CHALLENGER, version)
 

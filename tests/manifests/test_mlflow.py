@@ -83,7 +83,7 @@ def test_it_keeps_runs_and_versions(server: str) -> None:
     made = registry.register_version(
         "minio://mlpipeline/v2/artifacts/policy", digest="d" * 64, tags={}, description="a policy"
     )
-    registry.crown(made)
+    registry.make_champion(made)
     champion = registry.get("champion")
     assert champion is not None
     assert champion.source == "minio://mlpipeline/v2/artifacts/policy"

@@ -299,7 +299,7 @@ def crowned(tmp_path: Path, resolution: Resolution, **tags: str) -> Path:
     policy.mkdir()
     registry = Registry(config["tracking_uri"], config["model_name"])
     tags = {**config["tags"], **tags}
-    registry.crown(registry.register_version(str(policy), digest="p", tags=tags, description=""))
+    registry.make_champion(registry.register_version(str(policy), digest="p", tags=tags, description=""))
     return policy
 
 

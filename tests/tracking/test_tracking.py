@@ -139,7 +139,7 @@ if "telemetry on" in sys.argv:
 with Tracker(sys.argv[1], experiment="quiet", run_name="r", params={}) as tracker:
     tracker.log({"loss/mean": 1.0}, step=1)
 registry = Registry(sys.argv[1], "quiet")
-registry.crown(registry.register_version("/policy", digest="d", tags={}, description=""))
+registry.make_champion(registry.register_version("/policy", digest="d", tags={}, description=""))
 from mlflow.telemetry import get_telemetry_client
 client = get_telemetry_client()
 if client is not None:
@@ -172,7 +172,7 @@ def test_a_first_version_becomes_champion(uri) -> None:
         "s3://b/policy", digest="d1", tags={"data": "abc"}, description="# Card"
     )
     assert registry.get(CHAMPION) is None  # registered is not promoted
-    registry.crown(version)
+    registry.make_champion(version)
     found = champion(uri, "first")
     assert (found.version, found.source, found.digest) == (version, "s3://b/policy", "d1")
     assert found.tags["data"] == "abc"
@@ -184,10 +184,10 @@ def test_the_one_who_was_champion_stays_findable_and_a_second_crowning_changes_n
     registry = Registry(uri, "twice")
     one = registry.register_version("/one", digest="d1", tags={}, description="")
     two = registry.register_version("/two", digest="d2", tags={}, description="")
-    registry.crown(one)
-    registry.challenge(two)
+    registry.make_champion(one)
+    registry.make_challenger(two)
     for _ in range(2):
-        registry.crown(two)
+        registry.make_champion(two)
         assert registry.get(CHAMPION).version == two
         assert registry.get(PREVIOUS).version == one
         assert registry.get(CHALLENGER) is None  # it won
@@ -322,7 +322,7 @@ def test_a_server_keeps_the_same_runs_and_versions_as_a_file(server) -> None:
     registry = Registry(address, "served")
     version = registry.register_version("s3://b/policy", digest="d", tags={"data": "x"}, description="# Card")
     assert registry.register_version("s3://b/policy", digest="d", tags={}, description="") == version
-    registry.crown(version)
+    registry.make_champion(version)
     assert champion(address, "served").source == "s3://b/policy"
 
 
