@@ -14,7 +14,7 @@ from copg.run.recipe import STAGES, Recipe
 from copg.run.task_record import read_json, read_record, record_path, subject_name, task_key, task_name
 from copg.run.trained_reward import STAGE as REWARD
 from copg.run.trained_reward import model_folder, with_model
-from copg.tracking.runs import champion
+from copg.tracking.registry import champion
 
 RUN_KEY, BEFORE = "run_key", "champion_before"
 """Tags of a registered version: which run made it, and which champion that run was measured against."""
@@ -123,7 +123,7 @@ def _champion_before(promote: Mapping[str, Any], run_key: str) -> dict[str, Any]
     if now.tags.get(RUN_KEY) == run_key:
         before = json.loads(now.tags[BEFORE])
     else:
-        before = {"name": "champion", "version": now.version, "uri": now.source, "digest": now.digest}
+        before = {"name": "champion", "version": now.version, "uri": now.policy_uri, "digest": now.digest}
     if before is not None and "://" not in before["uri"] and not Path(before["uri"]).is_dir():
         raise ConfigError(
             f"champion: version {before['version']} of {promote['model_name']!r} lies at {before['uri']}, "

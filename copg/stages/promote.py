@@ -12,8 +12,8 @@ from copg.evaluation.gate import DEFAULT_MAX_KL, Decision, gain
 from copg.evaluation.results import Evaluations, Measured, Outcome, contender, judge, read_evaluations
 from copg.report.model_card import model_card
 from copg.tracking.mlflow import DEFAULT_URI
+from copg.tracking.registry import CHAMPION, PREVIOUS, RegisteredVersion, Registry
 from copg.tracking.retention import delete_weights
-from copg.tracking.runs import CHAMPION, PREVIOUS, Registered, Registry
 
 __all__ = ["PromoteConfig", "promote_best"]
 
@@ -126,7 +126,7 @@ def _check_keep(config: PromoteConfig, found: Evaluations) -> None:
 
 
 def _rejected_if_champion_changed(
-    outcome: Outcome, measured: Measured | None, now: Registered | None
+    outcome: Outcome, measured: Measured | None, now: RegisteredVersion | None
 ) -> Outcome:
     """The outcome; not promoted where another run has made a policy champion that this run did not measure.
 
@@ -174,7 +174,7 @@ def _free_disk(
         return {trial.name: "kept" for trial in trials}
     versions = registry.versions()
     registered = {version.digest for version in versions}
-    sources = {version.source.rstrip("/") for version in versions}
+    sources = {version.policy_uri.rstrip("/") for version in versions}
     found = {}
     for trial in trials:
         if isinstance(config.keep, list) and trial.name in config.keep:
@@ -193,10 +193,10 @@ def _free_disk(
     return found
 
 
-def _version_facts(version: Registered | None) -> dict[str, str] | None:
+def _version_facts(version: RegisteredVersion | None) -> dict[str, str] | None:
     if version is None:
         return None
-    return {"version": version.version, "source": version.source, "digest": version.digest}
+    return {"version": version.version, "source": version.policy_uri, "digest": version.digest}
 
 
 def _metrics(outcome: Outcome, found: Evaluations) -> dict[str, float]:

@@ -6,11 +6,10 @@ trials that start at once would both begin.
 
 import contextlib
 import fcntl
-import gc
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,32 +21,19 @@ _SQLITE = "sqlite:///"
 
 
 def connect(uri: str) -> Any:
-    """An ``MlflowClient`` for runs and registry at ``uri``; call it inside ``told``.
+    """An ``MlflowClient`` for runs and registry at ``uri``; call it inside ``one_line_errors``.
 
     Three seconds go into loading MLflow, and a new SQLite file takes some seconds to fill.
     """
     _keep_quiet()
-    with _collector_off():
-        from mlflow import MlflowClient
-        from mlflow.telemetry import set_telemetry_client
+    from mlflow import MlflowClient
+    from mlflow.telemetry import set_telemetry_client
 
-        set_telemetry_client()  # takes a client away that an earlier import of MLflow may have made
-        for name in ("mlflow", "alembic"):
-            logging.getLogger(name).setLevel(logging.WARNING)
-        with exclusive(uri):
-            return MlflowClient(tracking_uri=uri, registry_uri=uri)  # loads the SQL store
-
-
-@contextlib.contextmanager
-def _collector_off() -> Iterator[None]:
-    """Garbage collection would take a fifth of the loading, to find next to nothing."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
+    set_telemetry_client()  # takes a client away that an earlier import of MLflow may have made
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    with exclusive(uri):
+        return MlflowClient(tracking_uri=uri, registry_uri=uri)  # loads the SQL store
 
 
 def _keep_quiet() -> None:
@@ -85,7 +71,7 @@ def exclusive(uri: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def told(uri: str) -> Iterator[None]:
+def one_line_errors(uri: str) -> Iterator[None]:
     """Turn what MLflow raises into one line that says where.
 
     Raises:
@@ -111,3 +97,15 @@ def _is_of_mlflow(error: Exception) -> bool:
         if name in modules
     ]
     return isinstance(error, tuple(kinds))
+
+
+def none_where(code: str, call: Callable[..., Any], *arguments: Any) -> Any:
+    """What the call gives; None where MLflow answers with the error ``code``."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return call(*arguments)
+    except MlflowException as error:
+        if error.error_code != code:
+            raise
+        return None

@@ -13,12 +13,12 @@ class Deleted:
 
     num_files: int = 0
     num_bytes: int = 0
-    kept: str = ""
+    why_not: str = ""
     """Why nothing was deleted; empty when something was."""
 
     def __str__(self) -> str:
-        if self.kept:
-            return f"kept: {self.kept}"
+        if self.why_not:
+            return f"kept: {self.why_not}"
         return f"deleted {self.num_files} files, {self.num_bytes / 2**20:.1f} MiB"
 
 
@@ -38,22 +38,22 @@ def delete_weights(uri: str, *, digest: str, reason: str) -> Deleted:
     try:
         files, root = fsspec.core.url_to_fs(uri)
         if not files.isfile(f"{root}/{MANIFEST}"):
-            return Deleted(kept=f"no {MANIFEST} there")
+            return Deleted(why_not=f"no {MANIFEST} there")
         with files.open(f"{root}/{MANIFEST}", "rb") as file:
             manifest = json.load(file)
         if manifest.get("schema") != "policy" or manifest.get("digest") != digest:
-            return Deleted(kept=f"its {MANIFEST} is not that of this policy")
+            return Deleted(why_not=f"its {MANIFEST} is not that of this policy")
         return _delete_listed(files, root, set(manifest["files"]), reason)
     except (OSError, ImportError, ValueError) as error:
         lines = str(error).splitlines() or [type(error).__name__]
-        return Deleted(kept=lines[0])
+        return Deleted(why_not=lines[0])
 
 
 def _delete_listed(files: Any, root: str, listed: set[str], reason: str) -> Deleted:
     there = {path.removeprefix(root).lstrip("/"): path for path in files.find(root)}
     weights = [path for name, path in there.items() if name.endswith(".safetensors") and name in listed]
     if not weights:
-        return Deleted(kept="it has no weights any more")
+        return Deleted(why_not="it has no weights any more")
     num_bytes = sum(files.size(path) for path in weights)
     with files.open(f"{root}/{WEIGHTS_DELETED}", "w") as file:
         file.write(f"{reason}\n")

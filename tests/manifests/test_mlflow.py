@@ -11,7 +11,8 @@ import pytest
 import requests
 
 from copg.stages.promote import PromoteConfig, promote_best
-from copg.tracking.runs import Registry, Tracker, champion
+from copg.tracking.registry import Registry, champion
+from copg.tracking.runs import Tracker
 from tests.evaluations import Made, make_evaluation, make_groups, make_policy
 from tests.manifests.built import build, named
 
@@ -86,7 +87,7 @@ def test_it_keeps_runs_and_versions(server: str) -> None:
     registry.make_champion(made)
     champion = registry.get("champion")
     assert champion is not None
-    assert champion.source == "minio://mlpipeline/v2/artifacts/policy"
+    assert champion.policy_uri == "minio://mlpipeline/v2/artifacts/policy"
 
 
 @pytest.mark.parametrize("root", ["minio://mlpipeline/v2/artifacts", "s3://bucket/copg", "gs://bucket/copg"])
@@ -107,4 +108,4 @@ def test_a_promotion_registers_the_policy_where_kfp_stored_it(server: str, tmp_p
     )
     now = champion(server, name)
     assert now is not None
-    assert now.source == uri
+    assert now.policy_uri == uri

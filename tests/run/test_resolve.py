@@ -17,7 +17,7 @@ from copg.run import resolve
 from copg.run.plan import BEFORE, RUN_KEY, stage_keys
 from copg.run.resolve import Resolution, ResolveConfig, resolve_recipe
 from copg.run.task_record import RUN, Record, record_path, task_key, write_record
-from copg.tracking.runs import Registry
+from copg.tracking.registry import Registry
 
 TRIALS = [{"method": "copg", "beta": 0.1}, {"method": "ipo", "beta": 1.0}]
 

@@ -13,8 +13,8 @@ from copg.digests import file_digest
 from copg.errors import ArtifactError, ConfigError, TrackingError
 from copg.stages.promote import PromoteConfig, promote_best
 from copg.tracking.mlflow import connect
+from copg.tracking.registry import CHALLENGER, PREVIOUS, Registry
 from copg.tracking.retention import delete_weights
-from copg.tracking.runs import CHALLENGER, PREVIOUS, Registry
 from tests.evaluations import Made, make_evaluation, make_groups, make_policy
 
 GOOD = Made("copg_0.1", 0.2, 3.0, "copg", 0.1)
@@ -157,7 +157,7 @@ def test_a_better_trial_replaces_the_champion_who_stays_findable(run, uri) -> No
     found = run.promote(BETTER, champion=run.champion(GOOD))
     assert found["promoted"]
     assert (found["champion"]["version"], found["previous"]["version"]) == ("2", "1")
-    assert Registry(uri, run.model_name).get(PREVIOUS).source == str(run.policy(GOOD))
+    assert Registry(uri, run.model_name).get(PREVIOUS).policy_uri == str(run.policy(GOOD))
     assert run.metrics["gain/champion"] == pytest.approx(0.1, abs=0.04)
 
 

@@ -11,7 +11,8 @@ import pytest
 
 from copg.errors import TrackingError
 from copg.tracking.mlflow import connect, exclusive, sqlite_path
-from copg.tracking.runs import CHALLENGER, CHAMPION, PREVIOUS, Registry, Tracker, champion
+from copg.tracking.registry import CHALLENGER, CHAMPION, PREVIOUS, Registry, champion
+from copg.tracking.runs import Tracker
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +78,8 @@ def diverge(uri: str) -> None:
 def test_without_an_address_nothing_is_tracked_and_mlflow_is_not_loaded() -> None:
     code = """
 import sys
-from copg.tracking.runs import Tracker, champion
+from copg.tracking.registry import champion
+from copg.tracking.runs import Tracker
 with Tracker(None, experiment="e", run_name="r", params={"a": 1}) as tracker:
     tracker.log({"loss/mean": 1.0}, step=1)
 assert champion("sqlite:////nowhere/mlflow.db", "model") is None
@@ -132,7 +134,8 @@ called = []
 for name in ("connect", "connect_ex"):
     setattr(socket.socket, name, lambda self, address: called.append(address) or 1)
 socket.getaddrinfo = lambda *a, **k: called.append(a) or []
-from copg.tracking.runs import Registry, Tracker
+from copg.tracking.registry import Registry
+from copg.tracking.runs import Tracker
 if "telemetry on" in sys.argv:
     import copg.tracking.mlflow as store
     store._keep_quiet = lambda: None
@@ -174,7 +177,7 @@ def test_a_first_version_becomes_champion(uri) -> None:
     assert registry.get(CHAMPION) is None  # registered is not promoted
     registry.make_champion(version)
     found = champion(uri, "first")
-    assert (found.version, found.source, found.digest) == (version, "s3://b/policy", "d1")
+    assert (found.version, found.policy_uri, found.digest) == (version, "s3://b/policy", "d1")
     assert found.tags["data"] == "abc"
     assert registry.get(PREVIOUS) is None
     assert connect(uri).get_model_version("first", version).description == "# Card"
@@ -323,7 +326,7 @@ def test_a_server_keeps_the_same_runs_and_versions_as_a_file(server) -> None:
     version = registry.register_version("s3://b/policy", digest="d", tags={"data": "x"}, description="# Card")
     assert registry.register_version("s3://b/policy", digest="d", tags={}, description="") == version
     registry.make_champion(version)
-    assert champion(address, "served").source == "s3://b/policy"
+    assert champion(address, "served").policy_uri == "s3://b/policy"
 
 
 def test_a_server_that_takes_no_local_path_says_so_in_one_line(server) -> None:
