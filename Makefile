@@ -26,7 +26,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 demo: install  ## records, a tiny reference, then the whole DAG on this machine
 	@$(PY) -m examples.demo --out $(RUN)/data
-	@$(PY) -m copg_pipelines run align --recipe pipelines/recipes/demo.yaml --on local --root $(RUN)
+	@$(PY) -m copg.cli run align --recipe pipelines/recipes/demo.yaml --on local --run-dir $(RUN)
 
 test: install  ## all tests that need no container, cluster or GPU
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile tests

@@ -120,12 +120,12 @@ def run_dag(data: Path, root: Path, *, sets: Iterable[str] = (), profile_imports
     command = [
         sys.executable,
         "-m",
-        "copg_pipelines",
+        "copg.cli",
         "run",
         "align",
         "--recipe",
         str(RECIPE),
-        "--root",
+        "--run-dir",
         str(root),
     ]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}

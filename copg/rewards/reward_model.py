@@ -56,7 +56,7 @@ class RewardModel:
         from copg.rewards.classifier import Classifier
 
         if not self.model:
-            raise ModelError("names no model: set params.model to a directory, such as train-reward leaves")
+            raise ModelError("names no model: set params.model to a directory, such as copg reward leaves")
         model_content(self.model, self.revision)
         found = Classifier(
             self.model,

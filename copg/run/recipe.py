@@ -23,7 +23,7 @@ STAGES = ("validate", "score", "reference", "train", "evaluate", "report", "prom
 """Those with settings of their own, in the order of the pipeline."""
 OPTIONAL = (REWARD,)
 """Trains the reward model that an entry ``reward_model`` without a model stands for, or that a section
-``reward`` without any ``rewards`` asks for; else its section waits for ``copg train-reward``."""
+``reward`` without any ``rewards`` asks for; else its section waits for ``copg reward``."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
@@ -68,6 +68,8 @@ class Recipe:
                 raise ValueError(f"{names.count(name)} trials are called {name!r}: give each a 'name'")
         if unknown := set(self.stages) - set(STAGES + OPTIONAL):
             raise ValueError(f"stages {sorted(unknown)} are unknown; use {list(STAGES + OPTIONAL)}")
+        if "trial" in (self.stages.get("train") or {}):
+            raise ValueError("train.trial comes from trials: set it there")
         trains_reward(self.rewards, self.stages)
 
     @property
@@ -151,35 +153,6 @@ def stage_settings(
         "reward": model,
     }
     return merged(defaults.get(stage, {}), recipe.stages.get(stage, {}))
-
-
-def stage_values(
-    stage: str, path: Path | None, overrides: Sequence[str], *, run_dir: Path, trial: str | None = None
-) -> dict[str, Any]:
-    """Settings of one stage that runs alone.
-
-    Args:
-        stage: one of ``STAGES``.
-        path: the recipe; None leaves everything to ``overrides``.
-        overrides: ``key=value`` of the stage.
-        run_dir: see ``stage_settings``.
-        trial: for ``train``: name of a trial, or empty for the first.
-
-    Raises:
-        ConfigError: the recipe is wrong, or has no such trial.
-    """
-    values: dict[str, Any] = {}
-    if path is not None:
-        recipe = load_recipe(path, here=Path.cwd())
-        values = stage_settings(recipe, stage, run_dir=run_dir)
-        if trial is not None:
-            trials = {subject_name(each): each for each in recipe.trials}
-            if trial and trial not in trials:
-                raise ConfigError(f"{path}: trial={trial!r} is unknown; use one of {list(trials)}")
-            values["trial"] = dict(trials[trial] if trial else recipe.trials[0])
-    for override in overrides:
-        set_value(values, override)
-    return values
 
 
 def _gate_bounds(recipe: Recipe) -> dict[str, Any]:

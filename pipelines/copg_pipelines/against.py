@@ -18,20 +18,19 @@ from copg_pipelines.server.connection import ClientError
 from copg_pipelines.server.publishing import compiled
 from copg_pipelines.server.runs import latest_run, tasks_of
 from copg_pipelines.server.versions import get_pipeline
+from copg_pipelines.target import Target
 
 COMPONENT = re.compile(r"comp-(.+?)(-shard)?(-\d+)?$")
 """Of a stage, of its shards, and of its second task in a DAG."""
 
 
-def explain_against_latest(
-    client: Client, dag: str, pipeline: str, recipe: Path, image: str, run_dir: str, sets: list[str] | None
-) -> list[Verdict]:
-    """What the DAG of a recipe shares with the latest run of a pipeline.
+def explain_against_latest(client: Client, target: Target) -> list[Verdict]:
+    """What the DAG of a recipe shares with the latest run of its pipeline.
 
     Raises:
         ClientError: the pipeline never ran, or the server refuses.
     """
-    run = latest_run(client, get_pipeline(client, pipeline).pipeline_id)
+    run = latest_run(client, get_pipeline(client, target.pipeline_name).pipeline_id)
     reference = run.pipeline_version_reference
     version = client.pipelines.pipeline_service_get_pipeline_version(
         reference.pipeline_id, reference.pipeline_version_id
@@ -42,7 +41,7 @@ def explain_against_latest(
         before = _nominal(_with_parameters(version.pipeline_spec, run.runtime_config))
     except KeyError as error:
         raise ClientError(f"version {version.display_name} is no DAG of ours: it has no {error}") from None
-    with compiled(dag, recipe, image, run_dir, "", sets) as file:
+    with compiled(target) as file:
         now = _nominal(next(iter(yaml.safe_load_all(file.path.read_text()))))
     states: dict[str, str] = {}
     for task in tasks_of(run):

@@ -202,5 +202,5 @@ def _alone(root: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise RunError(f"{root}: another run is using it; wait, or choose another --root") from None
+            raise RunError(f"{root}: another run is using it; wait, or choose another --run-dir") from None
         yield

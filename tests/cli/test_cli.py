@@ -12,21 +12,22 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from copg.cli.ending import run_app
-from copg.cli.main import app
+from copg.cli import stages
+from copg.cli.main import app, main
 from tests import tiny
 
 STAGES = [
     "resolve",
     "validate",
+    "reward",
     "score",
     "reference",
     "train",
     "evaluate",
     "report",
     "promote",
-    "train-reward",
 ]
+ROOT = Path(__file__).parents[2]
 RECIPE: dict[str, Any] = {
     "name": "tiny",
     "records": "records.jsonl",
@@ -63,7 +64,7 @@ def call(*arguments: str) -> tuple[int, str, str]:
     sys.argv = ["copg", *arguments]
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
-            run_app(app)
+            main()
     except SystemExit as stop:
         return int(stop.code or 0), out.getvalue(), error.getvalue()
     finally:
@@ -72,7 +73,7 @@ def call(*arguments: str) -> tuple[int, str, str]:
 
 
 def test_the_stages_one_after_the_other_make_a_registered_policy(home: Path) -> None:
-    recipe = ("--config", str(home / "recipe.yaml"))
+    recipe = ("--recipe", str(home / "recipe.yaml"))
     runs = ("--run-dir", str(home / "runs"))
 
     def at(*names: str) -> list[str]:
@@ -80,7 +81,7 @@ def test_the_stages_one_after_the_other_make_a_registered_policy(home: Path) -> 
 
     steps: list[list[str]] = [
         ["validate", "--records", str(home / "records.jsonl"), *at("groups"), *recipe],
-        ["score", *at("groups", "scored"), *recipe],
+        ["score", *at("groups", "scored"), *recipe, *runs],
         ["reference", *at("scored", "referenced"), *recipe, *runs],
         [
             "train",
@@ -90,7 +91,7 @@ def test_the_stages_one_after_the_other_make_a_registered_policy(home: Path) -> 
             "--trial",
             "ipo_1",
             "--set",
-            "epochs=2",
+            "train.epochs=2",
         ],
         ["evaluate", "--groups", str(home / "out/scored"), "--evaluation", str(home / "out/base"), *recipe],
         ["evaluate", "--groups", str(home / "out/scored"), *at("policy", "evaluation"), *recipe],
@@ -112,7 +113,7 @@ def test_the_stages_one_after_the_other_make_a_registered_policy(home: Path) -> 
 
 
 def test_resolve_prints_the_digests(home: Path, tmp_path: Path) -> None:
-    code, out, _ = call("resolve", "-c", str(home / "recipe.yaml"), "--run-dir", str(tmp_path / "runs"))
+    code, out, _ = call("resolve", "-r", str(home / "recipe.yaml"), "--run-dir", str(tmp_path / "runs"))
     assert code == 0
     found = json.loads(out)
     assert {"data", "model", "rewards/score"} <= set(found["digests"])
@@ -125,17 +126,17 @@ def test_resolve_prints_the_digests(home: Path, tmp_path: Path) -> None:
         (["score", "--groups", "/none", "--scored", "x"], "'--groups'"),
         (["score", "--scored", "x"], "Missing option '--groups'"),
         (["scroe"], "No such command 'scroe'"),
-        (["resolve", "-c", "/none.yaml"], "/none.yaml: cannot be read"),
+        (["resolve", "-r", "/none.yaml"], "/none.yaml: cannot be read"),
         (["validate", "--records", "/none.jsonl", "--groups", "{tmp}/groups"], "/none.jsonl"),
         (
-            ["validate", "--records", "x", "--groups", "{tmp}/g", "--set", "colums={}"],
+            ["validate", "--records", "x", "--groups", "{tmp}/g", "--set", "validate.colums={}"],
             "validate.colums is unknown",
         ),
         (
-            ["score", "--groups", "{tmp}", "--scored", "{tmp}/s", "--set", "source=given"],
+            ["score", "--groups", "{tmp}", "--scored", "{tmp}/s", "--set", "score.source=given"],
             "no finished artifact",
         ),
-        (["score", "--groups", "{tmp}", "--scored", "{tmp}/s", "--set", "source"], "must be key=value"),
+        (["score", "--groups", "{tmp}", "--scored", "{tmp}/s", "--set", "score.source"], "must be key=value"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_1(tmp_path: Path, arguments: list[str], message: str) -> None:
@@ -160,10 +161,26 @@ def test_help_comes_at_once_and_loads_no_library() -> None:
         "import sys; sys.argv = ['copg', '--help']; import copg.cli.main\n"
         "try: copg.cli.main.main()\n"
         "except SystemExit: pass\n"
-        "print({'torch', 'pyarrow', 'pydantic', 'mlflow', 'numpy', 'yaml'} & set(sys.modules))"
+        "print({'torch', 'pyarrow', 'pydantic', 'mlflow', 'numpy', 'yaml', 'kfp', 'rich'} & set(sys.modules))"
     )
     before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "set()"
-    assert all(f"  {stage}" in done.stdout for stage in STAGES)
+    assert all(f"\n  {stage}" in done.stdout for stage in STAGES)
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 0.5
+
+
+def test_a_stage_is_the_command_that_its_file_is_called_like() -> None:
+    files = {path.stem for path in (ROOT / "copg/stages").glob("*.py")}
+    assert (
+        set(STAGES) - {"resolve"}
+        == {each.callback.__name__ for each in stages.app.registered_commands} & files
+    )
+
+
+def test_the_package_runs_as_the_command() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "copg.cli", "scroe"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: No such command 'scroe'")

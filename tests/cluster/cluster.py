@@ -46,9 +46,9 @@ class Cluster:
         return done.stdout if check else done.stdout + done.stderr
 
     def pipelines(self, *words: str, code: int = 0) -> str:
-        """What ``python -m pipelines`` prints, when it ends as expected."""
+        """What ``copg`` prints, when it ends as expected."""
         done = subprocess.run(
-            [sys.executable, "-m", "copg_pipelines", *words, *self._whose()],
+            [sys.executable, "-m", "copg.cli", *words, *self._whose()],
             env={**os.environ, "KF_PIPELINES_ENDPOINT": self.host},
             cwd=ROOT,
             capture_output=True,

@@ -44,10 +44,10 @@ def local(data: Data) -> dict[str, Any]:
         str(data.recipe),
         "--on",
         "local",
-        "--root",
+        "--run-dir",
         str(data.home / "local"),
     ]
-    subprocess.run([sys.executable, "-m", "copg_pipelines", *words], cwd=ROOT, check=True, timeout=1800)
+    subprocess.run([sys.executable, "-m", "copg.cli", *words], cwd=ROOT, check=True, timeout=1800)
     found: dict[str, Any] = json.loads((data.home / "local/summary.json").read_text())
     return found
 

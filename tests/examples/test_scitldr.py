@@ -60,10 +60,10 @@ def test_the_dag_runs_on_real_records(records: Path, model: Path, tmp_path: Path
         "evaluate": "{num_prompts: 16, samples_per_prompt: 1, generation: {max_new_tokens: 8}}",
     }
     sets = [part for key, value in changes.items() for part in ("--set", f"{key}={value}")]
-    command = [sys.executable, "-m", "copg_pipelines", "run", "align", "--recipe", str(RECIPE), *sets]
+    command = [sys.executable, "-m", "copg.cli", "run", "align", "--recipe", str(RECIPE), *sets]
     run = tmp_path / "run"
     done = subprocess.run(
-        [*command, "--on", "local", "--root", str(run)], cwd=ROOT, capture_output=True, text=True
+        [*command, "--on", "local", "--run-dir", str(run)], cwd=ROOT, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout + done.stderr
     summary = json.loads((run / "summary.json").read_text())

@@ -7,12 +7,13 @@ import jsonschema
 import pytest
 import yaml
 from copg_pipelines.dags.compiling import compile_dag
-from copg_pipelines.server.resources import app, write_resources
+from copg_pipelines.server.resources import write_resources
 from google.protobuf import json_format
 from kfp.kubernetes.kubernetes_executor_config_pb2 import KubernetesExecutorConfig
 from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineSpec
 from typer.testing import CliRunner
 
+from copg.cli.main import app
 from copg.errors import ConfigError
 from copg.run.recipe import load_recipe
 from tests.manifests.built import ROOT, build, check_schema, title
@@ -68,8 +69,8 @@ def test_the_name_says_what_is_in_it_in_letters_that_kubernetes_takes(made: list
 
 
 def test_the_command_prints_the_version(compiled: Path, tmp_path: Path) -> None:
-    words = [str(compiled), "--output", str(tmp_path / "a/b.yaml"), "--pipeline", "mine", "-n", "team-a"]
-    done = CliRunner().invoke(app, words)
+    words = ["--output", str(tmp_path / "a/b.yaml"), "--pipeline", "mine", "-n", "team-a"]
+    done = CliRunner().invoke(app, ["resources", str(compiled), *words])
     assert done.exit_code == 0
     pipeline, version = yaml.safe_load_all((tmp_path / "a/b.yaml").read_text())
     assert pipeline["metadata"] == {"name": "mine", "namespace": "team-a"}

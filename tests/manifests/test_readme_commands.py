@@ -6,9 +6,10 @@ import shlex
 from pathlib import Path
 
 import pytest
-from copg_pipelines.cli.main import app
+import typer
 from typer.main import get_command
 
+from copg.cli.main import app
 from tests.manifests.built import MANIFESTS, ROOT
 from tests.manifests.built import build as built
 
@@ -25,8 +26,10 @@ def commands(path: Path, start: str) -> list[list[str]]:
 @pytest.mark.parametrize("readme", READMES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_the_client_takes_the_options_that_are_typed(readme: Path) -> None:
     known = get_command(app)
-    for name, *words in filter(None, commands(readme, "-m pipelines ")):
-        command = known.commands[name]
+    found = [each for start in (".venv/bin/copg ", "    copg ") for each in commands(readme, start)]
+    assert found
+    for name, *words in filter(None, found):
+        command = known.get_command(typer.Context(known), name)
         options = {option for each in command.params for option in each.opts}
         assert {word for word in words if word.startswith("-")} <= options, (name, words)
 
@@ -55,7 +58,7 @@ def test_ten_commands_lead_to_a_schedule() -> None:
         r"with `IMAGE` in a registry of yours:\n\n```bash\n(.*?)```", READMES[0].read_text(), re.DOTALL
     )
     assert len(block.splitlines()) == 10
-    assert "-m pipelines schedule " in block.splitlines()[-1]
+    assert ".venv/bin/copg schedule " in block.splitlines()[-1]
     (loop,) = (line for line in block.splitlines() if line.startswith("for each in "))
     folders = re.findall(r"[\w/-]+", loop.split(";")[0].removeprefix("for each in "))
     (image,) = re.findall(r"s#(\S+?)#\$IMAGE#", loop)

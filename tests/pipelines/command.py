@@ -1,4 +1,4 @@
-"""Runs ``python -m pipelines`` in this process, against a server of the tests."""
+"""Runs ``copg`` in this process, against a server of the tests."""
 
 import os
 import sys
@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import yaml
-from copg_pipelines.cli import main as command_line
 
+from copg.cli import main as command_line
 from tests.pipelines.kfp_server import KfpServer, kfp_server
 
 IMAGE = "registry/copg@sha256:" + "0" * 64
@@ -49,7 +49,7 @@ class Command:
 
     def __call__(self, *words: str, host: bool = True) -> Outcome:
         where = ["--host", self.server.url, "--request-timeout", "5", "--patience", "1"] if host else []
-        self.patch.setattr(sys, "argv", ["pipelines", words[0], *where, *words[1:]])
+        self.patch.setattr(sys, "argv", ["copg", words[0], *where, *words[1:]])
         self.capture.readouterr()
         with pytest.raises(SystemExit) as left:
             command_line.main()

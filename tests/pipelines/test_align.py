@@ -76,9 +76,9 @@ class Place:
 
     def command(self, *options: str, root: str = "runs") -> dict[str, Any]:
         """Arguments of ``subprocess`` for a run."""
-        command = [sys.executable, "-m", "copg_pipelines", "run", "align"]
+        command = [sys.executable, "-m", "copg.cli", "run", "align"]
         command += ["--recipe", str(self.home / "data/recipe.yaml"), "--on", "local"]
-        command += ["--root", str(self.home / root), *options]
+        command += ["--run-dir", str(self.home / root), *options]
         environment = {**os.environ, "PYTHONPATH": str(self.home / "code")}
         return {"args": command, "cwd": self.home, "env": environment, "text": True}
 

@@ -46,7 +46,7 @@ def commands(command: Command, server: KfpServer, tmp_path: Path) -> dict[str, t
         "status": ("status", "align"),
         "resume": ("resume", run, "--no-wait"),
         "unschedule": ("unschedule", "align", "--all"),
-        "explain-cache": ("explain-cache", "align", *recipe[:-2]),
+        "explain-cache": ("explain-cache", "align", "--on", "cluster", *recipe[:-2]),
     }
 
 

@@ -145,13 +145,13 @@ def test_what_failed_or_never_ran_in_the_latest_run_is_told_apart(data: Path, ro
 
 
 def test_the_command_prints_a_line_a_task(data: Path, root: Path, command: Command) -> None:
-    words = ("explain-cache", "align", "-r", str(data / "recipe.yaml"), "--root", str(root))
+    words = ("explain-cache", "align", "-r", str(data / "recipe.yaml"), "--run-dir", str(root))
     done = command(*words, "--set", "promote.max_kl=3", host=False)
     assert done.code == 0, done.error
     assert "validate                     reused" in done.out
     assert "promote                      runs: promote.max_kl " in done.out
     assert done.out.rstrip().endswith("8 of 10 tasks are reused")  # the report draws the bound
-    nowhere = command(*words[:4], "--root", str(data / "gone"), host=False)
+    nowhere = command(*words[:4], "--run-dir", str(data / "gone"), host=False)
     assert "no run has been there" in nowhere.why
 
 
@@ -165,7 +165,7 @@ def test_against_a_server_what_the_dag_itself_gives_a_task_is_compared(
 
     def explain(*words: str) -> dict[str, str]:
         words = ("-r", str(command.recipe), "--image", IMAGE, *words)
-        done = command("explain-cache", "align", *words)
+        done = command("explain-cache", "align", "--on", "cluster", *words)
         assert done.code == 0, done.error
         return {line.split()[0]: line for line in done.out.splitlines()}
 
@@ -187,7 +187,8 @@ def test_against_a_server_the_two_dags_are_compared(command: Command, server: Kf
     command.with_recipe("run", "align", "--on", "cluster", "--poll", "0.01")
 
     def explain(*words: str, image: str = IMAGE) -> list[str]:
-        done = command("explain-cache", "align", "-r", str(command.recipe), "--image", image, *words)
+        words = ("--on", "cluster", "-r", str(command.recipe), "--image", image, *words)
+        done = command("explain-cache", "align", *words)
         assert done.code == 0, done.error
         return done.out.splitlines()
 

@@ -47,8 +47,8 @@ def write_preferences(path: Path, number: int) -> None:
 
 def run(home: Path) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:
     """The DAG on this machine, and its summary."""
-    command = [sys.executable, "-m", "copg_pipelines", "run", "align", "--recipe", str(home / "recipe.yaml")]
-    command += ["--on", "local", "--root", str(home / "runs")]
+    command = [sys.executable, "-m", "copg.cli", "run", "align", "--recipe", str(home / "recipe.yaml")]
+    command += ["--on", "local", "--run-dir", str(home / "runs")]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, check=False)
     return done, json.loads((home / "runs/summary.json").read_text())

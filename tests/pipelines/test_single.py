@@ -38,8 +38,8 @@ def place(tmp_path_factory: pytest.TempPathFactory, reference_dir: Path) -> Path
 
 
 def run(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "copg_pipelines", "run", "align", "--recipe", str(place / "recipe.yaml")]
-    command += ["--root", str(place / "runs"), *words]
+    command = [sys.executable, "-m", "copg.cli", "run", "align", "--recipe", str(place / "recipe.yaml")]
+    command += ["--run-dir", str(place / "runs"), *words]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
 
 
@@ -186,7 +186,7 @@ def test_a_run_here_is_resumed_with_the_recipe_it_had(place: Path) -> None:
     assert tell(run(place, "--set", "score.source=given")) == ["resolve", "score", "validate"]
     kept = json.loads((place / "runs" / KEPT).read_text())
     assert kept["stages"]["score"] == {"source": "given"}
-    command = [sys.executable, "-m", "copg_pipelines", "resume", str(place / "runs")]
+    command = [sys.executable, "-m", "copg.cli", "resume", "--run-dir", str(place / "runs")]
     again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
     # what succeeded was kept: only resolve and the failed task ran
     assert tell(again) == ["resolve", "score"]

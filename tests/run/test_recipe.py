@@ -5,7 +5,7 @@ import pytest
 import yaml
 
 from copg.errors import ConfigError
-from copg.run.recipe import Recipe, load_recipe, parse_recipe, stage_settings, stage_values
+from copg.run.recipe import Recipe, load_recipe, parse_recipe, stage_settings
 
 VALUES: dict[str, Any] = {
     "name": "demo",
@@ -119,16 +119,6 @@ def test_a_section_overrides_what_is_said_once() -> None:
     train = stage_settings(recipe, "train", run_dir=Path("/r"))
     assert train["checkpoint"] == {"folder": "/r/checkpoints", "keep": 5}
     assert train["samples"] == {"rewards": []}
-
-
-def test_a_stage_alone_takes_a_trial_by_name(tmp_path: Path) -> None:
-    path = written(tmp_path)
-    values = stage_values("train", path, ["epochs=9"], run_dir=tmp_path, trial="ipo_1")
-    assert (values["trial"], values["epochs"]) == ({"method": "ipo", "beta": 1.0}, 9)
-    assert stage_values("train", path, [], run_dir=tmp_path, trial="")["trial"]["method"] == "copg"
-    with pytest.raises(ConfigError, match="trial='dpo' is unknown; use one of"):
-        stage_values("train", path, [], run_dir=tmp_path, trial="dpo")
-    assert stage_values("score", None, ["source=given"], run_dir=tmp_path) == {"source": "given"}
 
 
 def test_a_recipe_built_in_code_is_checked_too() -> None:

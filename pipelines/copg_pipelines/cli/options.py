@@ -1,109 +1,236 @@
-"""Options that several commands share, and the connection that those for a server are given."""
+"""Options of the commands of pipelines; those that belong together reach a command as one value."""
 
 import functools
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from copg.cli.command import Refusal
+from copg.cli.options import OptionalRecipe, RecipeFile, RunDir, Sets
+from copg.errors import ConfigError
+from copg_pipelines.dags import DAGS
+from copg_pipelines.target import Target
+
 TOKEN, COOKIE = "KF_PIPELINES_TOKEN", "KF_PIPELINES_COOKIE"
 """Environment variables: a secret on a command line is seen by every user of the machine."""
 IN_A_POD = "KUBERNETES_SERVICE_HOST"
+SERVER, WAITING, CONNECTING = "On a server", "Waiting for the end", "Connection to a server"
 
-RecipeFile = Annotated[Path, typer.Option("--recipe", "-r", help="Recipe in YAML.")]
-OptionalRecipe = Annotated[Path | None, typer.Option("--recipe", "-r", help="Recipe in YAML.")]
-Sets = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set", help="key=value laid over the recipe, dots for depth: train.epochs=2. May be repeated."
-    ),
-]
-Image = Annotated[str, typer.Option(help="Image of the tasks, with its digest; else the placement's.")]
-RunDir = Annotated[
-    str, typer.Option(help="Stable directory of the runs, as the tasks see it; default /runs/NAME.")
-]
-Pipeline = Annotated[str, typer.Option(help="Name of the pipeline on the server; default: the DAG's.")]
-Revision = Annotated[
-    str, typer.Option(help="Revision of the source, where it is not a git repository: the image's label.")
-]
-Version = Annotated[
-    str, typer.Option("--version", help="A version that is on the server, instead of --recipe.")
-]
-Account = Annotated[str, typer.Option(help="Service account of the tasks, such as copg-runner.")]
-Root = Annotated[str, typer.Option(help="Where artifacts go, such as s3://bucket/copg; else the server's.")]
-Timeout = Annotated[float, typer.Option(help="Minutes to wait for the end; 0: for ever.")]
-Poll = Annotated[float, typer.Option(help="Seconds between two looks at the run.")]
-NoWait = Annotated[bool, typer.Option("--no-wait", help="Start it and leave.")]
-Webhook = Annotated[
-    str,
-    typer.Option(
-        envvar="COPG_WEBHOOK_URL",
-        show_envvar=True,
-        help="Address that is told, by a POST of JSON, of a run that failed (on a cluster: or was cancelled) "
-        "or, here, promoted nothing; on a cluster the run's exit handler tells of that.",
-    ),
-]
 
-HOST = Annotated[
-    str,
-    typer.Option(
-        "--host",
-        envvar="KF_PIPELINES_ENDPOINT",
-        show_envvar=True,
-        help="Address of the KFP API, such as http://localhost:8888; in a pod: the cluster's own.",
+class Place(StrEnum):
+    """Where a DAG can run."""
+
+    LOCAL = "local"
+    CLUSTER = "cluster"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wait:
+    """How a command waits for a run on a server."""
+
+    timeout: float
+    """Minutes; 0: for ever."""
+    poll: float
+    """Seconds between two looks."""
+    no_wait: bool = False
+    webhook: str = ""
+
+    def wait(self, client: Any, run_id: str) -> None:
+        """Follow a run to its end, if that is wanted; see ``wait_for``."""
+        from copg_pipelines.server.following import wait_for
+
+        if not self.no_wait:
+            wait_for(client, run_id, timeout_min=self.timeout, poll_s=self.poll, webhook=self.webhook)
+
+
+def _known(name: str) -> str:
+    if name not in DAGS:
+        raise ConfigError(f"dag={name!r} is unknown; use one of {list(DAGS)}")
+    return name
+
+
+def option(text: str, *spellings: str, panel: str, **more: Any) -> Any:
+    """An option that stands under a panel of the help."""
+    return typer.Option(*spellings, help=text, rich_help_panel=panel, **more)
+
+
+Output = Annotated[Path, typer.Option("--output", "-o", help="Where it goes, .yaml.")]
+NAME = (Annotated[str, typer.Argument(help=f"Which DAG: {', '.join(DAGS)}.", callback=_known)], ...)
+TARGET: dict[str, tuple[Any, Any]] = {
+    "dag": NAME,
+    "recipe": (OptionalRecipe, None),
+    "sets": (Sets, None),
+    "run_dir": (RunDir, ""),
+    "version": (
+        Annotated[str, option("A version that is there, instead of --recipe.", panel=SERVER)],
+        "",
     ),
-]
+    "image": (
+        Annotated[str, option("Image of the tasks, with its digest; else the placement's.", panel=SERVER)],
+        "",
+    ),
+    "pipeline": (
+        Annotated[str, option("Name of the pipeline on the server; default: the DAG's.", panel=SERVER)],
+        "",
+    ),
+    "revision": (
+        Annotated[
+            str,
+            option(
+                "Revision of the source, where it is not a git repository: the image's label.", panel=SERVER
+            ),
+        ],
+        "",
+    ),
+    "service_account": (
+        Annotated[str, option("Service account of the tasks, such as copg-runner.", panel=SERVER)],
+        "",
+    ),
+    "pipeline_root": (
+        Annotated[
+            str, option("Where artifacts go, such as s3://bucket/copg; else the server's.", panel=SERVER)
+        ],
+        "",
+    ),
+}
+"""Options of a target, in the order of its help."""
+ON_SERVER = tuple(TARGET)[4:]
+"""Those that a run on this machine has no use for."""
+WAIT: dict[str, tuple[Any, Any]] = {
+    "timeout": (Annotated[float, option("Minutes to wait for the end; 0: for ever.", panel=WAITING)], 0.0),
+    "poll": (Annotated[float, option("Seconds between two looks at the run.", panel=WAITING)], 5.0),
+    "no_wait": (Annotated[bool, option("Start it and leave.", "--no-wait", panel=WAITING)], False),
+    "webhook": (
+        Annotated[
+            str,
+            option(
+                "Address that is told, by a POST of JSON, of a run that failed (on a cluster: or was "
+                "cancelled) or, here, promoted nothing; on a cluster the run's exit handler tells of that.",
+                panel=WAITING,
+                envvar="COPG_WEBHOOK_URL",
+                show_envvar=True,
+            ),
+        ],
+        "",
+    ),
+}
 CONNECTION: dict[str, tuple[Any, Any]] = {
-    "host": (HOST, ""),
+    "host": (
+        Annotated[
+            str,
+            option(
+                "Address of the KFP API, such as http://localhost:8888; in a pod: the cluster's own.",
+                panel=CONNECTING,
+                envvar="KF_PIPELINES_ENDPOINT",
+                show_envvar=True,
+            ),
+        ],
+        "",
+    ),
     "namespace": (
-        Annotated[str, typer.Option("--namespace", "-n", help="Yours, on a server with many users.")],
+        Annotated[str, option("Yours, on a server with many users.", "--namespace", "-n", panel=CONNECTING)],
         "",
     ),
     "token_file": (
         Annotated[
             Path | None,
-            typer.Option(
+            option(
+                f"File with the token; else ${TOKEN}, else the pod's. For a login page: ${COOKIE}.",
+                panel=CONNECTING,
                 envvar="KF_PIPELINES_SA_TOKEN_PATH",
                 show_envvar=True,
-                help=f"File with the token; else ${TOKEN}, else the pod's. For a login page: ${COOKIE}.",
             ),
         ],
         None,
     ),
     "ca_cert": (
-        Annotated[Path | None, typer.Option(help="Certificates to trust, PEM; else the public ones.")],
+        Annotated[Path | None, option("Certificates to trust, PEM; else the public ones.", panel=CONNECTING)],
         None,
     ),
-    "ui": (Annotated[str, typer.Option(help="Address of the pages for people; else --host.")], ""),
-    "request_timeout": (Annotated[float, typer.Option(help="Seconds that one request may take.")], 30.0),
+    "ui": (Annotated[str, option("Address of the pages for people; else --host.", panel=CONNECTING)], ""),
+    "request_timeout": (
+        Annotated[float, option("Seconds that one request may take.", panel=CONNECTING)],
+        30.0,
+    ),
     "patience": (
-        Annotated[float, typer.Option(help="Seconds for which a request that fails is repeated.")],
+        Annotated[float, option("Seconds for which a request that fails is repeated.", panel=CONNECTING)],
         60.0,
     ),
 }
 
 
+HERE = "with --on local, where the tasks are processes of this machine"
+NO_VERSION = Refusal(
+    ("sets", "run_dir", "image", "revision"),
+    lambda given: given["version"],
+    "with --version, whose DAG is made already",
+)
+UNWATCHED = Refusal(
+    ("timeout", "poll", "webhook"), lambda given: given["no_wait"], "with --no-wait, which does not wait"
+)
+
+
+def bundled(
+    name: str, options: Mapping[str, tuple[Any, Any]], make: Callable[..., Any]
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a command options that reach it as one value.
+
+    Args:
+        name: of the command's parameter, in whose place the options stand.
+        options: annotation and default of each; ``...`` for one that is required.
+        make: called with the options; gives the value.
+    """
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(command)
+        def run(**given: Any) -> Any:
+            value = make(**{each: given.pop(each) for each in options})
+            return command(**given, **{name: value})
+
+        hints = get_type_hints(command, include_extras=True)
+        kind = inspect.Parameter.KEYWORD_ONLY
+        parameters: list[inspect.Parameter] = []
+        for each in inspect.signature(command).parameters.values():
+            if each.name != name:
+                parameters.append(each.replace(kind=kind, annotation=hints[each.name]))
+                continue
+            for option_name, (hint, default) in options.items():
+                default = inspect.Parameter.empty if default is ... else default
+                parameters.append(inspect.Parameter(option_name, kind, default=default, annotation=hint))
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {p.name: p.annotation for p in parameters}
+        del run.__wrapped__  # else typer would read the command's own
+        return run
+
+    return decorate
+
+
+def targeted(*names: str, needs_recipe: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a command a DAG and those options of a target; it gets ``target``."""
+    options = {name: each for name, each in TARGET.items() if name in ("dag", *names)}
+    if needs_recipe:
+        options["recipe"] = (RecipeFile, ...)
+    return bundled("target", options, _target)
+
+
+def waiting(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a command those options of waiting; it gets ``wait``."""
+    return bundled("wait", {name: WAIT[name] for name in names}, Wait)
+
+
 def connected(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the options of a connection; it gets ``connect``, which returns a ``Client``."""
+    return bundled("connect", CONNECTION, lambda **options: lambda: _connect(**options))(command)
 
-    @functools.wraps(command)
-    def run(**options: Any) -> Any:
-        connection = {name: options.pop(name) for name in CONNECTION}
-        return command(**options, connect=lambda: _connect(**connection))
 
-    hints = get_type_hints(command, include_extras=True)
-    kept = {n: p for n, p in inspect.signature(command).parameters.items() if n != "connect"}
-    parameters = [p.replace(annotation=hints[n]) for n, p in kept.items()]
-    for name, (hint, default) in CONNECTION.items():
-        kind = inspect.Parameter.KEYWORD_ONLY
-        parameters.append(inspect.Parameter(name, kind, default=default, annotation=hint))
-    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    run.__annotations__ = {p.name: p.annotation for p in parameters}
-    del run.__wrapped__  # else typer would read the command's own
-    return run
+def _target(*, sets: list[str] | None = None, **options: Any) -> Target:
+    return Target(sets=tuple(sets or ()), **options)
 
 
 def _connect(

@@ -2,49 +2,152 @@
 
 import os
 import sys
-import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-import yaml
-from copg_components import IMAGE
 
-from copg.run.recipe import Recipe, load_recipe
-from copg.run.summary import RESOLVE_KEY
-from copg.run.task_record import RUN, read_json, read_record, record_path, task_key, task_name
-from copg_pipelines.dags import Shape
-from copg_pipelines.local import kept_recipe, run_local, run_stage_local
-from copg_pipelines.show import failure_line, show_summary
+from copg.cli.command import Refusal, refuses
+from copg.cli.options import TRIAL, RunDir, runs_here
+from copg.errors import ConfigError
+from copg_pipelines.cli.options import (
+    CONNECTION,
+    HERE,
+    NO_VERSION,
+    ON_SERVER,
+    UNWATCHED,
+    Place,
+    Wait,
+    connected,
+    option,
+    targeted,
+    waiting,
+)
+from copg_pipelines.target import Target
 
-if TYPE_CHECKING:  # loads kfp
-    from copg_pipelines.dags.single import Single
+if TYPE_CHECKING:
+    from copg.run.recipe import Recipe
 
 WEBHOOK = "COPG_WEBHOOK_URL"
+ALONE = "One stage"
 
 
-def run_here(dag: str, recipe: Path, root: Path, sets: list[str] | None, webhook: str) -> None:
-    """Run a DAG on this machine and wait for it.
+@refuses(
+    Refusal(
+        (*ON_SERVER, "timeout", "poll", "no_wait", *CONNECTION),
+        lambda given: given["on"] == Place.LOCAL,
+        HERE,
+    ),
+    Refusal(("given", "trial"), lambda given: not given["only"], "without --only"),
+    Refusal(("version", "revision"), lambda given: given["only"], "with --only, which makes no version"),
+    Refusal(
+        ("webhook",),
+        lambda given: given["only"] and given["on"] == Place.LOCAL,
+        "with --only on this machine: the command says itself how it went",
+    ),
+    NO_VERSION,
+    UNWATCHED,
+)
+@connected
+@waiting("timeout", "poll", "no_wait", "webhook")
+@targeted("recipe", "sets", "run_dir", *ON_SERVER)
+def run(
+    target: Target,
+    on: Annotated[Place, typer.Option(help="Where to run.")] = Place.LOCAL,
+    only: Annotated[str, option("One stage alone, on the artifacts that --from gives.", panel=ALONE)] = "",
+    given: Annotated[
+        list[str] | None,
+        option("For --only: an artifact, as ADDRESS or NAME=ADDRESS. Repeatable.", "--from", panel=ALONE),
+    ] = None,
+    trial: Annotated[str, option(TRIAL, "--trial", panel=ALONE)] = "",
+    *,
+    wait: Wait,
+    connect: Any,
+) -> None:
+    """Run a DAG, or one stage of it, and wait for it.
+
+    Here, relative paths in the recipe start from the recipe's own folder and those in --set from here; on a
+    cluster they are the pods'. Fails when the run failed or was cancelled.
+    """
+    if on is Place.LOCAL:
+        _run_here(target, only, given or [], trial, wait.webhook)
+        return
+    if only and target.recipe is None:
+        raise ConfigError("--only needs --recipe: a stage takes its settings from it")
+    client = connect()
+    if only:
+        from copg_pipelines.dags.single import choose_single
+        from copg_pipelines.one_stage import run_stage_there
+
+        recipe = target.load()
+        single = choose_single(recipe, only, given or [], trial, here=False)
+        started = run_stage_there(client, recipe, single, target)
+    else:
+        started = _run_there(client, target)
+    print(f"run: {client.connection.page('runs/details', started.run_id)}")
+    wait.wait(client, started.run_id)
+
+
+@refuses(
+    Refusal(
+        ("timeout", "poll", "no_wait", *CONNECTION),
+        lambda given: given["run_dir"],
+        "with --run-dir: that run is resumed on this machine",
+    ),
+    UNWATCHED,
+)
+@connected
+@waiting("timeout", "poll", "no_wait", "webhook")
+def resume(
+    run: Annotated[
+        str, typer.Argument(help="Id of a run on a server; for one of this machine --run-dir.")
+    ] = "",
+    run_dir: RunDir = "",
+    *,
+    wait: Wait,
+    connect: Any,
+) -> None:
+    """Run what failed in a run again, and all that follows; what succeeded is kept."""
+    if bool(run) == bool(run_dir):
+        raise ConfigError("give either the id of a run on a server, or the --run-dir of one on this machine")
+    if run_dir:
+        from copg_pipelines.local import kept_recipe
+
+        _run_dag(*kept_recipe(Path(run_dir)), Path(run_dir), wait.webhook)
+        return
+    from copg_pipelines.server.runs import retry
+
+    client = connect()
+    retry(client, run)
+    print(f"resumed: {client.connection.page('runs/details', run)}")
+    wait.wait(client, run)
+
+
+def _run_here(target: Target, only: str, given: list[str], trial: str, webhook: str) -> None:
+    if target.recipe is None:
+        raise ConfigError("a run on this machine needs --recipe")
+    recipe = target.load(here=True)
+    runs = runs_here(recipe, target.run_dir)
+    if not only:
+        _run_dag(target.dag, recipe, runs, webhook)
+        return
+    from copg_pipelines.dags.single import choose_single
+    from copg_pipelines.one_stage import run_stage_here
+
+    run_stage_here(recipe, runs, choose_single(recipe, only, given, trial, here=True))
+
+
+def _run_dag(dag: str, recipe: "Recipe", runs: Path, webhook: str) -> None:
+    """Run a DAG on this machine, tell the webhook, and show what was found.
 
     Raises:
         typer.Exit: with 1 when it failed.
     """
-    _run(dag, load_recipe(recipe, sets or [], here=Path.cwd()), root, webhook)
+    from copg_pipelines.local import run_local
+    from copg_pipelines.show import failure_line, show_summary
 
-
-def resume_local(root: Path, webhook: str) -> None:
-    """Run the recipe of a local run again: the cache answers for all that succeeded.
-
-    Raises:
-        ConfigError: no run has been there.
-        typer.Exit: with 1 when it failed again.
-    """
-    _run(*kept_recipe(root), root, webhook)
-
-
-def _run(dag: str, recipe: Recipe, root: Path, webhook: str) -> None:
     os.environ.pop(WEBHOOK, None)  # the exit handler would tell it too
-    summary = run_local(dag, recipe, root)
+    summary = run_local(dag, recipe, runs)
     if webhook:
         from copg.run.webhook import notify
 
@@ -56,91 +159,17 @@ def _run(dag: str, recipe: Recipe, root: Path, webhook: str) -> None:
     show_summary(summary)
 
 
-def run_there(
-    client: Any,
-    version: Any,
-    *,
-    experiment: str,
-    service_account: str = "",
-    pipeline_root: str = "",
-) -> Any:
+def _run_there(client: Any, target: Target) -> Any:
     """Start a version on a server; the run."""
+    from copg_pipelines.server.publishing import chosen
     from copg_pipelines.server.runs import pinned, submit
 
-    name = (version.tags or {}).get("recipe") or experiment
-    run = pinned(version, name=name, service_account=service_account, pipeline_root=pipeline_root)
-    return submit(client, run, experiment=experiment)
-
-
-def run_stage_here(recipe: Recipe, root: Path, single: "Single") -> None:
-    """Run one stage on this machine, and print its metrics and what it left.
-
-    Raises:
-        typer.Exit: with 1 when it failed.
-    """
-    from copg_pipelines.dags.single import build_single
-
-    log = run_stage_local(recipe, root, lambda: build_single(single, Shape()))
-    root, task = root.resolve(), task_name(single.stage, single.subject)
-    run = read_json(root / RUN)
-    key = run.get("plans", {}).get(single.plan, {}).get("key", "")
-    record = read_record(record_path(root, task, task_key(key, single.subject))) if key else None
-    if record is None or record.run != run["run"] or record.state != "succeeded":
-        resolved = read_record(record_path(root, "resolve", RESOLVE_KEY))
-        mine = record if record is not None and record.run == run["run"] else None
-        failed = mine or (resolved if resolved and resolved.state == "failed" else None)
-        why = f"{failed.task}: {failed.message or 'killed while it ran'}" if failed else f"{task} never ran"
-        print(f"error: stage {why} (log: {log})", file=sys.stderr)
-        raise typer.Exit(1)
-    for metric, value in sorted(record.metrics.items()):
-        print(f"{metric:<40} {value:.6g}" if isinstance(value, float | int) else f"{metric:<40} {value}")
-    for name, address in record.outputs.items():
-        print(f"{name}: {address}")
-
-
-def run_stage_there(
-    client: Any, recipe: Recipe, single: "Single", *, image: str, run_dir: str, **how: str
-) -> Any:
-    """Start a DAG of one stage on a server, without a version of its own; the run.
-
-    Args:
-        client: of the server.
-        recipe: with paths as the pods see them.
-        single: what to run.
-        image: of the tasks; empty: the placement's.
-        run_dir: stable directory of the runs, as the tasks see it.
-        how: ``experiment``, ``service_account`` and ``pipeline_root``.
-    """
-    import kfp_server_api as api
-
-    from copg_pipelines.server.runs import submit
-
-    run = api.V2beta1Run(
-        display_name=f"{recipe.name}-{single.stage}",
-        pipeline_spec=compile_single(recipe, single, image=image, run_dir=run_dir),
-        runtime_config=api.V2beta1RuntimeConfig(
-            parameters={}, pipeline_root=how.get("pipeline_root") or None
-        ),
-        service_account=how.get("service_account") or None,
+    version = chosen(client, target)
+    print(f"version: {version.display_name}")
+    run = pinned(
+        version,
+        name=(version.tags or {}).get("recipe") or target.pipeline_name,
+        service_account=target.service_account,
+        pipeline_root=target.pipeline_root,
     )
-    return submit(client, run, experiment=how["experiment"])
-
-
-def compile_single(recipe: Recipe, single: "Single", *, image: str, run_dir: str) -> dict[str, Any]:
-    """The DAG of one stage as a server takes it within the request for a run."""
-    from kfp import compiler
-
-    from copg_pipelines.dags.compiling import arguments
-    from copg_pipelines.dags.single import build_single
-    from copg_pipelines.placement.config import parse_placement
-    from copg_pipelines.placement.placement import Placement, placed
-
-    config = parse_placement(recipe.placement)
-    placement = Placement(config, image or config.image.name or IMAGE)
-    pipeline = build_single(single, Shape(place=placement.place, train_job=placement.train_job()))
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "only.yaml"
-        parameters = arguments(placed(recipe, config), run_dir)
-        compiler.Compiler().compile(pipeline, str(path), pipeline_parameters=parameters)
-        spec, *platform = yaml.safe_load_all(path.read_text())
-    return {"pipeline_spec": spec, "platform_spec": platform[0]} if platform else spec
+    return submit(client, run, experiment=target.pipeline_name)

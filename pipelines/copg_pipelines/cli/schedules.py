@@ -4,31 +4,21 @@ from typing import Annotated, Any
 
 import typer
 
+from copg.cli.command import Refusal, refuses
 from copg.errors import ConfigError
-from copg_pipelines.cli.names import Name
-from copg_pipelines.cli.options import (
-    Account,
-    Image,
-    OptionalRecipe,
-    Pipeline,
-    Revision,
-    Root,
-    RunDir,
-    Sets,
-    Version,
-    connected,
-)
+from copg_pipelines.cli.options import NO_VERSION, ON_SERVER, connected, targeted
+from copg_pipelines.target import Target
 
-app = typer.Typer()
-
-Names = Annotated[list[str] | None, typer.Option("--name", help="Which schedule. May be repeated.")]
+Names = Annotated[list[str] | None, typer.Option("--name", help="Which schedule. Repeatable.")]
 Every = Annotated[bool, typer.Option("--all", help="All schedules of the pipeline.")]
+NAMED = Refusal(("every",), lambda given: given["names"], "with --name")
 
 
-@app.command()
+@refuses(NO_VERSION)
 @connected
+@targeted("recipe", "sets", "run_dir", *ON_SERVER)
 def schedule(
-    dag: Name,
+    target: Target,
     cron: Annotated[
         str, typer.Option(help="Five fields: minute, hour, day of month, month, day of week; or @daily.")
     ],
@@ -38,15 +28,6 @@ def schedule(
         typer.Option(help="Time zone of KFP's scheduler: its CRON_SCHEDULE_TIMEZONE; UTC unless set there."),
     ] = "UTC",
     name: Annotated[str, typer.Option(help="Of the schedule; default: the recipe's.")] = "",
-    recipe: OptionalRecipe = None,
-    version: Version = "",
-    image: Image = "",
-    run_dir: RunDir = "",
-    pipeline: Pipeline = "",
-    revision: Revision = "",
-    service_account: Account = "",
-    pipeline_root: Root = "",
-    sets: Sets = None,
     *,
     connect: Any,
 ) -> None:
@@ -58,15 +39,15 @@ def schedule(
 
     six = server_cron(cron, time_zone, server_time_zone)
     client = connect()
-    pinned = chosen(client, dag, recipe, version, image, run_dir, pipeline, revision, sets)
-    group = ensure_experiment(client, pipeline or dag)
+    pinned = chosen(client, target)
+    group = ensure_experiment(client, target.pipeline_name)
     wanted = Schedule(
-        name=name or (pinned.tags or {}).get("recipe") or (pipeline or dag),
+        name=name or (pinned.tags or {}).get("recipe") or target.pipeline_name,
         cron=six,
         says=f"{cron} {time_zone}",
         experiment_id=group.experiment_id,
-        service_account=service_account,
-        pipeline_root=pipeline_root,
+        service_account=target.service_account,
+        pipeline_root=target.pipeline_root,
     )
     made, done = ensure_schedule(client, wanted, pinned)
     coming = next_time(cron, time_zone)
@@ -76,22 +57,16 @@ def schedule(
     print(f"schedule: {client.connection.page('recurringrun/details', made.recurring_run_id)}")
 
 
-@app.command()
+@refuses(NAMED)
 @connected
-def unschedule(
-    dag: Name,
-    names: Names = None,
-    every: Every = False,
-    pipeline: Pipeline = "",
-    *,
-    connect: Any,
-) -> None:
+@targeted("pipeline")
+def unschedule(target: Target, names: Names = None, every: Every = False, *, connect: Any) -> None:
     """Delete schedules; runs that have begun go on."""
     from copg_pipelines.server.schedules import choose, remove_schedules
     from copg_pipelines.server.versions import get_pipeline
 
     client = connect()
-    found = get_pipeline(client, pipeline or dag)
+    found = get_pipeline(client, target.pipeline_name)
     _be_sure(choose(client, found.pipeline_id, names or []), names, every)
     removed = remove_schedules(client, found.pipeline_id, names or [])
     for each in removed:
@@ -100,16 +75,16 @@ def unschedule(
         print("there is no schedule")
 
 
-@app.command()
+@refuses(NAMED)
 @connected
+@targeted("pipeline")
 def rollback(
-    dag: Name,
+    target: Target,
     to: Annotated[
         str, typer.Option(help="Version to run from now on; default: the one of the same recipe before.")
     ] = "",
     names: Names = None,
     every: Every = False,
-    pipeline: Pipeline = "",
     *,
     connect: Any,
 ) -> None:
@@ -119,18 +94,18 @@ def rollback(
     from copg_pipelines.server.versions import get_pipeline, get_version, list_versions
 
     client = connect()
-    found = get_pipeline(client, pipeline or dag)
+    found = get_pipeline(client, target.pipeline_name)
     schedules = choose(client, found.pipeline_id, names or [])
     if not schedules:
-        raise ClientError(f"pipeline {pipeline or dag!r} has no schedule to point anywhere", 404)
+        raise ClientError(f"pipeline {target.pipeline_name!r} has no schedule to point anywhere", 404)
     _be_sure(schedules, names, every)
     known = list_versions(client, found.pipeline_id)
     for old in schedules:
-        target = (
+        older = (
             get_version(client, found.pipeline_id, to) if to else version_before(known, pinned_version(old))
         )
-        made, done = repin(client, old, target)
-        print(f"{done}: schedule {made.display_name} runs {target.display_name}  {made.recurring_run_id}")
+        made, done = repin(client, old, older)
+        print(f"{done}: schedule {made.display_name} runs {older.display_name}  {made.recurring_run_id}")
 
 
 def _be_sure(schedules: list[Any], names: list[str] | None, every: bool) -> None:

@@ -105,7 +105,7 @@ def made_once(client: Client, make: Callable[[], Any], find: Callable[[], Any], 
         if lost.status in FAILED_AT_ONCE:
             return make()
         if time.monotonic() + LOOK_S > give_up:
-            why = f"{lost}; it may have been started all the same: python -m pipelines {see} shows it"
+            why = f"{lost}; it may have been started all the same: copg {see} shows it"
             raise ClientError(why, lost.status)
         time.sleep(LOOK_S)
     return found

@@ -29,7 +29,7 @@ def wait_for(
         typer.Exit: with 1 for a run that did not succeed, with 124 when the time was up.
         ClientError: the server could not be asked any more; the run goes on.
     """
-    how = f"python -m pipelines status align {run_id} --follow --host {client.connection.host}"
+    how = f"copg status align {run_id} --follow --host {client.connection.host}"
     try:
         run = follow(
             client, run_id, sys.stdout, timeout_s=60 * timeout_min if timeout_min else None, every_s=poll_s

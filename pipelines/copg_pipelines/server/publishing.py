@@ -1,4 +1,4 @@
-"""From a recipe to a version on a server."""
+"""From a target to a version on a server."""
 
 import contextlib
 import sys
@@ -8,55 +8,44 @@ from pathlib import Path
 from typing import Any
 
 from copg.errors import ConfigError
+from copg_pipelines.target import Target
 
 
-def put(
-    client: Any,
-    dag: str,
-    recipe: Path,
-    image: str,
-    run_dir: str,
-    pipeline: str,
-    revision: str,
-    sets: list[str] | None,
-) -> tuple[Any, bool]:
+def put(client: Any, target: Target) -> tuple[Any, bool]:
     """The version that holds a recipe's DAG, and whether it was made just now."""
     from copg_pipelines.server.versions import ensure_version
 
-    with compiled(dag, recipe, image, run_dir, revision, sets) as file:
-        return ensure_version(client, pipeline or dag, file)
+    with compiled(target) as file:
+        return ensure_version(client, target.pipeline_name, file)
 
 
-def chosen(client: Any, dag: str, recipe: Path | None, version: str, *how: Any) -> Any:
+def chosen(client: Any, target: Target) -> Any:
     """A version: the one that is named, else the one that holds the recipe's DAG.
 
-    Args:
-        how: image, run_dir, pipeline, revision and sets, as of ``put``.
+    Raises:
+        ConfigError: neither is named, or both.
     """
     from copg_pipelines.server.versions import get_pipeline, get_version
 
-    if (recipe is None) == (not version):
+    if (target.recipe is None) == (not target.version):
         raise ConfigError("give either --recipe or --version")
-    if recipe is None:
-        pipeline = how[2] or dag
-        return get_version(client, get_pipeline(client, pipeline).pipeline_id, version)
-    return put(client, dag, recipe, *how)[0]
+    if target.version:
+        pipeline = get_pipeline(client, target.pipeline_name)
+        return get_version(client, pipeline.pipeline_id, target.version)
+    return put(client, target)[0]
 
 
 @contextlib.contextmanager
-def compiled(
-    dag: str, recipe: Path, image: str, run_dir: str, revision: str, sets: list[str] | None
-) -> Iterator[Any]:
+def compiled(target: Target) -> Iterator[Any]:
     """A recipe's DAG in a file of its own, checked for what goes wrong on servers."""
-    from copg.run.recipe import load_recipe
     from copg_pipelines.dags.compiling import compile_dag
     from copg_pipelines.dags.lint import lint
     from copg_pipelines.server import versions
 
-    loaded = load_recipe(recipe, sets or [])
+    recipe = target.load()
     with tempfile.TemporaryDirectory(prefix="copg-dag-") as folder:
-        path = Path(folder) / f"{dag}.yaml"
-        compile_dag(dag, loaded, path, run_dir=run_dir or f"/runs/{loaded.name}", image=image)
+        path = Path(folder) / f"{target.dag}.yaml"
+        compile_dag(target.dag, recipe, path, run_dir=target.runs_there(recipe), image=target.image)
         for finding in lint(path):
             print(f"warning: {finding}", file=sys.stderr)
-        yield versions.Dag(path, loaded.name, revision or versions.source_revision())
+        yield versions.Dag(path, recipe.name, target.revision or versions.source_revision())

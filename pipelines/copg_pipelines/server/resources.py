@@ -1,4 +1,4 @@
-"""``python -m copg_pipelines.server.resources``: a compiled DAG as resources that Git puts on a cluster.
+"""A compiled DAG as resources that Git puts on a cluster.
 
 For a KFP that keeps its pipelines in Kubernetes. A PipelineVersion never changes once it is there, so its
 name says what it holds: another DAG is another resource.
@@ -6,15 +6,10 @@ name says what it holds: another DAG is another resource.
 
 import re
 from pathlib import Path
-from typing import Annotated
 
-import typer
 import yaml
 
-from copg.cli.ending import run_app
 from copg.errors import ConfigError
-
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
 def write_resources(
@@ -23,7 +18,7 @@ def write_resources(
     """Write ``Pipeline`` and ``PipelineVersion``; the name of the version, as the client gives it too.
 
     Args:
-        compiled: from ``python -m pipelines compile``.
+        compiled: from ``copg compile``.
         output: ``.yaml`` file.
         namespace: KFP's own, or the profile's.
         pipeline: name of the pipeline; empty: the DAG's.
@@ -43,7 +38,9 @@ def write_resources(
     except (OSError, yaml.YAMLError) as error:
         raise ConfigError(f"{compiled}: no compiled DAG: {error}") from None
     if not documents or not isinstance(documents[0], dict) or "pipelineInfo" not in documents[0]:
-        raise ConfigError(f"{compiled}: no compiled DAG: it has no pipelineInfo; make one with `compile`")
+        raise ConfigError(
+            f"{compiled}: no compiled DAG: it has no pipelineInfo; make one with `copg compile`"
+        )
     dag = load_component_from_file(str(compiled))
     name = dag.pipeline_spec.pipeline_info.name
     version = Dag(compiled, name, revision or source_revision()).version
@@ -64,24 +61,3 @@ def write_resources(
         kubernetes_manifest_format=True,
     )
     return version
-
-
-@app.command()
-def resources(
-    compiled: Annotated[Path, typer.Argument(help="From `python -m pipelines compile`.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Where the resources go, .yaml.")],
-    namespace: Annotated[str, typer.Option("--namespace", "-n", help="KFP's own, or yours.")] = "kubeflow",
-    pipeline: Annotated[str, typer.Option(help="Name of the pipeline; default: the DAG's.")] = "",
-    revision: Annotated[str, typer.Option(help="Of the source; default: the repository's.")] = "",
-) -> None:
-    """Write a compiled DAG as Pipeline and PipelineVersion, to be applied or kept in Git."""
-    print(write_resources(compiled, output, namespace=namespace, pipeline=pipeline, revision=revision))
-
-
-def main() -> None:
-    """Run it."""
-    run_app(app)
-
-
-if __name__ == "__main__":
-    main()

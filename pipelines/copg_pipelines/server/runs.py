@@ -119,7 +119,7 @@ def follow(
         if give_up is not None and time.monotonic() + every_s > give_up:
             raise StillRunning(
                 f"run {run_id} is still {run.state or 'PENDING'} after {timeout_s:g} s and goes on; "
-                f"to follow it: python -m pipelines status align {run_id} --follow "
+                f"to follow it: copg status align {run_id} --follow "
                 f"--host {client.connection.host}"
             )
         time.sleep(every_s)

@@ -1,0 +1,5 @@
+"""``python -m copg.cli``: the command ``copg``."""
+
+from copg.cli.main import main
+
+main()

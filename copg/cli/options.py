@@ -1,0 +1,44 @@
+"""Options that several commands take: one spelling and one meaning each."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from copg.errors import ConfigError
+
+if TYPE_CHECKING:
+    from copg.run.recipe import Recipe
+
+RUNS = Path("runs")
+
+RecipeFile = Annotated[Path, typer.Option("--recipe", "-r", help="Recipe in YAML.")]
+OptionalRecipe = Annotated[Path | None, typer.Option("--recipe", "-r", help="Recipe in YAML.")]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="key=value laid over the recipe, dots for depth: train.rows.tokens_per_batch=4096. Repeatable.",
+    ),
+]
+RunDir = Annotated[
+    str,
+    typer.Option(
+        "--run-dir",
+        help="Directory of the runs: stores, checkpoints, tracking database; the same again reuses what has "
+        "not changed. Default: runs/NAME of the recipe; on a cluster, as the tasks see it, /runs/NAME.",
+    ),
+]
+TRIAL = "Name of a trial in the recipe, such as copg_0.05."
+Trial = Annotated[str, typer.Option("--trial", help=TRIAL)]
+
+
+def runs_here(recipe: "Recipe", run_dir: str) -> Path:
+    """The directory of a recipe's runs on this machine.
+
+    Raises:
+        ConfigError: ``run_dir`` is an address of something else.
+    """
+    if "://" in run_dir:
+        raise ConfigError(f"run_dir={run_dir!r}: on this machine the directory of the runs is a folder")
+    return (Path(run_dir) if run_dir else RUNS / recipe.name).resolve()

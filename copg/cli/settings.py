@@ -1,0 +1,74 @@
+"""Settings of one stage that runs alone: its part of a recipe, under the same keys as in the whole."""
+
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from copg.cli.options import runs_here
+from copg.cli.renamed import RenamedError
+from copg.config import parse_config
+from copg.errors import ConfigError
+from copg.run.recipe import config_class, load_recipe, stage_settings
+from copg.run.task_record import subject_name
+from copg.run.yaml_file import set_value
+
+SHARED = {
+    "validate": (),
+    "reward": ("model", "revision"),
+    "score": ("name", "rewards"),
+    "reference": ("name", "model", "revision", "train.rows"),
+    "train": ("name", "model", "revision", "rewards", "tracking", "trials"),
+    "evaluate": ("model", "revision", "rewards", "train.rows"),
+    "report": ("name", "promote.max_kl", "promote.min_gain"),
+    "promote": ("name", "tracking"),
+}
+"""Keys of a recipe outside of its own section that each stage uses."""
+
+
+def stage_config(
+    stage: str, path: Path | None, overrides: Sequence[str], *, run_dir: str = "", trial: str = ""
+) -> Any:
+    """The configuration of one stage.
+
+    Args:
+        stage: its name.
+        path: the recipe; None leaves everything to ``overrides``.
+        overrides: ``key=value`` each, keys as in a recipe.
+        run_dir: directory of the runs; empty: that of the recipe.
+        trial: for ``train``: name of a trial; empty: the first.
+
+    Raises:
+        ConfigError: the recipe is wrong or has no such trial, or the stage has no use for a key.
+        RenamedError: a key starts from the stage.
+    """
+    for override in overrides:
+        _check_key(stage, override, alone=path is None)
+    if path is None:
+        given: dict[str, Any] = {}
+        for override in overrides:
+            set_value(given, override)
+        return parse_config(config_class(stage), given.get(stage) or {}, where=stage)
+    recipe = load_recipe(path, overrides, here=Path.cwd())
+    values = stage_settings(recipe, stage, run_dir=runs_here(recipe, run_dir))
+    if stage == "train":
+        trials = {subject_name(each): each for each in recipe.trials}
+        if trial and trial not in trials:
+            raise ConfigError(f"{path}: trial={trial!r} is unknown; use one of {list(trials)}")
+        values["trial"] = dict(trials[trial] if trial else recipe.trials[0])
+    return parse_config(config_class(stage), values, where=stage)
+
+
+def _check_key(stage: str, override: str, *, alone: bool) -> None:
+    """Refuse an override that a stage does not use; ``alone``, without a recipe, it uses its own section."""
+    usable = (stage, *(() if alone else SHARED[stage]))
+    key = override.partition("=")[0]
+    if any(f"{key}.".startswith(f"{each}.") for each in usable):
+        return
+    first = key.partition(".")[0]
+    if first == "trial" and not alone:
+        raise ConfigError(f"--set {override}: set trials.0{override[5:]} for the first trial, or another")
+    if first in {each.name for each in fields(config_class(stage))}:
+        raise RenamedError(f"--set {override}: keys start from the recipe now: --set {stage}.{override}")
+    more = f"; with --recipe also {list(SHARED[stage])}" if alone and SHARED[stage] else ""
+    raise ConfigError(f"--set {override}: {stage} does not use it; it uses {list(usable)} and below{more}")

@@ -1,0 +1,44 @@
+"""The commands that read and write files alone: ``compile``, ``lint`` and ``resources``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from copg_pipelines.cli.options import Output, targeted
+from copg_pipelines.target import Target
+
+
+@targeted("recipe", "sets", "run_dir", "image", needs_recipe=True)
+def compile_dag(target: Target, output: Output) -> None:
+    """Compile a DAG with a recipe as its defaults; paths are taken as they stand in the recipe."""
+    from copg_pipelines.dags.compiling import compile_dag as compile_to
+
+    recipe = target.load()
+    compile_to(target.dag, recipe, output, run_dir=target.runs_there(recipe), image=target.image)
+    print(output)
+
+
+def lint_dag(file: Annotated[Path, typer.Argument(help="A compiled DAG, .yaml.")]) -> None:
+    """Read a compiled DAG for what goes wrong on a server, a line each; fails when there is any."""
+    from copg_pipelines.dags.lint import lint
+
+    findings = lint(file)
+    for finding in findings:
+        print(finding)
+    if findings:
+        raise typer.Exit(1)
+    print(f"{file}: nothing found")
+
+
+def resources(
+    compiled: Annotated[Path, typer.Argument(help="A compiled DAG, .yaml.")],
+    output: Output,
+    namespace: Annotated[str, typer.Option("--namespace", "-n", help="KFP's own, or yours.")] = "kubeflow",
+    pipeline: Annotated[str, typer.Option(help="Name of the pipeline; default: the DAG's.")] = "",
+    revision: Annotated[str, typer.Option(help="Of the source; default: the repository's.")] = "",
+) -> None:
+    """Write a compiled DAG as Pipeline and PipelineVersion, to be applied or kept in Git."""
+    from copg_pipelines.server.resources import write_resources
+
+    print(write_resources(compiled, output, namespace=namespace, pipeline=pipeline, revision=revision))
