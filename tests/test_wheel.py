@@ -98,7 +98,6 @@ def test_the_command_runs_a_stage_there(installed: Path, folder: Path) -> None:
     assert (folder / "groups/manifest.json").is_file()
 
 
-@pytest.mark.xfail(reason="the commands of the pipelines have not joined yet")
 def test_the_command_compiles_a_dag_there(installed: Path, folder: Path) -> None:
     options = ("--recipe", "recipe.yaml", "--image", IMAGE, "--output", "dag.yaml")
     run(folder, installed / "copg", "compile", "align", *options)

@@ -138,6 +138,14 @@ def test_the_reference_store_of_0_1_0_answers_and_all_else_is_computed(place: Pl
     assert first.summary["executed"] == ["resolve", *TASKS]
 
 
+def test_every_metric_of_the_glossary_is_one_that_was_written(place: Place, first: Outcome) -> None:
+    written = {metric for record in place.records() for metric in record["metrics"]}
+    for file in place.root.glob("artifacts/*/*/train/training/metrics.jsonl"):
+        written |= {metric for line in file.read_text().splitlines() for metric in json.loads(line)}
+    named = re.findall(r"`([a-z_]+/[a-z_0-9]+)`", (ROOT / "docs/metrics.md").read_text())
+    assert [metric for metric in named if metric not in written] == []
+
+
 @pytest.mark.parametrize("stage", ["report", "promote"])
 def test_what_takes_every_trial_s_artifacts_runs_alone_on_them(
     place: Place, first: Outcome, stage: str
