@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import TypeVar
 
 T = TypeVar("T")
-QUIET_S = 2.0
-"""Nothing is shown before this many seconds."""
 LINE_EVERY_S = 15.0
 
 
@@ -17,6 +15,7 @@ def track(
     total: int | None = None,
     *,
     count: Callable[[T], int] = lambda item: 1,
+    quiet_s: float = 2.0,
 ) -> Iterator[T]:
     """Yield ``items`` while standard error shows how many are done, how fast, and the time left.
 
@@ -24,13 +23,16 @@ def track(
         description: what is being done, in a word or two.
         total: how many items there are, where the iterable does not know.
         count: how many one item stands for, where it is a batch; ``total`` counts in the same unit.
+        quiet_s: seconds before which nothing is shown.
     """
     if total is None and isinstance(items, Sized):
         total = len(items)
-    yield from (_bar if sys.stderr.isatty() else _lines)(items, description, total, count)
+    yield from (_bar if sys.stderr.isatty() else _lines)(items, description, total, count, quiet_s)
 
 
-def _bar(items: Iterable[T], description: str, total: int | None, count: Callable[[T], int]) -> Iterator[T]:
+def _bar(
+    items: Iterable[T], description: str, total: int | None, count: Callable[[T], int], quiet_s: float
+) -> Iterator[T]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -49,7 +51,7 @@ def _bar(items: Iterable[T], description: str, total: int | None, count: Callabl
         for item in items:
             yield item
             progress.advance(task, count(item))
-            if not shown and time.monotonic() - started > QUIET_S:
+            if not shown and time.monotonic() - started > quiet_s:
                 progress.start()
                 shown = True
     finally:
@@ -57,16 +59,18 @@ def _bar(items: Iterable[T], description: str, total: int | None, count: Callabl
             progress.stop()
 
 
-def _lines(items: Iterable[T], description: str, total: int | None, count: Callable[[T], int]) -> Iterator[T]:
+def _lines(
+    items: Iterable[T], description: str, total: int | None, count: Callable[[T], int], quiet_s: float
+) -> Iterator[T]:
     started = time.monotonic()
-    told = started + QUIET_S - LINE_EVERY_S
+    printed = started + quiet_s - LINE_EVERY_S
     done = 0
     for item in items:
         yield item
         done += count(item)
         now = time.monotonic()
-        if now - told > LINE_EVERY_S:
-            told = now
+        if now - printed > LINE_EVERY_S:
+            printed = now
             rate = done / (now - started)
             left = f" of {total}, {(total - done) / rate:.0f} s left" if total else ""
             print(f"{description}: {done}{left} ({rate:.1f}/s)", file=sys.stderr, flush=True)

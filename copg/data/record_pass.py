@@ -32,7 +32,7 @@ class RecordPass:
         )
         self.num_read = 0
         self._columns = columns
-        self._kept = {"records": 0, "prompt_chars": 0, "completions": 0, "all_completion_chars": 0}
+        self._sums = {"records": 0, "prompt_chars": 0, "completions": 0, "all_completion_chars": 0}
         self._longest = {"prompt_chars": 0, "completion_chars": 0}
 
     def run(self, rows: Rows, rejections: Rejections, spool: Spool, *, num_workers: int) -> None:
@@ -65,21 +65,21 @@ class RecordPass:
         self._measure(derived, positions[~np.isin(positions, list(rejected))])
 
     def _measure(self, derived: Mapping[str, np.ndarray], kept: np.ndarray) -> None:
-        self._kept["records"] += len(kept)
+        self._sums["records"] += len(kept)
         for name in ("prompt_chars", "completions", "all_completion_chars"):
-            self._kept[name] += int(derived[name][kept].sum())
+            self._sums[name] += int(derived[name][kept].sum())
         for name, longest in self._longest.items():
             self._longest[name] = max(longest, int(derived[name][kept].max(initial=0)))
 
     def metrics(self) -> dict[str, float]:
         """Counts; lengths in characters, over the records that were kept."""
-        kept = self._kept
+        sums = self._sums
         return {
             "records/read": float(self.num_read),
             "records/control_characters": float(self.suite.unexpected("control_characters")),
-            "prompt_chars/mean": kept["prompt_chars"] / max(kept["records"], 1),
+            "prompt_chars/mean": sums["prompt_chars"] / max(sums["records"], 1),
             "prompt_chars/max": float(self._longest["prompt_chars"]),
-            "completion_chars/mean": kept["all_completion_chars"] / max(kept["completions"], 1),
+            "completion_chars/mean": sums["all_completion_chars"] / max(sums["completions"], 1),
             "completion_chars/max": float(self._longest["completion_chars"]),
         }
 

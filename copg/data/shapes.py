@@ -120,29 +120,29 @@ def _shape_of(fields: tuple[str, ...]) -> str:
     return "no rejected" if shapes == ["chosen"] and "rejected" not in fields else shapes[0]
 
 
-Parts = tuple[list[Any], list[Any] | None, Any]
+_Found = tuple[list[Any], list[Any] | None, Any]
 """Completions, rewards and finished flags as found."""
 
 
-def _read_group(fields: Mapping[str, Any]) -> Parts:
+def _read_group(fields: Mapping[str, Any]) -> _Found:
     for field in ("completions", "rewards"):
         if type(fields.get(field, [])) is not list:
             raise Defect("wrong_type", f"{field!r} is {kind_of(fields[field])}, not a list")
     return fields["completions"], fields.get("rewards"), fields.get("finished")
 
 
-def _read_pair(fields: Mapping[str, Any]) -> Parts:
+def _read_pair(fields: Mapping[str, Any]) -> _Found:
     given = [fields.get("chosen_reward"), fields.get("rejected_reward")]
     rewards = [1.0, 0.0] if given == [None, None] else given
     return [fields["chosen"], fields["rejected"]], rewards, fields.get("finished")
 
 
-def _read_single(fields: Mapping[str, Any]) -> Parts:
+def _read_single(fields: Mapping[str, Any]) -> _Found:
     rewards = [fields["reward"]] if "reward" in fields else None
     return [fields["completion"]], rewards, [fields["finished"]] if "finished" in fields else None
 
 
-_READERS: dict[str, Callable[[Mapping[str, Any]], Parts]] = {
+_READERS: dict[str, Callable[[Mapping[str, Any]], _Found]] = {
     "completions": _read_group,
     "chosen": _read_pair,
     "completion": _read_single,

@@ -4,6 +4,7 @@ import math
 import random
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from copg.lm.config import GenerationConfig
 from copg.lm.engines import own
 from copg.lm.engines.own import generate, uniform_noise
 from copg.lm.generation import max_prompt_tokens, stop_tokens
+from copg.progress import track
 from tests import tiny
 
 TOKENIZER = tiny.build_tokenizer()
@@ -204,6 +206,6 @@ def test_a_models_other_end_tokens_end_a_completion_when_they_are_special(model:
 def test_progress_counts_completions(
     model: PreTrainedModel, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("copg.progress.QUIET_S", -1.0)
+    monkeypatch.setattr("copg.lm.engines.own.track", partial(track, quiet_s=-1.0))
     generate(model, TOKENIZER, prompts(3), ["a", "b", "c"], CONFIG, description="drawing")
     assert "drawing: 1 of 3" in capsys.readouterr().err

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from itertools import takewhile
 from typing import Any
 
+from copg.rewards.sandbox.given_tests import check_imports, compiled, free_names, parse, problem
 from copg.rewards.sandbox.link import Gone, Link, RecordProblem
 from copg.rewards.sandbox.program import program
-from copg.rewards.sandbox.record import check_imports, compiled, free_names, parse, problem
 
 
 class Tally:

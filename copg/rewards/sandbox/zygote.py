@@ -76,13 +76,13 @@ class Jailer:
             finally:
                 os._exit(1)
         os.close(writing)
-        told = b"".join(iter(lambda: os.read(reading, 1024), b"")).decode(errors="replace").splitlines()
+        lines = b"".join(iter(lambda: os.read(reading, 1024), b"")).decode(errors="replace").splitlines()
         os.close(reading)
-        numbers = [int(line) for line in told if line.isdigit()]
-        if READY in told and numbers:
+        numbers = [int(line) for line in lines if line.isdigit()]
+        if READY in lines and numbers:
             return numbers[0], outer
         _end(numbers[0] if numbers else outer, outer)
-        problems = [line for line in told if line != READY and not line.isdigit()]
+        problems = [line for line in lines if line != READY and not line.isdigit()]
         raise OSError("; ".join(problems) or "the jailed process died before it was ready")
 
     def _in_child(self, body: Callable[[], object], keep: tuple[int, ...], writing: int, parent: int) -> None:
