@@ -127,7 +127,8 @@ def measure(task: dict[str, Any]) -> None:
     """One reward, batches until ``seconds`` are over."""
     import torch
 
-    from copg.rewards import RewardSpec, build_mixture
+    from copg.rewards.contract import RewardSpec
+    from copg.rewards.mixture import build_mixture
 
     torch.set_num_threads(task["threads"])
     server = ThreadingHTTPServer(("127.0.0.1", 0), Judge)

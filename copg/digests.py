@@ -14,6 +14,8 @@ from copg.errors import ModelError
 ADAPTER = "adapter_config.json"
 MODEL_FILES = ("*.safetensors", "*.json", "*.model", "*.txt", "*.jinja")
 """What decides a model's log-probabilities: weights, configuration, tokeniser, chat template."""
+IGNORED = ("ctx", "kind", "type_comment", "type_ignores")
+"""Fields of a syntax tree without a meaning of their own."""
 
 
 def file_digest(path: Path) -> str:
@@ -94,50 +96,120 @@ def adapter_base(adapter: Path) -> str:
 
 
 def code_digest(module: str) -> str:
-    """Of the source of ``module`` and of everything of ours it imports, directly or not.
+    """Of what ``module`` means, and everything of its package that it imports, directly or not.
 
     Found by reading the source, not by importing it, so that no heavy library is loaded. Imports inside
-    functions count.
+    functions count, those for type checkers alone do not. The ``__init__`` file of a package does not count.
+    Files that are no Python (style sheets, templates) count by their bytes, where a module beside them names
+    one of them.
     """
     package = module.partition(".")[0]
-    seen: dict[str, str] = {}
+    return json_digest(code_closure(module, lambda name: name.partition(".")[0] == package))
+
+
+def code_closure(module: str, counts: Callable[[str], bool], *, by_bytes: bool = False) -> dict[str, str]:
+    """Digest of each source file that ``module`` reaches by imports, by the name of the module.
+
+    Args:
+        module: where to start.
+        counts: whether a module is one to digest, and to follow the imports of.
+        by_bytes: digest whole files, ``__init__`` files included, instead of what they mean.
+    """
+    found: dict[str, str] = {}
+    seen: set[str] = set()
     waiting = [module]
     while waiting:
         name = waiting.pop()
-        if name in seen:
+        if name in seen or not counts(name):
             continue
-        path = _source(name)
+        seen.add(name)
+        waiting += [name.rpartition(".")[0]] if "." in name else []
+        path = find_source(name)
         if path is None:
             continue
-        seen[name] = _code_file_digest(path)
-        waiting += [name.rpartition(".")[0]] if "." in name else []
-        waiting += [found for found in _imports(path.read_text()) if found.partition(".")[0] == package]
-    return json_digest(seen)
+        is_package, source = path.name == "__init__.py", path.read_text()
+        package = name if is_package else name.rpartition(".")[0]
+        meaning, imports = _read_code(source)
+        if by_bytes:
+            found[name] = file_digest(path)
+        else:
+            data = _data_files(path.parent)
+            if name == module if is_package else any(file.name in source for file in data):
+                found[f"{package}/"] = files_digest(data, path.parent)
+            if is_package:
+                continue
+            found[name] = meaning
+        waiting += _imported(imports, package)
+    return found
 
 
-def _code_file_digest(path: Path) -> str:
-    """Of a module; of a package also the files beside it that are no Python: style sheets, templates."""
-    beside = path.parent.iterdir() if path.name == "__init__.py" else []
-    data = [f for f in beside if f.is_file() and f.suffix not in (".py", ".pyc") and f.name[0] != "."]
-    return files_digest([path, *data], path.parent)
-
-
-def _source(name: str) -> Path | None:
-    """The file of a module, found on disk: asking for a module's spec would import its parents."""
-    package, *parts = name.split(".")
-    spec = importlib.util.find_spec(package)
-    if spec is None or spec.origin is None or not spec.origin.endswith("__init__.py"):
+def find_source(module: str) -> Path | None:
+    """The file of a module, found on disk: asking for the module's own spec would import its parents."""
+    top, *parts = module.split(".")
+    try:
+        spec = importlib.util.find_spec(top)
+    except (ImportError, ValueError):
         return None
-    base = Path(spec.origin).parent.joinpath(*parts)
-    return next((path for path in (base / "__init__.py", base.with_suffix(".py")) if path.is_file()), None)
+    if spec is None:
+        return None
+    if not parts:
+        return Path(spec.origin) if spec.origin and spec.origin.endswith(".py") else None
+    bases = [Path(folder).joinpath(*parts) for folder in spec.submodule_search_locations or ()]
+    files = [file for base in bases for file in (base / "__init__.py", base.with_suffix(".py"))]
+    return next((file for file in files if file.is_file()), None)
 
 
-@functools.lru_cache
-def _imports(source: str) -> tuple[str, ...]:
+def _data_files(folder: Path) -> list[Path]:
+    beside = (file for file in folder.iterdir() if file.is_file() and file.name[0] != ".")
+    return [file for file in beside if file.suffix not in (".py", ".pyc", ".typed")]
+
+
+def _imported(imports: Iterable[tuple[int, str, tuple[str, ...]]], package: str) -> list[str]:
+    """Full names of what is imported, relative ones resolved; a name may be an attribute, not a module."""
     found = []
-    for node in ast.walk(ast.parse(source)):
+    for level, name, attributes in imports:
+        parents = package.split(".")[: len(package.split(".")) - level + 1] if level else []
+        base = ".".join([*parents, *([name] if name else [])])
+        found += [base, *(f"{base}.{attribute}" for attribute in attributes)]
+    return found
+
+
+@functools.cache
+def _read_code(source: str) -> tuple[str, tuple[tuple[int, str, tuple[str, ...]], ...]]:
+    """Digest of what a file means, and its imports as level, module and names."""
+    tree = ast.parse(source)
+    meaning = json.dumps(_meaning(tree), sort_keys=True, separators=(",", ":"))
+    found: list[tuple[int, str, tuple[str, ...]]] = []
+    waiting: list[ast.AST] = [tree]
+    while waiting:
+        node = waiting.pop()
         if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            found += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    return tuple(found)
+            found += [(0, alias.name, ()) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            found.append((node.level, node.module or "", tuple(alias.name for alias in node.names)))
+        elif isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+            waiting += node.orelse
+        else:
+            waiting += ast.iter_child_nodes(node)
+    return hashlib.sha256(meaning.encode()).hexdigest(), tuple(found)
+
+
+def _meaning(value: Any) -> Any:
+    """A syntax tree as plain values, the same from every version of Python.
+
+    Without positions, comments, and statements that are nothing but a text, such as docstrings.
+    """
+    if isinstance(value, ast.JoinedStr):  # only some versions of Python keep its empty pieces
+        pieces = (piece for piece in value.values if getattr(piece, "value", None) != "")
+        return ["JoinedStr", [_meaning(piece) for piece in pieces]]
+    if isinstance(value, ast.AST):
+        fields = {name: _meaning(item) for name, item in ast.iter_fields(value) if name not in IGNORED}
+        return [type(value).__name__, {name: item for name, item in fields.items() if item not in (None, [])}]
+    if isinstance(value, list):
+        return [_meaning(item) for item in value if not _is_text(item)]
+    return value if value is None or isinstance(value, str) else [type(value).__name__, repr(value)]
+
+
+def _is_text(node: Any) -> bool:
+    constant = node.value if isinstance(node, ast.Expr) else None
+    return isinstance(constant, ast.Constant) and isinstance(constant.value, str)

@@ -35,10 +35,14 @@ def evaluate(
     from copg.config import parse_config
     from copg.run.task_record import recorded, subject_name
 
+    taken = {"scored": scored, **({"policy": policy} if policy else {})}
+    left = {"evaluation": evaluation}
     with (
-        recorded("evaluate", plan, run_dir, subject=subject) as record,
+        recorded("evaluate", plan, run_dir, subject, inputs=taken, outputs=left, metrics=metrics) as record,
         tempfile.TemporaryDirectory() as away,
     ):
+        if record.answers:
+            return
         from copg.run.sources import fetch
         from copg.stages.evaluate import EvaluateConfig, evaluate_policy
 
@@ -46,11 +50,10 @@ def evaluate(
         weights = Path(policy.path) if policy else fetch(uri, Path(away)) if uri else None
         settings = {**plan["config"], "name": subject_name(subject)}
         config = parse_config(EvaluateConfig, settings, where="evaluate")
-        left = Path(evaluation.path)
-        found = evaluate_policy(config, Path(scored.path), left, policy=weights, policy_uri=uri)
+        folder = Path(evaluation.path)
+        found = evaluate_policy(config, Path(scored.path), folder, policy=weights, policy_uri=uri)
         record.measured(found, metrics)
-        record.facts.update(json.loads((left / "evaluation.json").read_text()))
-        record.left(evaluation=evaluation.uri)
+        record.facts.update(json.loads((folder / "evaluation.json").read_text()))
         if policy and policy.uri != policy.path:  # it came from where the training's outputs are stored
             from copg_components.cluster.leftovers import forget
 

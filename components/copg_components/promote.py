@@ -37,7 +37,11 @@ def promote(
     from copg.config import parse_config
     from copg.run.task_record import recorded
 
-    with recorded("promote", plan, run_dir) as record:
+    taken = {"groups": groups, "baselines": baselines, "evaluations": evaluations}
+    left = {"registration": registration, "card": card}
+    with recorded("promote", plan, run_dir, inputs=taken, outputs=left, metrics=metrics) as record:
+        if record.answers:
+            return
         from copg.stages.promote import PromoteConfig, promote_best
 
         reference, champion = find_baselines(Path(baseline.path) for baseline in baselines)
@@ -55,4 +59,3 @@ def promote(
         text = written.read_text() if written.is_file() else "\n".join(decision["reasons"])
         Path(card.path).write_text(text)
         record.facts.update(decision)
-        record.left(registration=registration.uri, card=card.uri)

@@ -31,12 +31,14 @@ def reference(
     from copg.config import parse_config
     from copg.run.task_record import recorded
 
-    with recorded("reference", plan, run_dir) as record:
+    taken, left = {"scored": scored}, {"referenced": referenced}
+    with recorded("reference", plan, run_dir, inputs=taken, outputs=left, metrics=metrics) as record:
+        if record.answers:
+            return
         from copg.stages.reference import ReferenceConfig, reference_groups
 
         config = parse_config(ReferenceConfig, plan["config"], where="reference")
         record.measured(reference_groups(config, Path(scored.path), Path(referenced.path)), metrics)
-        record.left(referenced=referenced.uri)
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
@@ -61,7 +63,9 @@ def reference_shard(
     from copg.run.task_record import recorded
 
     subject = {"name": f"shard-{shard + 1}-of-{num_shards}", "shard": shard}
-    with recorded("reference", plan, run_dir, subject=subject) as record:
+    with recorded("reference", plan, run_dir, subject, inputs={"scored": scored}) as record:
+        if record.answers:
+            return int(record.metrics["groups/count"])
         from copg.stages.reference import ReferenceConfig, reference_shard
 
         config = parse_config(ReferenceConfig, plan["config"], where="reference")

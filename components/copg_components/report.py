@@ -41,7 +41,11 @@ def report(
     from copg.config import parse_config
     from copg.run.task_record import recorded
 
-    with recorded("report", plan, run_dir) as record:
+    taken = {"groups": groups, "baselines": baselines, "evaluations": evaluations, "trainings": trainings}
+    left = {"report": report, "page": page, "brief": brief}
+    with recorded("report", plan, run_dir, inputs=taken, outputs=left, metrics=metrics) as record:
+        if record.answers:
+            return
         from copg.stages.report import ReportConfig, report_trials
 
         reference, champion = find_baselines(Path(baseline.path) for baseline in baselines)
@@ -57,4 +61,3 @@ def report(
         shutil.copyfile(Path(report.path) / "report.html", page.path)
         shutil.copyfile(Path(report.path) / "report.md", brief.path)
         record.measured(found, metrics)
-        record.left(report=report.uri, page=page.uri, brief=brief.uri)

@@ -1,13 +1,24 @@
 """Component ``resolve``."""
 
-from typing import NamedTuple
+from typing import Any
 
 from kfp import dsl
 
+from copg.stages.table import TABLE
 from copg_components import IMAGE
 
 
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def resolved() -> Any:
+    """Outputs: a plan of each row of the table of stages, and what the loops go over."""
+    from typing import NamedTuple
+
+    from copg.stages.table import TABLE
+
+    plans = [(row.name, dict) for row in TABLE]
+    return NamedTuple("Resolved", [*plans, ("baselines", list), ("trials", list)])
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False, additional_funcs=[resolved])
 def resolve(
     name: str,
     records: str,
@@ -19,22 +30,9 @@ def resolve(
     tracking: str,
     run_dir: str,
     tasks_at_once: int,
-) -> NamedTuple(  # type: ignore[valid-type]
-    "Resolved",
-    [
-        ("validate", dict),
-        ("score", dict),
-        ("reference", dict),
-        ("train", dict),
-        ("baseline", dict),
-        ("evaluate", dict),
-        ("report", dict),
-        ("promote", dict),
-        ("reward", dict),
-        ("baselines", list),
-        ("trials", list),
-    ],
-):
+    plans: list = [],  # noqa: B006 - the default of a component's input
+    again: bool = False,
+) -> resolved():  # type: ignore[valid-type]
     """Check the recipe, and digest data, model, rewards and code: the one step that is never cached.
 
     Args:
@@ -48,23 +46,17 @@ def resolve(
         tracking: MLflow server or database; empty for a file under the directory of the runs.
         run_dir: Stable directory of the runs.
         tasks_at_once: Trials that share this machine; 0 when tasks run elsewhere.
+        plans: Names of the plans whose tasks the DAG has; empty for all.
+        again: Whether tasks work though the record of an earlier run answers in their place.
 
     Returns:
-        validate: Settings and digest of validate.
-        score: Settings and digest of score.
-        reference: Settings and digest of reference.
-        train: Settings and digest of train.
-        baseline: Settings and digest of evaluate, for reference and champion.
-        evaluate: Settings and digest of evaluate, for the trials.
-        report: Settings and digest of report.
-        promote: Settings and digest of promote.
-        reward: Settings and digest of reward; empty when no reward model is trained.
         baselines: The reference, and the champion where there is one.
         trials: The trials, as the loop takes them.
     """
     from copg.config import parse_config
     from copg.run.resolve import ResolveConfig, resolve_recipe
     from copg.run.task_record import recorded
+    from copg.stages.table import TABLE
 
     recipe = {
         "name": name,
@@ -77,8 +69,12 @@ def resolve(
         "tracking": tracking,
     }
     config = {"recipe": recipe, "run_dir": run_dir, "tasks_at_once": tasks_at_once}
+    config |= {"plans": plans, "again": again}
     with recorded("resolve", {"key": "always"}, run_dir):
         found = resolve_recipe(parse_config(ResolveConfig, config, where="resolve"))
-    stages = ("validate", "score", "reference", "train", "baseline", "evaluate", "report", "promote")
-    plans = [found.plans[stage] for stage in stages]
-    return (*plans, found.plans.get("reward", {}), found.baselines, found.trials)
+    return (*[found.plans.get(row.name, {}) for row in TABLE], found.baselines, found.trials)
+
+
+for _row in TABLE:
+    _output = resolve.component_spec.outputs[_row.name]
+    _output.description = f"Settings and digest of {_row.name}; empty when the run has no such task."

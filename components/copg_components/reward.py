@@ -43,4 +43,4 @@ def reward(
         Path(reward_model.path).mkdir(parents=True, exist_ok=True)
         shutil.copyfile(folder / "manifest.json", Path(reward_model.path) / "trained.json")
         reward_model.metadata["weights"] = str(folder)
-        record.left(reward_model=str(folder))
+        record.outputs["reward_model"] = str(folder)

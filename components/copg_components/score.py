@@ -31,12 +31,14 @@ def score(
     from copg.config import parse_config
     from copg.run.task_record import recorded
 
-    with recorded("score", plan, run_dir) as record:
+    taken, left = {"groups": groups}, {"scored": scored}
+    with recorded("score", plan, run_dir, inputs=taken, outputs=left, metrics=metrics) as record:
+        if record.answers:
+            return
         from copg.stages.score import ScoreConfig, score_groups
 
         config = parse_config(ScoreConfig, plan["config"], where="score")
         record.measured(score_groups(config, Path(groups.path), Path(scored.path)), metrics)
-        record.left(scored=scored.uri)
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
@@ -59,7 +61,9 @@ def score_shard(plan: dict, run_dir: str, shard: int, num_shards: int, groups: d
     from copg.run.task_record import recorded
 
     subject = {"name": f"shard-{shard + 1}-of-{num_shards}", "shard": shard}
-    with recorded("score", plan, run_dir, subject=subject) as record:
+    with recorded("score", plan, run_dir, subject, inputs={"groups": groups}) as record:
+        if record.answers:
+            return int(record.metrics["groups/count"])
         from copg.stages.score import ScoreConfig, score_shard
 
         config = parse_config(ScoreConfig, plan["config"], where="score")

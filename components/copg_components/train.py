@@ -33,12 +33,15 @@ def train(
     from pathlib import Path
 
     from copg.config import parse_config
-    from copg.run.task_record import recorded
+    from copg.run.task_record import as_written, recorded
 
-    with recorded("train", plan, run_dir, subject=trial) as record:
+    taken, left = {"referenced": referenced}, {"policy": policy, "training": training}
+    with recorded("train", plan, run_dir, trial, inputs=taken, outputs=left, metrics=metrics) as record:
+        if record.answers:
+            return
         from copg.stages.train import TrainConfig, train_policy
 
-        settings = {**plan["config"], "trial": {k: v for k, v in trial.items() if k != "renewal"}}
+        settings = {**plan["config"], "trial": as_written(trial)}
         if policy.uri != policy.path:  # stored only after this program ended: a failed upload may not cost it
             settings["checkpoint"] = {**settings["checkpoint"], "when_done": "keep"}
         config = parse_config(TrainConfig, settings, where="train")
@@ -59,4 +62,3 @@ def train(
         else:
             found = train_policy(config, referenced=groups, policy=weights, training=log)
         record.measured(found, metrics)
-        record.left(policy=policy.uri, training=training.uri)

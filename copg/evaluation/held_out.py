@@ -17,8 +17,8 @@ from copg.lm.load import check_vocabulary, load_config, load_tokenizer
 from copg.lm.scorer import TokenGroup
 from copg.lm.text import encode_prompt
 from copg.records import Completion, Group, prompt_text
-from copg.rewards import Mixture
 from copg.rewards.bulk import score_drawn
+from copg.rewards.mixture import Mixture
 
 GENERATIONS = pa.schema(
     [

@@ -82,6 +82,11 @@ class GenerationConfig:
         """Of the engine that draws."""
         return self.engine or ("vllm" if self.vllm_python else "own")
 
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """What it names of our source, which a stage with such settings depends on."""
+        return (f"copg.lm.engines.{self.engine_name}",)
+
     def __post_init__(self) -> None:
         known = sorted(module.name for module in iter_modules([str(ENGINES)]))
         if self.engine_name not in known:

@@ -15,7 +15,7 @@ from transformers.utils import logging
 
 from copg.digests import ADAPTER, adapter_base
 from copg.errors import ModelError
-from copg.lm.attention import use_prefix_attention
+from copg.lm.attention.dispatch import use_prefix_attention
 from copg.lm.head import Head
 
 

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from copg.digests import json_digest
 from copg.errors import MismatchError, StoreError
-from copg.lm.attention import resolve_attention
+from copg.lm.attention.dispatch import resolve_attention
 from copg.lm.config import RowConfig
 from copg.lm.load import load_model, pick_device
 from copg.lm.scorer import DTYPES, TokenGroup, check_rows, group_logps

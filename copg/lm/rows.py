@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from copg.errors import RecordError
-from copg.lm.attention import Layout, resolve_attention, visible_keys
+from copg.lm.attention.dispatch import resolve_attention
+from copg.lm.attention.layout import Layout, visible_keys
 from copg.lm.config import RowConfig
 from copg.lm.load import pick_device
 

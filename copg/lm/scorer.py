@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from copg.errors import ModelError
-from copg.lm.attention import use_prefix_attention
+from copg.lm.attention.dispatch import use_prefix_attention
 from copg.lm.config import RowConfig
 from copg.lm.head import token_logps
 from copg.lm.load import attention_window, bare_model, model_backbone, model_head

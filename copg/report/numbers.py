@@ -13,7 +13,8 @@ from copg.evaluation.frontier import Point, frontier
 from copg.evaluation.results import Draws, Evaluations, Measured, Outcome, read_draws
 from copg.progress import track
 from copg.records import Estimate, Evaluation
-from copg.rewards import Mixture, RewardSpec, Scale
+from copg.rewards.contract import RewardSpec, Scale
+from copg.rewards.mixture import Mixture
 
 REFERENCE, CHAMPION, TRIAL = "reference", "champion", "trial"
 

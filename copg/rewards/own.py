@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from copg.digests import file_digest, json_digest
+from copg.digests import code_closure, file_digest, find_source, json_digest
 from copg.errors import RewardError
 from copg.records import Prompt
 from copg.rewards.contract import Reward
@@ -54,6 +54,43 @@ def load_own(name: str, params: Mapping[str, Any]) -> Reward:
             f"reward '{name}' must take (prompts, completions, columns) and params {sorted(params)}: {error}"
         ) from None
     return OwnReward(found, params)
+
+
+def code_of_own(name: str) -> str:
+    """Of a user's module and of what it imports from its own package or from the folder it lies in.
+
+    A ``path/file.py:function`` is one file and counts alone.
+
+    Raises:
+        RewardError: when there is no source to read.
+    """
+    location = name.rpartition(":")[0]
+    if location.endswith(".py"):
+        if not Path(location).is_file():
+            raise RewardError(f"reward '{name}': {location} is no file")
+        return file_digest(Path(location))
+    found = code_closure(location, lambda module: _is_users(module, location), by_bytes=True)
+    if not found:
+        raise RewardError(f"reward '{name}': no source of module '{location}' is found")
+    return json_digest(found)
+
+
+def _is_users(module: str, location: str) -> bool:
+    """Whether a module belongs to the user's: same package, or beside it outside of installed packages."""
+    top, own = module.partition(".")[0], location.partition(".")[0]
+    if top == own:
+        return True
+    folder, own_folder = _folder(top), _folder(own)
+    return (
+        folder is not None and folder == own_folder and folder.name not in ("site-packages", "dist-packages")
+    )
+
+
+def _folder(top: str) -> Path | None:
+    path = find_source(top)
+    if path is None:
+        return None
+    return path.parent.parent if path.name == "__init__.py" else path.parent
 
 
 def _import(name: str, location: str) -> ModuleType:

@@ -1,57 +1,24 @@
-"""The rewards there are, and what a run's rewards depend on."""
+"""Rewards by name, and what a run's rewards depend on."""
 
-import importlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import entry_points
 from typing import Any
 
 from copg.config import parse_config
-from copg.digests import code_digest, json_digest
+from copg.digests import code_closure, code_digest, json_digest
 from copg.errors import CopgError, RewardError
+from copg.rewards import REWARDS, load_reward
 from copg.rewards.contract import Reward, RewardSpec
-from copg.rewards.own import describe, load_own
-from copg.rewards.source import code_of_own, code_of_reward
+from copg.rewards.own import code_of_own, describe, load_own
 
-CLASSES = {
-    "answer": "Answer",
-    "bleu": "Bleu",
-    "chrf": "Chrf",
-    "entailment": "Entailment",
-    "format": "Format",
-    "judge": "Judge",
-    "length": "Length",
-    "reference_overlap": "ReferenceOverlap",
-    "reward_model": "RewardModel",
-    "rouge": "Rouge",
-    "rouge_l": "RougeL",
-    "similarity": "Similarity",
-    "unit_tests": "UnitTests",
-}
-"""Name of a reward, which is also its file's, and the class there: its fields are the settings."""
-
-
+PLUMBING = (
+    *(f"copg.{ground}" for ground in ("artifacts", "config", "digests", "errors", "progress", "records")),
+    "copg.rewards.contract",
+)
+"""What moves rewards about and decides no value: a new one must not make the old ones be paid for again."""
 ENTRY_POINTS = "copg.rewards"
 """Group in which installed packages announce rewards: a name, and ``module:function``."""
-
-
-class RewardMap(Mapping[str, Callable[..., Reward]]):
-    """Name to class; a reward's file is imported when it is asked for, so the others cost nothing."""
-
-    def __getitem__(self, name: str) -> Callable[..., Reward]:
-        reward: Callable[..., Reward] = getattr(
-            importlib.import_module(f"copg.rewards.{name}"), CLASSES[name]
-        )
-        return reward
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(CLASSES)
-
-    def __len__(self) -> int:
-        return len(CLASSES)
-
-
-REWARDS: Mapping[str, Callable[..., Reward]] = RewardMap()
 
 
 def own_name(name: str) -> str:
@@ -65,7 +32,7 @@ def own_name(name: str) -> str:
     found = {point.name: point.value for point in entry_points(group=ENTRY_POINTS)}
     if name not in found:
         raise RewardError(
-            f"reward={name!r} is unknown; use one of {sorted([*CLASSES, *found])} or your own module:function"
+            f"reward={name!r} is unknown; use one of {sorted([*REWARDS, *found])} or your own module:function"
         )
     return found[name]
 
@@ -77,11 +44,20 @@ def build_reward(spec: RewardSpec) -> Reward:
         RewardError: unknown name, or a user's function that cannot be loaded.
         ConfigError: a setting is unknown or out of its range.
     """
-    if spec.name not in CLASSES:
+    if spec.name not in REWARDS:
         return load_own(own_name(spec.name), spec.params)
-    cls: Any = REWARDS[spec.name]
+    cls: Any = load_reward(spec.name)
     reward: Reward = parse_config(cls, spec.params, where=f"rewards.{spec.part}.params")
     return reward
+
+
+def code_of_reward(name: str) -> str:
+    """Of one of our rewards: its file and what that imports of ours, less the plumbing."""
+    return json_digest(code_closure(REWARDS[name].partition(":")[0], _decides))
+
+
+def _decides(module: str) -> bool:
+    return module.startswith("copg.") and module not in PLUMBING
 
 
 def reward_digest(spec: RewardSpec) -> str:
@@ -93,7 +69,7 @@ def reward_digest(spec: RewardSpec) -> str:
         RewardError: it cannot be built, or a user's ``content()`` fails.
     """
     reward: Any = build_reward(spec)
-    if spec.name in CLASSES:
+    if spec.name in REWARDS:
         name, settings, code = spec.name, asdict(reward), code_of_reward(spec.name)
     else:
         name, settings = own_name(spec.name), spec.params

@@ -2,23 +2,35 @@
 
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from copg.artifacts import MANIFEST, WEIGHTS_DELETED, write_json
 from copg.digests import json_digest
 from copg.errors import ConfigError
-from copg.run.recipe import STAGES, Recipe
-from copg.run.task_record import read_json, read_record, record_path, subject_name, task_key, task_name
+from copg.run.recipe import Recipe
+from copg.run.task_record import (
+    read_json,
+    read_record,
+    record_path,
+    subject_name,
+    task_key,
+    task_name,
+    trial_method,
+)
 from copg.run.trained_reward import STAGE as REWARD
 from copg.run.trained_reward import model_folder, with_model
+from copg.stages.table import ROWS, TABLE, depends_on, row_of, rows, upstream
 from copg.tracking.registry import champion
 
 RUN_KEY, BEFORE = "run_key", "champion_before"
 """Tags of a registered version: which run made it, and which champion that run was measured against."""
 RENEWALS = "renewals.json"
+VERSION = 1
+"""Raised by hand when a component comes to give its stage something else: no digest sees that."""
 
 
 @dataclass(frozen=True)
@@ -31,13 +43,18 @@ class Plan:
     baselines: list[dict[str, Any]]
     """``{"name": "reference"}``, and the champion with version, uri and digest where there is one."""
     trials: list[dict[str, Any]]
-    """Those of the recipe; one with ``renewal`` is trained again though nothing it depends on changed."""
+    """Those of the recipe, each with ``code``, the digest of its method's; one with ``renewal`` is trained
+    again though nothing it depends on changed."""
     tasks: list[dict[str, Any]]
     """``{task, stage, subject, key, loop}`` of every task to come, in order."""
 
 
 def make_plan(
-    recipe: Recipe, run_dir: Path, configs: Mapping[str, dict[str, Any]], digests: Mapping[str, str]
+    recipe: Recipe,
+    run_dir: Path,
+    configs: Mapping[str, dict[str, Any]],
+    digests: Mapping[str, str],
+    planned: Collection[str] = (),
 ) -> tuple[Plan, list[str]]:
     """The plan of a run, and what the user should know about it.
 
@@ -45,19 +62,22 @@ def make_plan(
         recipe: for its trials.
         run_dir: directory of the runs, with the records of earlier ones.
         configs: settings of every stage, complete; ``train`` without a trial.
-        digests: of ``data``, ``model``, ``rewards/<stage>``, ``code/<stage>``, and ``reward_base`` when a
-            reward model is trained.
+        digests: of ``data``, ``model``, ``rewards/<stage>``, ``code/<stage>``, ``method/<method>``, and
+            ``reward_base`` when a reward model is trained.
+        planned: plans whose tasks the DAG has; empty for all of the table.
 
     Raises:
         ConfigError: the champion's policy is gone.
     """
-    keys = stage_keys(configs, digests, recipe.trials)
-    trials, notes = _renewed(run_dir, keys, recipe.trials)
+    trials = [{**trial, "code": digests[f"method/{trial_method(trial)}"]} for trial in recipe.trials]
+    keys = stage_keys(configs, digests, trials)
+    trials, notes = _renewed(run_dir, keys, trials)
     run_key = keys["promote"]
     before = _champion_before(configs["promote"], run_key)
-    keys["report"] = json_digest([keys["report"], before])
-    keys["promote"] = json_digest([run_key, before])
-    settings = {**configs, "baseline": configs["evaluate"]}
+    for name in keys:
+        if depends_on(ROWS[name], "baseline"):
+            keys[name] = json_digest([keys[name], before])
+    settings = {name: configs[ROWS[name].stage] for name in keys}
     settings["promote"] = {**configs["promote"], "tags": _tags(digests, run_key, before)}
     lineage = {"records": recipe.records, "reference": recipe.model, **_made_from(digests)}
     settings["report"] = {**configs["report"], "lineage": lineage}
@@ -67,32 +87,25 @@ def make_plan(
     plans = {name: {"key": key, "config": settings[name]} for name, key in keys.items()}
     if REWARD in keys and _model_missed(run_dir, keys[REWARD]):
         plans[REWARD]["renewal"] = uuid.uuid4().hex
-    return Plan(plans, baselines, trials, _tasks(keys, baselines, trials)), notes
+    tasks = _tasks({name: key for name, key in keys.items() if name in (planned or ROWS)}, baselines, trials)
+    return Plan(plans, baselines, trials, tasks), notes
 
 
 def stage_keys(
     configs: Mapping[str, Any], digests: Mapping[str, str], trials: list[dict[str, Any]]
 ) -> dict[str, str]:
-    """Of each stage: digest of its code, its settings, and of all that its inputs depend on.
+    """Of each plan: digest of its stage's code and settings, and of all that its inputs depend on.
 
-    Report and promote also depend on the champion, which is not known here.
+    What follows the baselines also depends on the champion, which is not known here.
     """
     keys: dict[str, str] = {}
-
-    def add(name: str, *needs: Any, stage: str = "") -> None:
-        stage = stage or name
-        keys[name] = json_digest([stage, digests[f"code/{stage}"], configs[stage], *needs])
-
-    add("validate", digests["data"])
-    if REWARD in configs:
-        add(REWARD, keys["validate"], digests["reward_base"])
-    add("score", keys["validate"], digests["rewards/score"], *([keys[REWARD]] if REWARD in keys else []))
-    add("reference", keys["score"], digests["model"])
-    add("train", keys["reference"], digests["rewards/train"])
-    add("baseline", keys["score"], digests["model"], digests["rewards/evaluate"], stage="evaluate")
-    add("evaluate", keys["baseline"], keys["train"])
-    add("report", keys["evaluate"], trials)
-    add("promote", keys["evaluate"], trials)
+    for row in TABLE:
+        if row.stage in configs:
+            before = [keys[name] for name in row.after if name in keys]
+            found = [digests[name] for name in row.digests]
+            own = [VERSION, row.name, digests[f"code/{row.stage}"], configs[row.stage]]
+            looped = [trials] if depends_on(row, "trial") else []
+            keys[row.name] = json_digest([*own, *before, *found, *looped])
     return keys
 
 
@@ -101,8 +114,8 @@ def _tags(digests: Mapping[str, str], run_key: str, before: dict[str, Any] | Non
 
 
 def _made_from(digests: Mapping[str, str]) -> dict[str, str]:
-    stages = [*STAGES, *([REWARD] if f"code/{REWARD}" in digests else [])]
-    code = json_digest([digests[f"code/{stage}"] for stage in stages if stage != "report"])
+    needed = {f"code/{ROWS[name].stage}" for name in upstream(("promote",))}
+    code = json_digest({name: it for name, it in digests.items() if name in needed or name[:7] == "method/"})
     return {
         **{name: digests[name] for name in ("data", "model")},
         "rewards": digests["rewards/evaluate"],
@@ -169,13 +182,19 @@ def _model_missed(run_dir: Path, key: str) -> bool:
 def _tasks(
     keys: Mapping[str, str], baselines: list[dict[str, Any]], trials: list[dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    def task(stage: str, key: str, subject: dict[str, Any] | None = None, loop: str | None = None) -> Any:
-        name = task_name(stage, subject)
-        return {"task": name, "stage": stage, "subject": subject, "key": task_key(key, subject), "loop": loop}
+    found = []
+    subjects: dict[str, list[Any]] = {"run": [None], "baseline": baselines, "trial": trials}
+    for once, together in groupby(rows(keys), lambda row: row.once):
+        stages = [(row.stage, keys[row.name]) for row in together]
+        loop = None if once == "run" else f"{once}s"
+        for subject in subjects[once]:
+            for stage, key in stages:
+                named = {"task": task_name(stage, subject), "stage": stage, "subject": subject}
+                found.append({**named, "key": task_key(key, subject), "loop": loop})
+    return found
 
-    return [
-        *(task(stage, keys[stage]) for stage in ("validate", REWARD, "score", "reference") if stage in keys),
-        *(task("evaluate", keys["baseline"], baseline, "baselines") for baseline in baselines),
-        *(task(stage, keys[stage], trial, "trials") for trial in trials for stage in ("train", "evaluate")),
-        *(task(stage, keys[stage]) for stage in ("report", "promote")),
-    ]
+
+def plan_of(task: Mapping[str, Any]) -> str:
+    """Which plan a task follows."""
+    once = {None: "run", "baselines": "baseline", "trials": "trial"}[task["loop"]]
+    return row_of(task["stage"], once).name

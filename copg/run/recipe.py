@@ -3,7 +3,7 @@
 import importlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,12 +18,8 @@ from copg.run.trained_reward import REWARD as REWARD_MODEL
 from copg.run.trained_reward import STAGE as REWARD
 from copg.run.trained_reward import trains_reward
 from copg.run.yaml_file import read_yaml, set_value
+from copg.stages.table import OPTIONAL, STAGES
 
-STAGES = ("validate", "score", "reference", "train", "evaluate", "report", "promote")
-"""Those with settings of their own, in the order of the pipeline."""
-OPTIONAL = (REWARD,)
-"""Trains the reward model that an entry ``reward_model`` without a model stands for, or that a section
-``reward`` without any ``rewards`` asks for; else its section waits for ``copg reward``."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
@@ -74,7 +70,11 @@ class Recipe:
 
     @property
     def trains_reward(self) -> bool:
-        """Whether a run of it trains a reward model on the preferences first."""
+        """Whether a run of it trains a reward model on the preferences first.
+
+        An entry ``reward_model`` without a model stands for it, or a section ``reward`` without ``rewards``
+        asks for it; else the section waits for the stage to be run alone.
+        """
         return trains_reward(self.rewards, self.stages)
 
     @property
@@ -130,7 +130,7 @@ def stage_settings(
 
     Args:
         recipe: what the user wrote.
-        stage: one of ``STAGES``.
+        stage: its name.
         run_dir: where stores, checkpoints and the tracking database lie unless the recipe says otherwise.
         revision: commit of the model on the hub, where it is known by now.
         model_digest: of the model, where it is known by now.
@@ -150,9 +150,11 @@ def stage_settings(
         "evaluate": {**model, "rewards": recipe.rewards, "rows": rows},
         "report": {"name": recipe.name, **_gate_bounds(recipe)},
         "promote": {"tracking_uri": tracking, "model_name": recipe.name},
-        "reward": model,
     }
-    return merged(defaults.get(stage, {}), recipe.stages.get(stage, {}))
+    known = {each.name for each in fields(config_class(stage))}
+    shared = {**(model if "model" in known else {}), "rewards": recipe.rewards}
+    own = {name: value for name, value in shared.items() if name in known}
+    return merged({**own, **defaults.get(stage, {})}, recipe.stages.get(stage, {}))
 
 
 def _gate_bounds(recipe: Recipe) -> dict[str, Any]:

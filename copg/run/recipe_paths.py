@@ -5,19 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from copg.run.sources import looks_like_path
+from copg.stages.table import TABLE
 
-PATHS = frozenset(
-    (
-        "records",
-        "model",
-        "rewards",
-        "score.store",
-        "reference.store",
-        "train.start_from",
-        "train.checkpoint.folder",
-        "reward.model",
-    )
-)
+PATHS = {"records", "model", "rewards", *(f"{row.stage}.{path}" for row in TABLE for path in row.paths)}
 """Keys that hold a path, or may hold one."""
 
 

@@ -6,7 +6,7 @@ that a cache answers exactly when neither data, model, rewards, code nor setting
 
 import sys
 import uuid
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -18,15 +18,15 @@ from copg.artifacts import write_json
 from copg.config import STRICT
 from copg.digests import code_digest, json_digest
 from copg.errors import ConfigError
-from copg.rewards import RewardSpec, digest_of_rewards
+from copg.losses import LOSSES
+from copg.rewards.contract import RewardSpec
+from copg.rewards.registry import digest_of_rewards
 from copg.run.footprint import estimate_needs, measure_model, shortfalls
 from copg.run.plan import Plan, make_plan
 from copg.run.recipe import Recipe, parse_stages, stage_settings
 from copg.run.sources import DigestMemo, Source, find_model, find_policy, find_records
-from copg.run.task_record import RUN
-
-HEAVY = ("reference", "train", "evaluate", "reward")
-"""Stages whose numbers the versions of torch and transformers decide."""
+from copg.run.task_record import RENEWAL, RUN, trial_method
+from copg.stages.table import TABLE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +40,10 @@ class ResolveConfig:
     """Stable directory of the runs: records of tasks, stores, checkpoints."""
     tasks_at_once: int = 0
     """Trials that share this machine; 0: the tasks run elsewhere, so its memory and disk do not matter."""
+    plans: list[str] = field(default_factory=list)
+    """Those whose tasks the DAG has; empty: all of the table of stages."""
+    again: bool = False
+    """Whether tasks work though their records answer in their place."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,8 @@ class Resolution(Plan):
     """What the stages after it are to do, and what that depends on."""
 
     digests: dict[str, str] = field(default_factory=dict)
-    """Of ``data``, ``model``, ``rewards/<stage>``, ``code/<stage>``, and ``reward_base`` if there is one."""
+    """Of ``data``, ``model``, ``rewards/<stage>``, ``code/<stage>``, ``method/<method>``, and ``reward_base``
+    if there is one."""
     warnings: list[str] = field(default_factory=list)
 
 
@@ -84,7 +89,8 @@ def plan_recipe(config: ResolveConfig) -> Resolution:
         "data": records.digest,
         "model": model.digest,
         **{f"rewards/{stage}": digest_of_rewards(specs) for stage, specs in _rewards(configs).items()},
-        **{f"code/{stage}": _code(stage) for stage in configs},
+        **{f"code/{stage}": _code(stage, each) for stage, each in configs.items()},
+        **{f"method/{method}": code_digest(LOSSES[method].partition(":")[0]) for method in _methods(recipe)},
     }
     train = configs["train"]
     if train.start_from is not None:
@@ -98,7 +104,10 @@ def plan_recipe(config: ResolveConfig) -> Resolution:
     for stage, source in (("validate", records), ("reward", base)):
         if source is not None and source.revision is not None:
             plain[stage]["revision"] = source.revision
-    plan, notes = make_plan(recipe, run_dir, plain, digests)
+    plan, notes = make_plan(recipe, run_dir, plain, digests, config.plans)
+    if config.again:
+        for each in plan.plans.values():
+            each[RENEWAL] = uuid.uuid4().hex
     return Resolution(**asdict(plan), digests=digests, warnings=warnings + notes)
 
 
@@ -156,10 +165,23 @@ def _check_machine(config: ResolveConfig, train: Any, model: Source, records: So
     return doubtful
 
 
-def _code(stage: str) -> str:
-    """Of our source, and of the libraries that compute the numbers of a heavy stage."""
-    libraries = {name: version(name) for name in ("torch", "transformers")} if stage in HEAVY else {}
-    return json_digest({"code": code_digest(f"copg.stages.{stage}"), **libraries})
+def _methods(recipe: Recipe) -> list[str]:
+    return sorted({trial_method(trial) for trial in recipe.trials})
+
+
+def _code(stage: str, config: Any) -> str:
+    """Of our source, of modules that the settings name, and of the libraries that decide the numbers."""
+    names = {name for row in TABLE if row.stage == stage for name in row.libraries}
+    code = {module: code_digest(module) for module in (f"copg.stages.{stage}", *sorted(_named(config)))}
+    return json_digest({"code": code, **{name: version(name) for name in sorted(names)}})
+
+
+def _named(config: Any) -> set[str]:
+    """What a configuration, or one inside it, has under ``modules``: loaded by name, not imported."""
+    if not is_dataclass(config):
+        return set()
+    inner = [_named(getattr(config, each.name)) for each in fields(config)]
+    return {*getattr(config, "modules", ()), *(name for names in inner for name in names)}
 
 
 def _without_none(value: Any) -> Any:

@@ -5,9 +5,22 @@ from pathlib import Path
 from typing import Any
 
 from copg.artifacts import write_json
-from copg.run.task_record import RUN, STAGES, Record, read_json, read_record, record_path, subject_name
+from copg.run.task_record import (
+    RECORDS,
+    RUN,
+    TaskRecord,
+    read_json,
+    read_record,
+    record_path,
+    subject_name,
+    task_name,
+    trial_method,
+)
+from copg.stages.table import TABLE
 
 SUMMARY = "summary.json"
+Records = Mapping[str, TaskRecord]
+"""Of tasks, by their names."""
 RESOLVE_KEY = "always"
 
 
@@ -24,19 +37,21 @@ def write_summary(run_dir: Path, *, succeeded: bool) -> dict[str, Any]:
     return summary
 
 
-def read_records(run_dir: Path, run: Mapping[str, Any]) -> dict[str, Record]:
+def read_records(run_dir: Path, run: Mapping[str, Any]) -> dict[str, TaskRecord]:
     """The record of each task of a run, by its name, where there is one."""
     found = {"resolve": read_record(record_path(run_dir, "resolve", RESOLVE_KEY))}
     for task in run.get("tasks", []):
         found[task["task"]] = read_record(record_path(run_dir, task["task"], task["key"]))
-    for path in sorted((run_dir / STAGES).glob("*-shard-*.json")):  # as many as the DAG was compiled for
+    for path in sorted((run_dir / RECORDS).glob("*-shard-*.json")):  # as many as the DAG was compiled for
         shard = read_record(path)
         if shard is not None and shard.run == run.get("run"):
             found[shard.task] = shard
     return {name: record for name, record in found.items() if record is not None}
 
 
-def summarise(run: Mapping[str, Any], records: Mapping[str, Record], *, succeeded: bool) -> dict[str, Any]:
+def summarise(
+    run: Mapping[str, Any], records: Mapping[str, TaskRecord], *, succeeded: bool
+) -> dict[str, Any]:
     """The summary of a run.
 
     A task is cached when its record was written by an earlier run and this one ended well.
@@ -74,7 +89,10 @@ def summarise(run: Mapping[str, Any], records: Mapping[str, Record], *, succeede
 
 
 def _failure(
-    tasks: list[dict[str, Any]], mine: Mapping[str, Record], records: Mapping[str, Record], succeeded: bool
+    tasks: list[dict[str, Any]],
+    mine: Mapping[str, TaskRecord],
+    records: Mapping[str, TaskRecord],
+    succeeded: bool,
 ) -> dict[str, Any] | None:
     """Stage, trial and cause of what failed first; None when everything went well."""
     bad = sorted((r for r in mine.values() if r.state != "succeeded"), key=lambda r: (r.started, r.task))
@@ -95,7 +113,7 @@ def _failure(
     )
 
 
-def _ended_well(record: Record | None) -> bool:
+def _ended_well(record: TaskRecord | None) -> bool:
     return record is not None and record.state == "succeeded"
 
 
@@ -106,23 +124,25 @@ def _cause(stage: str, subject: Mapping[str, Any] | None, cause: str) -> dict[st
 
 
 def _trial(
-    trial: Mapping[str, Any], records: Mapping[str, Record], decision: Mapping[str, Any]
+    trial: Mapping[str, Any], records: Mapping[str, TaskRecord], decision: Mapping[str, Any]
 ) -> dict[str, Any]:
     name = subject_name(trial)
-    train, evaluate = records.get(f"train-{name}"), records.get(f"evaluate-{name}")
+    tasks = [task_name(row.stage, trial) for row in TABLE if row.once == "trial"]
+    found = {records[task].stage: records[task] for task in tasks if task in records}
+    evaluate = found.get("evaluate")
     promoted = bool(decision.get("promoted")) and decision.get("trial") == name
     return {
         "name": name,
-        "method": trial.get("method", "copg"),
+        "method": trial_method(trial),
         "beta": trial.get("beta"),
         **_estimates(evaluate),
         "promoted": promoted,
         "diverged": bool(evaluate and evaluate.facts.get("gate", {}).get("diverged")),
-        "seconds": {r.stage: r.seconds for r in (train, evaluate) if r is not None},
+        "seconds": {stage: record.seconds for stage, record in found.items()},
     }
 
 
-def _estimates(record: Record | None) -> dict[str, Any]:
+def _estimates(record: TaskRecord | None) -> dict[str, Any]:
     """Reward and KL with their intervals, on the gate split: no choice was made on it."""
     gate = record.facts.get("gate", {}) if record is not None else {}
     found: dict[str, Any] = {}

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from copg.artifacts import write_json
+from copg.artifacts import MANIFEST, write_json
 from copg.digests import json_digest
 from copg.errors import CopgError
 
@@ -25,7 +25,12 @@ RUN = "run.json"
 """The present run: written by ``resolve``, read by every task after it."""
 MACHINE = "machine.json"
 """``{"cores": .., "tasks_at_once": ..}``, written by whoever runs several tasks on one machine."""
-STAGES = "stages"
+RECORDS = "stages"
+"""Folder of the records."""
+RENEWAL = "renewal"
+"""Of a plan or a trial that is to be worked though a record, or a cache, could answer for it."""
+ADDED = (RENEWAL, "code")
+"""What ``resolve`` adds to a trial."""
 
 
 class MetricsFile(Protocol):
@@ -37,8 +42,14 @@ class MetricsFile(Protocol):
         """Keep one number."""
 
 
+class ArtifactFile(Protocol):
+    """What of an artifact of a pipeline is used here."""
+
+    uri: str
+
+
 @dataclass
-class Record:
+class TaskRecord:
     """One task of a run."""
 
     stage: str
@@ -62,10 +73,8 @@ class Record:
     metrics: dict[str, float] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
     """What a summary needs and would otherwise have to fetch."""
-
-    def left(self, **addresses: str) -> None:
-        """Note the addresses of the artifacts that the task left."""
-        self.outputs.update(addresses)
+    inputs: dict[str, list[str]] = field(default_factory=dict)
+    """Digests of the artifacts it took, by their names."""
 
     def measured(self, metrics: Mapping[str, float], artifact: MetricsFile) -> None:
         """Note a stage's metrics, and hand the finite ones to the pipeline's ``Metrics`` artifact.
@@ -74,9 +83,26 @@ class Record:
         """
         self.metrics.update(metrics)
         for name, value in metrics.items():
-            if value == value and abs(value) != float("inf"):
+            if isinstance(value, int | float) and value == value and abs(value) != float("inf"):
                 artifact.log_metric(name, float(value))
         write_json(Path(artifact.path), {name: repr(value) for name, value in metrics.items()})
+
+    @property
+    def answers(self) -> bool:
+        """Whether the task ended well and all that it left is still there: it need not work again."""
+        return self.state == "succeeded" and all(map(is_finished, self.outputs.values()))
+
+    def hand_on(self, outputs: Mapping[str, ArtifactFile], metrics: MetricsFile | None) -> bool:
+        """Give a new task's artifacts the addresses of this one's; False when it does not answer."""
+        if set(outputs) != set(self.outputs) or not self.answers:
+            return False
+        if any(_store(artifact.uri) != _store(self.outputs[name]) for name, artifact in outputs.items()):
+            return False  # a pipeline's root elsewhere, which cannot hold what lies here
+        for name, artifact in outputs.items():
+            artifact.uri = self.outputs[name]
+        if metrics is not None:
+            self.measured(self.metrics, metrics)
+        return True
 
 
 def subject_name(subject: Mapping[str, Any]) -> str:
@@ -84,7 +110,17 @@ def subject_name(subject: Mapping[str, Any]) -> str:
     if subject.get("name"):
         return str(subject["name"])
     beta = f"_{float(subject['beta']):g}" if subject.get("beta") is not None else ""
-    return f"{subject.get('method', 'copg')}{beta}"
+    return f"{trial_method(subject)}{beta}"
+
+
+def trial_method(trial: Mapping[str, Any]) -> str:
+    """The method of a trial, written or not."""
+    return str(trial.get("method", "copg"))
+
+
+def as_written(trial: Mapping[str, Any]) -> dict[str, Any]:
+    """A trial without what ``resolve`` added to it."""
+    return {name: value for name, value in trial.items() if name not in ADDED}
 
 
 def task_name(stage: str, subject: Mapping[str, Any] | None) -> str:
@@ -99,15 +135,15 @@ def task_key(key: str, subject: Mapping[str, Any] | None) -> str:
 
 def record_path(run_dir: Path, task: str, key: str) -> Path:
     """Where the record of a task lies."""
-    return run_dir / STAGES / f"{task}-{key[:12]}.json"
+    return run_dir / RECORDS / f"{task}-{key[:12]}.json"
 
 
-def read_record(path: Path) -> Record | None:
+def read_record(path: Path) -> TaskRecord | None:
     """The record in a file; None where there is none."""
-    return Record(**json.loads(path.read_text())) if path.is_file() else None
+    return TaskRecord(**json.loads(path.read_text())) if path.is_file() else None
 
 
-def write_record(run_dir: Path, record: Record) -> None:
+def write_record(run_dir: Path, record: TaskRecord) -> None:
     """Write or replace a task's record, at once."""
     path = record_path(run_dir, record.task, record.key)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -127,32 +163,53 @@ def _finite(value: Any) -> Any:
 
 @contextmanager
 def recorded(
-    stage: str, plan: Mapping[str, Any], run_dir: str, subject: Mapping[str, Any] | None = None
-) -> Iterator[Record]:
+    stage: str,
+    plan: Mapping[str, Any],
+    run_dir: str,
+    subject: Mapping[str, Any] | None = None,
+    *,
+    inputs: Mapping[str, Any] | None = None,
+    outputs: Mapping[str, ArtifactFile] | None = None,
+    metrics: MetricsFile | None = None,
+) -> Iterator[TaskRecord]:
     """Record a stage while it runs; a user's mistake ends the process with its line and exit code 1.
+
+    A task that an earlier run did, on inputs of the same contents, need not be done again: its record is
+    given, which ``answers``, and its artifacts are handed on. Kubeflow's own caches also go by the text of
+    the component and the name of the image; this goes by the task's key alone.
 
     Args:
         stage: its name.
         plan: ``{"key": .., "config": ..}`` from ``resolve``.
         run_dir: where the records of the runs lie.
         subject: the trial or baseline it serves.
+        inputs: artifacts it takes, one or a list by name; None: it works every time.
+        outputs: artifacts it leaves, by name.
+        metrics: artifact that gets the metrics of a task that is not done again.
     """
-    home = Path(run_dir)
+    home, outputs = Path(run_dir), outputs or {}
     run = read_json(home / RUN)
     _limit_threads(read_json(home / MACHINE), run, stage, subject)
-    record = Record(
+    record = TaskRecord(
         stage=stage,
         task=task_name(stage, subject),
         key=task_key(plan["key"], subject),
         subject=None if subject is None else dict(subject),
         run=str(run.get("run", "")),
         started=datetime.now(UTC).isoformat(timespec="seconds"),
+        inputs={name: _digests(each) for name, each in (inputs or {}).items()},
     )
+    if inputs is not None and RENEWAL not in plan:
+        known = read_record(record_path(home, record.task, record.key))
+        if known is not None and known.inputs == record.inputs and known.hand_on(outputs, metrics):
+            yield known
+            return
     write_record(home, record)
     started = time.monotonic()
     try:
         yield record
         record.state = "succeeded"
+        record.outputs.update({name: artifact.uri for name, artifact in outputs.items()})
     except CopgError as error:
         record.state, record.message = "failed", str(error)
         print(f"error: {record.task}: {error}", file=sys.stderr, flush=True)
@@ -165,6 +222,31 @@ def recorded(
         record.run = str(read_json(home / RUN).get("run", ""))  # ``resolve`` gave it just now
         write_record(home, record)
         gc.freeze()  # the process ends: to search all it loaded once more would take a second
+
+
+def is_finished(address: str) -> bool:
+    """Whether an artifact lies there: a file, or a directory with a manifest; False where nobody can look."""
+    if "://" not in address:
+        path = Path(address)
+        return (path / MANIFEST).is_file() if path.is_dir() else path.exists()
+    import fsspec
+
+    try:
+        files, path_there = fsspec.url_to_fs(address)
+        return bool(files.exists(path_there))
+    except Exception:  # of an object store, whatever its client raises
+        return False
+
+
+def _store(address: str) -> list[str]:
+    """Scheme and bucket of an address; of a path nothing."""
+    return address.split("/")[:3] if "://" in address else []
+
+
+def _digests(artifacts: Any) -> list[str]:
+    """What artifacts hold, in any order."""
+    each = artifacts if isinstance(artifacts, list) else [artifacts]
+    return sorted(str(read_json(Path(one.path) / MANIFEST).get("digest", "")) for one in each)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from copg.artifacts import BASELINES, MANIFEST, Manifest, begin, read_manifest, 
 from copg.config import STRICT
 from copg.errors import ModelError, RecordError
 from copg.lm.config import GenerationConfig, RowConfig
-from copg.rewards import RewardSpec, build_mixture
-from copg.rewards.contract import Scale
+from copg.rewards.contract import RewardSpec, Scale
+from copg.rewards.mixture import build_mixture
 
 if TYPE_CHECKING:
     from copg.evaluation.held_out import HeldOut, PolicySampler
@@ -107,7 +107,7 @@ def evaluate_policy(
     import torch
 
     from copg.evaluation.held_out import PolicySampler, generations, score
-    from copg.lm.attention import resolve_attention
+    from copg.lm.attention.dispatch import resolve_attention
     from copg.lm.load import pick_device
 
     if config.threads:

@@ -17,10 +17,12 @@ from copg.data.docs import DOCS
 from copg.errors import RewardError
 from copg.progress import track
 from copg.records import SPLITS, Completion, Group, in_shard
-from copg.rewards import Mixture, RewardSpec, build_mixture, digest_of_rewards
 from copg.rewards.bulk import BulkScorer
+from copg.rewards.contract import RewardSpec
 from copg.rewards.distribution import Distribution, scale_of
 from copg.rewards.docs import write_reward_docs
+from copg.rewards.mixture import Mixture, build_mixture
+from copg.rewards.registry import digest_of_rewards
 
 
 @dataclass(frozen=True, kw_only=True)

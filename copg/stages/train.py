@@ -70,7 +70,7 @@ def _take_part(config: TrainConfig, referenced: Path, policy: Path, training: Pa
     import torch
     from accelerate import Accelerator, InitProcessGroupKwargs
 
-    from copg.lm.attention import resolve_attention
+    from copg.lm.attention.dispatch import resolve_attention
     from copg.tracking.runs import Tracker
     from copg.training.checkpoint_store import checkpoint_store
     from copg.training.data import TrainData

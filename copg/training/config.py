@@ -6,7 +6,7 @@ from typing import Any, Literal
 from copg.config import STRICT
 from copg.lm.config import GenerationConfig, RowConfig
 from copg.losses import check_method
-from copg.rewards import RewardSpec
+from copg.rewards.contract import RewardSpec
 
 
 def _check_positive(owner: object, *names: str) -> None:

@@ -11,9 +11,9 @@ from copg.lm.config import RowConfig
 from copg.lm.generation import Policy, load_engine
 from copg.lm.scorer import TokenGroup, group_logps
 from copg.records import Completion, Group
-from copg.rewards import build_mixture
 from copg.rewards.bulk import score_drawn
 from copg.rewards.contract import Scale
+from copg.rewards.mixture import build_mixture
 from copg.training.config import SampleConfig
 
 

@@ -12,6 +12,7 @@ from copg.digests import json_digest
 from copg.run.plan import stage_keys
 from copg.run.recipe import parse_recipe, parse_stages, stage_settings
 from copg.run.task_record import subject_name
+from copg.stages.table import ROWS, TABLE
 from copg_pipelines.explain_cache import Side, Verdict, changes
 from copg_pipelines.server.client import Client
 from copg_pipelines.server.connection import ClientError
@@ -75,11 +76,11 @@ def _compare(old: Side, new: Side, states: Mapping[str, str]) -> list[Verdict]:
     keys = [stage_keys(side.configs, side.digests, side.trials) for side in (old, new)]
     found = []
     for plan in keys[1]:
-        stage = "evaluate" if plan == "baseline" else plan
+        stage, once = ROWS[plan].stage, ROWS[plan].once
         subjects: list[dict[str, Any] | None] = [None]
-        if plan == "baseline":
+        if once == "baseline":
             subjects = [{"name": "reference"}]
-        elif plan in ("train", "evaluate"):
+        elif once == "trial":
             subjects = list(new.trials)
         for subject in subjects:
             name = stage if subject is None else f"{stage}-{subject_name(subject)}"
@@ -110,12 +111,11 @@ def _nominal(spec: Mapping[str, Any]) -> Side:
     )
     configs = {stage: asdict(each) for stage, each in parsed.items()}
     configs["train"].pop("trial")
-    digests = {f"rewards/{stage}": "" for stage in ("score", "train", "evaluate")}  # in the settings
+    digests = {name: "" for row in TABLE for name in row.digests}  # rewards are in the settings
     digests |= {"data": json_digest(recipe.records), "model": json_digest([recipe.model, recipe.revision])}
-    digests |= {"reward_base": ""}
     digests |= {f"code/{stage}": _code(spec, stage) for stage in configs}
-    configs["baseline"] = configs["evaluate"]
-    return Side(configs, digests, recipe.trials, [{"name": "reference"}], _constants(spec))
+    plans = {row.name: configs[row.stage] for row in TABLE if row.stage in configs}
+    return Side(plans, digests, recipe.trials, [{"name": "reference"}], _constants(spec))
 
 
 def _constants(spec: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

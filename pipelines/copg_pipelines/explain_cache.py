@@ -1,5 +1,6 @@
 """Which tasks of the next run a cache would answer for, and what changed for the others since the latest."""
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -7,34 +8,13 @@ from typing import Any
 
 from copg.digests import json_digest
 from copg.errors import ConfigError
+from copg.run.plan import plan_of
 from copg.run.recipe import Recipe
-from copg.run.task_record import RUN, Record, read_json, read_record, record_path, subject_name
+from copg.run.task_record import RUN, TaskRecord, read_json, read_record, record_path, subject_name
+from copg.stages.table import ROWS, depends_on
+from copg_pipelines.dags import plans_of
 
-DIGESTS = {
-    "validate": ("data",),
-    "reward": ("reward_base",),
-    "score": ("rewards/score",),
-    "reference": ("model",),
-    "train": ("rewards/train",),
-    "baseline": ("model", "rewards/evaluate"),
-    "evaluate": ("model", "rewards/evaluate"),
-    "report": (),
-    "promote": (),
-}
-"""Which digests a plan depends on by itself, not through the stages before it."""
-AFTER = {
-    "validate": (),
-    "reward": ("validate",),
-    "score": ("validate", "reward"),
-    "reference": ("score",),
-    "train": ("reference",),
-    "baseline": ("score",),
-    "evaluate": ("train",),
-    "report": ("evaluate",),
-    "promote": ("evaluate",),
-}
-DERIVED = {"report": ("lineage",), "promote": ("tags",)}
-"""Settings that resolve writes from the digests, so that they are no news beside them."""
+HEX = re.compile("[0-9a-f]{64}")
 SHOWN = 40
 """Characters of a value."""
 
@@ -64,6 +44,11 @@ class Side:
 def explain_local(dag: str, recipe: Recipe, root: Path) -> list[Verdict]:
     """Compare a recipe, and all it names, with the runs under ``root``; begins none.
 
+    Args:
+        dag: name of the DAG that the recipe would run.
+        recipe: with absolute paths.
+        root: directory of the runs.
+
     Raises:
         ConfigError: no run has been there, or the recipe is wrong.
     """
@@ -73,7 +58,7 @@ def explain_local(dag: str, recipe: Recipe, root: Path) -> list[Verdict]:
     before = read_json(root / RUN)
     if not before:
         raise ConfigError(f"{root}: no run has been there, {RUN} is missing")
-    plan = plan_recipe(ResolveConfig(recipe=recipe, run_dir=str(root)))
+    plan = plan_recipe(ResolveConfig(recipe=recipe, run_dir=str(root), plans=plans_of(dag)))
     now = _side(asdict(plan))
     old = _side(before) if "plans" in before else None
     return [_local(root, task, old, now) for task in plan.tasks]
@@ -81,27 +66,25 @@ def explain_local(dag: str, recipe: Recipe, root: Path) -> list[Verdict]:
 
 def _local(root: Path, task: Mapping[str, Any], old: Side | None, now: Side) -> Verdict:
     record = read_record(record_path(root, task["task"], task["key"]))
-    if record is not None and record.state == "succeeded":
+    if record is not None and record.answers:
         return Verdict(task["task"], True)
     if old is None:
         return Verdict(task["task"], False, ("the latest run did not get as far as resolving",))
-    why = tuple(changes(_plan(task["stage"], task["loop"]), task["subject"], old, now))
+    why = tuple(changes(plan_of(task), task["subject"], old, now))
     return Verdict(task["task"], False, why or (_unfinished(record),))
 
 
-def _unfinished(record: Record | None) -> str:
+def _unfinished(record: TaskRecord | None) -> str:
     if record is None:
         return "nothing changed, but the latest run did not get to it"
+    if record.state == "succeeded":
+        return "nothing changed, but what it left is gone"
     return f"nothing changed, but it {record.state}: {record.message or 'it was killed'}"
-
-
-def _plan(stage: str, loop: str | None) -> str:
-    return "baseline" if stage == "evaluate" and loop == "baselines" else stage
 
 
 def _side(run: Mapping[str, Any]) -> Side:
     configs = {
-        name: {key: value for key, value in plan["config"].items() if key not in DERIVED.get(name, ())}
+        name: {key: value for key, value in plan["config"].items() if key not in ROWS[name].derived}
         for name, plan in run["plans"].items()
     }
     return Side(configs, run["digests"], run["trials"], run["baselines"])
@@ -110,26 +93,26 @@ def _side(run: Mapping[str, Any]) -> Side:
 def changes(plan: str, subject: Mapping[str, Any] | None, old: Side, now: Side) -> Iterator[str]:
     """What changed for a task, in words."""
     yield from _own_changes(plan, old, now)
-    if subject is not None and plan in ("train", "evaluate") and dict(subject) not in old.trials:
+    row = ROWS[plan]
+    if subject is not None and row.once == "trial" and dict(subject) not in old.trials:
         same = next((each for each in old.trials if subject_name(each) == subject_name(subject)), None)
         yield "the trial is new" if same is None else f"trial: {'; '.join(_differences(same, subject))}"
-    if subject is not None and plan == "baseline" and dict(subject) not in old.baselines:
+    if subject is not None and row.once == "baseline" and dict(subject) not in old.baselines:
         yield f"the {subject_name(subject)} is another one"
-    if plan in ("report", "promote"):
-        if old.trials != now.trials:
-            yield "the list of trials"
-        if old.baselines != now.baselines:
-            yield "the champion"
+    if depends_on(row, "trial") and old.trials != now.trials:
+        yield "the list of trials"
+    if depends_on(row, "baseline") and old.baselines != now.baselines:
+        yield "the champion"
     if before := [each for each in _before(plan, now) if _changed(each, subject, old, now)]:
         yield f"after {', '.join(before)}"
 
 
 def _own_changes(plan: str, old: Side, now: Side) -> Iterator[str]:
-    stage = "evaluate" if plan == "baseline" else plan
+    stage = ROWS[plan].stage
     if plan not in old.configs:
         yield "the stage is new"
         return
-    for name in (*DIGESTS[plan], f"code/{stage}"):
+    for name in (*ROWS[plan].digests, f"code/{stage}"):
         left, right = old.digests.get(name, ""), now.digests.get(name, "")
         if left != right:
             yield f"{name} {left[:8] or 'none'} -> {right[:8] or 'none'}"
@@ -139,13 +122,13 @@ def _own_changes(plan: str, old: Side, now: Side) -> Iterator[str]:
 
 
 def _before(plan: str, now: Side) -> list[str]:
-    return [each for each in AFTER[plan] if each in now.configs]
+    return [each for each in ROWS[plan].after if each in now.configs]
 
 
 def _changed(plan: str, subject: Mapping[str, Any] | None, old: Side, now: Side) -> bool:
     """Whether a task before another one runs again."""
     trials = False
-    if plan in ("train", "evaluate"):
+    if ROWS[plan].once == "trial":
         trials = old.trials != now.trials if subject is None else dict(subject) not in old.trials
     own = any(_own_changes(plan, old, now))
     return own or trials or any(_changed(each, subject, old, now) for each in _before(plan, now))
@@ -167,6 +150,7 @@ def _short(value: Any) -> str:
     if isinstance(value, float) and value.is_integer():
         value = int(value)  # DAGs have no other numbers
     text = "unset" if value is None else str(value)
+    text = text[:8] if HEX.fullmatch(text) else text
     return text if len(text) <= SHOWN else text[:SHOWN] + "..."
 
 

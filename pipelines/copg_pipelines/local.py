@@ -18,11 +18,11 @@ from typing import Any, TextIO
 
 import psutil
 
-from copg.artifacts import MANIFEST, write_json
+from copg.artifacts import write_json
 from copg.errors import ConfigError, CopgError
 from copg.run.recipe import Recipe, parse_recipe
 from copg.run.summary import SUMMARY, read_records, write_summary
-from copg.run.task_record import MACHINE, RUN, read_json
+from copg.run.task_record import MACHINE, RUN, is_finished, read_json
 from copg_pipelines.dags import Shape, build_dag
 from copg_pipelines.dags.compiling import arguments, taken
 from copg_pipelines.watch import watching
@@ -65,7 +65,11 @@ def run_local(dag: str, recipe: Recipe, root: Path, *, runner: Any = None, image
         write_json(root / RECIPE, {"dag": dag, **asdict(recipe)})
         succeeded, log = _run_and_watch(lambda: _build(dag, recipe, image), recipe, root, runner)
         summary = read_json(root / SUMMARY) or write_summary(root, succeeded=succeeded)
-        return {**summary, "failure": summary["failure"] or _doubt(root, succeeded), "log": str(log)}
+        return {
+            **summary,
+            "failure": summary["failure"] or missing_outputs(root, succeeded=succeeded),
+            "log": str(log),
+        }
 
 
 def kept_recipe(root: Path) -> tuple[str, Recipe]:
@@ -148,15 +152,18 @@ def _run_pipeline(build: Callable[[], Any], recipe: Recipe, root: Path, log: Tex
     return True
 
 
-def _doubt(root: Path, succeeded: bool) -> dict[str, Any] | None:
+def missing_outputs(root: Path, *, succeeded: bool) -> dict[str, Any] | None:
     """Why a run that calls itself a success is none: an artifact is not there, or the runner disagrees."""
     if not succeeded:
         return {"stage": "pipeline", "trial": None, "cause": "failed outside of the stages"}
     for record in read_records(root, read_json(root / RUN)).values():
         for name, address in record.outputs.items():
-            path = Path(address)
-            if not path.exists() or (path.is_dir() and not (path / MANIFEST).is_file()):
-                return {"stage": record.stage, "trial": None, "cause": f"left no finished {name} at {path}"}
+            if not is_finished(address):
+                return {
+                    "stage": record.stage,
+                    "trial": None,
+                    "cause": f"left no finished {name} at {address}",
+                }
     return None
 
 

@@ -8,7 +8,7 @@ from typing import TextIO
 
 from copg_components.cluster.repeating import repeating
 
-from copg.run.task_record import RUN, STAGES, Record, read_json, read_record
+from copg.run.task_record import RECORDS, RUN, TaskRecord, read_json, read_record
 
 EVERY_S = 0.2
 
@@ -27,7 +27,7 @@ def watching(run_dir: Path, out: TextIO) -> Iterator[None]:
 
 class _Watch:
     def __init__(self, run_dir: Path, out: TextIO) -> None:
-        self.folder = run_dir / STAGES
+        self.folder = run_dir / RECORDS
         self.out = out
         self.live = out.isatty()
         self.seen = {path: path.stat().st_mtime_ns for path in self.folder.glob("*.json")}
@@ -67,7 +67,7 @@ class _Watch:
             self.out.flush()
 
 
-def line(record: Record) -> str:
+def line(record: TaskRecord) -> str:
     """``train-copg_0.05     12.3 s``, with the reason when it failed."""
     state = "" if record.state == "succeeded" else f"  {record.state}: {record.message}"
     return f"{record.task:<28}{record.seconds:>8.1f} s{state}"

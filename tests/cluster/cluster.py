@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from copg.run.task_record import Record
+from copg.run.task_record import TaskRecord
 
 ROOT = Path(__file__).parents[2]
 VOLUME_POD = "copg-volume"
@@ -70,10 +70,10 @@ class Cluster:
         text = self.sh(f"cat {path} 2>/dev/null || true")
         return json.loads(text) if text.strip() else None
 
-    def records(self, run_dir: str) -> dict[str, Record]:
+    def records(self, run_dir: str) -> dict[str, TaskRecord]:
         """Of the tasks that ran in a directory of runs, by their names."""
         names = self.sh(f"ls {run_dir}/stages/*.json 2>/dev/null || true").split()
-        found = [Record(**each) for each in map(self.read, names) if each is not None]
+        found = [TaskRecord(**each) for each in map(self.read, names) if each is not None]
         return {record.task: record for record in sorted(found, key=lambda record: record.started)}
 
     def pods(self, selector: str) -> list[dict[str, Any]]:

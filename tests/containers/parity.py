@@ -9,7 +9,7 @@ from pathlib import Path
 
 from copg.artifacts import MANIFEST, Manifest
 from copg.run.summary import read_records
-from copg.run.task_record import RUN, Record, read_json
+from copg.run.task_record import RUN, TaskRecord, read_json
 
 TOLERANCE = 1e-6
 """Relative, of metrics and estimates; files that differ at all are told apart by their digests."""
@@ -54,7 +54,7 @@ def compare_runs(outside: Path, inside: Path) -> list[Row]:
     return rows
 
 
-def compare_tasks(outside: Record, inside: Record) -> list[Row]:
+def compare_tasks(outside: TaskRecord, inside: TaskRecord) -> list[Row]:
     """What one task left in both runs."""
     rows = [Row(outside.task, "state", outside.state, inside.state, outside.state == inside.state)]
     numbers = [{**_numbers(record.metrics), **_numbers(record.facts)} for record in (outside, inside)]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from copg.run.summary import read_records
-from copg.run.task_record import RUN, Record, read_json
+from copg.run.task_record import RUN, TaskRecord, read_json
 from tests.containers.conftest import Run
 from tests.containers.parity import Row, compare_runs, compare_tasks, unfinished, widest
 
@@ -63,7 +63,7 @@ def test_a_difference_is_seen(tmp_path: Path) -> None:
         manifest = {"schema": "scored", "stage": "score", "rows": 1, "digest": digest, "files": {"x": digest}}
         (tmp_path / name).mkdir()
         (tmp_path / name / "manifest.json").write_text(json.dumps(manifest))
-    record = Record(
+    record = TaskRecord(
         stage="score", task="score", key="k", state="succeeded", outputs={"scored": str(tmp_path / "a")}
     )
     other = dataclasses.replace(

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from copg.rewards import RewardSpec, build_mixture
+from copg.rewards.contract import RewardSpec
+from copg.rewards.mixture import build_mixture
 from examples.records import NUM_REPORTS, make_lines, write_records
 from examples.reports import Facts, Report
 from examples.writers import SHARES, WRITERS

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from copg.errors import ModelError, RecordError
-from copg.lm.attention import Layout, dispatch
+from copg.lm.attention import dispatch
+from copg.lm.attention.layout import Layout
 from copg.lm.attention.split import _pieces
 from copg.lm.config import RowConfig
 from copg.lm.scorer import (

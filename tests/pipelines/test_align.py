@@ -79,7 +79,9 @@ class Place:
         command = [sys.executable, "-m", "copg.cli", "run", "align"]
         command += ["--recipe", str(self.home / "data/recipe.yaml"), "--on", "local"]
         command += ["--run-dir", str(self.home / root), *options]
-        environment = {**os.environ, "PYTHONPATH": str(self.home / "code")}
+        code = self.home / "code"
+        path = os.pathsep.join(map(str, (code, code / "components", code / "pipelines")))
+        environment = {**os.environ, "PYTHONPATH": path}
         return {"args": command, "cwd": self.home, "env": environment, "text": True}
 
     def run(self, *options: str) -> Outcome:
@@ -216,13 +218,14 @@ def test_a_task_that_is_killed_is_told(place: Place, first: Outcome) -> None:
     assert "error: stage score: killed while it ran" in failed.error
 
 
-def test_an_edit_of_the_losses_trains_again_and_all_that_follows(place: Place, first: Outcome) -> None:
-    losses = place.home / "code/copg/losses.py"
-    losses.write_text(losses.read_text() + "\n# edited\n")
+def test_an_edit_of_a_loss_trains_its_trials_again_and_all_that_follows(place: Place, first: Outcome) -> None:
+    losses = place.home / "code/copg/losses/copg.py"
+    losses.write_text(losses.read_text().replace("/ (2 * beta)", "/ (2.0 * beta)"))
     edited = place.run()
     assert edited.code == 0, edited.error
-    assert edited.summary["cached"] == ["validate", "score", "reference", "evaluate-reference"]
-    assert set(edited.summary["executed"]) - {"evaluate-champion"} == {"resolve", *TASKS[4:]}
+    again = {"train-copg_0.1", "evaluate-copg_0.1", "report", "promote"}
+    assert edited.summary["cached"] == [task for task in TASKS if task not in again]
+    assert set(edited.summary["executed"]) - {"evaluate-champion"} == {"resolve", *again}
 
 
 def test_a_run_that_is_stopped_takes_its_tasks_with_it(place: Place) -> None:

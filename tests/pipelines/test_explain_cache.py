@@ -11,7 +11,7 @@ from copg_pipelines.explain_cache import Verdict, explain_local
 
 from copg.run.recipe import load_recipe
 from copg.run.resolve import ResolveConfig, resolve_recipe
-from copg.run.task_record import RUN, Record, read_json, write_record
+from copg.run.task_record import RUN, TaskRecord, read_json, write_record
 from tests import tiny
 from tests.pipelines.command import IMAGE, Command
 from tests.pipelines.kfp_server import KfpServer
@@ -41,7 +41,7 @@ def root(data: Path) -> Path:
     run = read_json(root / RUN)["run"]
     for task in found.tasks:
         fields = {name: task[name] for name in ("stage", "task", "key", "subject")}
-        write_record(root, Record(**fields, run=run, state="succeeded"))
+        write_record(root, TaskRecord(**fields, run=run, state="succeeded"))
     return root
 
 
@@ -111,7 +111,7 @@ def test_other_code_of_a_stage_is_told(data: Path, root: Path, monkeypatch: pyte
     from copg.run import resolve
 
     real = resolve._code
-    monkeypatch.setattr(resolve, "_code", lambda stage: "edited" if stage == "score" else real(stage))
+    monkeypatch.setattr(resolve, "_code", lambda stage, at: "edited" if stage == "score" else real(stage, at))
     found = why(explain_local("align", recipe_of(data), root))
     assert found["score"][0].startswith("code/score ")
     assert found["score"][0].endswith(" -> edited")

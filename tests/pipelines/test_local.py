@@ -15,7 +15,7 @@ from copg_pipelines.show import failure_line, show_summary
 from copg_pipelines.watch import line, watching
 
 from copg.run.recipe import parse_recipe
-from copg.run.task_record import RUN, Record, write_record
+from copg.run.task_record import RUN, TaskRecord, write_record
 
 RECIPE = parse_recipe({"name": "x", "records": "r", "model": "m", "trials": [{"beta": 1.0}]})
 
@@ -42,17 +42,17 @@ def run_dir(tmp_path: Path) -> Path:
     scored = tmp_path / "scored"
     scored.mkdir()
     (scored / "manifest.json").write_text("{}")
-    record = Record(stage="score", task="score", key="k" * 64, run="r", state="succeeded")
-    record.left(scored=str(scored))
+    record = TaskRecord(stage="score", task="score", key="k" * 64, run="r", state="succeeded")
+    record.outputs["scored"] = str(scored)
     write_record(tmp_path, record)
     return tmp_path
 
 
 def test_a_success_is_believed_only_with_its_artifacts(run_dir: Path) -> None:
-    assert local._doubt(run_dir, succeeded=True) is None
-    assert local._doubt(run_dir, succeeded=False)["cause"] == "failed outside of the stages"
+    assert local.missing_outputs(run_dir, succeeded=True) is None
+    assert local.missing_outputs(run_dir, succeeded=False)["cause"] == "failed outside of the stages"
     (run_dir / "scored/manifest.json").unlink()
-    doubt = local._doubt(run_dir, succeeded=True)
+    doubt = local.missing_outputs(run_dir, succeeded=True)
     assert (doubt["stage"], doubt["cause"]) == ("score", f"left no finished scored at {run_dir / 'scored'}")
 
 
@@ -68,11 +68,11 @@ def test_what_the_runner_leaves_changed_is_put_back() -> None:
 
 def test_a_line_appears_when_a_task_ends_and_not_for_older_ones(tmp_path: Path) -> None:
     write_record(
-        tmp_path, Record(stage="validate", task="validate", key="a" * 64, state="succeeded", seconds=1)
+        tmp_path, TaskRecord(stage="validate", task="validate", key="a" * 64, state="succeeded", seconds=1)
     )
     out = io.StringIO()
     with watching(tmp_path, out):
-        train = Record(stage="train", task="train-copg_0.1", key="b" * 64)
+        train = TaskRecord(stage="train", task="train-copg_0.1", key="b" * 64)
         write_record(tmp_path, train)
         train.state, train.seconds, train.message = "failed", 12.34, "no room"
         write_record(tmp_path, train)
@@ -84,7 +84,7 @@ def test_warnings_of_resolve_reach_the_terminal(tmp_path: Path) -> None:
     out = io.StringIO()
     with watching(tmp_path, out):
         (tmp_path / RUN).write_text(json.dumps({"warnings": ["little memory"]}))
-        write_record(tmp_path, Record(stage="resolve", task="resolve", key="always", state="succeeded"))
+        write_record(tmp_path, TaskRecord(stage="resolve", task="resolve", key="always", state="succeeded"))
     assert out.getvalue().splitlines()[1] == "warning: little memory"
 
 

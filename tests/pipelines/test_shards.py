@@ -14,7 +14,7 @@ from copg_pipelines.local import run_local
 from copg.artifacts import begin, read_groups, seal
 from copg.config import parse_config
 from copg.records import SPLITS, Group, in_shard
-from copg.rewards import RewardSpec
+from copg.rewards.contract import RewardSpec
 from copg.run.recipe import parse_recipe
 from copg.run.task_record import read_json
 from copg.stages.reference import ReferenceConfig, reference_groups, reference_shard

@@ -3,9 +3,10 @@ import time
 import pytest
 
 from copg.errors import RewardError
-from copg.rewards import RewardSpec, build_mixture
 from copg.rewards.answer import Answer
 from copg.rewards.answer_worker import gold_expression
+from copg.rewards.contract import RewardSpec
+from copg.rewards.mixture import build_mixture
 
 pytest.importorskip("math_verify", reason="needs the extra 'rewards'")
 

@@ -4,8 +4,9 @@ import pytest
 
 from copg.errors import RewardError
 from copg.records import Completion, Group
-from copg.rewards import Mixture, RewardSpec
 from copg.rewards.bulk import score_drawn
+from copg.rewards.contract import RewardSpec
+from copg.rewards.mixture import Mixture
 
 
 class Moody:

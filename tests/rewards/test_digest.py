@@ -3,9 +3,10 @@ import sys
 
 import pytest
 
+from copg.digests import code_closure
 from copg.errors import RewardError
-from copg.rewards import Condition, RewardSpec, digest_of_rewards, reward_digest
-from copg.rewards.source import _closure, _is_ours
+from copg.rewards.contract import Condition, RewardSpec
+from copg.rewards.registry import _decides, digest_of_rewards, reward_digest
 
 
 def test_the_digest_moves_with_names_weights_settings_and_labels_but_not_with_order() -> None:
@@ -33,7 +34,7 @@ def test_a_setting_written_out_is_the_same_as_its_default() -> None:
 
 
 def test_a_reward_depends_on_its_own_files_and_not_on_the_others() -> None:
-    found = {module.rpartition(".")[2] for module in _closure("copg.rewards.rouge_l", _is_ours)}
+    found = {module.rpartition(".")[2] for module in code_closure("copg.rewards.rouge_l", _decides)}
     assert found == {"rouge_l", "rouge", "words"}
 
 

@@ -7,8 +7,11 @@ import pytest
 import yaml
 
 from copg.config import parse_config
-from copg.rewards import REWARDS, RewardSpec, build_mixture, build_reward
+from copg.rewards import REWARDS
+from copg.rewards.contract import RewardSpec
+from copg.rewards.mixture import build_mixture
 from copg.rewards.own import load_own
+from copg.rewards.registry import build_reward
 from copg.run.recipe import parse_recipe
 
 TEXT = (Path(__file__).parents[2] / "docs/rewards.md").read_text()

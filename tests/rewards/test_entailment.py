@@ -5,8 +5,9 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertForSequenceClassification
 
 from copg.errors import ModelError, RewardError
-from copg.rewards import RewardSpec, build_mixture
+from copg.rewards.contract import RewardSpec
 from copg.rewards.entailment import Entailment, entailment_label, split_sentences
+from copg.rewards.mixture import build_mixture
 
 
 def direct(model: str, premise: str, hypothesis: str) -> float:

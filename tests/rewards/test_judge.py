@@ -9,8 +9,11 @@ import pytest
 
 from copg.config import parse_config
 from copg.errors import ConfigError, RewardError
-from copg.rewards import RewardSpec, build_mixture, endpoint, reward_digest
+from copg.rewards import endpoint
+from copg.rewards.contract import RewardSpec
 from copg.rewards.judge import Judge
+from copg.rewards.mixture import build_mixture
+from copg.rewards.registry import reward_digest
 
 
 class Server(ThreadingHTTPServer):

@@ -6,7 +6,9 @@ import pytest
 
 from copg.config import parse_config
 from copg.errors import ConfigError, RewardError
-from copg.rewards import Condition, RewardSpec, Scale, build_mixture, reward_digest
+from copg.rewards.contract import Condition, RewardSpec, Scale
+from copg.rewards.mixture import build_mixture
+from copg.rewards.registry import reward_digest
 
 
 @pytest.fixture

@@ -1,7 +1,8 @@
 import pytest
 
 from copg.errors import RewardError
-from copg.rewards import RewardSpec, build_mixture
+from copg.rewards.contract import RewardSpec
+from copg.rewards.mixture import build_mixture
 from copg.rewards.reference_overlap import ReferenceOverlap
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from copg.artifacts import read_manifest
-from copg.rewards import RewardSpec
+from copg.rewards.contract import RewardSpec
 from copg.rewards.tables import HEAD, agreement_rows, distribution_rows, parts_of
 from copg.stages.score import ScoreConfig, score_groups
 from tests.stages.test_score import group, write

@@ -6,8 +6,10 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from copg.errors import ModelError, RewardError
-from copg.rewards import RewardSpec, build_mixture, reward_digest
 from copg.rewards.classifier import Classifier, length_batches
+from copg.rewards.contract import RewardSpec
+from copg.rewards.mixture import build_mixture
+from copg.rewards.registry import reward_digest
 from copg.rewards.reward_model import RewardModel, encode, pick_form
 
 PROMPTS = ["who sat on the mat ?", "is it red", "the", "what is it ? " * 5]

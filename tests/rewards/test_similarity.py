@@ -5,7 +5,8 @@ import torch
 from transformers import AutoModel, AutoTokenizer
 
 from copg.errors import RewardError
-from copg.rewards import RewardSpec, build_mixture
+from copg.rewards.contract import RewardSpec
+from copg.rewards.mixture import build_mixture
 from copg.rewards.similarity import Similarity
 
 

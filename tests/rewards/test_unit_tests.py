@@ -5,8 +5,8 @@ import pytest
 
 from copg.config import parse_config
 from copg.errors import ConfigError, RewardError
-from copg.rewards import RewardSpec, build_mixture
-from copg.rewards.contract import RecordFault
+from copg.rewards.contract import RecordFault, RewardSpec
+from copg.rewards.mixture import build_mixture
 from copg.rewards.unit_tests import UnitTests
 from tests.rewards.sandbox.problems import MBPP, human_eval
 

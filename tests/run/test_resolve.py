@@ -16,7 +16,7 @@ from copg.errors import ConfigError, ModelError, RecordError
 from copg.run import resolve
 from copg.run.plan import BEFORE, RUN_KEY, stage_keys
 from copg.run.resolve import Resolution, ResolveConfig, resolve_recipe
-from copg.run.task_record import RUN, Record, record_path, task_key, write_record
+from copg.run.task_record import RUN, TaskRecord, as_written, record_path, task_key, write_record
 from copg.tracking.registry import Registry
 
 TRIALS = [{"method": "copg", "beta": 0.1}, {"method": "ipo", "beta": 1.0}]
@@ -338,7 +338,7 @@ def test_a_trial_whose_deleted_weights_are_needed_is_trained_again(
     (policy / "weights_deleted.txt").write_text("another trial was promoted")
     for task in before.tasks:
         outputs = {"policy": str(policy)} if task["task"] == "train-ipo_1" else {}
-        record = Record(
+        record = TaskRecord(
             stage=task["stage"], task=task["task"], key=task["key"], state="succeeded", outputs=outputs
         )
         write_record(tmp_path / "runs", record)
@@ -348,7 +348,7 @@ def test_a_trial_whose_deleted_weights_are_needed_is_trained_again(
     after = resolved(settings, tmp_path)
     assert "train-ipo_1" in changed(before, after)
     assert "train-copg_0.1" not in changed(before, after)
-    assert after.trials[0] == TRIALS[0]
+    assert (as_written(after.trials[0]), "renewal" in after.trials[0]) == (TRIALS[0], False)
     assert "renewal" in after.trials[1]
     assert "the weights of ipo_1 were deleted" in after.warnings[0]
     assert "warning: the weights of ipo_1" in capsys.readouterr().err
@@ -363,7 +363,8 @@ def test_the_run_and_its_tasks_are_written_for_those_that_follow(
     run = json.loads((tmp_path / "runs" / RUN).read_text())
     assert run["tasks"] == found.tasks
     trial = next(task for task in found.tasks if task["task"] == "train-ipo_1")
-    assert trial["key"] == task_key(found.plans["train"]["key"], TRIALS[1])
+    assert trial["key"] == task_key(found.plans["train"]["key"], found.trials[1])
+    assert as_written(found.trials[1]) == TRIALS[1]
     assert record_path(tmp_path, trial["task"], trial["key"]).name.startswith("train-ipo_1-")
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 from typing import Any
 
 from copg.run.summary import SUMMARY, summarise, write_summary
-from copg.run.task_record import RUN, Record, write_record
+from copg.run.task_record import RUN, TaskRecord, write_record
 
 TRIALS = [{"method": "copg", "beta": 0.1}, {"method": "ipo", "beta": 1.0}]
 
@@ -33,12 +33,14 @@ GATE = {
 DECISION = {"promoted": True, "trial": "ipo_1", "reasons": ["more reward"], "champion": {"version": "3"}}
 
 
-def records(run: str = "now", **changes: dict[str, Any]) -> dict[str, Record]:
-    found = {"resolve": Record(stage="resolve", task="resolve", key="always", run="now", state="succeeded")}
+def records(run: str = "now", **changes: dict[str, Any]) -> dict[str, TaskRecord]:
+    found = {
+        "resolve": TaskRecord(stage="resolve", task="resolve", key="always", run="now", state="succeeded")
+    }
     for entry in TASKS:
         facts = {"evaluate": {"gate": GATE}, "promote": DECISION}.get(entry["stage"], {})
         outputs = {"page": "/somewhere/page"} if entry["stage"] == "report" else {}
-        found[entry["task"]] = Record(
+        found[entry["task"]] = TaskRecord(
             stage=entry["stage"],
             task=entry["task"],
             key=entry["key"],

@@ -2,10 +2,20 @@ import json
 import os
 from pathlib import Path
 
+import fsspec
 import pytest
 
 from copg.errors import RewardError
-from copg.run.task_record import MACHINE, RUN, read_record, record_path, recorded, subject_name, task_key
+from copg.run.task_record import (
+    MACHINE,
+    RUN,
+    TaskRecord,
+    read_record,
+    record_path,
+    recorded,
+    subject_name,
+    task_key,
+)
 
 PLAN = {"key": "ab" * 32, "config": {}}
 
@@ -38,7 +48,7 @@ def test_a_stage_that_ends_well_leaves_its_seconds_metrics_and_outputs(tmp_path:
         path = record_path(tmp_path, "train-copg_0.5", task_key(PLAN["key"], trial))
         assert read_record(path).state == "running"
         record.measured({"reward/mean": 1.5, "kl/mean": float("nan")}, metrics)
-        record.left(policy="/somewhere")
+        record.outputs["policy"] = "/somewhere"
     found = read_record(path)
     assert (found.state, found.run, found.outputs) == ("succeeded", "r1", {"policy": "/somewhere"})
     assert found.metrics == {"reward/mean": 1.5, "kl/mean": "nan"}
@@ -91,3 +101,62 @@ def test_tasks_that_run_at_once_share_the_cores(
     (tmp_path / RUN).write_text(json.dumps({"run": "r", "tasks": tasks}))
     with recorded(stage, PLAN, str(tmp_path), subject=subject):
         assert os.environ["OMP_NUM_THREADS"] == threads
+
+
+class Artifact:
+    def __init__(self, path: Path, digest: str = "") -> None:
+        self.path = self.uri = str(path)
+        if digest:
+            path.mkdir(exist_ok=True)
+            (path / "manifest.json").write_text(json.dumps({"digest": digest}))
+
+
+def test_a_task_that_was_done_on_the_same_inputs_hands_on_what_it_left(tmp_path: Path) -> None:
+    groups = Artifact(tmp_path / "groups", "g")
+
+    def score(
+        name: str, plan: dict[str, object] = PLAN, taken: Artifact = groups
+    ) -> tuple[bool, str, Metrics]:
+        """Whether it worked, where its artifact lies, and its metrics."""
+        scored, metrics = Artifact(tmp_path / name), Metrics(tmp_path / f"{name}.metrics")
+        given = {"inputs": {"groups": taken}, "outputs": {"scored": scored}, "metrics": metrics}
+        with recorded("score", plan, str(tmp_path), **given) as record:
+            if record.answers:
+                return False, scored.uri, metrics
+            Artifact(Path(scored.path), "s")
+            record.measured({"reward/mean": 0.5}, metrics)
+        return True, scored.uri, metrics
+
+    first = str(tmp_path / "first")
+    (tmp_path / RUN).write_text(json.dumps({"run": "r1"}))
+    assert score("first")[:2] == (True, first)
+    (tmp_path / RUN).write_text(json.dumps({"run": "r2"}))
+    worked, address, metrics = score("second")
+    assert (worked, address, metrics.logged) == (False, first, {"reward/mean": 0.5})
+    assert Path(metrics.path).is_file()
+    path = record_path(tmp_path, "score", PLAN["key"])
+    assert read_record(path).run == "r1", "it is still the work of the earlier run"
+
+    assert score("other", taken=Artifact(tmp_path / "others", "h"))[0], "other groups under the same key"
+    assert score("again")[0], "the record is now that of the other groups"
+    assert score("asked", {**PLAN, "renewal": "x"})[0]
+    (tmp_path / "asked/manifest.json").unlink()
+    assert score("gone")[0], "what it left is gone"
+
+
+def test_an_artifact_of_another_store_or_one_that_nobody_can_look_at_is_not_handed_on(tmp_path: Path) -> None:
+    far = TaskRecord(stage="score", task="score", key="k", state="succeeded")
+    far.outputs["scored"] = "memory://bucket/scored"
+    assert not far.answers
+    with fsspec.open("memory://bucket/scored", "w") as file:
+        file.write("")
+    assert far.answers
+    here = Artifact(tmp_path / "scored")
+    assert not far.hand_on({"scored": here}, None)
+    assert here.uri == str(tmp_path / "scored")
+    there = Artifact(tmp_path / "scored")
+    there.uri = "memory://bucket/another"
+    assert far.hand_on({"scored": there}, None)
+    assert there.uri == "memory://bucket/scored"
+    far.outputs["scored"] = "nowhere://bucket/scored"
+    assert not far.answers

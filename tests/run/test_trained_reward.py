@@ -10,10 +10,12 @@ import pytest
 from copg.artifacts import read_manifest
 from copg.config import parse_config
 from copg.errors import ConfigError, ModelError, RewardError
-from copg.rewards import RewardSpec, build_mixture, digest_of_rewards
+from copg.rewards.contract import RewardSpec
+from copg.rewards.mixture import build_mixture
+from copg.rewards.registry import digest_of_rewards
 from copg.run.recipe import STAGES, parse_recipe
 from copg.run.resolve import Resolution, ResolveConfig, resolve_recipe
-from copg.run.task_record import Record, record_path, write_record
+from copg.run.task_record import TaskRecord, record_path, write_record
 from copg.run.trained_reward import model_folder, trains_reward, with_model
 from copg.stages.reward import RewardConfig, train_reward_once
 from tests.stages.test_reward import FAST, write
@@ -114,7 +116,7 @@ def test_one_that_was_deleted_is_trained_again_though_a_cache_could_answer(setti
     plan = resolved(settings, tmp_path).plans["reward"]
     assert "renewal" not in plan
     runs = tmp_path / "runs"
-    write_record(runs, Record(stage="reward", task="reward", key=plan["key"], state="succeeded"))
+    write_record(runs, TaskRecord(stage="reward", task="reward", key=plan["key"], state="succeeded"))
     assert record_path(runs, "reward", plan["key"]).is_file()
     again = resolved(settings, tmp_path)
     assert again.plans["reward"].pop("renewal")

@@ -21,7 +21,7 @@ from copg.lm import generation
 from copg.lm.config import GenerationConfig, RowConfig
 from copg.lm.load import load_model, load_tokenizer
 from copg.records import Estimate, Evaluation
-from copg.rewards import RewardSpec
+from copg.rewards.contract import RewardSpec
 from copg.stages.evaluate import EvaluateConfig, SplitCounts, evaluate_policy
 from tests import tiny
 

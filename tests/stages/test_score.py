@@ -8,7 +8,7 @@ from copg.artifacts import GroupWriter, begin, read_groups, read_manifest, seal
 from copg.config import parse_config
 from copg.errors import ArtifactError, ConfigError, RewardError
 from copg.records import Completion, Group
-from copg.rewards import RewardSpec
+from copg.rewards.contract import RewardSpec
 from copg.stages.score import ScoreConfig, score_groups
 
 BREVITY = RewardSpec("length", 2.0, {"unit": "characters", "max": 0, "slope": 0.25, "floor": -100})

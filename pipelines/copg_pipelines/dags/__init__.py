@@ -31,12 +31,21 @@ class Shape:
     """Limits of a whole run: a ``dsl.PipelineConfig``."""
 
 
+def plans_of(name: str) -> list[str]:
+    """Plans whose tasks a DAG has: ``PLANS`` in its module; empty for all of the table of stages."""
+    return list(getattr(_module(name), "PLANS", ()))
+
+
 def build_dag(name: str, shape: Shape) -> Any:
     """The pipeline of a DAG; its module is loaded when it is asked for.
 
     Raises:
         ConfigError: there is no such DAG.
     """
+    return _module(name).build(shape)
+
+
+def _module(name: str) -> Any:
     if name not in DAGS:
         raise ConfigError(f"dag={name!r} is unknown; use one of {sorted(DAGS)}")
-    return import_module(DAGS[name]).build(shape)
+    return import_module(DAGS[name])

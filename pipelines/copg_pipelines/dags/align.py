@@ -14,7 +14,9 @@ from copg_components.train import train
 from copg_components.validate import validate
 from kfp import dsl
 
+from copg.stages.table import TABLE
 from copg_pipelines.dags import Shape
+from copg_pipelines.dags.compiling import takes
 from copg_pipelines.dags.resolved import build_resolved
 
 
@@ -23,80 +25,44 @@ def build(shape: Shape) -> Any:
     place = shape.place
     several_nodes = {"train_job": shape.train_job} if shape.train_job else {}
 
-    def filled(stage: str, shard_of: Any, *after: dsl.PipelineTask, **inputs: Any) -> dict[str, Any]:
-        """Tasks that compute a stage's values into its store; the stage itself then finds them all there."""
-        if shape.num_shards == 1:
-            return {}
-        with dsl.ParallelFor(list(range(shape.num_shards)), name=f"{stage} shards") as shard:
-            part = place(shard_of(shard=shard, num_shards=shape.num_shards, **inputs)).after(*after)
-        return {"shards": dsl.Collected(part.output)}
-
     # A DAG of its own: in a local run, a loop gives its item to every parameter that comes straight from a
     # task, so ``resolve`` must stand outside of the DAG that loops.
     @dsl.pipeline(name="stages")
-    def stages(
-        records: str,
-        run_dir: str,
-        baselines: list,
-        trials: list,
-        validation: dict,
-        rewarding: dict,
-        scoring: dict,
-        referencing: dict,
-        training: dict,
-        measuring: dict,
-        evaluating: dict,
-        reporting: dict,
-        promoting: dict,
-    ) -> None:
-        validated = place(validate(plan=validation, records=records, run_dir=run_dir))
-        groups = validated.outputs["groups"]
-        rewarded = (
-            [place(reward(plan=rewarding, run_dir=run_dir, groups=groups))] if shape.trains_reward else []
-        )
-        shards = filled("score", score_shard, *rewarded, plan=scoring, run_dir=run_dir, groups=groups)
-        scoring_task = place(score(plan=scoring, run_dir=run_dir, groups=groups, **shards)).after(*rewarded)
-        scored = scoring_task.outputs["scored"]
-        shards = filled("reference", reference_shard, plan=referencing, run_dir=run_dir, scored=scored)
-        referenced = place(reference(plan=referencing, run_dir=run_dir, scored=scored, **shards)).outputs[
-            "referenced"
-        ]
-        with dsl.ParallelFor(baselines, name="baselines", parallelism=shape.loops_at_once) as baseline:
-            measured = place(evaluate(plan=measuring, subject=baseline, run_dir=run_dir, scored=scored))
-        with dsl.ParallelFor(trials, name="trials", parallelism=shape.loops_at_once) as trial:
-            trained = place(
-                train(plan=training, trial=trial, run_dir=run_dir, referenced=referenced, **several_nodes)
-            )
-            evaluated = place(
-                evaluate(
-                    plan=evaluating,
-                    subject=trial,
-                    run_dir=run_dir,
-                    scored=scored,
-                    policy=trained.outputs["policy"],
-                )
-            )
-        # a Collected serves one consumer: the compiler changes it
-        reported = place(
-            report(
-                plan=reporting,
-                run_dir=run_dir,
-                groups=groups,
-                baselines=dsl.Collected(measured.outputs["evaluation"]),
-                evaluations=dsl.Collected(evaluated.outputs["evaluation"]),
-                trainings=dsl.Collected(trained.outputs["training"]),
-            )
-        )
-        promoted = place(
-            promote(
-                plan=promoting,
-                run_dir=run_dir,
-                groups=groups,
-                baselines=dsl.Collected(measured.outputs["evaluation"]),
-                evaluations=dsl.Collected(evaluated.outputs["evaluation"]),
-            )
-        )
-        promoted.after(reported)
+    @takes(records=str, run_dir=str, baselines=list, trials=list)
+    def stages(given: dict[str, Any]) -> None:
+        def task(component: Any, plan: str, **inputs: Any) -> dsl.PipelineTask:
+            return place(component(plan=given[plan], run_dir=given["run_dir"], **inputs))
+
+        def filled(stage: str, shard_of: Any, *after: dsl.PipelineTask, **inputs: Any) -> dict[str, Any]:
+            """Tasks that compute a stage's values into its store, where the stage itself then finds them."""
+            num = shape.num_shards
+            if num == 1:
+                return {}
+            with dsl.ParallelFor(list(range(num)), name=f"{stage} shards") as shard:
+                part = task(shard_of, stage, shard=shard, num_shards=num, **inputs).after(*after)
+            return {"shards": dsl.Collected(part.output)}
+
+        groups = task(validate, "validate", records=given["records"]).outputs["groups"]
+        rewarded = [task(reward, "reward", groups=groups)] if shape.trains_reward else []
+        shards = filled("score", score_shard, *rewarded, groups=groups)
+        scored = task(score, "score", groups=groups, **shards).after(*rewarded).outputs["scored"]
+        shards = filled("reference", reference_shard, scored=scored)
+        referenced = task(reference, "reference", scored=scored, **shards).outputs["referenced"]
+        with dsl.ParallelFor(given["baselines"], name="baselines", parallelism=shape.loops_at_once) as each:
+            measured = task(evaluate, "baseline", subject=each, scored=scored)
+        with dsl.ParallelFor(given["trials"], name="trials", parallelism=shape.loops_at_once) as each:
+            trained = task(train, "train", trial=each, referenced=referenced, **several_nodes)
+            policy = trained.outputs["policy"]
+            evaluated = task(evaluate, "evaluate", subject=each, scored=scored, policy=policy)
+
+        def collected() -> dict[str, Any]:
+            """Of its own for each task that takes it: the compiler changes a Collected."""
+            loops = {"baselines": measured, "evaluations": evaluated}
+            return {name: dsl.Collected(loop.outputs["evaluation"]) for name, loop in loops.items()}
+
+        trainings = dsl.Collected(trained.outputs["training"])
+        reported = task(report, "report", groups=groups, trainings=trainings, **collected())
+        task(promote, "promote", groups=groups, **collected()).after(reported)
 
     def follow(plan: Mapping[str, Any], records: Any, run_dir: Any) -> None:
         stages(
@@ -104,15 +70,7 @@ def build(shape: Shape) -> Any:
             run_dir=run_dir,
             baselines=plan["baselines"],
             trials=plan["trials"],
-            validation=plan["validate"],
-            rewarding=plan["reward"],
-            scoring=plan["score"],
-            referencing=plan["reference"],
-            training=plan["train"],
-            measuring=plan["baseline"],
-            evaluating=plan["evaluate"],
-            reporting=plan["report"],
-            promoting=plan["promote"],
+            **{row.name: plan[row.name] for row in TABLE},
         )
 
     def summed(run_dir: Any) -> dsl.ExitHandler:

@@ -1,6 +1,9 @@
 """Recipe in, compiled DAG out."""
 
+import functools
+import inspect
 import re
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -8,6 +11,7 @@ from typing import Any
 from copg_components import IMAGE
 
 from copg.run.recipe import Recipe
+from copg.stages.table import TABLE
 from copg_pipelines.dags import Shape, build_dag
 
 DEFAULT_IN_COMMENT = re.compile(r"^(#.*?) \[Default: .*\]$", re.MULTILINE)
@@ -34,6 +38,23 @@ def arguments(recipe: Recipe, run_dir: str, *, tasks_at_once: int = 0) -> dict[s
         "run_dir": run_dir,
         "tasks_at_once": tasks_at_once,
     }
+
+
+def takes(**parameters: type) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a DAG's function, which takes a dictionary, these parameters and the plan of each stage."""
+    kinds = {**parameters, **{row.name: dict for row in TABLE}}
+
+    def decorate(build: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(build)
+        def stages(*channels: Any) -> None:
+            build(dict(zip(kinds, channels, strict=True)))
+
+        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        each = [inspect.Parameter(name, kind, annotation=annotation) for name, annotation in kinds.items()]
+        stages.__signature__ = inspect.Signature(each, return_annotation=None)  # type: ignore[attr-defined]
+        return stages
+
+    return decorate
 
 
 def taken(pipeline: Any, values: dict[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ def build_resolved(
     description: str,
     pipeline_config: Any = None,
     around: Callable[[Any], AbstractContextManager[Any]] = lambda run_dir: nullcontext(),
+    **told: Any,
 ) -> Any:
     """A DAG that takes the parameters of a recipe.
 
@@ -26,6 +27,7 @@ def build_resolved(
         description: of the pipeline, for who sees it on a server.
         pipeline_config: limits of a whole run.
         around: called with ``run_dir``; all tasks stand within what it gives.
+        told: to ``resolve``, beside the parameters: ``plans`` or ``again``.
     """
 
     @dsl.pipeline(name=name, description=description, pipeline_config=pipeline_config)
@@ -68,6 +70,7 @@ def build_resolved(
                     tracking=tracking,
                     run_dir=run_dir,
                     tasks_at_once=tasks_at_once,
+                    **told,
                 )
             ).set_caching_options(enable_caching=False)
             follow(resolved.outputs, records, run_dir)

@@ -2,50 +2,24 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from copg_components.evaluate import evaluate
-from copg_components.promote import promote
-from copg_components.reference import reference
-from copg_components.report import report
-from copg_components.reward import reward
-from copg_components.score import score
-from copg_components.train import train
-from copg_components.validate import validate
 from kfp import dsl
 
 from copg.artifacts import BASELINES, MANIFEST, evaluation_name
 from copg.errors import ConfigError
 from copg.run.recipe import Recipe
 from copg.run.task_record import read_json, subject_name
+from copg.run.trained_reward import STAGE as REWARD
+from copg.stages.table import EVERY, TABLE, Row, row_of
 from copg_pipelines.dags import Shape
 from copg_pipelines.dags.resolved import build_resolved
 
-COMPONENTS = {
-    "validate": validate,
-    "reward": reward,
-    "score": score,
-    "reference": reference,
-    "train": train,
-    "evaluate": evaluate,
-    "report": report,
-    "promote": promote,
-}
-INPUTS = {
-    "validate": (),
-    "reward": ("groups",),
-    "score": ("groups",),
-    "reference": ("scored",),
-    "train": ("referenced",),
-    "evaluate": ("scored", "policy"),
-    "report": ("groups", "baselines", "evaluations", "trainings"),
-    "promote": ("groups", "baselines", "evaluations"),
-}
-"""Artifacts that a stage takes, named after their schema, or after what report and promote do with them."""
-MANY = ("baselines", "evaluations", "trainings")
+MANY = {name for row in TABLE for name in row.collected}
 """Inputs of any number of artifacts."""
-CLASSES = {"groups": dsl.Dataset, "scored": dsl.Dataset, "referenced": dsl.Dataset, "policy": dsl.Model}
+CLASSES = {each.schema_title: each for each in (dsl.Artifact, dsl.Dataset, dsl.Model)}
 REFERENCE = {"name": "reference"}
 
 
@@ -62,7 +36,8 @@ class Single:
     @property
     def plan(self) -> str:
         """Which of resolve's plans it follows."""
-        return "baseline" if self.subject == REFERENCE else self.stage
+        once = "baseline" if self.subject == REFERENCE else "trial" if self.subject else "run"
+        return row_of(self.stage, once).name
 
 
 def choose_single(recipe: Recipe, stage: str, given: Sequence[str], trial: str, *, here: bool) -> Single:
@@ -78,9 +53,9 @@ def choose_single(recipe: Recipe, stage: str, given: Sequence[str], trial: str, 
     Raises:
         ConfigError: no such stage or trial, or an artifact is missing or none that the stage takes.
     """
-    if stage not in COMPONENTS:
-        raise ConfigError(f"only={stage!r}: use one of {list(COMPONENTS)}")
-    if stage == "reward" and not recipe.trains_reward:
+    if stage not in EVERY:
+        raise ConfigError(f"only={stage!r}: use one of {list(EVERY)}")
+    if stage == REWARD and not recipe.trains_reward:
         raise ConfigError("only='reward': no entry of rewards stands for a model that the run trains")
     inputs: dict[str, list[str]] = {}
     for each in given:
@@ -88,10 +63,14 @@ def choose_single(recipe: Recipe, stage: str, given: Sequence[str], trial: str, 
         if name in inputs and name not in MANY:
             raise ConfigError(f"from: two artifacts are {name!r}: {inputs[name][0]} and {address}")
         inputs.setdefault(name, []).append(address)
-    needed = set(INPUTS[stage]) - {"policy"}
+    needed = set.intersection(*({*row.inputs, *row.collected} for row in _rows(stage)))
     if missing := needed - set(inputs):
         raise ConfigError(f"{stage} takes {sorted(missing)}, which no --from gives")
     return Single(stage, inputs, _subject(recipe, stage, trial, "policy" in inputs))
+
+
+def _rows(stage: str) -> list[Row]:
+    return [row for row in TABLE if row.stage == stage]
 
 
 def _named(stage: str, given: str, here: bool) -> tuple[str, str]:
@@ -113,20 +92,21 @@ def _named(stage: str, given: str, here: bool) -> tuple[str, str]:
         name = found
     elif "://" not in address and not address.startswith("/"):
         raise ConfigError(f"from={address!r}: on a cluster an artifact has a URI, such as s3://bucket/scored")
-    takes = INPUTS[stage]
+    takes = list(dict.fromkeys(name for row in _rows(stage) for name in (*row.inputs, *row.collected)))
     name = name or (takes[0] if len(takes) == 1 else "")
     if name not in takes:
         what = f"is {name}" if name else "has no name: say NAME=ADDRESS"
-        raise ConfigError(f"from={address!r}: {what}; {stage} takes {list(takes) or 'no artifact'}")
+        raise ConfigError(f"from={address!r}: {what}; {stage} takes {takes or 'no artifact'}")
     return name, address
 
 
 def _subject(recipe: Recipe, stage: str, trial: str, has_policy: bool) -> dict[str, Any] | None:
-    if stage not in ("train", "evaluate"):
+    loops = {row.once for row in _rows(stage)}
+    if loops == {"run"}:
         if trial:
             raise ConfigError(f"trial={trial!r}: {stage} runs once for all trials")
         return None
-    if stage == "evaluate" and not has_policy:
+    if "baseline" in loops and not has_policy:
         if trial not in ("", "reference"):
             raise ConfigError(f"trial={trial!r}: give its policy with --from")
         return dict(REFERENCE)
@@ -141,13 +121,14 @@ def _subject(recipe: Recipe, stage: str, trial: str, has_policy: bool) -> dict[s
 def build_single(single: Single, shape: Shape) -> Any:
     """A DAG of resolve, whose plan the stage follows, and the stage, which takes what exists.
 
-    The stage is not cached: who asks for it wants it to run.
+    Neither a cache nor an earlier record answers for it: who asks for it wants it to run.
 
     Args:
         single: what to run.
         shape: where its tasks run.
     """
     place = shape.place
+    component = getattr(import_module(f"copg_components.{single.stage}"), single.stage)
     more = {"train_job": shape.train_job} if shape.train_job and single.stage == "train" else {}
 
     def follow(plans: Mapping[str, Any], records: Any, run_dir: Any) -> None:
@@ -158,14 +139,14 @@ def build_single(single: Single, shape: Shape) -> Any:
                     one = dsl.importer(artifact_uri=uri, artifact_class=dsl.Artifact, reimport=False)
                 inputs[name] = dsl.Collected(one.output)
             else:
-                taken = dsl.importer(artifact_uri=uris[0], artifact_class=CLASSES[name], reimport=False)
+                kind = component.component_spec.inputs[name].type.partition("@")[0]
+                taken = dsl.importer(artifact_uri=uris[0], artifact_class=CLASSES[kind], reimport=False)
                 inputs[name] = taken.output
-        if single.stage == "validate":
-            inputs["records"] = records
-        if single.subject is not None:
-            inputs["trial" if single.stage == "train" else "subject"] = single.subject
-        task = COMPONENTS[single.stage](plan=plans[single.plan], run_dir=run_dir, **inputs, **more)
+        parameters = {"records": records, "trial": single.subject, "subject": single.subject}
+        takes = component.component_spec.inputs
+        inputs |= {name: value for name, value in parameters.items() if name in takes and value is not None}
+        task = component(plan=plans[single.plan], run_dir=run_dir, **inputs, **more)
         place(task).set_caching_options(enable_caching=False)
 
     about = f"Stage {single.stage} on artifacts that exist."
-    return build_resolved(place, follow, name=f"only-{single.stage}", description=about)
+    return build_resolved(place, follow, name=f"only-{single.stage}", description=about, again=True)

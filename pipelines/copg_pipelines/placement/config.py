@@ -7,12 +7,10 @@ from typing import Any, Literal
 from copg.config import STRICT, parse_config
 from copg.errors import ConfigError
 from copg.run.recipe import merged
+from copg.stages.table import EVERY
 from copg_pipelines.placement.pod_config import TaskConfig, check_names
 
-TASKS = (
-    *("resolve", "validate", "reward", "score", "reference", "train", "evaluate", "report", "promote"),
-    "summary",
-)
+TASKS = ("resolve", *EVERY, "summary")
 """Components that a placement can set apart; a shard of a stage is placed like the stage."""
 
 

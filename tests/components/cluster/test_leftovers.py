@@ -14,7 +14,7 @@ from kfp import dsl
 
 from copg.artifacts import read_manifest
 from copg.lm.config import GenerationConfig
-from copg.rewards import RewardSpec
+from copg.rewards.contract import RewardSpec
 from copg.stages.evaluate import EvaluateConfig
 from copg.stages.reference import ReferenceConfig, reference_groups
 from copg.training.config import CheckpointConfig, SampleConfig, TrainConfig, TrialConfig
