@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 import typer
-from copg.stages.table import EVERY
 from typer.main import get_command
 
 from copg.cli.main import app
+from copg.stages.table import EVERY
 
 ROOT = Path(__file__).parent.parent
 PAGES = [
