@@ -20,8 +20,7 @@ from copg.lm.head import Head
 from copg.lm.load import model_head
 from copg.lm.scorer import DTYPES, RowBatch, SequenceScorer, TokenGroup, scorer_logps
 
-IN_MEMORY = 4 * 2**30
-"""Bytes of hidden states kept in memory; more of them go to a file in the temporary directory."""
+IN_MEMORY = 4 * 2**30  # 4 GiB
 _CELLS = 2**25
 """Logits of one model at a time, 128 MiB: two of them and what is computed from them lie side by side."""
 
@@ -74,7 +73,12 @@ def token_kl(
 
 
 def trace_policy(
-    model: Any, groups: Sequence[TokenGroup], rows: RowConfig, *, description: str | None = None
+    model: Any,
+    groups: Sequence[TokenGroup],
+    rows: RowConfig,
+    *,
+    description: str | None = None,
+    in_memory: int = IN_MEMORY,
 ) -> Trace:
     """The policy's pass: a forward of every completion, without its head.
 
@@ -83,6 +87,7 @@ def trace_policy(
         groups: with completions that the policy drew.
         rows: budget and precision.
         description: shown while it runs; None shows nothing.
+        in_memory: bytes of hidden states kept in memory; more of them go to a temporary file.
 
     Raises:
         ModelError: the temporary directory has no room for the hidden states.
@@ -94,7 +99,7 @@ def trace_policy(
         bias=None if head.bias is None else head.bias.detach().to("cpu", dtype),
     )
     num_tokens = sum(len(ids) for group in groups for ids in group.completion_ids)
-    trace = Trace(_allocate(num_tokens, head.weight.shape[1], dtype), on_cpu)
+    trace = Trace(_allocate(num_tokens, head.weight.shape[1], dtype, in_memory), on_cpu)
     recorder = _Recorder(SequenceScorer(model, rows), trace)
     scorer_logps(recorder, groups, rows, head.weight.device, description=description)
     return trace
@@ -127,10 +132,10 @@ def compare_reference(
     return kls, [[log_ratio for _, log_ratio in group] for group in pairs]
 
 
-def _allocate(num_tokens: int, width: int, dtype: torch.dtype) -> Tensor:
+def _allocate(num_tokens: int, width: int, dtype: torch.dtype, in_memory: int) -> Tensor:
     """[num_tokens, width] in memory, or in a file that vanishes with the tensor."""
     size = num_tokens * width * dtype.itemsize
-    if size <= IN_MEMORY:
+    if size <= in_memory:
         return torch.empty(num_tokens, width, dtype=dtype)
     with tempfile.TemporaryDirectory(prefix="copg-states-") as folder:
         free = shutil.disk_usage(folder).free

@@ -50,7 +50,9 @@ class ReferenceConfig:
                 raise ValueError(f"{name}={getattr(self, name)} must be >= 0")
 
 
-def reference_groups(config: ReferenceConfig, scored: Path, referenced: Path) -> dict[str, float]:
+def reference_groups(
+    config: ReferenceConfig, scored: Path, referenced: Path, *, tokens_per_chunk: int = TOKENS_PER_CHUNK
+) -> dict[str, float]:
     """Tokenise once and add log pi_ref(y|x) to every completion of the train split.
 
     Held-out prompts get their token ids alone: their completions are never trained on.
@@ -59,6 +61,7 @@ def reference_groups(config: ReferenceConfig, scored: Path, referenced: Path) ->
         config: settings.
         scored: artifact of schema ``scored``.
         referenced: where the artifact of schema ``referenced`` goes.
+        tokens_per_chunk: how many are in memory at once.
 
     Returns:
         Completions computed, reused, checked and dropped; mean log-probability a token.
@@ -77,7 +80,7 @@ def reference_groups(config: ReferenceConfig, scored: Path, referenced: Path) ->
     with GroupWriter(referenced) as writer:
         for split in SPLITS:
             groups = _encode(read_groups(scored, split), split, encoder, dropped)
-            for chunk in _chunks(groups):
+            for chunk in _chunks(groups, tokens_per_chunk):
                 if split == "train":
                     engine.fill(chunk)
                 for group in chunk:
@@ -163,14 +166,14 @@ def _encode(groups: Iterable[Group], split: str, encoder: _Encoder, dropped: Cou
             dropped[f"{split}_prompts_too_long"] += 1
 
 
-def _chunks(groups: Iterable[Group]) -> Iterator[list[Group]]:
+def _chunks(groups: Iterable[Group], most_tokens: int = TOKENS_PER_CHUNK) -> Iterator[list[Group]]:
     """As many at a time as memory should hold, at least one."""
     chunk: list[Group] = []
     num_tokens = 0
     for group in groups:
         chunk.append(group)
         num_tokens += len(group.prompt_ids or ()) + sum(len(c.token_ids or ()) for c in group.completions)
-        if len(chunk) == GROUPS_PER_CHUNK or num_tokens >= TOKENS_PER_CHUNK:
+        if len(chunk) == GROUPS_PER_CHUNK or num_tokens >= most_tokens:
             yield chunk
             chunk, num_tokens = [], 0
     if chunk:

@@ -22,8 +22,10 @@ GROUPS = [
 ]
 
 
-def measure(policy: Any, reference: Any, rows: RowConfig) -> tuple[list[list[float]], list[list[float]]]:
-    return compare_reference(reference, GROUPS, trace_policy(policy, GROUPS, rows), rows)
+def measure(
+    policy: Any, reference: Any, rows: RowConfig, **options: Any
+) -> tuple[list[list[float]], list[list[float]]]:
+    return compare_reference(reference, GROUPS, trace_policy(policy, GROUPS, rows, **options), rows)
 
 
 def plain(policy: Any, reference: Any) -> tuple[list[list[float]], list[list[float]]]:
@@ -106,15 +108,14 @@ def test_states_beyond_the_bound_lie_in_a_file_that_leaves_nothing_behind(
     policy, reference = tiny.build_model("llama", 0), tiny.build_model("llama", 1)
     expected = measure(policy, reference, RowConfig())
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setattr(divergence, "IN_MEMORY", 0)
     made: list[int] = []
     from_file = torch.from_file
     monkeypatch.setattr(
         torch, "from_file", lambda *a, **k: made.append(k["size"] * k["dtype"].itemsize) or from_file(*a, **k)
     )
-    assert measure(policy, reference, RowConfig()) == expected
+    assert measure(policy, reference, RowConfig(), in_memory=0) == expected
     halved = RowConfig(compute_dtype="bfloat16")
-    measure(policy, reference, halved)
+    measure(policy, reference, halved, in_memory=0)
     # 27 completion tokens of 32 numbers, of 4 and of 2 bytes
     assert made == [27 * 32 * 4, 27 * 32 * 2]
     assert list(tmp_path.iterdir()) == []
@@ -123,7 +124,7 @@ def test_states_beyond_the_bound_lie_in_a_file_that_leaves_nothing_behind(
 def test_states_without_room_are_told_by_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with pytest.raises(ModelError, match=r"GiB of hidden states do not fit its .* set TMPDIR"):
-        divergence._allocate(2**40, 2**12, torch.float32)
+        divergence._allocate(2**40, 2**12, torch.float32, 0)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -13,7 +13,6 @@ from copg.lm import reference as reference_pass
 from copg.lm.config import RowConfig
 from copg.lm.load import load_model
 from copg.lm.scorer import TokenGroup, group_logps
-from copg.stages import reference as reference_stage
 from copg.stages.reference import ReferenceConfig, reference_groups
 from copg.stores.reference_store import completion_key
 from copg.stores.values import ValueStore
@@ -168,8 +167,7 @@ def test_chunks_change_nothing(
     asked: list[int] = []
     lookup = ValueStore.lookup
     monkeypatch.setattr(ValueStore, "lookup", lambda self, keys: asked.append(1) or lookup(self, keys))
-    monkeypatch.setattr(reference_stage, "TOKENS_PER_CHUNK", 60)
-    reference_groups(config, scored, tmp_path / "second")
+    reference_groups(config, scored, tmp_path / "second", tokens_per_chunk=60)
     assert len(asked) > 3
     assert read_manifest(tmp_path / "second", schema="referenced").digest == whole
 
