@@ -1,16 +1,51 @@
-"""Wait for a run on a server, tell the terminal and a webhook how it went, and leave with the right code."""
+"""Follow a run on a server, tell the terminal and a webhook how it went, and leave with the right code."""
 
 import sys
-from typing import Any
+import time
+from typing import Any, TextIO
 
 import typer
 
 from copg_pipelines.server.client import Client
 from copg_pipelines.server.connection import ClientError
-from copg_pipelines.server.runs import StillRunning, follow, say_addresses, tasks_of, why_not_succeeded
+from copg_pipelines.server.runs import ended, say_addresses, task_line, tasks_of, why_not_succeeded
 
 TIMED_OUT = 124
 """Exit code of a wait that ended before the run; the one of ``timeout``."""
+
+
+class StillRunning(ClientError):
+    """A run went on for longer than one wanted to wait."""
+
+
+def follow(
+    client: Client, run_id: str, out: TextIO, *, timeout_s: float | None = None, every_s: float = 5.0
+) -> Any:
+    """Write a line to ``out`` for each change of a task until the run ends.
+
+    Returns:
+        The run: succeeded, failed, cancelled or skipped.
+
+    Raises:
+        StillRunning: it did not end within ``timeout_s``.
+    """
+    seen: dict[str, str] = {}
+    give_up = None if timeout_s is None else time.monotonic() + timeout_s
+    while True:
+        run = client.runs.run_service_get_run(run_id)
+        for task in tasks_of(run):
+            state = str(task.state or "PENDING")
+            if seen.get(task.task_id) != state:
+                seen[task.task_id] = state
+                out.write(task_line(task) + "\n")
+                out.flush()
+        if ended(run):
+            return run
+        if give_up is not None and time.monotonic() + every_s > give_up:
+            raise StillRunning(
+                f"run {run_id} is still {run.state or 'PENDING'} after {timeout_s:g} s and goes on"
+            )
+        time.sleep(every_s)
 
 
 def wait_for(
@@ -35,7 +70,7 @@ def wait_for(
             client, run_id, sys.stdout, timeout_s=60 * timeout_min if timeout_min else None, every_s=poll_s
         )
     except StillRunning as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {error}; to follow it: {how}", file=sys.stderr)
         raise typer.Exit(TIMED_OUT) from None
     except KeyboardInterrupt:
         print(f"\nthe run goes on; to follow it: {how}", file=sys.stderr)

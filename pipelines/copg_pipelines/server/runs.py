@@ -1,11 +1,10 @@
-"""Runs on a KFP server: submit a pinned version, follow it, show its tasks, run the failed ones again."""
+"""Runs on a KFP server: submit a pinned version, show its tasks, run the failed ones again."""
 
 import re
-import time
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any, TextIO
+from typing import Any
 
 import kfp_server_api as api
 
@@ -16,10 +15,6 @@ ENDED = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
 MACHINERY = re.compile(r"^(root|executor|system-.*|.*-driver|iteration-iterator)$")
 """Nodes of the workflow engine that stand between the tasks."""
 REPORT, PAGE = "report", "page"
-
-
-class StillRunning(ClientError):
-    """A run went on for longer than one wanted to wait."""
 
 
 def ensure_experiment(client: Client, name: str) -> Any:
@@ -93,38 +88,6 @@ def latest_run(client: Client, pipeline_id: str) -> Any:
     raise ClientError("the pipeline has no run yet", 404)
 
 
-def follow(
-    client: Client, run_id: str, out: TextIO, *, timeout_s: float | None = None, every_s: float = 5.0
-) -> Any:
-    """Write a line to ``out`` for each change of a task until the run ends.
-
-    Returns:
-        The run: succeeded, failed, cancelled or skipped.
-
-    Raises:
-        StillRunning: it did not end within ``timeout_s``.
-    """
-    seen: dict[str, str] = {}
-    give_up = None if timeout_s is None else time.monotonic() + timeout_s
-    while True:
-        run = client.runs.run_service_get_run(run_id)
-        for task in tasks_of(run):
-            state = str(task.state or "PENDING")
-            if seen.get(task.task_id) != state:
-                seen[task.task_id] = state
-                out.write(_line(task, datetime.now(UTC)) + "\n")
-                out.flush()
-        if run.state in ENDED:
-            return run
-        if give_up is not None and time.monotonic() + every_s > give_up:
-            raise StillRunning(
-                f"run {run_id} is still {run.state or 'PENDING'} after {timeout_s:g} s and goes on; "
-                f"to follow it: copg status align {run_id} --follow "
-                f"--host {client.connection.host}"
-            )
-        time.sleep(every_s)
-
-
 def tasks_of(run: Any) -> list[Any]:
     """The tasks of a run by the time they began, without the workflow engine's own nodes."""
     details = run.run_details.task_details if run.run_details else None
@@ -137,7 +100,7 @@ def show_run(client: Client, run: Any, say: Callable[[str], None]) -> None:
     """Say how a run stands, task by task, and where to see it."""
     say(f"run {run.run_id}  {run.display_name}  {run.state or 'PENDING'}")
     for task in tasks_of(run):
-        say(_line(task, datetime.now(UTC)))
+        say(task_line(task))
     say_addresses(client, run, say)
 
 
@@ -194,12 +157,12 @@ def ended(run: Any) -> bool:
     return run.state in ENDED
 
 
-def _line(task: Any, now: datetime) -> str:
+def task_line(task: Any) -> str:
     """``train            RUNNING       12.3 s``, with the reason when it failed."""
     state = str(task.state or "PENDING")
     message = task.error.message if task.error and task.error.message else ""
     why = f"  {' '.join(message.split())}" if message and state == "FAILED" else ""
-    return f"{task.display_name:<28} {state:<10}{_seconds(task, now)}{why}"
+    return f"{task.display_name:<28} {state:<10}{_seconds(task, datetime.now(UTC))}{why}"
 
 
 def _seconds(task: Any, now: datetime) -> str:
