@@ -79,7 +79,9 @@ def compile_single(recipe: Recipe, single: "Single", *, image: str, run_dir: str
 
     config = parse_placement(recipe.placement)
     placement = Placement(config, image or config.image.name or IMAGE)
-    pipeline = build_single(single, Shape(place=placement.place, train_job=placement.train_job()))
+    limits = placement.pipeline_config()
+    shape = Shape(place=placement.place, train_job=placement.train_job(), pipeline_config=limits)
+    pipeline = build_single(single, shape)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "only.yaml"
         parameters = arguments(placed(recipe, config), run_dir)

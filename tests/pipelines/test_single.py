@@ -74,7 +74,9 @@ def test_a_stage_that_fails_is_told_in_one_line(place: Path) -> None:
 def test_on_a_server_the_stage_stands_alone_behind_resolve(command: Command, server: KfpServer) -> None:
     server.scripts = {"": [("SUCCEEDED", {"resolve": "SUCCEEDED", "train": "SUCCEEDED"})]}
     words = ("--only", "train", "--from", "s3://bucket/referenced", "--poll", "0.01")
-    done = command.with_recipe("run", "align", "--on", "cluster", *words)
+    limits = ("--set", "placement.run.timeout_hours=2")
+    recipe = ("--recipe", str(command.recipe), "--image", IMAGE)
+    done = command("run", "align", "--on", "cluster", *recipe, *words, *limits)
     assert done.code == 0, done.error
     (started,) = server.runs.values()
     assert started.display_name.startswith("demo-train ")
@@ -91,15 +93,16 @@ def test_on_a_server_the_stage_stands_alone_behind_resolve(command: Command, ser
     assert inputs["parameters"]["trial"]["runtimeValue"]["constant"] == RECIPE["trials"][0]
     assert inputs["artifacts"]["referenced"]["taskOutputArtifact"]["producerTask"] == "importer"
     assert server.versions == {}
+    platform = started.pipeline_spec["platform_spec"]["platforms"]["kubernetes"]
+    assert platform["pipelineConfig"]["activeDeadlineSeconds"] == 7200
 
 
 def test_on_a_server_every_trial_s_artifacts_are_collected(command: Command, server: KfpServer) -> None:
     server.scripts = {"": [("SUCCEEDED", {"resolve": "SUCCEEDED", "report": "SUCCEEDED"})]}
     given = ("groups=s3://b/g", "baselines=s3://b/r", "evaluations=s3://b/1", "evaluations=s3://b/2")
     words = [word for each in (*given, "trainings=s3://b/t") for word in ("--from", each)]
-    done = command.with_recipe(
-        "run", "align", "--on", "cluster", "--only", "report", *words, "--poll", "0.01"
-    )
+    recipe = ("--recipe", str(command.recipe), "--image", IMAGE, "--only", "report")
+    done = command("run", "align", "--on", "cluster", *recipe, *words, "--poll", "0.01")
     assert done.code == 0, done.error
     (started,) = server.runs.values()
     spec = started.pipeline_spec.get("pipeline_spec", started.pipeline_spec)

@@ -148,5 +148,11 @@ def build_single(single: Single, shape: Shape) -> Any:
         task = component(plan=plans[single.plan], run_dir=run_dir, **inputs, **more)
         place(task).set_caching_options(enable_caching=False)
 
-    about = f"Stage {single.stage} on artifacts that exist."
-    return build_resolved(place, follow, name=f"only-{single.stage}", description=about, again=True)
+    return build_resolved(
+        place,
+        follow,
+        name=f"only-{single.stage}",
+        description=f"Stage {single.stage} on artifacts that exist.",
+        again=True,
+        pipeline_config=shape.pipeline_config,
+    )
