@@ -4,7 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from copg.digests import _read_code, code_closure, code_digest, file_digest, json_digest, model_digest
+import copg
+from copg.digests import (
+    _read_code,
+    code_closure,
+    code_digest,
+    file_digest,
+    find_source,
+    json_digest,
+    model_digest,
+)
 from copg.errors import ModelError
 
 
@@ -147,3 +156,33 @@ def test_templates_count_for_the_modules_that_name_one_of_them(
     (folder / "part.j2").write_text("b")
     assert code_digest("made_package.other") != names
     assert code_digest("made_package.stage") == does_not
+
+
+def test_our_modules_import_one_another_by_file_so_that_what_they_use_is_found() -> None:
+    # what stands in an ``__init__`` counts in no digest: tables of names, and what looks a name up in them
+    tables = {
+        ("copg", "__version__"),
+        ("copg.losses", "LOSSES"),
+        ("copg.losses", "check_method"),
+        ("copg.losses", "load_loss"),
+        ("copg.rewards", "REWARDS"),
+        ("copg.rewards", "load_reward"),
+    }
+    root = Path(copg.__file__).parent
+    for path in sorted(root.rglob("[a-z]*.py")):
+        for level, module, names in _read_code(path.read_text())[1]:
+            source = find_source(module) if module.partition(".")[0] == "copg" else None
+            if level or source is None or source.name != "__init__.py":
+                continue
+            attributes = {(module, name) for name in names if find_source(f"{module}.{name}") is None}
+            assert attributes <= tables, f"{path}: {attributes - tables} come from a package"
+
+
+def test_importing_the_package_loads_nothing_and_its_public_names_are_there() -> None:
+    program = "import sys, copg; print({'torch', 'pyarrow', 'pydantic'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+    assert set(copg.__all__) == set(copg.PUBLIC)
+    assert all(hasattr(copg, name) for name in copg.__all__)
+    with pytest.raises(AttributeError, match="public are"):
+        copg.copg_los

@@ -29,6 +29,8 @@ from copg_pipelines.watch import watching
 
 RECIPE = "recipe.json"
 """The recipe of the latest run of the whole DAG, with which ``resume`` goes on."""
+PROCESS = "copg"
+"""Stands for the image of a task that is a process: the local cache goes by it, so it holds no version."""
 TASKS_AT_ONCE = 2
 """As many tasks of a loop as ``kfp.local`` runs together."""
 ENVIRONMENT = {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_TELEMETRY": "1"}
@@ -87,7 +89,7 @@ def kept_recipe(root: Path) -> tuple[str, Recipe]:
 
 def _build(dag: str, recipe: Recipe, image: str) -> Any:
     def place(task: Any) -> Any:
-        return task.set_container_image(image) if image else task
+        return task.set_container_image(image or PROCESS)
 
     return build_dag(dag, Shape(place=place, trains_reward=recipe.trains_reward))
 
