@@ -21,7 +21,7 @@ REWARDS = {
     "reference_overlap": "copg.rewards.reference_overlap:ReferenceOverlap",
     "reward_model": "copg.rewards.reward_model:RewardModel",
     "rouge": "copg.rewards.rouge:Rouge",
-    "rouge_l": "copg.rewards.rouge_l:RougeL",
+    "rouge_l": "copg.rewards.rouge:RougeL",
     "similarity": "copg.rewards.similarity:Similarity",
     "unit_tests": "copg.rewards.unit_tests:UnitTests",
 }

@@ -3,7 +3,7 @@ import pytest
 from copg.errors import RewardError
 from copg.rewards.contract import RewardSpec
 from copg.rewards.mixture import build_mixture
-from copg.rewards.rouge_l import RougeL
+from copg.rewards.rouge import RougeL
 
 
 def score(reward: RougeL, completion: str, references: object) -> float:

@@ -6,8 +6,7 @@ from copg.config import parse_config
 from copg.errors import ConfigError
 from copg.rewards.bleu import Bleu
 from copg.rewards.chrf import Chrf
-from copg.rewards.rouge import Rouge
-from copg.rewards.rouge_l import RougeL
+from copg.rewards.rouge import Rouge, RougeL
 
 needs_sacrebleu = pytest.mark.skipif(find_spec("sacrebleu") is None, reason="needs the extra 'rewards'")
 
