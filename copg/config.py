@@ -1,17 +1,85 @@
 """Settings: one dataclass a stage, checked when a dictionary becomes one."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass
-from typing import Any, TypeVar, get_args, get_type_hints
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from functools import cache, partial
+from operator import ge, gt, le, lt
+from typing import (
+    Annotated,
+    Any,
+    TypeVar,
+    dataclass_transform,
+    get_args,
+    get_origin,
+    get_type_hints,
+    overload,
+)
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
 
 from copg.errors import ConfigError
 
-STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
-"""Put as ``__pydantic_config__`` on every config dataclass: an unknown key is an error, not a no-op."""
-
 T = TypeVar("T")
+
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+AtLeastOne = Annotated[int, Field(ge=1)]
+Natural = Annotated[int, Field(ge=0)]
+"""A whole number from 0."""
+
+SIGNS: Mapping[str, Callable[[Any, Any], bool]] = {"gt": gt, "ge": ge, "lt": lt, "le": le}
+"""Bounds by their names in ``Field`` and in ``annotated_types``."""
+
+
+@overload
+def configuration(cls: type[T]) -> type[T]: ...
+@overload
+def configuration(*, kw_only: bool) -> Callable[[type[T]], type[T]]: ...
+@dataclass_transform(kw_only_default=True, frozen_default=True)
+def configuration(cls: type[T] | None = None, *, kw_only: bool = True) -> Any:
+    """Make ``cls`` a frozen dataclass of settings, in which an unknown key is an error, not a no-op.
+
+    Bounds of a field stand in its type, as ``Positive`` or ``Annotated[int, Field(ge=1, description=WHY)]``,
+    and hold however the object is made; rules that join fields stand in ``__post_init__``.
+    """
+    if cls is None:
+        return partial(configuration, kw_only=kw_only)
+    own_rules = getattr(cls, "__post_init__", None)
+
+    def check(self: Any) -> None:
+        for name, (bounds, words) in _bounds(self.__class__).items():
+            value = getattr(self, name)
+            if value is not None and not all(SIGNS[sign](value, limit) for sign, limit in bounds.items()):
+                raise ValueError(f"{name}={value} must be {words}")
+        if own_rules is not None:
+            own_rules(self)
+
+    cls.__post_init__ = check  # type: ignore[attr-defined]
+    cls.__pydantic_config__ = ConfigDict(extra="forbid", allow_inf_nan=False)  # type: ignore[attr-defined]
+    return dataclass(frozen=True, kw_only=kw_only)(cls)
+
+
+@cache
+def _bounds(cls: type[Any]) -> dict[str, tuple[dict[str, Any], str]]:
+    """Bounds of each field that has some, and what is allowed in words."""
+    found = {}
+    for name, hint in get_type_hints(cls, include_extras=True).items():
+        for each in (hint, *get_args(hint)):  # the type itself, or one that may be None
+            info = next((m for m in get_args(each)[1:] if isinstance(m, FieldInfo)), None)
+            if get_origin(each) is Annotated and info is not None and info.metadata:
+                bounds = {sign: getattr(m, sign) for m in info.metadata for sign in SIGNS if hasattr(m, sign)}
+                found[name] = bounds, _words(bounds) + (f": {info.description}" if info.description else "")
+    return found
+
+
+def _words(bounds: Mapping[str, Any]) -> str:
+    if len(bounds) == 1:
+        ((sign, limit),) = bounds.items()
+        return f"{ {'gt': '>', 'ge': '>=', 'lt': '<', 'le': '<='}[sign] } {limit}"
+    low = f"[{bounds['ge']}" if "ge" in bounds else f"({bounds['gt']}"
+    return f"in {low}, {bounds['le']}]" if "le" in bounds else f"in {low}, {bounds['lt']})"
 
 
 def parse_config(cls: type[T], settings: Mapping[str, Any], *, where: str) -> T:
@@ -20,7 +88,7 @@ def parse_config(cls: type[T], settings: Mapping[str, Any], *, where: str) -> T:
     Integers that a pipeline turned into floats (``10.0``) are taken back; ``10.5`` is refused.
 
     Args:
-        cls: a dataclass that carries ``STRICT``.
+        cls: a ``configuration``.
         settings: plain values.
         where: how the user calls this section, for the message.
 
@@ -41,6 +109,10 @@ def _line(cls: type[Any], error: Any, where: str) -> str:
         return f"{key} is unknown; use one of {allowed}"
     if error["type"] == "missing":
         return f"{key} is missing"
+    if error["type"].startswith(("greater_than", "less_than")):
+        owner, (limit,) = _owner(cls, error["loc"]), error["ctx"].values()
+        if is_dataclass(owner) and (rule := _bounds(owner).get(str(error["loc"][-1]))):  # type: ignore[arg-type]
+            return f"{key}={type(limit)(error['input'])} must be {rule[1]}"
     message = error["msg"].removeprefix("Value error, ")
     return message if error["type"] == "value_error" else f"{key}={error['input']!r}: {message}"
 

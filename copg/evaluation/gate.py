@@ -3,12 +3,17 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Annotated
+
+from pydantic import Field
 
 from copg.evaluation.estimates import paired_difference
 from copg.records import Estimate, Evaluation
 
 DEFAULT_MAX_KL = 20.0
 """Nats a completion. A recipe should set its own: which KL is far depends on the length of completions."""
+MaxKL = Annotated[float, Field(gt=0, description="at 0 only the reference itself would pass")]
+MinGain = Annotated[float, Field(ge=0, description="below it a worse policy could pass")]
 MIN_PROMPTS = 8
 """With fewer prompts the gate does not decide: ``copg.evaluation.estimates`` says how its intervals cover."""
 

@@ -1,34 +1,34 @@
 """Settings that several stages share; plain values, so that a recipe is checked without loading torch."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from pkgutil import iter_modules
-from typing import Literal
+from typing import Annotated, Literal
 
-from copg.config import STRICT
+from pydantic import Field
+
+from copg.config import AtLeastOne, configuration
 
 ENGINES = Path(__file__).with_name("engines")
 """Each file is an engine; see ``copg.lm.generation``."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class RowConfig:
     """How groups become rows, and rows batches."""
 
-    __pydantic_config__ = STRICT
-
-    tokens_per_row: int = 0
+    tokens_per_row: Annotated[int, Field(ge=0, description="0 means the largest group")] = 0
     """Token budget of a row, and so of a group; 0: the largest group met. A mask makes long rows slow."""
     split_groups: bool = False
     """Train on a group larger than ``tokens_per_row`` in parts, for one more forward of it, instead of
     refusing it."""
-    tokens_per_batch: int = 8192
+    tokens_per_batch: AtLeastOne = 8192
     """Tokens in one forward, padding included; at least one row goes in whatever its length."""
     compute_dtype: Literal["float32", "bfloat16"] = "float32"
     """Of matrix products; sums, exponentials and trained weights stay float32."""
     parameter_dtype: Literal["float32", "bfloat16"] = "float32"
     """Of weights that are not trained: the reference's, and an adapter's base."""
-    tile_tokens: int = 4096
+    tile_tokens: AtLeastOne = 4096
     """Completion tokens projected onto the vocabulary at once."""
     attention: Literal["auto", "mask", "split", "varlen", "flex"] = "auto"
     """How a completion sees its prompt and itself alone. ``split``: dense pieces without a mask, CPU;
@@ -41,11 +41,6 @@ class RowConfig:
         return replace(self, tokens_per_row=0, split_groups=False)
 
     def __post_init__(self) -> None:
-        for name in ("tokens_per_batch", "tile_tokens"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} must be >= 1")
-        if self.tokens_per_row < 0:
-            raise ValueError(f"tokens_per_row={self.tokens_per_row} must be >= 0; 0 means the largest group")
         if self.split_groups and not self.tokens_per_row:
             raise ValueError("split_groups=True needs tokens_per_row > 0: groups larger than that are split")
         if self.parameter_dtype == "bfloat16" and self.compute_dtype == "float32":
@@ -58,19 +53,17 @@ class RowConfig:
             )
 
 
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class GenerationConfig:
     """How completions are drawn."""
 
-    __pydantic_config__ = STRICT
-
-    max_new_tokens: int = 128
+    max_new_tokens: AtLeastOne = 128
     """A completion that reaches it is cut off and counts as not finished."""
-    temperature: float = 1.0
+    temperature: Annotated[float, Field(ge=0, description="0 takes the likeliest token")] = 1.0
     """1 samples the policy itself, so that log-ratios estimate its KL; 0 takes the likeliest token."""
     seed: int = 0
     """Of the noise, together with each sequence's key; never of the batch."""
-    tokens_per_batch: int = 16384
+    tokens_per_batch: AtLeastOne = 16384
     """Tokens of prompts and completions decoded together."""
     engine: str = ""
     """A file of ``copg.lm.engines``; empty: ``vllm`` where ``vllm_python`` is set, else ``own``, by torch."""
@@ -96,8 +89,3 @@ class GenerationConfig:
                 f"engine={self.engine!r} does not go with vllm_python={self.vllm_python!r}: engine 'vllm' "
                 "needs it, no other engine reads it"
             )
-        if self.temperature < 0:
-            raise ValueError(f"temperature={self.temperature} must be >= 0; 0 takes the likeliest token")
-        for name in ("max_new_tokens", "tokens_per_batch"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} must be >= 1")

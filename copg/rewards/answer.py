@@ -5,13 +5,10 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
 
-from pydantic import ConfigDict
-
-from copg.config import STRICT
+from copg.config import Natural, Positive, configuration
 from copg.data.pool import ProcessPool
 from copg.errors import RewardError
 from copg.progress import track
@@ -19,7 +16,7 @@ from copg.records import Prompt
 from copg.rewards.contract import RecordFault, missing_package, read_column
 
 
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class Answer:
     r"""1 when the last answer of the completion equals the gold one, else 0, by ``math-verify``.
 
@@ -28,23 +25,15 @@ class Answer:
     expression. One too costly to compare (``9^{9^{9^9}}``) is wrong.
     """
 
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
-
     column: str = "answer"
     """Holds the gold answer: text or a number."""
-    timeout_s: float = 10.0
+    timeout_s: Positive = 10.0
     """Seconds a comparison may take before it is given up as wrong."""
-    num_workers: int = 0
+    num_workers: Natural = 0
     """Processes that compare; 0: as many as there are cores."""
 
     without_effect: ClassVar[tuple[str, ...]] = ("num_workers",)
     reads_prompt: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        if self.timeout_s <= 0 or self.num_workers < 0:
-            raise ValueError(
-                f"answer: timeout_s={self.timeout_s} must be > 0 and num_workers={self.num_workers} >= 0"
-            )
 
     @property
     def reads(self) -> tuple[str, ...]:

@@ -1,25 +1,20 @@
 """BLEU of single sentences against reference texts."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from pydantic import ConfigDict
-
-from copg.config import STRICT
+from copg.config import configuration
 from copg.records import Prompt
 from copg.rewards.contract import missing_package, read_texts
 
 
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class Bleu:
     """Sentence BLEU-4 against all references at once, as sacrebleu counts it, divided by 100.
 
     Unit: fraction, from 0 to 1. Exponential smoothing; shorter completions are compared up to the longest
     n-gram they have (effective order).
     """
-
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     column: str = "references"
     """Holds a text or a list of texts."""

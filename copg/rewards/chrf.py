@@ -1,36 +1,27 @@
 """chrF of single sentences against reference texts."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from pydantic import ConfigDict
-
-from copg.config import STRICT
+from copg.config import Natural, configuration
 from copg.records import Prompt
 from copg.rewards.contract import missing_package, read_texts
 
 
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class Chrf:
     """F2 measure of character n-grams, the best over the references, as sacrebleu counts it, divided by 100.
 
     Unit: fraction, from 0 to 1. Needs no notion of a word, so it serves languages without spaces.
     """
 
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
-
     column: str = "references"
     """Holds a text or a list of texts."""
-    word_order: int = 0
+    word_order: Natural = 0
     """2 counts words and word pairs as well: chrF++."""
     lowercase: bool = False
 
     reads_prompt: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        if self.word_order < 0:
-            raise ValueError(f"chrf: word_order={self.word_order} must be >= 0; 2 is chrF++")
 
     @property
     def reads(self) -> tuple[str, ...]:

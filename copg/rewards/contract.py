@@ -1,22 +1,18 @@
 """What a reward is: its place in a recipe, its call, and how it says that a record is at fault."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from math import isfinite, nan
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from pydantic import ConfigDict
-
-from copg.config import STRICT
+from copg.config import configuration
 from copg.errors import RewardError
 from copg.records import Prompt
 
 
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class Condition:
     """A hard constraint: a reward counts only where a part passes."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     part: str
     """Name of the part that decides, before standardisation."""
@@ -38,11 +34,9 @@ class Condition:
         )
 
 
-@dataclass(frozen=True)
+@configuration(kw_only=False)
 class RewardSpec:
     """One entry of a recipe's ``rewards``."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     name: str
     """A key of ``REWARDS``, or a user's own ``module:function`` or ``path/file.py:function``."""

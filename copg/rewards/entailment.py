@@ -2,14 +2,11 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from math import exp
 from typing import Any, ClassVar, Literal
 
-from pydantic import ConfigDict
-
-from copg.config import STRICT
+from copg.config import configuration
 from copg.errors import ModelError
 from copg.records import Prompt, prompt_text
 from copg.rewards.contract import read_texts
@@ -18,7 +15,7 @@ from copg.rewards.weights import model_content
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])|\n+")  # noqa: RUF001
 
 
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class Entailment:
     """Probability that the completion follows from the premise.
 
@@ -26,8 +23,6 @@ class Entailment:
     reads is cut into overlapping windows, and the window that entails most counts; a hypothesis longer than
     half of what it reads is cut into pieces that count as sentences do.
     """
-
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     model: str
     """Directory of an NLI classifier, or its name on the hub together with ``revision``."""

@@ -3,24 +3,19 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Literal
 
-from pydantic import ConfigDict
-
-from copg.config import STRICT
+from copg.config import configuration
 from copg.records import Prompt
 
 
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class Format:
     """1 when the completion matches, else 0; with both a pattern and a schema it must pass both.
 
     Unit: 0 or 1.
     """
-
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     pattern: str | None = None
     """Regular expression of Python's ``re``; flags inside, as ``(?s)``."""

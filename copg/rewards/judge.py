@@ -3,14 +3,12 @@
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from math import isfinite
 from typing import Any, ClassVar
 
-from pydantic import ConfigDict
-
-from copg.config import STRICT
+from copg.config import AtLeastOne, NotNegative, Positive, configuration
 from copg.records import Prompt, prompt_text
 from copg.rewards.contract import RecordFault, read_texts
 from copg.rewards.endpoint import Endpoint
@@ -23,15 +21,13 @@ _TASK = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class Judge:
     """The score a language model gives to a completion by a rubric.
 
     Unit: the judge's points, from ``scale[0]`` to ``scale[1]``. Answers are cached by what was sent, so a
     completion is paid for once; an answer without a score in range is asked for again.
     """
-
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     url: str
     """Of the API, such as ``https://host/v1``; ``/chat/completions`` is added."""
@@ -51,12 +47,12 @@ class Judge:
     """Folder of answers, shared by any number of runs; None keeps them for this process alone."""
     max_requests: int | None = None
     """Most requests this process may send, retries included."""
-    requests_per_minute: float = 0.0
+    requests_per_minute: NotNegative = 0.0
     """0: no limit of ours. The wait that the endpoint asks for (Retry-After) is always kept; over an hour it
     is an error."""
-    num_parallel: int = 8
+    num_parallel: AtLeastOne = 8
     """Requests under way at once."""
-    timeout_s: float = 120.0
+    timeout_s: Positive = 120.0
     """Seconds to wait for one answer."""
 
     repeatable: ClassVar[bool] = False
@@ -76,10 +72,6 @@ class Judge:
             raise ValueError("judge: rubric is empty: say what earns points")
         if not self.scale[0] < self.scale[1]:
             raise ValueError(f"judge: scale={list(self.scale)} must rise")
-        if self.num_parallel < 1 or self.timeout_s <= 0 or self.requests_per_minute < 0:
-            raise ValueError(
-                "judge: num_parallel >= 1, timeout_s > 0 and requests_per_minute >= 0 are needed"
-            )
 
     @property
     def reads(self) -> tuple[str, ...]:

@@ -1,28 +1,25 @@
 """A cost of length: brevity, or a length to aim at."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from math import inf
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import ConfigDict
+from pydantic import Field
 
-from copg.config import STRICT
+from copg.config import Positive, configuration
 from copg.digests import file_digest
 from copg.errors import RewardError
 from copg.records import Prompt
 
 
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class Length:
     """Minus ``slope`` for each word (token, character) outside the wanted lengths.
 
     Unit: reward units, from ``floor`` to 0 (0 = as long as wanted).
     """
-
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     unit: Literal["words", "tokens", "characters"] = "words"
     """``words`` are separated by white space; ``characters`` are Unicode code points."""
@@ -32,9 +29,9 @@ class Length:
     """Shortest length without cost."""
     max: int | None = None
     """Longest length without cost."""
-    slope: float = 0.01
+    slope: Positive = 0.01
     """Reward units lost per word (token, character) outside; > 0."""
-    floor: float = -1.0
+    floor: Annotated[float, Field(lt=0)] = -1.0
     """The lowest value, in reward units; < 0."""
     tokenizer: str | None = None
     """For ``tokens``: a directory with ``tokenizer.json``, or a model's name on the hub."""
@@ -47,8 +44,6 @@ class Length:
             raise ValueError("length needs either 'target', or 'min' or 'max' or both")
         if self.low < 0 or self.low > self.high:
             raise ValueError(f"length: min={self.min}, max={self.max}, target={self.target} is no range")
-        if self.slope <= 0 or self.floor >= 0:
-            raise ValueError(f"length: slope={self.slope} must be > 0 and floor={self.floor} must be < 0")
         if (self.unit == "tokens") != (self.tokenizer is not None):
             raise ValueError(f"length: unit='{self.unit}' and 'tokenizer' do not fit: tokens need one")
 

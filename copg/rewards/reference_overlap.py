@@ -1,25 +1,20 @@
 """How much of what a completion should say it does say."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from pydantic import ConfigDict
-
-from copg.config import STRICT
+from copg.config import configuration
 from copg.records import Prompt
 from copg.rewards.contract import RecordFault, read_texts
 from copg.rewards.words import words
 
 
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class ReferenceOverlap:
     """Fraction of the key facts, or of a reference's distinct words, that the completion contains.
 
     Unit: fraction, from 0 to 1. Case and punctuation do not count.
     """
-
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     column: str = "references"
     """Holds a text or a list of texts; ``meta.facts`` looks inside ``meta``."""

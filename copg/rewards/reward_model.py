@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Literal
 
-from pydantic import ConfigDict
-
-from copg.config import STRICT
+from copg.config import configuration
 from copg.errors import ModelError
 from copg.records import Prompt, prompt_text
 from copg.rewards.contract import RecordFault
@@ -16,14 +14,12 @@ from copg.rewards.weights import model_content
 Form = Literal["chat", "pair", "text"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class RewardModel:
     """The scalar a reward model gives to a prompt with its completion.
 
     Unit: the model's own (a logit, when it was trained on pairs); any finite number.
     """
-
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     model: str = ""
     """Directory, or name on the hub together with ``revision``; empty: the one that the pipeline trains by

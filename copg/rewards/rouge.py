@@ -1,12 +1,9 @@
 """ROUGE against reference texts."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from pydantic import ConfigDict
-
-from copg.config import STRICT
+from copg.config import configuration
 from copg.records import Prompt
 from copg.rewards.contract import read_texts
 from copg.rewards.words import words
@@ -20,14 +17,12 @@ class UnicodeWords:
         return words(text)
 
 
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class Rouge:
     """Overlap of words (``rouge1``), of word pairs (``rouge2``) or of the longest common subsequence.
 
     Unit: fraction, from 0 to 1, the best over the references. Lin 2004, as in Google's ``rouge-score``.
     """
-
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     kind: Literal["rouge1", "rouge2", "rougeL"] = "rouge1"
     column: str = "references"
@@ -69,14 +64,12 @@ class Rouge:
         ]
 
 
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class RougeL:
     """F measure of the longest common subsequence of words, the best over the references.
 
     Unit: fraction, from 0 (no word in common) to 1 (equal up to case and punctuation).
     """
-
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     column: str = "references"
     """Holds a text or a list of texts; ``meta.references`` looks inside ``meta``."""

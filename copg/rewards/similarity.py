@@ -1,27 +1,22 @@
 """Closeness in meaning to reference texts, by sentence embeddings."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Literal
 
-from pydantic import ConfigDict
-
-from copg.config import STRICT
+from copg.config import configuration
 from copg.errors import ModelError
 from copg.records import Prompt
 from copg.rewards.contract import RecordFault, missing_package, read_texts
 from copg.rewards.weights import model_content
 
 
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class Similarity:
     """Cosine of the embeddings of the completion and of the closest reference.
 
     Unit: cosine, from -1 to 1. Pooling and normalisation are those the model's ``modules.json`` names.
     """
-
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     model: str
     """Directory of a ``sentence-transformers`` model, or its name on the hub together with ``revision``."""

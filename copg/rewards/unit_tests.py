@@ -5,16 +5,16 @@ import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from sysconfig import get_path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import ConfigDict
+from pydantic import Field
 
 import copg
-from copg.config import STRICT
+from copg.config import Natural, Positive, configuration
 from copg.data.pool import ProcessPool
 from copg.errors import RewardError
 from copg.progress import track
@@ -28,7 +28,7 @@ _START = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class UnitTests:
     """Fraction of its tests that a Python program passes, or whether it passes all.
 
@@ -43,8 +43,6 @@ class UnitTests:
     environment, and limits on time, memory, files and threads. It can start no process.
     """
 
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
-
     column: str = "tests"
     """Holds the tests: a list of statements, or a block."""
     entry_point: str = "entry_point"
@@ -53,25 +51,18 @@ class UnitTests:
     """Column with code to run before the tests; a record may lack it."""
     count: Literal["fraction", "all"] = "fraction"
     """Fractions tell a nearly right program from a wrong one; ``all`` is what users mean by right."""
-    timeout_s: float = 10.0
+    timeout_s: Positive = 10.0
     """Seconds a program may take with all its tests."""
-    memory_mib: int = 512
+    memory_mib: Annotated[int, Field(ge=128)] = 512
     """Of address space, for program and tests each."""
     packages: bool = False
     """Whether programs may import the packages installed here, not only Python's own library."""
-    num_workers: int = 0
+    num_workers: Natural = 0
     """Programs at once; 0: twice the cores, since building walls is waiting in part."""
     sandbox: Literal["auto", "namespaces", "landlock"] = "auto"
     """``auto`` takes namespaces where they are allowed, else Landlock; where neither is, nothing is run."""
 
     without_effect: ClassVar[tuple[str, ...]] = ("num_workers", "sandbox")
-
-    def __post_init__(self) -> None:
-        if self.timeout_s <= 0 or self.memory_mib < 128 or self.num_workers < 0:
-            raise ValueError(
-                f"unit_tests: timeout_s={self.timeout_s} must be > 0, memory_mib={self.memory_mib} >= 128 "
-                f"and num_workers={self.num_workers} >= 0"
-            )
 
     @property
     def reads(self) -> tuple[str, ...]:

@@ -3,14 +3,12 @@
 import importlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from pathlib import Path
-from typing import Any, ClassVar
-
-from pydantic import ConfigDict
+from typing import Any
 
 from copg.artifacts import BASELINES
-from copg.config import STRICT, parse_config
+from copg.config import configuration, parse_config
 from copg.errors import ConfigError, CopgError
 from copg.run.recipe_paths import PATHS, make_absolute
 from copg.run.task_record import subject_name
@@ -23,11 +21,9 @@ from copg.stages.table import OPTIONAL, STAGES
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class Recipe:
     """What one run of the pipeline is made of."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     name: str
     """Of the registered model and of the experiment: letters, digits, ``.``, ``_`` and ``-``."""

@@ -10,12 +10,10 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ClassVar
-
-from pydantic import ConfigDict
+from typing import Any
 
 from copg.artifacts import write_json
-from copg.config import STRICT
+from copg.config import configuration
 from copg.digests import code_digest, json_digest
 from copg.errors import ConfigError
 from copg.losses import LOSSES
@@ -29,11 +27,9 @@ from copg.run.task_record import RENEWAL, RUN, trial_method
 from copg.stages.table import TABLE
 
 
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class ResolveConfig:
     """What to resolve."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     recipe: Recipe
     run_dir: str

@@ -3,15 +3,14 @@
 import json
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
-from pydantic import ConfigDict
 
 from copg.artifacts import BASELINES, MANIFEST, Manifest, begin, read_manifest, seal, write_json
-from copg.config import STRICT
+from copg.config import AtLeastOne, Natural, configuration
 from copg.errors import ModelError, RecordError
 from copg.lm.config import GenerationConfig, RowConfig
 from copg.rewards.contract import RewardSpec, Scale
@@ -23,21 +22,17 @@ if TYPE_CHECKING:
 HELD_OUT = ("select", "gate")
 
 
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class SplitCounts:
     """A number of prompts for each held-out split."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     select: int = 128
     gate: int = 128
 
 
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class EvaluateConfig:
     """Whom to evaluate, on what, and by which rewards."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     model: str
     """Model directory or hub name of the reference."""
@@ -53,13 +48,13 @@ class EvaluateConfig:
     """Of the trial, in reward units per nat; empty: as for ``method``."""
     num_prompts: int | SplitCounts = 128
     """Of each split, or ``{select: .., gate: ..}``: the first by id, so that every policy meets the same."""
-    samples_per_prompt: int = 4
+    samples_per_prompt: AtLeastOne = 4
     """Completions drawn for each prompt."""
     generation: GenerationConfig = field(default_factory=GenerationConfig)
     """Leave the temperature at 1: at any other, the KL is none of what was drawn."""
     rows: RowConfig = field(default_factory=RowConfig)
     """Budget and precision of the passes that measure the KL."""
-    threads: int = 0
+    threads: Natural = 0
     """CPU threads; 0: torch's own choice."""
 
     def __post_init__(self) -> None:
@@ -68,10 +63,6 @@ class EvaluateConfig:
                 raise ValueError(
                     f"num_prompts={self.count(split)} of '{split}' must be >= 2: one has no interval"
                 )
-        if self.samples_per_prompt < 1:
-            raise ValueError(f"samples_per_prompt={self.samples_per_prompt} must be >= 1")
-        if self.threads < 0:
-            raise ValueError(f"threads={self.threads} must be >= 0; 0 leaves it to torch")
 
     def count(self, split: str) -> int:
         """Prompts wanted of a split."""

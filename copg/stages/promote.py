@@ -1,14 +1,14 @@
 """``promote``: evaluations in, a decision and a version in the model registry out."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from copg.artifacts import Manifest, begin, seal, write_json
-from copg.config import STRICT
+from copg.config import configuration
 from copg.errors import ArtifactError, ConfigError
-from copg.evaluation.gate import DEFAULT_MAX_KL, Decision, gain
+from copg.evaluation.gate import DEFAULT_MAX_KL, Decision, MaxKL, MinGain, gain
 from copg.evaluation.results import Evaluations, Measured, Outcome, contender, judge, read_evaluations
 from copg.report.model_card import model_card
 from copg.tracking.mlflow import DEFAULT_URI
@@ -20,19 +20,17 @@ __all__ = ["PromoteConfig", "promote_best"]
 CARD = "model_card.md"
 
 
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class PromoteConfig:
     """What a trial has to pass, and where it is registered then."""
-
-    __pydantic_config__ = STRICT
 
     model_name: str
     """Name of the registered model."""
     tracking_uri: str = DEFAULT_URI
     """``sqlite:///FILE``, or the address of an MLflow server."""
-    max_kl: float = DEFAULT_MAX_KL
+    max_kl: MaxKL = DEFAULT_MAX_KL
     """Nats a completion: the upper end of the KL's interval may not exceed it."""
-    min_gain: float = 0.0
+    min_gain: MinGain = 0.0
     """Reward units: the lower end of the gain's interval must exceed it."""
     keep: Literal["all", "winner"] | list[str] = "winner"
     """Whose weights stay on disk: everybody's, the best trial's, or those of the best and of these names."""
@@ -44,10 +42,6 @@ class PromoteConfig:
     def __post_init__(self) -> None:
         if not self.model_name:
             raise ValueError("model_name is empty; name the registered model")
-        if not self.max_kl > 0:
-            raise ValueError(f"max_kl={self.max_kl} must be > 0: at 0 only the reference itself would pass")
-        if self.min_gain < 0:
-            raise ValueError(f"min_gain={self.min_gain} must be >= 0: below it a worse policy could pass")
 
 
 def promote_best(

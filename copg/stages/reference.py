@@ -2,12 +2,12 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from copg.artifacts import GroupWriter, begin, read_groups, read_manifest, seal
-from copg.config import STRICT
+from copg.config import Natural, configuration
 from copg.digests import model_digest
 from copg.lm.config import RowConfig
 from copg.records import SPLITS, Group, in_shard
@@ -21,11 +21,9 @@ GROUPS_PER_CHUNK, TOKENS_PER_CHUNK = 8192, 2**22
 """Most that is in memory at once, beside the values of the store."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class ReferenceConfig:
     """Which reference, where its log-probabilities are kept, and in which rows they are computed."""
-
-    __pydantic_config__ = STRICT
 
     model: str
     """Model directory or hub name of the reference."""
@@ -35,19 +33,14 @@ class ReferenceConfig:
     """Of the hub."""
     model_digest: str = ""
     """Of the reference's weights, when it is known already; empty: computed here."""
-    max_tokens: int = 0
+    max_tokens: Natural = 0
     """Longest prompt and completion together; 0: as many as the model has positions."""
-    check_samples: int = 32
+    check_samples: Natural = 32
     """Size of the sample of stored values computed again and compared, another at each use."""
-    threads: int = 0
+    threads: Natural = 0
     """CPU threads; 0: torch's own choice."""
     rows: RowConfig = field(default_factory=RowConfig)
     """Must be train's: another precision is another reference."""
-
-    def __post_init__(self) -> None:
-        for name in ("max_tokens", "check_samples", "threads"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name}={getattr(self, name)} must be >= 0")
 
 
 def reference_groups(

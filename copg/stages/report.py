@@ -2,14 +2,14 @@
 
 import platform
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from copg.artifacts import Manifest, begin, read_manifest, seal, write_json
-from copg.config import STRICT
-from copg.evaluation.gate import DEFAULT_MAX_KL
+from copg.config import AtLeastOne, Natural, configuration
+from copg.evaluation.gate import DEFAULT_MAX_KL, MaxKL, MinGain
 from copg.evaluation.results import Evaluations, Outcome, judge, read_evaluations
 from copg.progress import track
 from copg.report.curves import read_curves
@@ -23,34 +23,22 @@ __all__ = ["ReportConfig", "report_trials"]
 LIBRARIES = ("copg", "torch", "transformers", "accelerate", "peft", "datasets", "numpy", "mlflow", "plotly")
 
 
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class ReportConfig:
     """The page's name, how much it shows, and the bounds of ``promote`` that it judges by."""
 
-    __pydantic_config__ = STRICT
-
     name: str = "report"
     """Name of the recipe, which is the page's title."""
-    max_kl: float = DEFAULT_MAX_KL
+    max_kl: MaxKL = DEFAULT_MAX_KL
     """Nats a completion; the bound of ``promote``."""
-    min_gain: float = 0.0
+    min_gain: MinGain = 0.0
     """Reward units; the bound of ``promote``."""
-    num_samples: int = 3
+    num_samples: Natural = 3
     """Prompts shown of each kind: gained most, in the middle, gained least."""
-    max_characters: int = 4000
+    max_characters: AtLeastOne = 4000
     """A prompt or completion longer than this is cut, and says so."""
     lineage: dict[str, Any] = field(default_factory=dict)
     """Shown as it is: digests of data, model, rewards and code, the run's name."""
-
-    def __post_init__(self) -> None:
-        if not self.max_kl > 0:
-            raise ValueError(f"max_kl={self.max_kl} must be > 0: at 0 only the reference itself would pass")
-        if self.min_gain < 0:
-            raise ValueError(f"min_gain={self.min_gain} must be >= 0: below it a worse policy could pass")
-        if self.num_samples < 0:
-            raise ValueError(f"num_samples={self.num_samples} must be >= 0; 0 shows none")
-        if self.max_characters < 1:
-            raise ValueError(f"max_characters={self.max_characters} must be >= 1")
 
 
 def report_trials(

@@ -6,14 +6,12 @@ import uuid
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
-
-from pydantic import ConfigDict
+from typing import TYPE_CHECKING, Any, Literal
 
 from copg.artifacts import MANIFEST, begin, read_groups, read_manifest, seal
-from copg.config import STRICT
+from copg.config import AtLeastOne, Natural, NotNegative, configuration
 from copg.errors import ModelError, RewardError
 from copg.training.config import LoraConfig, OptimizerConfig
 
@@ -23,11 +21,9 @@ if TYPE_CHECKING:
 HELD_OUT = ("select", "gate")
 
 
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class RewardConfig:
     """From which model, on which pairs, and how."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     model: str
     """Where it starts: a language model, which gets a new head, or a reward model. Directory or hub name."""
@@ -35,29 +31,22 @@ class RewardConfig:
     """Of the hub."""
     form: Literal["chat", "pair", "text"] | None = None
     """What it reads (see the reward ``reward_model``); None: as its tokeniser suggests."""
-    seed: int = 0
+    seed: Natural = 0
     """Of the new head and of the order of groups."""
-    epochs: int = 1
-    groups_per_step: int = 32
+    epochs: AtLeastOne = 1
+    groups_per_step: AtLeastOne = 32
     """The loss is averaged over these; every prompt weighs the same."""
-    pairs_per_group: int = 8
+    pairs_per_group: AtLeastOne = 8
     """Most pairs of one prompt; of more, a sample."""
-    min_gap: float = 0.0
+    min_gap: NotNegative = 0.0
     """Reward units by which a pair must differ; ties are never a pair."""
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(learning_rate=1e-5))
     lora: LoraConfig | None = None
     """None trains all weights; an adapter is merged into them at the end."""
-    tokens_per_batch: int = 8192
+    tokens_per_batch: AtLeastOne = 8192
     """Tokens in one forward, padding included; at least one group goes in whatever its length."""
     compute_dtype: Literal["float32", "bfloat16"] = "float32"
     """Of matrix products; weights and optimiser stay float32."""
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "groups_per_step", "pairs_per_group", "tokens_per_batch"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"reward: {name}={getattr(self, name)} must be >= 1")
-        if self.seed < 0 or self.min_gap < 0:
-            raise ValueError(f"reward: seed={self.seed} and min_gap={self.min_gap} must be >= 0")
 
 
 def train_reward(config: RewardConfig, groups: Path, reward_model: Path) -> dict[str, float]:

@@ -3,16 +3,14 @@
 import sys
 from array import array
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, field, replace
 from itertools import chain, islice
 from math import isfinite
 from pathlib import Path
-from typing import Any, ClassVar, Literal
-
-from pydantic import ConfigDict
+from typing import Any, Literal
 
 from copg.artifacts import GroupWriter, begin, count_groups, read_groups, read_manifest, seal
-from copg.config import STRICT
+from copg.config import AtLeastOne, Fraction, Natural, configuration
 from copg.data.docs import DOCS
 from copg.errors import RewardError
 from copg.progress import track
@@ -25,29 +23,27 @@ from copg.rewards.mixture import Mixture, build_mixture
 from copg.rewards.registry import digest_of_rewards
 
 
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class ScoreConfig:
     """Where rewards come from."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     source: Literal["computed", "given"] = "computed"
     """``computed`` by ``rewards``; ``given`` with the records, each of which must then have one."""
     rewards: list[RewardSpec] = field(default_factory=list)
     """What is summed; with ``given`` it judges only completions made later, in train and evaluate."""
-    completions_per_batch: int = 1024
+    completions_per_batch: AtLeastOne = 1024
     """How many a reward is called with at once; a group is never split."""
     store: str | None = None
     """Folder or URL of the reward store, shared by all runs; None computes every value."""
-    check_samples: int = 16
+    check_samples: Natural = 16
     """Size of the sample of stored values of each reward to compute again and compare, another each time."""
-    max_changed_fraction: float = 0.0
+    max_changed_fraction: Fraction = 0.0
     """Share of them that may come out differently before the stage stops."""
-    retries: int = 1
+    retries: Natural = 1
     """How often a record is tried again whose reward failed."""
-    max_failed_fraction: float = 0.0
+    max_failed_fraction: Fraction = 0.0
     """Share of the records that may fail: they are left out and counted."""
-    compare_groups: int = 64
+    compare_groups: Natural = 64
     """With ``given``: groups on which ``rewards`` are computed too, to tell how far they agree."""
 
     def __post_init__(self) -> None:
@@ -55,14 +51,6 @@ class ScoreConfig:
             raise ValueError("score: rewards is empty: name at least one, or set source: given")
         if self.source == "given" and any(spec.standardise for spec in self.rewards):
             raise ValueError("score: 'standardise' needs source: computed, whose train split gives the scale")
-        if self.completions_per_batch < 1:
-            raise ValueError(f"score: completions_per_batch={self.completions_per_batch} must be >= 1")
-        for name in ("check_samples", "retries", "compare_groups"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"score: {name}={getattr(self, name)} must be >= 0")
-        for name in ("max_changed_fraction", "max_failed_fraction"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"score: {name}={getattr(self, name)} must be from 0 to 1")
 
 
 def score_groups(config: ScoreConfig, groups: Path, scored: Path) -> dict[str, float]:

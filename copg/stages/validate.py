@@ -3,11 +3,14 @@
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
 
 from copg.artifacts import GroupWriter, begin, seal
-from copg.config import STRICT
+from copg.config import AtLeastOne, Fraction, Natural, configuration
 from copg.data.bounds import BOUNDS, Bounds
 from copg.data.checks import SPLIT_CHECKS
 from copg.data.columns import RECORD_SCHEMA
@@ -22,24 +25,22 @@ from copg.data.suite import Suite
 from copg.errors import RecordError
 
 
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class ValidateConfig:
     """How records are read, checked and split."""
-
-    __pydantic_config__ = STRICT
 
     columns: dict[str, str] = field(default_factory=dict)
     """The records' own name of a field that is called otherwise, as in ``{prompt: instruction}``; ``a.b``
     reaches into objects, "" leaves a field out."""
-    select_fraction: float = 0.1
+    select_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Expected share of prompts on which the best trial is chosen."""
-    gate_fraction: float = 0.1
+    gate_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Expected share of prompts on which promotion is decided."""
-    max_rejected_fraction: float = 0.05
+    max_rejected_fraction: Fraction = 0.05
     """Share of records above which the stage fails."""
-    max_prompt_chars: int | None = None
+    max_prompt_chars: AtLeastOne | None = None
     """Characters; a record with a longer prompt is rejected."""
-    max_completion_chars: int | None = None
+    max_completion_chars: AtLeastOne | None = None
     """Characters; a record with a longer completion is rejected."""
     subset: str | None = None
     """Configuration of a ``datasets`` data set."""
@@ -47,25 +48,15 @@ class ValidateConfig:
     """Split of a ``datasets`` data set; needed where it has several."""
     revision: str | None = None
     """Of a data set on the hub."""
-    workers: int = 2
+    workers: Natural = 2
     """Processes that parse large files of JSON lines, beside the main one; the result is the same."""
 
     def __post_init__(self) -> None:
-        for name, value in (("select", self.select_fraction), ("gate", self.gate_fraction)):
-            if not 0 <= value < 1:
-                raise ValueError(f"{name}_fraction={value} must be in [0, 1)")
         if self.select_fraction + self.gate_fraction >= 1:
             held_out = f"{self.select_fraction} + {self.gate_fraction}"
             raise ValueError(
                 f"select_fraction + gate_fraction={held_out} must be < 1: nothing is left to train on"
             )
-        if not 0 <= self.max_rejected_fraction <= 1:
-            raise ValueError(f"max_rejected_fraction={self.max_rejected_fraction} must be in [0, 1]")
-        for name, limit in (("prompt", self.max_prompt_chars), ("completion", self.max_completion_chars)):
-            if limit is not None and limit < 1:
-                raise ValueError(f"max_{name}_chars={limit} must be >= 1")
-        if self.workers < 0:
-            raise ValueError(f"workers={self.workers} must be >= 0")
         if unknown := sorted(set(self.columns) - set(FIELDS)):
             raise ValueError(f"columns has {unknown}, which are no fields; use some of {sorted(FIELDS)}")
 

@@ -1,48 +1,33 @@
 """Settings of ``train``; plain values, so that a recipe is checked without loading torch."""
 
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from dataclasses import asdict, field
+from typing import Annotated, Any, Literal
 
-from copg.config import STRICT
+from pydantic import Field
+
+from copg.config import AtLeastOne, Fraction, Natural, NotNegative, Positive, configuration
 from copg.lm.config import GenerationConfig, RowConfig
 from copg.losses import check_method
 from copg.rewards.contract import RewardSpec
 
 
-def _check_positive(owner: object, *names: str) -> None:
-    for name in names:
-        if not getattr(owner, name) > 0:
-            raise ValueError(f"{name}={getattr(owner, name)} must be > 0")
-
-
-def _check_not_negative(owner: object, *names: str) -> None:
-    for name in names:
-        if getattr(owner, name) < 0:
-            raise ValueError(f"{name}={getattr(owner, name)} must be >= 0")
-
-
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class TrialConfig:
     """What sets one trial apart from the others of a sweep."""
 
-    __pydantic_config__ = STRICT
-
-    beta: float
+    beta: Annotated[float, Field(gt=0, description="at 0 nothing ties the policy to the reference")]
     """KL strength, in reward units per nat."""
     method: str = "copg"
     """One of ``copg.losses.LOSSES``."""
     name: str = ""
     """Of the trial in report and registry; empty: method and beta."""
-    seed: int = 0
+    seed: Natural = 0
     """Of the order of groups and of an adapter's first weights."""
     learning_rate: float | None = None
     """Instead of the optimiser's."""
 
     def __post_init__(self) -> None:
-        if not self.beta > 0:
-            raise ValueError(f"beta={self.beta} must be > 0: at 0 nothing ties the policy to the reference")
         check_method(self.method)
-        _check_not_negative(self, "seed")
 
     @property
     def label(self) -> str:
@@ -50,85 +35,66 @@ class TrialConfig:
         return self.name or f"{self.method}_{self.beta:g}"
 
 
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class OptimizerConfig:
     """AdamW with warm-up and decay."""
 
-    __pydantic_config__ = STRICT
-
-    learning_rate: float = 1e-6
-    weight_decay: float = 0.0
-    beta1: float = 0.9
-    beta2: float = 0.999
-    epsilon: float = 1e-8
-    warmup_fraction: float = 0.1
+    learning_rate: Positive = 1e-6
+    weight_decay: NotNegative = 0.0
+    beta1: NotNegative = 0.9
+    beta2: NotNegative = 0.999
+    epsilon: Positive = 1e-8
+    warmup_fraction: Fraction = 0.1
     """Share of the steps over which the learning rate rises linearly from 0."""
     decay: Literal["cosine", "linear", "constant"] = "cosine"
     """From the peak to 0 over the steps after warm-up."""
-    max_grad_norm: float = 1.0
+    max_grad_norm: Positive = 1.0
     """Gradients are scaled down to this L2 norm."""
 
-    def __post_init__(self) -> None:
-        _check_positive(self, "learning_rate", "epsilon", "max_grad_norm")
-        _check_not_negative(self, "weight_decay", "warmup_fraction", "beta1", "beta2")
-        if self.warmup_fraction > 1:
-            raise ValueError(f"warmup_fraction={self.warmup_fraction} must be <= 1")
 
-
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class LoraConfig:
     """A low-rank adapter on frozen weights; with it switched off the model is the reference."""
 
-    __pydantic_config__ = STRICT
-
-    rank: int = 16
-    alpha: float = 32.0
-    dropout: float = 0.0
+    rank: AtLeastOne = 16
+    alpha: Positive = 32.0
+    dropout: NotNegative = 0.0
     target_modules: str | list[str] = "all-linear"
     """Names of the layers, or ``all-linear``: every linear layer but the head."""
 
-    def __post_init__(self) -> None:
-        _check_positive(self, "rank", "alpha")
-        _check_not_negative(self, "dropout")
 
-
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class SampleConfig:
     """Completions drawn along the way: the only thing that shows a reward collapse."""
 
-    __pydantic_config__ = STRICT
-
-    every_steps: int = 50
+    every_steps: Natural = 50
     """Beside the first and the last step; 0: those alone."""
-    num_prompts: int = 64
+    num_prompts: Natural = 64
     """Of the select split, one completion each; 0 switches sampling off."""
     rewards: list[RewardSpec] = field(default_factory=list)
     """What scores them; without any, only their KL and length are measured."""
     generation: GenerationConfig = field(default_factory=GenerationConfig)
-    collapse_spreads: float = 1.0
+    collapse_spreads: NotNegative = 1.0
     """The trial has diverged when mean reward falls this many standard deviations (of the rewards at the
     start) below where it started; 0 never stops."""
 
     def __post_init__(self) -> None:
-        _check_not_negative(self, "every_steps", "num_prompts", "collapse_spreads")
         if self.generation.engine_name != "own":
             key = "vllm_python" if self.generation.vllm_python else "engine"
             raise ValueError(f"generation.{key} is for evaluate: here the policy is in memory, and changing")
 
 
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class CheckpointConfig:
     """Where a killed run goes on from, and which weights a finished one yields."""
 
-    __pydantic_config__ = STRICT
-
     folder: str
     """Stable path or URL (``s3://...``) outside the task's output; each run has a sub-folder of its own."""
-    every_s: float = 120.0
+    every_s: NotNegative = 120.0
     """Seconds of work that can be lost."""
-    every_steps: int = 0
+    every_steps: Natural = 0
     """Also every so many steps; 0: by time alone."""
-    keep: int = 2
+    keep: AtLeastOne = 2
     """How many of the latest to keep while training."""
     when_done: Literal["remove", "keep"] = "remove"
     """``keep``: the last step's stays, from which the same training writes the same policy again at once. So
@@ -138,52 +104,36 @@ class CheckpointConfig:
     save_dtype: Literal["float32", "bfloat16"] = "float32"
     """Of the policy's files."""
 
-    def __post_init__(self) -> None:
-        _check_not_negative(self, "every_s", "every_steps")
-        _check_positive(self, "keep")
 
-
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class TrackingConfig:
     """Metrics in MLflow, beside ``metrics.jsonl``."""
-
-    __pydantic_config__ = STRICT
 
     uri: str | None = None
     """``sqlite:///...`` or a server; None: no tracking."""
     experiment: str = "copg"
-    every_steps: int = 10
-
-    def __post_init__(self) -> None:
-        _check_positive(self, "every_steps")
+    every_steps: AtLeastOne = 10
 
 
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class LaunchConfig:
     """Over which processes a training is spread; none of it changes what is learnt."""
 
-    __pydantic_config__ = STRICT
-
-    processes: int = 0
+    processes: Natural = 0
     """On this machine; 0: one a GPU, one where there is none."""
     sharding: Literal["ddp", "fsdp2"] = "ddp"
     """``ddp``: every process holds all weights and moments. ``fsdp2``: each holds its share, for models whose
     moments do not fit on a GPU; the weights alone must, while completions are drawn."""
-    shutdown_s: int = 300
+    shutdown_s: Natural = 300
     """Seconds that processes have to save a checkpoint when the training is asked to stop."""
-    abandoned_s: int = 1200
+    abandoned_s: Natural = 1200
     """A training over several nodes saves and ends when its task gave no sign for so long, which should be
     more than the task's longest back-off; 0: it never does."""
 
-    def __post_init__(self) -> None:
-        _check_not_negative(self, "processes", "shutdown_s", "abandoned_s")
 
-
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class TrainConfig:
     """One trial: a policy trained from the reference on whole groups."""
-
-    __pydantic_config__ = STRICT
 
     model: str
     """The reference, and where the policy starts unless ``start_from`` says otherwise."""
@@ -196,8 +146,8 @@ class TrainConfig:
     """Of ``start_from`` on the hub."""
     start_digest: str = ""
     """Of the weights of ``start_from``, when it is known already; empty: computed here."""
-    epochs: int = 1
-    groups_per_step: int = 32
+    epochs: AtLeastOne = 1
+    groups_per_step: AtLeastOne = 32
     """The loss is averaged over these, across micro-batches and processes."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     rows: RowConfig = field(default_factory=RowConfig)
@@ -206,15 +156,13 @@ class TrainConfig:
     """None trains all weights."""
     samples: SampleConfig = field(default_factory=SampleConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
-    threads: int = 0
+    threads: Natural = 0
     """CPU threads; 0: torch's own choice. Recorded, since sums depend on it."""
     gradient_checkpointing: bool = False
     """Compute activations again in the backward pass: less memory, a third more work."""
     launch: LaunchConfig = field(default_factory=LaunchConfig)
 
     def __post_init__(self) -> None:
-        _check_positive(self, "epochs", "groups_per_step")
-        _check_not_negative(self, "threads")
         if self.lora is None and self.rows.parameter_dtype == "bfloat16":
             raise ValueError(
                 "parameter_dtype=bfloat16 with all weights trained: at small learning rates bfloat16 weights "

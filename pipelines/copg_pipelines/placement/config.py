@@ -1,10 +1,10 @@
 """The section ``placement`` of a recipe: machines, volumes and secrets of its tasks on Kubernetes."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
 
-from copg.config import STRICT, parse_config
+from copg.config import configuration, parse_config
 from copg.errors import ConfigError
 from copg.run.recipe import merged
 from copg.stages.table import EVERY
@@ -14,11 +14,9 @@ TASKS = ("resolve", *EVERY, "summary")
 """Components that a placement can set apart; a shard of a stage is placed like the stage."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class ImageConfig:
     """Image of the tasks, unless the command that compiles names another."""
-
-    __pydantic_config__ = STRICT
 
     name: str = ""
     """With its digest (``registry/copg@sha256:...``): a cached result knows the image by this text alone."""
@@ -26,11 +24,9 @@ class ImageConfig:
     pull_secrets: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class VolumeConfig:
     """A PersistentVolumeClaim in every pod."""
-
-    __pydantic_config__ = STRICT
 
     claim: str = "copg-runs"
     path: str = "/runs"
@@ -42,11 +38,9 @@ class VolumeConfig:
             raise ValueError(f"volumes.path={self.path!r} must be an absolute directory such as /runs")
 
 
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class SecretConfig:
     """Keys of a Secret as environment variables of the same names."""
-
-    __pydantic_config__ = STRICT
 
     name: str = "copg-secrets"
     keys: list[str] = field(
@@ -66,11 +60,9 @@ class SecretConfig:
         check_names("secrets.name", self.name)
 
 
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class StoresConfig:
     """Where what outlives a run lies: paths of a volume, or URLs; empty: under the directory of the runs."""
-
-    __pydantic_config__ = STRICT
 
     rewards: str = ""
     references: str = ""
@@ -80,11 +72,9 @@ class StoresConfig:
     without copg's own names its own."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class SecurityConfig:
     """As whom the tasks run: never root. KFP itself drops all capabilities and sets seccomp's default."""
-
-    __pydantic_config__ = STRICT
 
     user: int = 65532
     group: int = 65532
@@ -94,11 +84,9 @@ class SecurityConfig:
             raise ValueError(f"security: user={self.user} and group={self.group} must not be root's")
 
 
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class RunConfig:
     """Limits of a whole run."""
-
-    __pydantic_config__ = STRICT
 
     timeout_hours: float = 0.0
     """0: none."""
@@ -110,11 +98,9 @@ class RunConfig:
             raise ValueError("run: timeout_hours and keep_days must be >= 0")
 
 
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class PlacementConfig:
     """Everything a recipe says about the cluster."""
-
-    __pydantic_config__ = STRICT
 
     image: ImageConfig = field(default_factory=ImageConfig)
     shards: int = 1

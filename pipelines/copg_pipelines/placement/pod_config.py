@@ -1,10 +1,10 @@
 """What the pod of a task gets on Kubernetes: one entry of a recipe's ``placement``."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
 
-from copg.config import STRICT
+from copg.config import configuration
 
 NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 MEMORY = re.compile(r"(\d+)(E|Ei|P|Pi|T|Ti|G|Gi|M|Mi|K|Ki)?")
@@ -42,11 +42,9 @@ def check_names(what: str, *names: str) -> None:
             raise ValueError(f"{what}={name!r} must be lower-case letters, digits, '-' and '.'")
 
 
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class GpuConfig:
     """Accelerators of one pod."""
-
-    __pydantic_config__ = STRICT
 
     count: int = 0
     """More than one: ``train`` starts as many processes."""
@@ -60,21 +58,17 @@ class GpuConfig:
             raise ValueError(f"gpu.type={self.type!r} must be a resource name such as nvidia.com/gpu")
 
 
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class RangeConfig:
     """What a pod is scheduled by, and what it may not exceed."""
-
-    __pydantic_config__ = STRICT
 
     request: str | int | float = ""
     limit: str | int | float = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class TolerationConfig:
     """A taint of nodes that a pod puts up with, such as that of spot machines."""
-
-    __pydantic_config__ = STRICT
 
     key: str = ""
     operator: Literal["Exists", "Equal"] = "Equal"
@@ -91,11 +85,9 @@ class TolerationConfig:
             raise ValueError("toleration without a key: only operator 'Exists' may leave it out")
 
 
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class RetryConfig:
     """How often a failed or pre-empted task is started again."""
-
-    __pydantic_config__ = STRICT
 
     count: int = 5
     backoff_s: int = 60
@@ -117,11 +109,9 @@ class RetryConfig:
             )
 
 
-@dataclass(frozen=True, kw_only=True)
+@configuration
 class TaskConfig:
     """The pod of a task."""
-
-    __pydantic_config__ = STRICT
 
     cpu: RangeConfig = field(default_factory=lambda: RangeConfig(request="1", limit="2"))
     memory: RangeConfig = field(default_factory=lambda: RangeConfig(request="2Gi", limit="8Gi"))
