@@ -46,7 +46,8 @@ def hook() -> Iterator[tuple[str, list[dict[str, Any]]]]:
 
 
 def run(command: Command, *words: str) -> Any:
-    return command.with_recipe("run", "align", "--on", "cluster", *QUICK, *words)
+    quick = () if "--no-wait" in words else QUICK
+    return command.with_recipe("run", "align", "--on", "cluster", *quick, *words)
 
 
 def test_a_run_is_submitted_pinned_and_followed_to_its_end(command: Command, server: KfpServer) -> None:

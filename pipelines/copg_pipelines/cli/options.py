@@ -60,111 +60,63 @@ def option(text: str, *spellings: str, panel: str, **more: Any) -> Any:
     return typer.Option(*spellings, help=text, rich_help_panel=panel, **more)
 
 
+def _entry(kind: Any, default: Any, text: str, *spellings: str, panel: str, env: str = "") -> tuple[Any, Any]:
+    """Annotation and default of an option."""
+    more = {"envvar": env, "show_envvar": True} if env else {}
+    return Annotated[kind, option(text, *spellings, panel=panel, **more)], default
+
+
+_there = functools.partial(_entry, str, "", panel=SERVER)
+_wait = functools.partial(_entry, panel=WAITING)
+_connection = functools.partial(_entry, panel=CONNECTING)
+
 Output = Annotated[Path, typer.Option("--output", "-o", help="Where it goes, .yaml.")]
-NAME = (Annotated[str, typer.Argument(help=f"Which DAG: {', '.join(DAGS)}.", callback=_known)], ...)
 TARGET: dict[str, tuple[Any, Any]] = {
-    "dag": NAME,
+    "dag": (Annotated[str, typer.Argument(help=f"Which DAG: {', '.join(DAGS)}.", callback=_known)], ...),
     "recipe": (OptionalRecipe, None),
     "sets": (Sets, None),
     "run_dir": (RunDir, ""),
-    "version": (
-        Annotated[str, option("A version that is there, instead of --recipe.", panel=SERVER)],
-        "",
-    ),
-    "image": (
-        Annotated[str, option("Image of the tasks, with its digest; else the placement's.", panel=SERVER)],
-        "",
-    ),
-    "pipeline": (
-        Annotated[str, option("Name of the pipeline on the server; default: the DAG's.", panel=SERVER)],
-        "",
-    ),
-    "revision": (
-        Annotated[
-            str,
-            option(
-                "Revision of the source, where it is not a git repository: the image's label.", panel=SERVER
-            ),
-        ],
-        "",
-    ),
-    "service_account": (
-        Annotated[str, option("Service account of the tasks, such as copg-runner.", panel=SERVER)],
-        "",
-    ),
-    "pipeline_root": (
-        Annotated[
-            str, option("Where artifacts go, such as s3://bucket/copg; else the server's.", panel=SERVER)
-        ],
-        "",
-    ),
+    "version": _there("A version that is there, instead of --recipe."),
+    "image": _there("Image of the tasks, with its digest; else the placement's."),
+    "pipeline": _there("Name of the pipeline on the server; default: the DAG's."),
+    "revision": _there("Revision of the source, where it is not a git repository: the image's label."),
+    "service_account": _there("Service account of the tasks, such as copg-runner."),
+    "pipeline_root": _there("Where artifacts go, such as s3://bucket/copg; else the server's."),
 }
 """Options of a target, in the order of its help."""
 ON_SERVER = tuple(TARGET)[4:]
 """Those that a run on this machine has no use for."""
-WAIT: dict[str, tuple[Any, Any]] = {
-    "timeout": (Annotated[float, option("Minutes to wait for the end; 0: for ever.", panel=WAITING)], 0.0),
-    "poll": (Annotated[float, option("Seconds between two looks at the run.", panel=WAITING)], 5.0),
-    "no_wait": (Annotated[bool, option("Start it and leave.", "--no-wait", panel=WAITING)], False),
-    "webhook": (
-        Annotated[
-            str,
-            option(
-                "Address that is told, by a POST of JSON, of a run that failed (on a cluster: or was "
-                "cancelled) or, here, promoted nothing; on a cluster the run's exit handler tells of that.",
-                panel=WAITING,
-                envvar="COPG_WEBHOOK_URL",
-                show_envvar=True,
-            ),
-        ],
+WAIT = {
+    "timeout": _wait(float, 0.0, "Minutes to wait for the end; 0: for ever."),
+    "poll": _wait(float, 5.0, "Seconds between two looks at the run."),
+    "no_wait": _wait(bool, False, "Start it and leave.", "--no-wait"),
+    "webhook": _wait(
+        str,
         "",
+        "Address that is told, by a POST of JSON, of a run that failed (on a cluster: or was cancelled) or, "
+        "here, promoted nothing; on a cluster the run's exit handler tells of that.",
+        env="COPG_WEBHOOK_URL",
     ),
 }
-CONNECTION: dict[str, tuple[Any, Any]] = {
-    "host": (
-        Annotated[
-            str,
-            option(
-                "Address of the KFP API, such as http://localhost:8888; in a pod: the cluster's own.",
-                panel=CONNECTING,
-                envvar="KF_PIPELINES_ENDPOINT",
-                show_envvar=True,
-            ),
-        ],
+CONNECTION = {
+    "host": _connection(
+        str,
         "",
+        "Address of the KFP API, such as http://localhost:8888; in a pod: the cluster's own.",
+        env="KF_PIPELINES_ENDPOINT",
     ),
-    "namespace": (
-        Annotated[str, option("Yours, on a server with many users.", "--namespace", "-n", panel=CONNECTING)],
-        "",
-    ),
-    "token_file": (
-        Annotated[
-            Path | None,
-            option(
-                f"File with the token; else ${TOKEN}, else the pod's. For a login page: ${COOKIE}.",
-                panel=CONNECTING,
-                envvar="KF_PIPELINES_SA_TOKEN_PATH",
-                show_envvar=True,
-            ),
-        ],
+    "namespace": _connection(str, "", "Yours, on a server with many users.", "--namespace", "-n"),
+    "token_file": _connection(
+        Path | None,
         None,
+        f"File with the token; else ${TOKEN}, else the pod's. For a login page: ${COOKIE}.",
+        env="KF_PIPELINES_SA_TOKEN_PATH",
     ),
-    "ca_cert": (
-        Annotated[Path | None, option("Certificates to trust, PEM; else the public ones.", panel=CONNECTING)],
-        None,
-    ),
-    "ui": (Annotated[str, option("Address of the pages for people; else --host.", panel=CONNECTING)], ""),
-    "request_timeout": (
-        Annotated[float, option("Seconds that one request may take.", panel=CONNECTING)],
-        30.0,
-    ),
-    "patience": (
-        Annotated[float, option("Seconds for which a request that fails is repeated.", panel=CONNECTING)],
-        60.0,
-    ),
+    "ca_cert": _connection(Path | None, None, "Certificates to trust, PEM; else the public ones."),
+    "ui": _connection(str, "", "Address of the pages for people; else --host."),
+    "request_timeout": _connection(float, 30.0, "Seconds that one request may take."),
+    "patience": _connection(float, 60.0, "Seconds for which a request that fails is repeated."),
 }
-
-
 HERE = "with --on local, where the tasks are processes of this machine"
 NO_VERSION = Refusal(
     ("sets", "run_dir", "image", "revision"),
