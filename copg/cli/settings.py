@@ -14,16 +14,21 @@ from copg.run.task_record import subject_name
 from copg.run.yaml_file import set_value
 
 SHARED = {
-    "validate": (),
-    "reward": ("model", "revision"),
-    "score": ("name", "rewards"),
-    "reference": ("name", "model", "revision", "train.rows"),
-    "train": ("name", "model", "revision", "rewards", "tracking", "trials"),
-    "evaluate": ("model", "revision", "rewards", "train.rows"),
+    "score": ("name",),
+    "reference": ("name", "train.rows"),
+    "train": ("name", "rewards", "tracking", "trials"),
+    "evaluate": ("train.rows",),
     "report": ("name", "promote.max_kl", "promote.min_gain"),
     "promote": ("name", "tracking"),
 }
-"""Keys of a recipe outside of its own section that each stage uses."""
+"""Keys outside of its own section that a stage uses, beside those of every stage with such a setting."""
+
+
+def shared_keys(stage: str) -> tuple[str, ...]:
+    """Keys of a recipe outside of its own section that a stage uses."""
+    known = {each.name for each in fields(config_class(stage))}
+    model = ("model", "revision") if "model" in known else ()
+    return (*model, *(("rewards",) if "rewards" in known else ()), *SHARED.get(stage, ()))
 
 
 def stage_config(
@@ -61,7 +66,8 @@ def stage_config(
 
 def _check_key(stage: str, override: str, *, alone: bool) -> None:
     """Refuse an override that a stage does not use; ``alone``, without a recipe, it uses its own section."""
-    usable = (stage, *(() if alone else SHARED[stage]))
+    shared = shared_keys(stage)
+    usable = (stage, *(() if alone else shared))
     key = override.partition("=")[0]
     if any(f"{key}.".startswith(f"{each}.") for each in usable):
         return
@@ -70,5 +76,5 @@ def _check_key(stage: str, override: str, *, alone: bool) -> None:
         raise ConfigError(f"--set {override}: set trials.0{override[5:]} for the first trial, or another")
     if first in {each.name for each in fields(config_class(stage))}:
         raise RenamedError(f"--set {override}: keys start from the recipe now: --set {stage}.{override}")
-    more = f"; with --recipe also {list(SHARED[stage])}" if alone and SHARED[stage] else ""
+    more = f"; with --recipe also {list(shared)}" if alone and shared else ""
     raise ConfigError(f"--set {override}: {stage} does not use it; it uses {list(usable)} and below{more}")

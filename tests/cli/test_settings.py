@@ -8,9 +8,10 @@ import pytest
 import yaml
 
 from copg.cli.renamed import RenamedError
-from copg.cli.settings import SHARED, stage_config
+from copg.cli.settings import shared_keys, stage_config
 from copg.errors import ConfigError
 from copg.run.recipe import load_recipe, parse_recipe, parse_stages, stage_settings
+from copg.stages.table import EVERY
 
 ROOT = Path(__file__).parents[2]
 VALUES: dict[str, Any] = {
@@ -73,7 +74,7 @@ def test_the_directory_of_the_runs_is_the_recipe_s(
 @pytest.mark.parametrize(
     ("stage", "override", "allowed"),
     [
-        ("score", "train.epochs=2", "score does not use it; it uses ['score', 'name', 'rewards'] and below"),
+        ("score", "train.epochs=2", "score does not use it; it uses ['score', 'rewards', 'name'] and below"),
         ("score", "placement.shards=2", "score does not use it"),
         ("reference", "train.epochs=2", "'train.rows'] and below"),
         ("reference", "train={rows: {}}", "reference does not use it"),
@@ -107,7 +108,7 @@ def test_a_key_that_starts_from_the_stage_is_told_in_the_new_spelling(
             stage_config(stage, path, [old])
 
 
-@pytest.mark.parametrize("stage", SHARED)
+@pytest.mark.parametrize("stage", EVERY)
 def test_the_keys_that_a_stage_shares_are_those_that_change_its_settings(stage: str) -> None:
     other = {
         "name": "other",
@@ -127,13 +128,13 @@ def test_the_keys_that_a_stage_shares_are_those_that_change_its_settings(stage: 
         recipe = parse_recipe(values)
         return stage_settings(recipe, stage, run_dir=Path("/runs") / recipe.name)
 
-    before, changing = settings(VALUES), {"trials"} & set(SHARED[stage])
+    before, changing = settings(VALUES), {"trials"} & set(shared_keys(stage))
     for key, value in other.items():
         section, _, name = key.partition(".")
         changed = {**VALUES, section: {name: value} if name else value}
         if section != stage and settings(changed) != before:
             changing.add(key)
-    assert set(SHARED[stage]) == changing
+    assert set(shared_keys(stage)) == changing
 
 
 def test_a_trial_is_no_setting_of_train() -> None:
