@@ -37,7 +37,7 @@ def test_its_reference_store_answers_for_every_completion(old: Path, tmp_path: P
 
 
 def test_each_stage_whose_code_has_another_digest_is_named(old: Path) -> None:
-    verdicts = explain_local(load_recipe(old / "data/recipe.yaml", here=old), old / "runs")
+    verdicts = explain_local("align", load_recipe(old / "data/recipe.yaml", here=old), old / "runs")
     assert [each.task for each in verdicts] == TASKS
     for each in verdicts:
         assert not each.reused
