@@ -20,7 +20,7 @@ SHOWN = 40
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Forecast:
     """What happens to a task."""
 
     task: str
@@ -29,7 +29,7 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Side:
+class Basis:
     """What a run depends on."""
 
     configs: Mapping[str, Any]
@@ -41,7 +41,7 @@ class Side:
     """What a DAG itself gives the tasks of each stage, such as the TrainJob of a training over nodes."""
 
 
-def explain_local(dag: str, recipe: Recipe, root: Path) -> list[Verdict]:
+def explain_local(dag: str, recipe: Recipe, root: Path) -> list[Forecast]:
     """Compare a recipe, and all it names, with the runs under ``root``; begins none.
 
     Args:
@@ -59,19 +59,19 @@ def explain_local(dag: str, recipe: Recipe, root: Path) -> list[Verdict]:
     if not before:
         raise ConfigError(f"{root}: no run has been there, {RUN} is missing")
     plan = plan_recipe(ResolveConfig(recipe=recipe, run_dir=str(root), plans=plans_of(dag)))
-    now = _side(asdict(plan))
-    old = _side(before) if "plans" in before else None
+    now = _basis(asdict(plan))
+    old = _basis(before) if "plans" in before else None
     return [_local(root, task, old, now) for task in plan.tasks]
 
 
-def _local(root: Path, task: Mapping[str, Any], old: Side | None, now: Side) -> Verdict:
+def _local(root: Path, task: Mapping[str, Any], old: Basis | None, now: Basis) -> Forecast:
     record = read_record(record_path(root, task["task"], task["key"]))
     if record is not None and record.answers:
-        return Verdict(task["task"], True)
+        return Forecast(task["task"], True)
     if old is None:
-        return Verdict(task["task"], False, ("the latest run did not get as far as resolving",))
+        return Forecast(task["task"], False, ("the latest run did not get as far as resolving",))
     why = tuple(changes(plan_of(task), task["subject"], old, now))
-    return Verdict(task["task"], False, why or (_unfinished(record),))
+    return Forecast(task["task"], False, why or (_unfinished(record),))
 
 
 def _unfinished(record: TaskRecord | None) -> str:
@@ -82,15 +82,15 @@ def _unfinished(record: TaskRecord | None) -> str:
     return f"nothing changed, but it {record.state}: {record.message or 'it was killed'}"
 
 
-def _side(run: Mapping[str, Any]) -> Side:
+def _basis(run: Mapping[str, Any]) -> Basis:
     configs = {
         name: {key: value for key, value in plan["config"].items() if key not in ROWS[name].derived}
         for name, plan in run["plans"].items()
     }
-    return Side(configs, run["digests"], run["trials"], run["baselines"])
+    return Basis(configs, run["digests"], run["trials"], run["baselines"])
 
 
-def changes(plan: str, subject: Mapping[str, Any] | None, old: Side, now: Side) -> Iterator[str]:
+def changes(plan: str, subject: Mapping[str, Any] | None, old: Basis, now: Basis) -> Iterator[str]:
     """What changed for a task, in words."""
     yield from _own_changes(plan, old, now)
     row = ROWS[plan]
@@ -107,7 +107,7 @@ def changes(plan: str, subject: Mapping[str, Any] | None, old: Side, now: Side) 
         yield f"after {', '.join(before)}"
 
 
-def _own_changes(plan: str, old: Side, now: Side) -> Iterator[str]:
+def _own_changes(plan: str, old: Basis, now: Basis) -> Iterator[str]:
     stage = ROWS[plan].stage
     if plan not in old.configs:
         yield "the stage is new"
@@ -121,11 +121,11 @@ def _own_changes(plan: str, old: Side, now: Side) -> Iterator[str]:
         yield f"{stage}.{difference}"
 
 
-def _before(plan: str, now: Side) -> list[str]:
+def _before(plan: str, now: Basis) -> list[str]:
     return [each for each in ROWS[plan].after if each in now.configs]
 
 
-def _changed(plan: str, subject: Mapping[str, Any] | None, old: Side, now: Side) -> bool:
+def _changed(plan: str, subject: Mapping[str, Any] | None, old: Basis, now: Basis) -> bool:
     """Whether a task before another one runs again."""
     trials = False
     if ROWS[plan].once == "trial":
@@ -154,9 +154,9 @@ def _short(value: Any) -> str:
     return text if len(text) <= SHOWN else text[:SHOWN] + "..."
 
 
-def show(verdicts: list[Verdict]) -> None:
+def show(forecasts: list[Forecast]) -> None:
     """Print a line a task, and how many are reused."""
-    for each in verdicts:
+    for each in forecasts:
         what = "reused" if each.reused else f"runs: {'; '.join(each.why)}"
         print(f"{each.task:<28} {what}")
-    print(f"{sum(each.reused for each in verdicts)} of {len(verdicts)} tasks are reused")
+    print(f"{sum(each.reused for each in forecasts)} of {len(forecasts)} tasks are reused")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from copg_pipelines.explain_cache import Verdict, explain_local
+from copg_pipelines.explain_cache import Forecast, explain_local
 
 from copg.run.recipe import load_recipe
 from copg.run.resolve import ResolveConfig, resolve_recipe
@@ -49,14 +49,14 @@ def recipe_of(data: Path, *sets: str) -> Any:
     return load_recipe(data / "recipe.yaml", sets, here=data)
 
 
-def why(verdicts: list[Verdict]) -> dict[str, tuple[str, ...]]:
-    return {each.task: each.why for each in verdicts if not each.reused}
+def why(forecasts: list[Forecast]) -> dict[str, tuple[str, ...]]:
+    return {each.task: each.why for each in forecasts if not each.reused}
 
 
 def test_nothing_changed_and_everything_is_reused(data: Path, root: Path) -> None:
     before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
-    verdicts = explain_local("align", recipe_of(data), root)
-    assert [each.task for each in verdicts] == [
+    forecasts = explain_local("align", recipe_of(data), root)
+    assert [each.task for each in forecasts] == [
         "validate",
         "score",
         "reference",
@@ -68,7 +68,7 @@ def test_nothing_changed_and_everything_is_reused(data: Path, root: Path) -> Non
         "report",
         "promote",
     ]
-    assert all(each.reused for each in verdicts)
+    assert all(each.reused for each in forecasts)
     assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file()} == before
 
 

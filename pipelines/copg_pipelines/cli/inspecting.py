@@ -66,9 +66,9 @@ def explain_cache(
         recipe = target.load(here=True)
         show(explain_local(target.dag, recipe, runs_here(recipe, target.run_dir)))
         return
-    from copg_pipelines.against import explain_against_latest
+    from copg_pipelines.explain_latest import explain_latest
 
-    show(explain_against_latest(connect(), target))
+    show(explain_latest(connect(), target))
     print("data, model, rewards and champion: by name; resolve looks at what lies behind them on the cluster")
 
 

@@ -143,8 +143,7 @@ def _run_dag(dag: str, recipe: "Recipe", runs: Path, webhook: str) -> None:
     Raises:
         typer.Exit: with 1 when it failed.
     """
-    from copg_pipelines.local import run_local
-    from copg_pipelines.show import failure_line, show_summary
+    from copg_pipelines.local import failure_line, run_local, show_summary
 
     os.environ.pop(WEBHOOK, None)  # the exit handler would tell it too
     summary = run_local(dag, recipe, runs)

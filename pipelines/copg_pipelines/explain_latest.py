@@ -13,7 +13,7 @@ from copg.run.plan import stage_keys
 from copg.run.recipe import parse_recipe, parse_stages, stage_settings
 from copg.run.task_record import subject_name
 from copg.stages.table import ROWS, TABLE
-from copg_pipelines.explain_cache import Side, Verdict, changes
+from copg_pipelines.explain_cache import Basis, Forecast, changes
 from copg_pipelines.server.client import Client
 from copg_pipelines.server.connection import ClientError
 from copg_pipelines.server.publishing import compiled
@@ -25,7 +25,7 @@ COMPONENT = re.compile(r"comp-(.+?)(-shard)?(-\d+)?$")
 """Of a stage, of its shards, and of its second task in a DAG."""
 
 
-def explain_against_latest(client: Client, target: Target) -> list[Verdict]:
+def explain_latest(client: Client, target: Target) -> list[Forecast]:
     """What the DAG of a recipe shares with the latest run of its pipeline.
 
     Raises:
@@ -65,7 +65,7 @@ def _with_parameters(spec: Mapping[str, Any], config: Any) -> dict[str, Any]:
     return spec
 
 
-def _compare(old: Side, new: Side, states: Mapping[str, str]) -> list[Verdict]:
+def _compare(old: Basis, new: Basis, states: Mapping[str, str]) -> list[Forecast]:
     """Compare two compiled DAGs: what their files tell, which is not what lies behind the names in them.
 
     Args:
@@ -88,11 +88,11 @@ def _compare(old: Side, new: Side, states: Mapping[str, str]) -> list[Verdict]:
             ended = states.get(stage, "SUCCEEDED")
             if not why and keys[0].get(plan) == keys[1][plan] and ended != "SUCCEEDED":
                 why = (f"nothing changed, but it is {ended} in the latest run",)
-            found.append(Verdict(name, not why, why))
+            found.append(Forecast(name, not why, why))
     return found
 
 
-def _nominal(spec: Mapping[str, Any]) -> Side:
+def _nominal(spec: Mapping[str, Any]) -> Basis:
     """A DAG's side: digests of the names in it, since what they stand for lies on the cluster."""
     spec = spec.get("pipeline_spec", spec)
     inputs = spec["root"]["inputDefinitions"]["parameters"]
@@ -115,7 +115,7 @@ def _nominal(spec: Mapping[str, Any]) -> Side:
     digests |= {"data": json_digest(recipe.records), "model": json_digest([recipe.model, recipe.revision])}
     digests |= {f"code/{stage}": _code(spec, stage) for stage in configs}
     plans = {row.name: configs[row.stage] for row in TABLE if row.stage in configs}
-    return Side(plans, digests, recipe.trials, [{"name": "reference"}], _constants(spec))
+    return Basis(plans, digests, recipe.trials, [{"name": "reference"}], _constants(spec))
 
 
 def _constants(spec: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
