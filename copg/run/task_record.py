@@ -5,7 +5,6 @@ task's file is named after the task and the digest of all it depends on: a task 
 file from the run that did the work.
 """
 
-import gc
 import json
 import os
 import sys
@@ -221,7 +220,6 @@ def recorded(
         record.seconds = round(time.monotonic() - started, 3)
         record.run = str(read_json(home / RUN).get("run", ""))  # ``resolve`` gave it just now
         write_record(home, record)
-        gc.freeze()  # the process ends: to search all it loaded once more would take a second
 
 
 def is_finished(address: str) -> bool:

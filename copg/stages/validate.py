@@ -1,8 +1,5 @@
 """Stage ``validate``: records in, groups of train, select and gate out; what is refused, with its reason."""
 
-import gc
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, field
 from pathlib import Path
 from typing import Annotated
@@ -100,7 +97,6 @@ def validate_records(
     )
     group_pass = GroupPass(select_fraction=config.select_fraction, gate_fraction=config.gate_fraction)
     with (
-        _old_objects_at_rest(),
         Rejections(groups) as rejections,
         Spool(groups, RECORD_SCHEMA, bounds) as spool,
     ):
@@ -132,19 +128,6 @@ def validate_records(
         volatile=(DOCS,),
     )
     return metrics
-
-
-@contextmanager
-def _old_objects_at_rest() -> Iterator[None]:
-    """Keep the garbage collector from searching, again and again, the millions of objects of the imports.
-
-    It would take a quarter of the time.
-    """
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
 
 
 def _refuse(config: ValidateConfig, records: str, metrics: dict[str, float], rejections: Rejections) -> None:
