@@ -16,9 +16,8 @@ from copg.stages.table import ROWS, TABLE
 from copg_pipelines.explain_cache import Basis, Forecast, changes
 from copg_pipelines.server.client import Client
 from copg_pipelines.server.connection import ClientError
-from copg_pipelines.server.publishing import compiled
 from copg_pipelines.server.runs import latest_run, tasks_of
-from copg_pipelines.server.versions import get_pipeline
+from copg_pipelines.server.versions import compiled, get_pipeline
 from copg_pipelines.target import Target
 
 COMPONENT = re.compile(r"comp-(.+?)(-shard)?(-\d+)?$")

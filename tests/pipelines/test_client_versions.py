@@ -160,4 +160,4 @@ def test_what_a_server_leaves_out_does_not_count(left: object, right: object, sa
 def test_a_name_fits_servers_that_keep_versions_as_kubernetes_resources(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("x")
     dag = Dag(tmp_path / "a.yaml", "demo", "3d1a9b1c0f2e+dirty")
-    assert re.fullmatch(r"[a-z0-9]([-.a-z0-9]*[a-z0-9])?", versions._resource_name(dag.version))
+    assert re.fullmatch(r"[a-z0-9]([-.a-z0-9]*[a-z0-9])?", versions.resource_name(dag.version))

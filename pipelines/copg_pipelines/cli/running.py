@@ -160,8 +160,8 @@ def _run_dag(dag: str, recipe: "Recipe", runs: Path, webhook: str) -> None:
 
 def _run_there(client: Any, target: Target) -> Any:
     """Start a version on a server; the run."""
-    from copg_pipelines.server.publishing import chosen
     from copg_pipelines.server.runs import pinned, submit
+    from copg_pipelines.server.versions import chosen
 
     version = chosen(client, target)
     print(f"version: {version.display_name}")

@@ -33,9 +33,9 @@ def schedule(
 ) -> None:
     """Run a version on a schedule: pinned, one run at a time, nothing caught up; again replaces it."""
     from copg_pipelines.server.cron import next_time, server_cron
-    from copg_pipelines.server.publishing import chosen
     from copg_pipelines.server.runs import ensure_experiment
     from copg_pipelines.server.schedules import Schedule, ensure_schedule
+    from copg_pipelines.server.versions import chosen
 
     six = server_cron(cron, time_zone, server_time_zone)
     client = connect()

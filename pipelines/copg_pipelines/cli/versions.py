@@ -11,7 +11,7 @@ from copg_pipelines.target import Target
 @targeted("recipe", "sets", "run_dir", "image", "pipeline", "revision", needs_recipe=True)
 def create(target: Target, *, connect: Any) -> None:
     """Compile a DAG and put it on a server as a version; the same DAG again makes no second one."""
-    from copg_pipelines.server.publishing import put
+    from copg_pipelines.server.versions import put
 
     version, made = put(connect(), target)
     print(f"{'made' if made else 'there already'}: {version.display_name}  {version.pipeline_version_id}")

@@ -4,7 +4,6 @@ For a KFP that keeps its pipelines in Kubernetes. A PipelineVersion never change
 name says what it holds: another DAG is another resource.
 """
 
-import re
 from pathlib import Path
 
 import yaml
@@ -31,7 +30,7 @@ def write_resources(
     from kfp.compiler.pipeline_spec_builder import write_pipeline_spec_to_file
     from kfp.components import load_component_from_file
 
-    from copg_pipelines.server.versions import Dag, source_revision
+    from copg_pipelines.server.versions import Dag, resource_name, source_revision
 
     try:
         documents = list(yaml.safe_load_all(compiled.read_text()))
@@ -46,7 +45,7 @@ def write_resources(
     version = Dag(compiled, name, revision or source_revision()).version
     options = KubernetesManifestOptions(
         pipeline_name=pipeline or name,
-        pipeline_version_name=re.sub(r"[^a-z0-9.-]", "-", version.lower()),
+        pipeline_version_name=resource_name(version),
         pipeline_version_display_name=version,
         namespace=namespace,
         include_pipeline_manifest=True,

@@ -1,10 +1,13 @@
 """Versions of a pipeline on a KFP server: named after what they hold, so that none is there twice."""
 
+import contextlib
 import hashlib
 import json
 import re
 import subprocess
-from collections.abc import Mapping
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +16,10 @@ import kfp_server_api as api
 import yaml
 
 import copg
+from copg.errors import ConfigError
 from copg_pipelines.server.client import Client, every
 from copg_pipelines.server.connection import ClientError
+from copg_pipelines.target import Target
 
 DIGEST_LENGTH = 12
 SOURCE = Path(__file__).parents[3]
@@ -125,7 +130,7 @@ def ensure_version(client: Client, pipeline: str, dag: Dag) -> tuple[Any, bool]:
     try:
         made = client.uploads.upload_pipeline_version(
             str(dag.path),
-            name=_resource_name(dag.version),
+            name=resource_name(dag.version),
             display_name=dag.version,
             pipelineid=found.pipeline_id,
             description=f"recipe {dag.recipe}, copg {copg.__version__}, source {dag.revision}",
@@ -139,6 +144,41 @@ def ensure_version(client: Client, pipeline: str, dag: Dag) -> tuple[Any, bool]:
             raise
         return known, False
     return made, True
+
+
+def put(client: Client, target: Target) -> tuple[Any, bool]:
+    """The version that holds a recipe's DAG, and whether it was made just now."""
+    with compiled(target) as file:
+        return ensure_version(client, target.pipeline_name, file)
+
+
+def chosen(client: Client, target: Target) -> Any:
+    """A version: the one that is named, else the one that holds the recipe's DAG.
+
+    Raises:
+        ConfigError: neither is named, or both.
+    """
+    if (target.recipe is None) == (not target.version):
+        raise ConfigError("give either --recipe or --version")
+    if target.version:
+        pipeline = get_pipeline(client, target.pipeline_name)
+        return get_version(client, pipeline.pipeline_id, target.version)
+    return put(client, target)[0]
+
+
+@contextlib.contextmanager
+def compiled(target: Target) -> Iterator[Dag]:
+    """A recipe's DAG in a file of its own, checked for what goes wrong on servers."""
+    from copg_pipelines.dags.compiling import compile_dag
+    from copg_pipelines.dags.lint import lint
+
+    recipe = target.load()
+    with tempfile.TemporaryDirectory(prefix="copg-dag-") as folder:
+        path = Path(folder) / f"{target.dag}.yaml"
+        compile_dag(target.dag, recipe, path, run_dir=target.runs_there(recipe), image=target.image)
+        for finding in lint(path):
+            print(f"warning: {finding}", file=sys.stderr)
+        yield Dag(path, recipe.name, target.revision or source_revision())
 
 
 def _make_pipeline(client: Client, name: str) -> Any:
@@ -191,6 +231,6 @@ def _meaning(value: Any) -> Any:
     return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-def _resource_name(version: str) -> str:
+def resource_name(version: str) -> str:
     """The version's name as a Kubernetes name, which some servers keep versions under."""
     return re.sub(r"[^a-z0-9.-]", "-", version.lower())
