@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Literal
 
 from copg.config import configuration
 from copg.records import Prompt
-from copg.rewards.contract import missing_package, read_texts
+from copg.rewards.sentences import sentence_scores
 
 
 @configuration
@@ -33,13 +33,5 @@ class Bleu:
         self, prompts: Sequence[Prompt], completions: Sequence[str], columns: Sequence[Mapping[str, Any]]
     ) -> list[float]:
         """[N] fractions from 0 to 1."""
-        try:
-            from sacrebleu.metrics.bleu import BLEU
-        except ImportError:
-            raise missing_package("sacrebleu") from None
-        metric = BLEU(effective_order=True, tokenize=self.tokenize, lowercase=self.lowercase)
-        return [
-            # rounding lets a perfect score pass 100 by some 1e-13
-            min(metric.sentence_score(text, read_texts(row, self.column, i)).score / 100, 1.0)
-            for i, (text, row) in enumerate(zip(completions, columns, strict=True))
-        ]
+        options = {"effective_order": True, "tokenize": self.tokenize, "lowercase": self.lowercase}
+        return sentence_scores("BLEU", completions, columns, self.column, **options)

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from copg.config import Natural, configuration
 from copg.records import Prompt
-from copg.rewards.contract import missing_package, read_texts
+from copg.rewards.sentences import sentence_scores
 
 
 @configuration
@@ -32,12 +32,5 @@ class Chrf:
         self, prompts: Sequence[Prompt], completions: Sequence[str], columns: Sequence[Mapping[str, Any]]
     ) -> list[float]:
         """[N] fractions from 0 to 1."""
-        try:
-            from sacrebleu.metrics.chrf import CHRF
-        except ImportError:
-            raise missing_package("sacrebleu") from None
-        metric = CHRF(word_order=self.word_order, lowercase=self.lowercase)
-        return [
-            min(metric.sentence_score(text, read_texts(row, self.column, i)).score / 100, 1.0)
-            for i, (text, row) in enumerate(zip(completions, columns, strict=True))
-        ]
+        options = {"word_order": self.word_order, "lowercase": self.lowercase}
+        return sentence_scores("CHRF", completions, columns, self.column, **options)

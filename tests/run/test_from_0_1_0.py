@@ -60,7 +60,9 @@ def test_a_run_of_its_dag_on_a_server_is_compared_with_the_dag_of_today(
     version.pipeline_spec = {"pipeline_spec": pipeline, "platform_spec": platform}
     for run in server.runs.values():
         run.runtime_config.parameters = {}
-    done = command("explain-cache", "align", "-r", str(command.recipe), "--image", IMAGE)
+    done = command(
+        "explain-cache", "align", "--on", "cluster", "--recipe", str(command.recipe), "--image", IMAGE
+    )
     assert done.code == 0, done.error
     (validate,) = (line for line in done.out.splitlines() if line.startswith("validate "))
     assert "; code/validate " in validate
