@@ -104,7 +104,7 @@ def test_a_wait_that_is_over_says_how_to_go_on(command: Command, server: KfpServ
 
 def test_nobody_has_to_wait(command: Command, server: KfpServer) -> None:
     done = run(command, "--no-wait")
-    assert (done.code, server.count("GET", "/runs/")) == (0, 0)
+    assert (done.code, server.count("GET", "/runs/")) == (0, 0), done
 
 
 def test_a_version_that_is_there_runs_without_a_recipe(command: Command, server: KfpServer) -> None:
