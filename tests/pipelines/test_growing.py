@@ -200,9 +200,8 @@ def test_a_method_is_its_file_and_a_line(tree: Tree) -> None:
 def test_a_stage_is_its_function_its_component_a_row_and_a_line_of_wiring(tree: Tree) -> None:
     tree.add(
         "copg/stages/audit.py",
-        "from dataclasses import dataclass\nfrom copg.config import STRICT\n\n\n"
-        "@dataclass(frozen=True, kw_only=True)\nclass AuditConfig:\n"
-        "    __pydantic_config__ = STRICT\n    strictness: int = 1\n",
+        "from copg.config import configuration\n\n\n"
+        "@configuration\nclass AuditConfig:\n    strictness: int = 1\n",
     )
     tree.add(
         "components/copg_components/audit.py",
