@@ -82,7 +82,7 @@ def test_another_process_compiles_to_the_same_bytes(compiled: Path, tmp_path: Pa
     command = [
         sys.executable,
         "-m",
-        "pipelines",
+        "copg.cli",
         "compile",
         "align",
         "--recipe",
@@ -98,7 +98,7 @@ def test_the_command_compiles_from_any_directory(tmp_path: Path) -> None:
     command = [
         sys.executable,
         "-m",
-        "pipelines",
+        "copg.cli",
         "compile",
         "align",
         "--recipe",
