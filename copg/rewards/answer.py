@@ -12,12 +12,11 @@ from copg.config import Natural, Positive, configuration
 from copg.data.pool import ProcessPool
 from copg.errors import RewardError
 from copg.progress import track
-from copg.records import Prompt
-from copg.rewards.contract import RecordFault, missing_package, read_column
+from copg.rewards.contract import Columns, OfColumn, Prompts, RecordFault, missing_package, read_column
 
 
 @configuration
-class Answer:
+class Answer(OfColumn):
     r"""1 when the last answer of the completion equals the gold one, else 0, by ``math-verify``.
 
     Unit: 0 or 1. Numbers, fractions, percentages and units in plain text; those and intervals, sets,
@@ -33,12 +32,6 @@ class Answer:
     """Processes that compare; 0: as many as there are cores."""
 
     without_effect: ClassVar[tuple[str, ...]] = ("num_workers",)
-    reads_prompt: ClassVar[bool] = False
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        """Columns the value depends on."""
-        return (self.column,)
 
     @cached_property
     def _pool(self) -> ProcessPool:
@@ -54,9 +47,7 @@ class Answer:
             error=RewardError,
         )
 
-    def __call__(
-        self, prompts: Sequence[Prompt], completions: Sequence[str], columns: Sequence[Mapping[str, Any]]
-    ) -> list[float]:
+    def __call__(self, prompts: Prompts, completions: Sequence[str], columns: Columns) -> list[float]:
         """[N] 0 or 1."""
         gold = [self._gold(i, row) for i, row in enumerate(columns)]
         jobs = [json.dumps(pair).encode() for pair in zip(gold, completions, strict=True)]

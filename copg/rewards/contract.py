@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import field
 from math import isfinite, nan
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 from copg.config import configuration
 from copg.errors import RewardError
@@ -65,6 +65,12 @@ class RewardSpec:
         return self.label or self.name.rpartition(":")[2]
 
 
+Prompts = Sequence[Prompt]
+"""[N] the prompt of each completion."""
+Columns = Sequence[Mapping[str, Any]]
+"""[N] what else the record of each completion held."""
+
+
 class Reward(Protocol):
     """A batch of completions in, one number each out, in the same order.
 
@@ -82,12 +88,7 @@ class Reward(Protocol):
     - ``content()``: digests of files its settings name, such as a model's weights.
     """
 
-    def __call__(
-        self,
-        prompts: Sequence[Prompt],
-        completions: Sequence[str],
-        columns: Sequence[Mapping[str, Any]],
-    ) -> Sequence[float]:
+    def __call__(self, prompts: Prompts, completions: Sequence[str], columns: Columns) -> Sequence[float]:
         """One value for each completion, in reward units.
 
         Args:
@@ -153,6 +154,22 @@ def read_texts(columns: Mapping[str, Any], name: str, index: int) -> list[str]:
     if not texts:
         raise RecordFault(index, f"column '{name}' is an empty list: nothing to compare with")
     return texts
+
+
+class OfColumn:
+    """A reward that depends on the completion and on one column of its record, not on the prompt."""
+
+    column: str
+    reads_prompt: ClassVar[bool] = False
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Columns the value depends on."""
+        return (self.column,)
+
+    def texts(self, columns: Columns) -> list[list[str]]:
+        """[N] the texts of each record, at least one."""
+        return [read_texts(row, self.column, i) for i, row in enumerate(columns)]
 
 
 def finite_floats(given: Any, expected: int) -> list[float]:

@@ -8,8 +8,8 @@ from typing import Any, ClassVar, Literal
 
 from copg.config import configuration
 from copg.errors import ModelError
-from copg.records import Prompt, prompt_text
-from copg.rewards.contract import read_texts
+from copg.records import prompt_text
+from copg.rewards.contract import Columns, Prompts, read_texts
 from copg.rewards.weights import model_content
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])|\n+")  # noqa: RUF001
@@ -68,9 +68,7 @@ class Entailment:
     def _label(self) -> int:
         return entailment_label(self._classifier.config.id2label, self.label, self.model)
 
-    def __call__(
-        self, prompts: Sequence[Prompt], completions: Sequence[str], columns: Sequence[Mapping[str, Any]]
-    ) -> list[float]:
+    def __call__(self, prompts: Prompts, completions: Sequence[str], columns: Columns) -> list[float]:
         """[N] probabilities."""
         label = self._label
         encodings: list[dict[str, list[int]]] = []

@@ -2,12 +2,12 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, ClassVar, Literal
 
 from copg.config import configuration
-from copg.records import Prompt
+from copg.rewards.contract import Columns, Prompts
 
 
 @configuration
@@ -53,9 +53,7 @@ class Format:
         # an empty registry: a reference to another address is an error, never a request
         return validator_for(self.json_schema, Draft202012Validator)(self.json_schema, registry=Registry())
 
-    def __call__(
-        self, prompts: Sequence[Prompt], completions: Sequence[str], columns: Sequence[Mapping[str, Any]]
-    ) -> list[float]:
+    def __call__(self, prompts: Prompts, completions: Sequence[str], columns: Columns) -> list[float]:
         """[N] 0 or 1."""
         return [float(self._matches(text) and self._obeys(text)) for text in completions]
 

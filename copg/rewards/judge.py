@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from copg.config import AtLeastOne, NotNegative, Positive, configuration
 from copg.records import Prompt, prompt_text
-from copg.rewards.contract import RecordFault, read_texts
+from copg.rewards.contract import Columns, Prompts, RecordFault, read_texts
 from copg.rewards.endpoint import Endpoint
 
 _SCORE = re.compile(r'"score"\s*:\s*"?(-?\d+(?:\.\d+)?)')
@@ -90,9 +90,7 @@ class Judge:
             timeout_s=self.timeout_s,
         )
 
-    def __call__(
-        self, prompts: Sequence[Prompt], completions: Sequence[str], columns: Sequence[Mapping[str, Any]]
-    ) -> list[float]:
+    def __call__(self, prompts: Prompts, completions: Sequence[str], columns: Columns) -> list[float]:
         """[N] points within the scale."""
         bodies = [
             self._body(i, prompt, text, columns[i])

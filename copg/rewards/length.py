@@ -1,6 +1,6 @@
 """A cost of length: brevity, or a length to aim at."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from math import inf
 from pathlib import Path
@@ -11,7 +11,7 @@ from pydantic import Field
 from copg.config import Positive, configuration
 from copg.digests import file_digest
 from copg.errors import RewardError
-from copg.records import Prompt
+from copg.rewards.contract import Columns, Prompts
 
 
 @configuration
@@ -75,9 +75,7 @@ class Length:
         path = Path(self.tokenizer or "") / "tokenizer.json"
         return {"tokenizer": file_digest(path)} if self.tokenizer and path.is_file() else {}
 
-    def __call__(
-        self, prompts: Sequence[Prompt], completions: Sequence[str], columns: Sequence[Mapping[str, Any]]
-    ) -> list[float]:
+    def __call__(self, prompts: Prompts, completions: Sequence[str], columns: Columns) -> list[float]:
         """[N] reward units from ``floor`` to 0."""
         outside = [max(self.low - n, n - self.high, 0) for n in self._lengths(completions)]
         return [max(-self.slope * n, self.floor) if n else 0.0 for n in outside]

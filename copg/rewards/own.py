@@ -11,8 +11,7 @@ from typing import Any
 
 from copg.digests import code_closure, file_digest, find_source, json_digest
 from copg.errors import RewardError
-from copg.records import Prompt
-from copg.rewards.contract import Reward
+from copg.rewards.contract import Columns, Prompts, Reward
 
 
 class OwnReward:
@@ -25,9 +24,7 @@ class OwnReward:
             if hasattr(function, name):
                 setattr(self, name, getattr(function, name))
 
-    def __call__(
-        self, prompts: Sequence[Prompt], completions: Sequence[str], columns: Sequence[Mapping[str, Any]]
-    ) -> Sequence[float]:
+    def __call__(self, prompts: Prompts, completions: Sequence[str], columns: Columns) -> Sequence[float]:
         """[N] whatever the function gives; the mixture checks it."""
         values: Sequence[float] = self.function(prompts, completions, columns, **self.params)
         return values

@@ -1,16 +1,15 @@
 """How much of what a completion should say it does say."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from collections.abc import Sequence
+from typing import Literal
 
 from copg.config import configuration
-from copg.records import Prompt
-from copg.rewards.contract import RecordFault, read_texts
+from copg.rewards.contract import Columns, OfColumn, Prompts, RecordFault
 from copg.rewards.words import words
 
 
 @configuration
-class ReferenceOverlap:
+class ReferenceOverlap(OfColumn):
     """Fraction of the key facts, or of a reference's distinct words, that the completion contains.
 
     Unit: fraction, from 0 to 1. Case and punctuation do not count.
@@ -22,20 +21,11 @@ class ReferenceOverlap:
     """``facts``: each text is a fact, contained when its words follow one another in the completion.
     ``words``: each text is a whole reference; the best one counts."""
 
-    reads_prompt: ClassVar[bool] = False
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        """Columns the value depends on."""
-        return (self.column,)
-
-    def __call__(
-        self, prompts: Sequence[Prompt], completions: Sequence[str], columns: Sequence[Mapping[str, Any]]
-    ) -> list[float]:
+    def __call__(self, prompts: Prompts, completions: Sequence[str], columns: Columns) -> list[float]:
         """[N] fractions from 0 to 1."""
         return [
-            self._covered(i, words(text), [words(t) for t in read_texts(row, self.column, i)])
-            for i, (text, row) in enumerate(zip(completions, columns, strict=True))
+            self._covered(i, words(text), [words(t) for t in texts])
+            for i, (text, texts) in enumerate(zip(completions, self.texts(columns), strict=True))
         ]
 
     def _covered(self, index: int, completion: list[str], texts: list[list[str]]) -> float:

@@ -1,6 +1,6 @@
 """A learned reward model: any sequence classifier with one output."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Literal
@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 from copg.config import configuration
 from copg.errors import ModelError
 from copg.records import Prompt, prompt_text
-from copg.rewards.contract import RecordFault
+from copg.rewards.contract import Columns, Prompts, RecordFault
 from copg.rewards.weights import model_content
 
 Form = Literal["chat", "pair", "text"]
@@ -64,9 +64,7 @@ class RewardModel:
             raise ModelError(f"{self.model}: gives {found.config.num_labels} numbers, a reward model gives 1")
         return found
 
-    def __call__(
-        self, prompts: Sequence[Prompt], completions: Sequence[str], columns: Sequence[Mapping[str, Any]]
-    ) -> list[float]:
+    def __call__(self, prompts: Prompts, completions: Sequence[str], columns: Columns) -> list[float]:
         """[N] the model's scalar."""
         tokenizer = self._classifier.tokenizer
         form = self.form or pick_form(tokenizer)

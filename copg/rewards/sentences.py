@@ -1,35 +1,40 @@
 """Scores of sacrebleu for single sentences against reference texts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import asdict
 from importlib import import_module
-from typing import Any
+from typing import Any, ClassVar
 
-from copg.rewards.contract import missing_package, read_texts
+from copg.config import configuration
+from copg.rewards.contract import Columns, OfColumn, Prompts, missing_package
 
 
-def sentence_scores(
-    metric: str,
-    completions: Sequence[str],
-    columns: Sequence[Mapping[str, Any]],
-    column: str,
-    **settings: Any,
-) -> list[float]:
-    """[N] fractions from 0 to 1.
+@configuration
+class SentenceScore(OfColumn):
+    """What a metric of sacrebleu gives a completion against all its references, divided by 100.
 
-    Args:
-        metric: its class in sacrebleu, in a module of the same name.
-        completions: one a row.
-        columns: of each row.
-        column: holds a text or a list of texts.
-        settings: of the metric.
+    The settings of a subclass are those of the metric.
     """
-    try:
-        module = import_module(f"sacrebleu.metrics.{metric.lower()}")
-    except ImportError:
-        raise missing_package("sacrebleu") from None
-    score = getattr(module, metric)(**settings).sentence_score
-    return [
-        # rounding lets a perfect score pass 100 by some 1e-13
-        min(score(text, read_texts(row, column, i)).score / 100, 1.0)
-        for i, (text, row) in enumerate(zip(completions, columns, strict=True))
-    ]
+
+    column: str = "references"
+    """Holds a text or a list of texts."""
+    lowercase: bool = False
+
+    metric: ClassVar[str]
+    """Its class in sacrebleu, in a module of the same name."""
+    fixed: ClassVar[dict[str, Any]] = {}
+    """Settings of the metric that are not for a recipe to choose."""
+
+    def __call__(self, prompts: Prompts, completions: Sequence[str], columns: Columns) -> list[float]:
+        """[N] fractions from 0 to 1."""
+        try:
+            module = import_module(f"sacrebleu.metrics.{self.metric.lower()}")
+        except ImportError:
+            raise missing_package("sacrebleu") from None
+        settings = {name: value for name, value in asdict(self).items() if name != "column"}
+        score = getattr(module, self.metric)(**settings, **self.fixed).sentence_score
+        return [
+            # rounding lets a perfect score pass 100 by some 1e-13
+            min(score(text, references).score / 100, 1.0)
+            for text, references in zip(completions, self.texts(columns), strict=True)
+        ]

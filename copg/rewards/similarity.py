@@ -6,13 +6,12 @@ from typing import Any, ClassVar, Literal
 
 from copg.config import configuration
 from copg.errors import ModelError
-from copg.records import Prompt
-from copg.rewards.contract import RecordFault, missing_package, read_texts
+from copg.rewards.contract import Columns, OfColumn, Prompts, RecordFault, missing_package
 from copg.rewards.weights import model_content
 
 
 @configuration
-class Similarity:
+class Similarity(OfColumn):
     """Cosine of the embeddings of the completion and of the closest reference.
 
     Unit: cosine, from -1 to 1. Pooling and normalisation are those the model's ``modules.json`` names.
@@ -30,12 +29,6 @@ class Similarity:
     """Whether a text longer than the model reads is an error or loses its end."""
 
     without_effect: ClassVar[tuple[str, ...]] = ("model", "revision", "texts_per_batch")
-    reads_prompt: ClassVar[bool] = False
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        """Columns the value depends on."""
-        return (self.column,)
 
     def content(self) -> dict[str, str]:
         """What the model is, wherever it lies."""
@@ -58,11 +51,9 @@ class Similarity:
         except (OSError, ValueError) as error:
             raise ModelError(f"{self.model}: cannot be loaded: {str(error).splitlines()[0]}") from None
 
-    def __call__(
-        self, prompts: Sequence[Prompt], completions: Sequence[str], columns: Sequence[Mapping[str, Any]]
-    ) -> list[float]:
+    def __call__(self, prompts: Prompts, completions: Sequence[str], columns: Columns) -> list[float]:
         """[N] cosines from -1 to 1."""
-        references = [read_texts(row, self.column, i) for i, row in enumerate(columns)]
+        references = self.texts(columns)
         owners: dict[str, int] = {}
         for i, texts in enumerate(references):
             for text in (completions[i], *texts):

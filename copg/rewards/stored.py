@@ -6,7 +6,7 @@ from typing import Any
 
 from copg.digests import json_digest
 from copg.records import Prompt, prompt_text
-from copg.rewards.contract import RecordFault, Reward, finite_floats, read_column
+from copg.rewards.contract import Columns, Prompts, RecordFault, Reward, finite_floats, read_column
 from copg.stores.reward_store import REWARDS, reward_key
 from copg.stores.spot_checks import SpotChecks
 from copg.stores.values import ValueStore
@@ -33,9 +33,7 @@ class StoredReward:
         """Of the checked values, those that came out differently, in words."""
         self._checks = SpotChecks(check_samples)
 
-    def __call__(
-        self, prompts: Sequence[Prompt], completions: Sequence[str], columns: Sequence[Mapping[str, Any]]
-    ) -> list[float]:
+    def __call__(self, prompts: Prompts, completions: Sequence[str], columns: Columns) -> list[float]:
         """[N] stored values where there are, computed ones elsewhere."""
         keys = self._keys(prompts, completions, columns)
         known = self.store.get(keys)

@@ -19,7 +19,7 @@ from copg.data.pool import ProcessPool
 from copg.errors import RewardError
 from copg.progress import track
 from copg.records import Prompt
-from copg.rewards.contract import RecordFault, read_column
+from copg.rewards.contract import Columns, Prompts, RecordFault, read_column
 from copg.rewards.sandbox.zygote import GRACE_S, Settings
 
 _START = (
@@ -89,9 +89,7 @@ class UnitTests:
             environment={"PYTHONHASHSEED": "0"},  # so that the order of a set is the same in every run
         )
 
-    def __call__(
-        self, prompts: Sequence[Prompt], completions: Sequence[str], columns: Sequence[Mapping[str, Any]]
-    ) -> list[float]:
+    def __call__(self, prompts: Prompts, completions: Sequence[str], columns: Columns) -> list[float]:
         """[N] fractions from 0 to 1."""
         jobs = [self._job(i, prompts[i], text, columns[i]) for i, text in enumerate(completions)]
         lines = [json.dumps(job).encode() for job in jobs]
