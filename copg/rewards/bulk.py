@@ -1,6 +1,7 @@
 """Scoring many groups: whole groups in batches, failures tried again, counted, and past a limit fatal."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 from copg.errors import RewardError
 from copg.progress import track
@@ -10,42 +11,25 @@ from copg.rewards.mixture import Mixture
 from copg.rewards.stored import StoredReward
 
 Parts = dict[str, list[float]]
-COMPLETIONS_PER_BATCH = 1024
-RETRIES = 1
-"""Of a prompt whose reward failed, when what was just drawn is scored: drawing it again costs more."""
 
 
+@dataclass
 class BulkScorer:
     """Gives the parts of each group's rewards, and remembers what went wrong."""
 
-    def __init__(
-        self,
-        mixture: Mixture,
-        num_groups: int,
-        *,
-        completions_per_batch: int,
-        retries: int,
-        max_failed_fraction: float,
-        max_changed_fraction: float,
-    ) -> None:
-        """Nothing is scored yet.
-
-        Args:
-            mixture: what scores.
-            num_groups: how many there will be, for the share that may fail.
-            completions_per_batch: how many a reward is called with; a group is never split.
-            retries: how often a group is tried again.
-            max_failed_fraction: share of the groups that may fail in the end.
-            max_changed_fraction: share of the checked stored values that may come out differently.
-        """
-        self.mixture = mixture
-        self.failed: list[str] = []
-        """Why each group that was given up failed."""
-        self._num_groups = num_groups
-        self._completions_per_batch = completions_per_batch
-        self._retries = retries
-        self._max_failed_fraction = max_failed_fraction
-        self._max_changed_fraction = max_changed_fraction
+    mixture: Mixture
+    num_groups: int
+    """How many there will be, for the share that may fail."""
+    completions_per_batch: int = 1024
+    """How many a reward is called with; a group is never split."""
+    retries: int = 1
+    """How often a group is tried again; for what was just drawn, drawing it again would cost more."""
+    max_failed_fraction: float = 0.0
+    """Share of the groups that may fail in the end."""
+    max_changed_fraction: float = 0.0
+    """Share of the checked stored values that may come out differently."""
+    failed: list[str] = field(default_factory=list)
+    """Why each group that was given up failed."""
 
     def score(self, groups: Iterable[Group]) -> Iterator[tuple[Group, Parts | None]]:
         """Each group with its parts, in order; None for one that failed.
@@ -53,11 +37,11 @@ class BulkScorer:
         Raises:
             RewardError: more failed, or more stored values changed, than may; records are named.
         """
-        for batch in batches(groups, self._completions_per_batch):
+        for batch in batches(groups, self.completions_per_batch):
             try:
                 parts = self._parts(batch)
             except RewardError:
-                if not self._retries and not self._max_failed_fraction:
+                if not self.retries and not self.max_failed_fraction:
                     raise
                 yield from ((group, self._retried(group)) for group in batch)
             else:
@@ -96,32 +80,32 @@ class BulkScorer:
             [group.prompt for group, _ in each],
             [group.completions[k].text for group, k in each],
             [dict(group.columns) for group, _ in each],  # a copy: a user's function may change its own
-            sources=[f"{group.source}: completion {k + 1}" for group, k in each],
+            [f"{group.source}: completion {k + 1}" for group, k in each],
         )
 
     def _retried(self, group: Group) -> Parts | None:
-        for attempt in range(self._retries + 1):
+        for attempt in range(self.retries + 1):
             try:
                 return self._parts([group])
             except RewardError as error:
-                if attempt == self._retries:
+                if attempt == self.retries:
                     self._give_up(error)
         return None
 
     def _give_up(self, error: RewardError) -> None:
         self.failed.append(str(error))
-        if len(self.failed) <= self._max_failed_fraction * self._num_groups:
+        if len(self.failed) <= self.max_failed_fraction * self.num_groups:
             return
         if len(self.failed) == 1:
             raise error
         raise RewardError(
-            f"{len(self.failed)} of {self._num_groups} records failed, more than "
-            f"max_failed_fraction={self._max_failed_fraction:g} allows; the last: {error}"
+            f"{len(self.failed)} of {self.num_groups} records failed, more than "
+            f"max_failed_fraction={self.max_failed_fraction:g} allows; the last: {error}"
         )
 
     def _check_changed(self) -> None:
         for part, reward in self.stored.items():
-            if len(reward.changed) > self._max_changed_fraction * max(1, reward.num_checked):
+            if len(reward.changed) > self.max_changed_fraction * max(1, reward.num_checked):
                 raise RewardError(
                     f"reward '{part}' is not repeatable: {len(reward.changed)} of {reward.num_checked} "
                     f"values changed: {reward.changed[0]}; raise max_changed_fraction or use another store"
@@ -134,16 +118,8 @@ def score_drawn(mixture: Mixture, groups: Sequence[Group]) -> list[Scores]:
     Raises:
         RewardError: it failed again; the message names the record.
     """
-    scorer = BulkScorer(
-        mixture,
-        len(groups),
-        completions_per_batch=COMPLETIONS_PER_BATCH,
-        retries=RETRIES,
-        max_failed_fraction=0.0,
-        max_changed_fraction=0.0,
-    )
     found = []
-    for group, parts in scorer.score(track(groups, "score")):
+    for group, parts in BulkScorer(mixture, len(groups)).score(track(groups, "score")):
         assert parts is not None
         names = [f"{group.source}: sample {k}" for k in range(1, len(group.completions) + 1)]
         found.append(Scores(mixture.total(parts, names), parts))

@@ -94,31 +94,29 @@ class Classifier:
 
     @torch.inference_mode()
     def _forward(self, model: Any, encodings: Sequence[Encoding]) -> list[list[float]]:
-        values: list[list[float]] = forward(model, encodings, self.config.pad_token_id).tolist()
+        values: list[list[float]] = forward(model, encodings).tolist()
         return values
 
 
-def forward(model: Any, encodings: Sequence[Encoding], pad_token_id: int | None) -> Tensor:
-    """[N, labels] logits of sequences padded on the right.
+def forward(model: Any, encodings: Sequence[Encoding]) -> Tensor:
+    """[N, labels] logits of a sequence classifier, for sequences padded on the right.
 
-    Args:
-        model: a sequence classifier.
-        encodings: [N] sequences.
-        pad_token_id: as the model came with it. Without one, an id is taken that no sequence ends with: a
-            decoder's head reads the last token that is no padding, and finds it by this id.
+    A decoder's head reads the last token that is no padding, and finds it by the id of padding; where the
+    model has no such id, the head is asked at every position, and the last one of each sequence is taken.
     """
-    pad_id = pad_token_id
-    if pad_id is None:
-        last = {e["input_ids"][-1] for e in encodings}
-        pad_id = next(i for i in range(model.config.vocab_size) if i not in last)
-        model.config.pad_token_id = pad_id
+    pad_id = model.config.pad_token_id
     inputs = {
-        key: _pad([e[key] for e in encodings], pad_id if key == "input_ids" else 0).to(model.device)
+        key: _pad([e[key] for e in encodings], pad_id or 0 if key == "input_ids" else 0).to(model.device)
         for key in encodings[0]
     }
-    mask = _pad([[1] * len(e["input_ids"]) for e in encodings], 0).to(model.device)
-    logits: Tensor = model(**inputs, attention_mask=mask).logits.float()
-    return logits
+    lengths = [len(e["input_ids"]) for e in encodings]
+    inputs["attention_mask"] = _pad([[1] * length for length in lengths], 0).to(model.device)
+    if pad_id is not None or not hasattr(model, "score"):
+        logits: Tensor = model(**inputs).logits
+    else:
+        hidden = model.base_model(**inputs).last_hidden_state
+        logits = model.score(hidden)[range(len(lengths)), [length - 1 for length in lengths]]
+    return logits.float()
 
 
 def _pad(rows: Sequence[Sequence[int]], value: int) -> Tensor:

@@ -44,36 +44,25 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
+@dataclass
 class Endpoint:
-    """One address, its key, its limits, and the answers it gave before."""
+    """One address, its key, its limits (as ``Judge`` documents them), and the answers it gave before."""
 
-    def __init__(
-        self,
-        address: str,
-        *,
-        key_file: str | None,
-        cache: str | None,
-        max_requests: int | None,
-        requests_per_minute: float,
-        num_parallel: int,
-        timeout_s: float,
-    ) -> None:
-        """Nothing is sent yet.
+    address: str
+    key_file: str | None
+    cache: str | None
+    max_requests: int | None
+    requests_per_minute: float
+    num_parallel: int
+    timeout_s: float
+    num_requests: int = 0
+    """Sent until now, retries included."""
 
-        Raises:
-            RewardError: the key file cannot be read.
-        """
-        self.address = address
-        self.num_requests = 0
-        self._key = _read_key(key_file)
-        self._folder = None if cache is None else Path(cache)
+    def __post_init__(self) -> None:
+        self._key = _read_key(self.key_file)
         self._answers: dict[str, str] = {}
-        self._max_requests = max_requests
-        self._interval_s = 60 / requests_per_minute if requests_per_minute else 0.0
         self._next_start = 0.0
         self._last_problem = ""
-        self._num_parallel = num_parallel
-        self._timeout_s = timeout_s
         self._lock = threading.Lock()
         self._given_up = threading.Event()
         self._opener = urllib.request.build_opener(_NoRedirect)
@@ -92,13 +81,13 @@ class Endpoint:
         wanted = dict(zip(keys, bodies, strict=True))
         found = {key: Answer(text) for key in wanted if (text := self._cached(key)) is not None}
         missing = [key for key in wanted if key not in found]
-        left = None if self._max_requests is None else self._max_requests - self.num_requests
+        left = None if self.max_requests is None else self.max_requests - self.num_requests
         if left is not None and len(missing) > left:
             raise RewardError(
-                f"{len(missing)} requests are needed and max_requests={self._max_requests} leaves {left}"
+                f"{len(missing)} requests are needed and max_requests={self.max_requests} leaves {left}"
             )
         self._given_up.clear()
-        with ThreadPoolExecutor(self._num_parallel) as pool:
+        with ThreadPoolExecutor(self.num_parallel) as pool:
             waiting = [pool.submit(self._answer, key, wanted[key], accept) for key in missing]
             try:
                 for key, future in track(zip(missing, waiting, strict=True), "judge", total=len(missing)):
@@ -156,7 +145,7 @@ class Endpoint:
         if self._key is not None:
             headers["Authorization"] = f"Bearer {self._key}"
         request = urllib.request.Request(self.address, json.dumps(body).encode(), headers, method="POST")
-        with self._opener.open(request, timeout=self._timeout_s) as reply:
+        with self._opener.open(request, timeout=self.timeout_s) as reply:
             content = json.loads(reply.read())["choices"][0]["message"]["content"]
         if not isinstance(content, str):
             raise ValueError("the reply holds no text")
@@ -165,20 +154,20 @@ class Endpoint:
     def _take_turn(self) -> None:
         """Take one request off the budget, and wait until the rate allows it."""
         with self._lock:
-            if self._max_requests is not None and self.num_requests >= self._max_requests:
+            if self.max_requests is not None and self.num_requests >= self.max_requests:
                 raise RewardError(
-                    f"max_requests={self._max_requests} is spent, the last retry was for {self._last_problem}"
+                    f"max_requests={self.max_requests} is spent, the last retry was for {self._last_problem}"
                 )
             self.num_requests += 1
             now = time.monotonic()
             start = max(now, self._next_start)
-            self._next_start = start + self._interval_s
+            self._next_start = start + (60 / self.requests_per_minute if self.requests_per_minute else 0.0)
         time.sleep(start - now)
 
     def _cached(self, key: str) -> str | None:
-        if self._folder is None:
+        if self.cache is None:
             return self._answers.get(key)
-        path = self._folder / key[:2] / f"{key}.json"
+        path = Path(self.cache, key[:2], f"{key}.json")
         try:
             return str(json.loads(path.read_text())["answer"])
         except FileNotFoundError:
@@ -187,10 +176,10 @@ class Endpoint:
             raise RewardError(f"{path}: cannot be read ({error}); remove it and it is asked again") from None
 
     def _keep(self, key: str, text: str) -> None:
-        if self._folder is None:
+        if self.cache is None:
             self._answers[key] = text
             return
-        path = self._folder / key[:2] / f"{key}.json"
+        path = Path(self.cache, key[:2], f"{key}.json")
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(f".{uuid.uuid4().hex}.part")
         part.write_text(json.dumps({"answer": text}))

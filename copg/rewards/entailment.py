@@ -10,7 +10,7 @@ from copg.config import configuration
 from copg.errors import ModelError
 from copg.records import prompt_text
 from copg.rewards.contract import Columns, Prompts, read_texts
-from copg.rewards.weights import model_content
+from copg.rewards.weights import load_classifier, model_content
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])|\n+")  # noqa: RUF001
 
@@ -55,14 +55,7 @@ class Entailment:
 
     @cached_property
     def _classifier(self) -> Any:
-        import torch
-
-        from copg.rewards.classifier import Classifier
-
-        model_content(self.model, self.revision)
-        return Classifier(
-            self.model, revision=self.revision, dtype=getattr(torch, self.dtype), max_tokens=self.max_tokens
-        )
+        return load_classifier(self)
 
     @cached_property
     def _label(self) -> int:

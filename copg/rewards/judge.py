@@ -57,12 +57,7 @@ class Judge:
 
     repeatable: ClassVar[bool] = False
     without_effect: ClassVar[tuple[str, ...]] = (
-        "key_file",
-        "cache",
-        "max_requests",
-        "requests_per_minute",
-        "num_parallel",
-        "timeout_s",
+        *("key_file", "cache", "max_requests", "requests_per_minute", "num_parallel", "timeout_s"),
     )
 
     def __post_init__(self) -> None:
@@ -80,15 +75,8 @@ class Judge:
 
     @cached_property
     def _endpoint(self) -> Endpoint:
-        return Endpoint(
-            f"{self.url.rstrip('/')}/chat/completions",
-            key_file=self.key_file,
-            cache=self.cache,
-            max_requests=self.max_requests,
-            requests_per_minute=self.requests_per_minute,
-            num_parallel=self.num_parallel,
-            timeout_s=self.timeout_s,
-        )
+        limits = {name: getattr(self, name) for name in self.without_effect}
+        return Endpoint(f"{self.url.rstrip('/')}/chat/completions", **limits)
 
     def __call__(self, prompts: Prompts, completions: Sequence[str], columns: Columns) -> list[float]:
         """[N] points within the scale."""

@@ -2,11 +2,19 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from copg.errors import CopgError, RewardError
-from copg.records import Prompt, prompt_text
-from copg.rewards.contract import RecordFault, Reward, RewardSpec, Scale, Scores, finite_floats
+from copg.records import prompt_text
+from copg.rewards.contract import (
+    Columns,
+    Prompts,
+    RecordFault,
+    Reward,
+    RewardSpec,
+    Scale,
+    Scores,
+    finite_floats,
+)
 from copg.rewards.own import describe
 from copg.rewards.registry import build_reward, reward_digest
 from copg.rewards.stored import StoredReward
@@ -29,25 +37,22 @@ class Mixture:
 
     def __call__(
         self,
-        prompts: Sequence[Prompt],
+        prompts: Prompts,
         completions: Sequence[str],
-        columns: Sequence[Mapping[str, Any]],
+        columns: Columns,
         *,
         sources: Sequence[str] | None = None,
     ) -> Scores:
         """Rewards of a batch; the completions of one prompt stand next to each other.
 
-        Args:
-            prompts: [N] the prompt of each completion.
-            completions: [N] texts.
-            columns: [N] what else the record held.
-            sources: [N] how an error names each record; the start of its prompt if not given.
+        ``sources`` is how an error names each record; the start of its prompt if not given.
 
         Raises:
             RewardError: a reward failed, or gave a value that is no finite number; names the record.
         """
-        parts = self.parts(prompts, completions, columns, sources=sources)
-        return Scores(self.total(parts, _names(prompts, sources)), parts)
+        names = sources if sources is not None else _names(prompts)
+        parts = self.parts(prompts, completions, columns, names)
+        return Scores(self.total(parts, names), parts)
 
     def flush(self) -> None:
         """Write what stores still hold in memory."""
@@ -56,15 +61,9 @@ class Mixture:
                 reward.store.flush()
 
     def parts(
-        self,
-        prompts: Sequence[Prompt],
-        completions: Sequence[str],
-        columns: Sequence[Mapping[str, Any]],
-        *,
-        sources: Sequence[str] | None = None,
+        self, prompts: Prompts, completions: Sequence[str], columns: Columns, names: Sequence[str]
     ) -> dict[str, list[float]]:
-        """[N] each reward alone; arguments and errors as above."""
-        names = _names(prompts, sources)
+        """[N] each reward alone; errors as above."""
         return {
             part: _values(part, reward, prompts, completions, columns, names)
             for part, reward in self.rewards.items()
@@ -115,9 +114,9 @@ class Mixture:
 def _values(
     part: str,
     reward: Reward,
-    prompts: Sequence[Prompt],
+    prompts: Prompts,
     completions: Sequence[str],
-    columns: Sequence[Mapping[str, Any]],
+    columns: Columns,
     names: Sequence[str],
 ) -> list[float]:
     try:
@@ -132,23 +131,10 @@ def _values(
         ) from error
 
 
-def _names(prompts: Sequence[Prompt], sources: Sequence[str] | None) -> Sequence[str]:
-    """How an error names each record of a batch."""
-    return sources if sources is not None else _PromptNames(prompts)
-
-
-class _PromptNames(Sequence[str]):
-    """The start of each prompt, made when it is asked for."""
-
-    def __init__(self, prompts: Sequence[Prompt]) -> None:
-        self._prompts = prompts
-
-    def __len__(self) -> int:
-        return len(self._prompts)
-
-    def __getitem__(self, index: Any) -> Any:
-        text = " ".join(prompt_text(self._prompts[index]).split())
-        return f"prompt {text[:60]!r}"
+def _names(prompts: Prompts) -> list[str]:
+    """How an error names each record of a batch of which nothing but the prompts is known."""
+    texts = (" ".join(prompt_text(prompt).split()) for prompt in prompts)
+    return [f"prompt {text[:60]!r}" for text in texts]
 
 
 def build_mixture(

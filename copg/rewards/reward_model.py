@@ -9,7 +9,7 @@ from copg.config import configuration
 from copg.errors import ModelError
 from copg.records import Prompt, prompt_text
 from copg.rewards.contract import Columns, Prompts, RecordFault
-from copg.rewards.weights import model_content
+from copg.rewards.weights import load_classifier, model_content
 
 Form = Literal["chat", "pair", "text"]
 
@@ -47,19 +47,9 @@ class RewardModel:
 
     @cached_property
     def _classifier(self) -> Any:
-        import torch
-
-        from copg.rewards.classifier import Classifier
-
         if not self.model:
             raise ModelError("names no model: set params.model to a directory, such as copg reward leaves")
-        model_content(self.model, self.revision)
-        found = Classifier(
-            self.model,
-            revision=self.revision,
-            dtype=getattr(torch, self.dtype),
-            max_tokens=self.max_tokens,
-        )
+        found = load_classifier(self)
         if found.config.num_labels != 1:
             raise ModelError(f"{self.model}: gives {found.config.num_labels} numbers, a reward model gives 1")
         return found

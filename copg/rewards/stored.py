@@ -5,7 +5,7 @@ from itertools import groupby
 from typing import Any
 
 from copg.digests import json_digest
-from copg.records import Prompt, prompt_text
+from copg.records import prompt_text
 from copg.rewards.contract import Columns, Prompts, RecordFault, Reward, finite_floats, read_column
 from copg.stores.reward_store import REWARDS, reward_key
 from copg.stores.spot_checks import SpotChecks
@@ -51,11 +51,7 @@ class StoredReward:
         return [computed[i] if value is None else value for i, value in enumerate(known)]
 
     def _compute(
-        self,
-        wanted: Sequence[int],
-        prompts: Sequence[Prompt],
-        completions: Sequence[str],
-        columns: Sequence[Mapping[str, Any]],
+        self, wanted: Sequence[int], prompts: Prompts, completions: Sequence[str], columns: Columns
     ) -> list[float]:
         if not wanted:
             return []
@@ -69,9 +65,7 @@ class StoredReward:
         except RecordFault as fault:
             raise RecordFault(wanted[fault.index], str(fault)) from None
 
-    def _keys(
-        self, prompts: Sequence[Prompt], completions: Sequence[str], columns: Sequence[Mapping[str, Any]]
-    ) -> list[bytes]:
+    def _keys(self, prompts: Prompts, completions: Sequence[str], columns: Columns) -> list[bytes]:
         reads = getattr(self.reward, "reads", None)
         reads_prompt = getattr(self.reward, "reads_prompt", True)
         groups = [""] * len(prompts)
@@ -90,14 +84,14 @@ class StoredReward:
             for i, row in enumerate(columns)
         ]
 
-    def _whole(self, prompts: Sequence[Prompt], indices: Sequence[int]) -> list[int]:
+    def _whole(self, prompts: Prompts, indices: Sequence[int]) -> list[int]:
         """The indices, with all completions of their prompts when the reward compares them."""
         if not self.whole_group:
             return list(indices)
         wanted = set(indices)
         return [i for span in spans(prompts) if wanted & set(span) for i in span]
 
-    def _compare(self, index: int, stored: float | None, computed: float, prompts: Sequence[Prompt]) -> None:
+    def _compare(self, index: int, stored: float | None, computed: float, prompts: Prompts) -> None:
         if stored is None:
             return
         self.num_checked += 1
@@ -114,6 +108,6 @@ def _column(row: Mapping[str, Any], name: str, index: int) -> Any:
         return None
 
 
-def spans(prompts: Sequence[Prompt]) -> list[list[int]]:
+def spans(prompts: Prompts) -> list[list[int]]:
     """Indices of each run of equal prompts."""
     return [list(run) for _, run in groupby(range(len(prompts)), key=lambda i: prompts[i])]

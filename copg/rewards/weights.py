@@ -1,9 +1,21 @@
 """What the name of a model in a reward's settings stands for."""
 
 from pathlib import Path
+from typing import Any
 
 from copg.digests import model_digest
 from copg.errors import ModelError
+
+
+def load_classifier(reward: Any) -> Any:
+    """The ``Classifier`` of a reward by its model, ``revision``, ``dtype`` and ``max_tokens``."""
+    import torch
+
+    from copg.rewards.classifier import Classifier
+
+    model_content(reward.model, reward.revision)
+    dtype = getattr(torch, reward.dtype)
+    return Classifier(reward.model, revision=reward.revision, dtype=dtype, max_tokens=reward.max_tokens)
 
 
 def model_content(model: str, revision: str | None) -> dict[str, str]:

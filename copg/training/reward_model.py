@@ -135,7 +135,6 @@ def fit(
     Raises:
         RewardError: the loss is not finite.
     """
-    pad_token_id = model.config.pad_token_id
     optimizer = build_optimizer(model, optimizer_config)
     steps = list(_steps(len(data), schedule))
     for step, chosen in enumerate(track(steps, "reward")):
@@ -145,7 +144,7 @@ def fit(
         groups = [data[i] for i in chosen]
         loss_sum = correct = 0.0
         for batch in _micro_batches(groups, schedule.tokens_per_batch):
-            loss, right = _batch_loss(model, batch, pad_token_id, schedule.compute_dtype)
+            loss, right = _batch_loss(model, batch, schedule.compute_dtype)
             (loss / len(groups)).backward()  # type: ignore[no-untyped-call]
             loss_sum += float(loss.detach())
             correct += right
@@ -160,7 +159,6 @@ def fit(
             "gradient/norm": norm,
             "learning_rate/value": rate,
         }
-    model.config.pad_token_id = pad_token_id
 
 
 def _steps(num_groups: int, schedule: Schedule) -> Iterator[list[int]]:
@@ -185,13 +183,11 @@ def _micro_batches(groups: Sequence[Comparisons], tokens_per_batch: int) -> Iter
     yield batch
 
 
-def _batch_loss(
-    model: Any, batch: Sequence[Comparisons], pad_token_id: int | None, dtype: torch.dtype
-) -> tuple[Tensor, float]:
+def _batch_loss(model: Any, batch: Sequence[Comparisons], dtype: torch.dtype) -> tuple[Tensor, float]:
     """Sum over groups of the mean over pairs, of the loss and of being right."""
     mixed = dtype != torch.float32
     with torch.autocast(model.device.type, dtype=dtype) if mixed else nullcontext():
-        scores = forward(model, [e for group in batch for e in group.encodings], pad_token_id)[:, 0]
+        scores = forward(model, [e for group in batch for e in group.encodings])[:, 0]
     loss = scores.new_zeros(())
     right = 0.0
     start = 0

@@ -6,7 +6,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from copg.errors import ModelError, RewardError
-from copg.rewards.classifier import Classifier, length_batches
+from copg.rewards.classifier import Classifier, forward, length_batches
 from copg.rewards.contract import RewardSpec
 from copg.rewards.mixture import build_mixture
 from copg.rewards.registry import reward_digest
@@ -37,6 +37,14 @@ def test_a_batch_gives_what_the_library_gives_one_by_one(text_model, chat_model,
         for tokens_per_batch in (1, 40, 10_000):
             reward = RewardModel(model=model, tokens_per_batch=tokens_per_batch)
             assert reward(PROMPTS, COMPLETIONS, rows) == pytest.approx(expected, abs=2e-5)
+
+
+def test_a_forward_leaves_the_configuration_of_the_model_alone(text_model) -> None:
+    loaded = AutoModelForSequenceClassification.from_pretrained(text_model).eval()
+    assert loaded.config.pad_token_id is None
+    before = loaded.config.to_dict()
+    assert forward(loaded, [{"input_ids": [1, 3, 4, 2]}, {"input_ids": [1, 2]}]).shape == (2, 1)
+    assert loaded.config.to_dict() == before
 
 
 def test_a_text_is_prompt_completion_and_end(text_model) -> None:
