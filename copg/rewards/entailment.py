@@ -4,19 +4,19 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from math import exp
-from typing import Any, ClassVar, Literal
+from typing import Literal
 
 from copg.config import configuration
 from copg.errors import ModelError
 from copg.records import prompt_text
 from copg.rewards.contract import Columns, Prompts, read_texts
-from copg.rewards.weights import load_classifier, model_content
+from copg.rewards.weights import OfClassifier
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])|\n+")  # noqa: RUF001
 
 
 @configuration
-class Entailment:
+class Entailment(OfClassifier):
     """Probability that the completion follows from the premise.
 
     Unit: probability, from 0 to 1; a completion without any word gets 0. A premise longer than the model
@@ -26,8 +26,6 @@ class Entailment:
 
     model: str
     """Directory of an NLI classifier, or its name on the hub together with ``revision``."""
-    revision: str | None = None
-    """Commit of a model of the hub: 40 hexadecimal digits."""
     label: str | None = None
     """Of entailment; None: the one label whose name says so."""
     premise: str | None = None
@@ -36,30 +34,15 @@ class Entailment:
     """Whether the completion is one hypothesis or each sentence is."""
     reduce: Literal["min", "mean"] = "mean"
     """Over sentences: ``min`` lets one unfounded sentence spoil all."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    tokens_per_batch: int = 16384
-    """Tokens in one forward, padding included."""
-    max_tokens: int | None = None
-    """Longest sequence the model reads; None: what its configuration says."""
-
-    without_effect: ClassVar[tuple[str, ...]] = ("model", "revision", "tokens_per_batch")
 
     @property
     def reads(self) -> tuple[str, ...]:
         """Columns the value depends on."""
         return (self.premise,) if self.premise else ()
 
-    def content(self) -> dict[str, str]:
-        """What the model is, wherever it lies."""
-        return model_content(self.model, self.revision)
-
-    @cached_property
-    def _classifier(self) -> Any:
-        return load_classifier(self)
-
     @cached_property
     def _label(self) -> int:
-        return entailment_label(self._classifier.config.id2label, self.label, self.model)
+        return entailment_label(self.classifier.config.id2label, self.label, self.model)
 
     def __call__(self, prompts: Prompts, completions: Sequence[str], columns: Columns) -> list[float]:
         """[N] probabilities."""
@@ -74,7 +57,7 @@ class Entailment:
                 windows = self._windows(premise, hypothesis)
                 spans[-1].append(range(len(encodings), len(encodings) + len(windows)))
                 encodings += windows
-        logits = self._classifier.logits(encodings, tokens_per_batch=self.tokens_per_batch)
+        logits = self.classifier.logits(encodings, tokens_per_batch=self.tokens_per_batch)
         probabilities = [_softmax(row)[label] for row in logits]
         reduce = min if self.reduce == "min" else _mean
         return [
@@ -85,10 +68,10 @@ class Entailment:
     def _hypotheses(self, text: str) -> list[str]:
         """Sentences, or the whole; what is too long beside any premise is cut where tokens end."""
         sentences = split_sentences(text) if self.per == "sentence" else [text.strip()]
-        longest = max(1, self._classifier.max_tokens // 2)
+        longest = max(1, self.classifier.max_tokens // 2)
         pieces: list[str] = []
         for sentence in filter(None, sentences):
-            offsets = self._classifier.tokenizer(
+            offsets = self.classifier.tokenizer(
                 sentence, add_special_tokens=False, return_offsets_mapping=True, verbose=False
             ).offset_mapping
             cuts = [offsets[i][0] for i in range(longest, len(offsets), longest)]
@@ -96,7 +79,7 @@ class Entailment:
         return pieces
 
     def _windows(self, premise: str, hypothesis: str) -> list[dict[str, list[int]]]:
-        tokenizer, limit = self._classifier.tokenizer, self._classifier.max_tokens
+        tokenizer, limit = self.classifier.tokenizer, self.classifier.max_tokens
         alone = len(tokenizer("", hypothesis, verbose=False).input_ids)
         if alone >= limit:
             raise ModelError(f"{self.model}: max_tokens={limit} leaves no room for a premise")

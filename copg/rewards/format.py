@@ -35,33 +35,31 @@ class Format:
             re.compile(self.pattern or "")
         except re.error as error:
             raise ValueError(f"format: pattern={self.pattern!r} is no regular expression: {error}") from None
-        if isinstance(self.json_schema, dict):
-            _check_schema(self.json_schema)
-
-    @cached_property
-    def _pattern(self) -> re.Pattern[str] | None:
-        return None if self.pattern is None else re.compile(self.pattern)
+        _ = self._validator
 
     @cached_property
     def _validator(self) -> Any:
         if not isinstance(self.json_schema, dict):
             return None
-        from jsonschema import Draft202012Validator
+        from jsonschema import Draft202012Validator, SchemaError
         from jsonschema.validators import validator_for
         from referencing import Registry
 
+        kind = validator_for(self.json_schema, Draft202012Validator)
+        try:
+            kind.check_schema(self.json_schema)
+        except SchemaError as error:
+            raise ValueError(f"format: json_schema is no JSON Schema: {error.message}") from None
         # an empty registry: a reference to another address is an error, never a request
-        return validator_for(self.json_schema, Draft202012Validator)(self.json_schema, registry=Registry())
+        return kind(self.json_schema, registry=Registry())
 
     def __call__(self, prompts: Prompts, completions: Sequence[str], columns: Columns) -> list[float]:
         """[N] 0 or 1."""
         return [float(self._matches(text) and self._obeys(text)) for text in completions]
 
     def _matches(self, text: str) -> bool:
-        if self._pattern is None:
-            return True
-        find = self._pattern.fullmatch if self.match == "whole" else self._pattern.search
-        return find(text) is not None
+        find = re.fullmatch if self.match == "whole" else re.search
+        return self.pattern is None or find(self.pattern, text) is not None
 
     def _obeys(self, text: str) -> bool:
         if self.json_schema is None:
@@ -80,13 +78,3 @@ class Format:
 
 def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is not JSON")
-
-
-def _check_schema(schema: dict[str, Any]) -> None:
-    from jsonschema import Draft202012Validator, SchemaError
-    from jsonschema.validators import validator_for
-
-    try:
-        validator_for(schema, Draft202012Validator).check_schema(schema)
-    except SchemaError as error:
-        raise ValueError(f"format: json_schema is no JSON Schema: {error.message}") from None

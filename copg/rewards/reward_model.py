@@ -9,13 +9,13 @@ from copg.config import configuration
 from copg.errors import ModelError
 from copg.records import Prompt, prompt_text
 from copg.rewards.contract import Columns, Prompts, RecordFault
-from copg.rewards.weights import load_classifier, model_content
+from copg.rewards.weights import OfClassifier
 
 Form = Literal["chat", "pair", "text"]
 
 
 @configuration
-class RewardModel:
+class RewardModel(OfClassifier):
     """The scalar a reward model gives to a prompt with its completion.
 
     Unit: the model's own (a logit, when it was trained on pairs); any finite number.
@@ -24,49 +24,40 @@ class RewardModel:
     model: str = ""
     """Directory, or name on the hub together with ``revision``; empty: the one that the pipeline trains by
     the recipe's section ``reward``."""
-    revision: str | None = None
-    """Commit of a model of the hub: 40 hexadecimal digits."""
     form: Form | None = None
     """What the model reads, see ``encode``. None: ``chat`` when its tokeniser has a chat template,
     ``pair`` when it has a separator token, else ``text``."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """bfloat16 halves the memory and ties rewards that differ by less than a hundredth of their size."""
-    tokens_per_batch: int = 16384
-    """Tokens in one forward, padding included."""
-    max_tokens: int | None = None
-    """Longest sequence the model reads; None: what its configuration says."""
     too_long: Literal["refuse", "cut_prompt"] = "refuse"
     """Whether a longer sequence is an error or loses the start of its prompt."""
 
-    without_effect: ClassVar[tuple[str, ...]] = ("model", "revision", "tokens_per_batch")
     reads: ClassVar[tuple[str, ...]] = ()
 
     def content(self) -> dict[str, str]:
         """What the model is, wherever it lies."""
-        return model_content(self.model, self.revision) if self.model else {"model": "trained"}
+        return super().content() if self.model else {"model": "trained"}
 
     @cached_property
-    def _classifier(self) -> Any:
+    def _scorer(self) -> Any:
         if not self.model:
             raise ModelError("names no model: set params.model to a directory, such as copg reward leaves")
-        found = load_classifier(self)
-        if found.config.num_labels != 1:
-            raise ModelError(f"{self.model}: gives {found.config.num_labels} numbers, a reward model gives 1")
-        return found
+        num_labels = self.classifier.config.num_labels
+        if num_labels != 1:
+            raise ModelError(f"{self.model}: gives {num_labels} numbers, a reward model gives 1")
+        return self.classifier
 
     def __call__(self, prompts: Prompts, completions: Sequence[str], columns: Columns) -> list[float]:
         """[N] the model's scalar."""
-        tokenizer = self._classifier.tokenizer
+        tokenizer = self._scorer.tokenizer
         form = self.form or pick_form(tokenizer)
         encodings = [
             self._fit(i, encode(tokenizer, prompt, text, form=form))
             for i, (prompt, text) in enumerate(zip(prompts, completions, strict=True))
         ]
-        logits = self._classifier.logits(encodings, tokens_per_batch=self.tokens_per_batch)
+        logits = self._scorer.logits(encodings, tokens_per_batch=self.tokens_per_batch)
         return [float(row[0]) for row in logits]
 
     def _fit(self, index: int, encoded: "EncodedPair") -> dict[str, list[int]]:
-        limit = self._classifier.max_tokens
+        limit = self._scorer.max_tokens
         excess = len(encoded.ids["input_ids"]) - limit
         if excess <= 0:
             return encoded.ids

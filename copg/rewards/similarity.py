@@ -7,11 +7,11 @@ from typing import Any, ClassVar, Literal
 from copg.config import configuration
 from copg.errors import ModelError
 from copg.rewards.contract import Columns, OfColumn, Prompts, RecordFault, missing_package
-from copg.rewards.weights import model_content
+from copg.rewards.weights import OfModel, model_content
 
 
 @configuration
-class Similarity(OfColumn):
+class Similarity(OfColumn, OfModel):
     """Cosine of the embeddings of the completion and of the closest reference.
 
     Unit: cosine, from -1 to 1. Pooling and normalisation are those the model's ``modules.json`` names.
@@ -19,8 +19,6 @@ class Similarity(OfColumn):
 
     model: str
     """Directory of a ``sentence-transformers`` model, or its name on the hub together with ``revision``."""
-    revision: str | None = None
-    """Commit of a model of the hub: 40 hexadecimal digits."""
     column: str = "references"
     """Holds a text or a list of texts."""
     texts_per_batch: int = 64
@@ -29,10 +27,6 @@ class Similarity(OfColumn):
     """Whether a text longer than the model reads is an error or loses its end."""
 
     without_effect: ClassVar[tuple[str, ...]] = ("model", "revision", "texts_per_batch")
-
-    def content(self) -> dict[str, str]:
-        """What the model is, wherever it lies."""
-        return model_content(self.model, self.revision)
 
     @cached_property
     def _model(self) -> Any:

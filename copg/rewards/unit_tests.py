@@ -1,7 +1,6 @@
 """Whether a program passes its tests; it is taken to be hostile and runs in the jail of ``sandbox``."""
 
 import json
-import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -127,8 +126,4 @@ class UnitTests:
         if "fault" in found:
             raise RecordFault(index, f"column '{self.column}' cannot be run: {found['fault']}")
         passed, total = found["passed"], found["total"]
-        if self.count == "all":
-            return float(passed == total)
-        fraction = passed / total
-        assert math.isfinite(fraction)
-        return float(fraction)
+        return float(passed == total if self.count == "all" else passed / total)

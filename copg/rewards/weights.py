@@ -1,21 +1,51 @@
 """What the name of a model in a reward's settings stands for."""
 
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
+from copg.config import configuration
 from copg.digests import model_digest
 from copg.errors import ModelError
 
 
-def load_classifier(reward: Any) -> Any:
-    """The ``Classifier`` of a reward by its model, ``revision``, ``dtype`` and ``max_tokens``."""
-    import torch
+@configuration
+class OfModel:
+    """A reward that a model gives."""
 
-    from copg.rewards.classifier import Classifier
+    model: str
+    """Directory of the model, or its name on the hub together with ``revision``."""
+    revision: str | None = None
+    """Commit of a model of the hub: 40 hexadecimal digits."""
 
-    model_content(reward.model, reward.revision)
-    dtype = getattr(torch, reward.dtype)
-    return Classifier(reward.model, revision=reward.revision, dtype=dtype, max_tokens=reward.max_tokens)
+    def content(self) -> dict[str, str]:
+        """What the model is, wherever it lies."""
+        return model_content(self.model, self.revision)
+
+
+@configuration
+class OfClassifier(OfModel):
+    """A reward that a sequence classifier gives."""
+
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """bfloat16 halves the memory and ties values that differ by less than a hundredth of their size."""
+    tokens_per_batch: int = 16384
+    """Tokens in one forward, padding included."""
+    max_tokens: int | None = None
+    """Longest sequence the model reads; None: what its configuration says."""
+
+    without_effect: ClassVar[tuple[str, ...]] = ("model", "revision", "tokens_per_batch")
+
+    @cached_property
+    def classifier(self) -> Any:
+        """The model, loaded."""
+        import torch
+
+        from copg.rewards.classifier import Classifier
+
+        model_content(self.model, self.revision)
+        dtype = getattr(torch, self.dtype)
+        return Classifier(self.model, revision=self.revision, dtype=dtype, max_tokens=self.max_tokens)
 
 
 def model_content(model: str, revision: str | None) -> dict[str, str]:

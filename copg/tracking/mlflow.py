@@ -25,7 +25,8 @@ def connect(uri: str) -> Any:
 
     Three seconds go into loading MLflow, and a new SQLite file takes some seconds to fill.
     """
-    _keep_quiet()
+    # MLflow reads this variable at its import and at each event; it has no other switch
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     from mlflow import MlflowClient
     from mlflow.telemetry import set_telemetry_client
 
@@ -34,11 +35,6 @@ def connect(uri: str) -> Any:
         logging.getLogger(name).setLevel(logging.WARNING)
     with exclusive(uri):
         return MlflowClient(tracking_uri=uri, registry_uri=uri)  # loads the SQL store
-
-
-def _keep_quiet() -> None:
-    # MLflow reads this variable at its import and at each event; it has no other switch.
-    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 
 
 def artifact_location(uri: str) -> str | None:

@@ -5,6 +5,7 @@ import re
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
@@ -15,6 +16,7 @@ _VALUE_LENGTH = 6000
 _PARAMS_PER_BATCH = 100
 
 
+@dataclass
 class Tracker:
     """One run in an experiment: parameters at its start, metrics at each step, its end.
 
@@ -22,21 +24,16 @@ class Tracker:
     once and then left alone; one that is not there at the start is an error.
     """
 
-    def __init__(self, uri: str | None, *, experiment: str, run_name: str, params: Mapping[str, Any]) -> None:
-        """Nothing happens before ``with``.
-
-        Args:
-            uri: ``sqlite:///FILE``, or a server's address; None tracks nothing.
-            experiment: made where it is not there.
-            run_name: of the trial.
-            params: plain values; nested ones become ``outer.inner``, long ones are cut.
-        """
-        self.uri = uri
-        self.experiment = experiment
-        self.run_name = run_name
-        self.params = params
-        self._client: Any = None
-        self._run = ""
+    uri: str | None
+    """``sqlite:///FILE``, or a server's address; None tracks nothing."""
+    experiment: str
+    """Made where it is not there."""
+    run_name: str
+    """Of the trial."""
+    params: Mapping[str, Any]
+    """Plain values; nested ones become ``outer.inner``, long ones are cut."""
+    _client: Any = None
+    _run: str = ""
 
     def __enter__(self) -> "Tracker":
         if self.uri is not None:

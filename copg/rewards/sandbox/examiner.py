@@ -35,6 +35,16 @@ class Tally:
         else:
             self.passed.add(number)
 
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """Around code of the tests: why it breaks off is remembered, unless the record is at fault."""
+        try:
+            yield
+        except RecordProblem:
+            raise
+        except (Exception, Gone, SystemExit) as error:
+            self.fail(error)
+
     def fail(self, error: BaseException) -> None:
         """Remember why, the first time."""
         if not self.first_failure:
@@ -149,7 +159,7 @@ def _examine_block(
 ) -> dict[str, Any]:
     code = compiled(_CountAsserts(tally).visit(block))
     finished = False
-    try:
+    with tally.attempt():
         exec(compiled(before), names)
         exec(code, names)
         if callable(names.get("check")):
@@ -157,10 +167,6 @@ def _examine_block(
                 raise RecordProblem("tests define check(candidate), and the record names no entry point")
             names["check"](link.name(entry_point))
         finished = True
-    except RecordProblem:
-        raise
-    except (Exception, Gone, SystemExit) as error:
-        tally.fail(error)
     good = len(tally.passed - tally.failed)
     if finished:
         total = len(tally.passed | tally.failed)
@@ -172,18 +178,10 @@ def _examine_list(
     blocks: list[ast.Module], before: ast.Module, names: dict[str, Any], tally: Tally
 ) -> dict[str, Any]:
     passed = 0
-    try:
+    with tally.attempt():
         exec(compiled(before), names)
-    except RecordProblem:
-        raise
-    except (Exception, Gone, SystemExit) as error:
-        tally.fail(error)
     for block in blocks:
-        try:
+        with tally.attempt():
             exec(compiled(block), names)
             passed += 1
-        except RecordProblem:
-            raise
-        except (Exception, Gone, SystemExit) as error:
-            tally.fail(error)
     return _verdict(passed, len(blocks), tally)
