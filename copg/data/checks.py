@@ -34,6 +34,11 @@ class Check:
     """The particulars of a rejected row, with derived columns in braces."""
 
 
+def _reported(reason: str, says: str) -> Check:
+    """That a column is 0, which is called as the reason is."""
+    return Check(reason, says, reason, 0, rejects=False)
+
+
 def record_checks(*, max_prompt_chars: int | None, max_completion_chars: int | None) -> list[Check]:
     """Expectations of single records; the first that a record breaks is its reason for rejection."""
     checks = [
@@ -69,13 +74,7 @@ def record_checks(*, max_prompt_chars: int | None, max_completion_chars: int | N
             0,
             detail="{blank_completions} of {completions} completions without a visible character",
         ),
-        Check(
-            "control_characters",
-            "there are no control characters but tabs and line ends",
-            "control_characters",
-            0,
-            rejects=False,
-        ),
+        _reported("control_characters", "there are no control characters but tabs and line ends"),
     ]
     for what, limit in (("prompt", max_prompt_chars), ("completion", max_completion_chars)):
         if limit is not None:
@@ -105,29 +104,11 @@ GROUP_CHECKS = [
         detail="{distinct_completions} distinct completion of this prompt in {records} records",
     ),
     Check("merged_records", "a prompt stands in one record", "records", 1, rejects=False),
-    Check(
-        "differing_columns",
-        "merged records agree in their other columns",
-        "differing_columns",
-        0,
-        rejects=False,
-    ),
-    Check(
-        "duplicate_completions",
-        "no completion of a prompt stands twice",
-        "duplicate_completions",
-        0,
-        rejects=False,
-    ),
-    Check(
-        "conflicting_rewards",
-        "equal completions have equal rewards",
-        "conflicting_rewards",
-        0,
-        rejects=False,
-    ),
-    Check("unrewarded", "completions came with rewards", "unrewarded", 0, rejects=False),
-    Check("tied", "the rewards of a prompt differ", "tied", 0, rejects=False),
+    _reported("differing_columns", "merged records agree in their other columns"),
+    _reported("duplicate_completions", "no completion of a prompt stands twice"),
+    _reported("conflicting_rewards", "equal completions have equal rewards"),
+    _reported("unrewarded", "completions came with rewards"),
+    _reported("tied", "the rewards of a prompt differ"),
 ]
 """Of all completions of a prompt, pooled."""
 

@@ -8,7 +8,6 @@ ours: no script, no request.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from markupsafe import Markup
 
@@ -29,23 +28,6 @@ class Table:
     """The first cell of each is its name."""
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """What the page is about, in the words it uses."""
-
-    stage: str
-    of: str
-    """What was expected of what: ``the records``."""
-    examples: str
-    """What is above the list of examples."""
-    more: str
-    """File beside the page's folder that has more of them."""
-
-
-RECORDS = Subject("validate", "the records", "First rejections", "rejected.jsonl")
-REWARDS = Subject("score", "the rewards", "Records whose reward failed", "manifest.json")
-
-
 def write_docs(
     directory: Path,
     records: str,
@@ -53,32 +35,32 @@ def write_docs(
     examples: Sequence[str],
     suites: Iterable[Suite],
     *,
-    subject: Subject = RECORDS,
+    stage: str = "validate",
     lead: str = "",
     tables: Sequence[Table] = (),
 ) -> Path:
     """Write ``docs/index.html``.
 
     Args:
-        directory: of the artifact.
         records: what was read, as the user named it.
-        metrics: of the stage.
         examples: the first few rejections, in a line each.
         suites: after their last batch.
-        subject: what they are of.
+        stage: ``validate`` or ``score``: the words of the page.
         lead: a sentence to begin with.
         tables: above the checks.
     """
+    import great_expectations
+
     pages = [{"name": suite.name, "facts": suite.facts(), "sections": _sections(suite)} for suite in suites]
     html = PAGES.get_template("docs.j2").render(
         records=records,
-        numbers=_numbers(metrics),
+        metrics=metrics,
         examples=examples,
         pages=pages,
-        subject=subject,
+        stage=stage,
         lead=lead,
         tables=tables,
-        version=_version(),
+        version=great_expectations.__version__,
     )
     path = directory / DOCS / "index.html"
     path.parent.mkdir(exist_ok=True)
@@ -98,15 +80,3 @@ def _sections(suite: Suite) -> list[Markup]:
         loop = {"index": number}  # the templates read it under either name
         shown.append(Markup(template.render(section=section, loop=loop, section_loop=loop)))
     return shown
-
-
-def _numbers(metrics: Mapping[str, float]) -> list[tuple[str, str]]:
-    return [
-        (name, f"{value:,.0f}" if value == int(value) else f"{value:,.4g}") for name, value in metrics.items()
-    ]
-
-
-def _version() -> Any:
-    import great_expectations
-
-    return great_expectations.__version__

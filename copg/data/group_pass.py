@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from copg.artifacts import GroupWriter
 from copg.data.checks import GROUP_CHECKS, MEMBER_CHECKS
-from copg.data.pooling import Pooled, pool_records, reward_spread, tied, to_groups
+from copg.data.pooling import pool_records, reward_spread, tied, to_groups
 from copg.data.rejections import Rejections
 from copg.data.spool import Bucket, Spool
 from copg.data.suite import Suite
@@ -23,12 +23,7 @@ _Ids = Mapping[str, Sequence[pa.Array]]
 
 
 class GroupPass:
-    """Pools records, checks groups, splits them and counts what it sees.
-
-    Args:
-        select_fraction: expected share of prompts in ``select``.
-        gate_fraction: expected share of prompts in ``gate``.
-    """
+    """Pools records, checks groups, splits them by the expected shares of prompts and counts what it sees."""
 
     def __init__(self, *, select_fraction: float, gate_fraction: float) -> None:
         self.members = Suite("records_of_one_prompt", MEMBER_CHECKS)
@@ -38,6 +33,7 @@ class GroupPass:
         self.near_ids: dict[str, list[pa.Array]] = {split: [] for split in SPLITS}
         self._fractions = {"select_fraction": select_fraction, "gate_fraction": gate_fraction}
         self._counts: Counter[str] = Counter()
+        """Over the groups kept: how many, and sums of what ``GROUP_CHECKS`` look at."""
         self._spread = 0.0
 
     def run(self, spool: Spool, rejections: Rejections, writer: GroupWriter) -> None:
@@ -79,8 +75,19 @@ class GroupPass:
         arrangement = np.argsort(split, kind="stable")
         pooled = pool_records(bucket, arrangement)
         spread = reward_spread(pooled.groups)
-        good = self._check(bucket, arrangement, pooled, spread, rejections)
-        self._count(pooled, spread, good)
+        derived: dict[str, np.ndarray] = {
+            "distinct_completions": pooled.distinct,
+            "records": pooled.records,
+            "differing_columns": pooled.differing,
+            "duplicate_completions": pooled.duplicates,
+            "conflicting_rewards": pooled.conflicts,
+            "unrewarded": np.isnan(spread).astype(np.int64),
+            "tied": tied(pooled.groups).astype(np.int64),
+        }
+        good = self._check(bucket, arrangement, derived, rejections)
+        self._counts.update({name: int(values[good].sum()) for name, values in derived.items()})
+        self._counts["groups"] += int(good.sum())
+        self._spread += float(np.nansum(spread[good]))
         kept = pooled.groups if good.all() else pooled.groups.filter(pa.array(good))
         ends = np.concatenate([[0], np.cumsum(np.bincount(split[arrangement][good], minlength=len(SPLITS)))])
         table, parts = to_groups(kept), {}
@@ -94,52 +101,31 @@ class GroupPass:
         self,
         bucket: Bucket,
         arrangement: np.ndarray,
-        pooled: Pooled,
-        spread: np.ndarray,
+        derived: Mapping[str, np.ndarray],
         rejections: Rejections,
     ) -> np.ndarray:
         """[G] True for groups to keep."""
-        derived: Mapping[str, np.ndarray] = {
-            "distinct_completions": pooled.distinct,
-            "records": pooled.records,
-            "differing_columns": pooled.differing,
-            "duplicate_completions": pooled.duplicates,
-            "conflicting_rewards": pooled.conflicts,
-            "unrewarded": np.isnan(spread).astype(np.int64),
-            "tied": tied(pooled.groups).astype(np.int64),
-        }
         rejected = self.groups.run(derived)
         for position in sorted(rejected, key=lambda position: arrangement[position]):
             first = bucket.starts[arrangement[position]]
-            for place in range(first, first + pooled.records[position]):
+            for place in range(first, first + derived["records"][position]):
                 rejections.add_record(_row(bucket, place), rejected[position], derived, position)
         return ~np.isin(np.arange(len(arrangement)), list(rejected))
-
-    def _count(self, pooled: Pooled, spread: np.ndarray, good: np.ndarray) -> None:
-        self._counts["groups"] += int(good.sum())
-        self._counts["merged"] += int((pooled.records[good] - 1).sum())
-        self._counts["completions"] += int(pooled.distinct[good].sum())
-        self._counts["duplicates"] += int(pooled.duplicates[good].sum())
-        self._counts["conflicting"] += int(pooled.conflicts[good].sum())
-        self._counts["differing"] += int(pooled.differing[good].sum())
-        self._counts["rewarded"] += int((~np.isnan(spread[good])).sum())
-        self._counts["tied"] += int(tied(pooled.groups)[good].sum())
-        self._spread += float(np.nansum(spread[good]))
 
     def metrics(self) -> dict[str, float]:
         """Counts over the groups kept; spread in reward units, the mean over those that came with rewards."""
         counts = self._counts
         return {
-            "records/merged": float(counts["merged"]),
-            "records/differing_columns": float(counts["differing"]),
+            "records/merged": float(counts["records"] - counts["groups"]),
+            "records/differing_columns": float(counts["differing_columns"]),
             "groups/count": float(counts["groups"]),
             **{f"groups/{split}": float(sum(map(len, self.ids[split]))) for split in SPLITS},
             "groups/tied": float(counts["tied"]),
-            "groups/unrewarded": float(counts["groups"] - counts["rewarded"]),
-            "completions/count": float(counts["completions"]),
-            "completions/duplicate": float(counts["duplicates"]),
-            "completions/conflicting": float(counts["conflicting"]),
-            "reward/spread": self._spread / max(counts["rewarded"], 1),
+            "groups/unrewarded": float(counts["unrewarded"]),
+            "completions/count": float(counts["distinct_completions"]),
+            "completions/duplicate": float(counts["duplicate_completions"]),
+            "completions/conflicting": float(counts["conflicting_rewards"]),
+            "reward/spread": self._spread / max(counts["groups"] - counts["unrewarded"], 1),
         }
 
 

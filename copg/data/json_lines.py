@@ -6,7 +6,6 @@ import json
 import math
 import re
 import uuid
-from collections.abc import Iterator
 from typing import Any, NoReturn
 
 MAX_DEPTH = 64
@@ -21,7 +20,7 @@ class Defect(Exception):
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
-        """What is counted: one of the words in ``expectations.DEFECTS``."""
+        """What is counted: one of the words in ``checks.DEFECTS``."""
         self.detail = detail
         """The particulars, for whoever repairs the row."""
 
@@ -82,12 +81,9 @@ def _depth(value: Any) -> int:
         item, depth = waiting.pop()
         if isinstance(item, list | dict):
             deepest = max(deepest, depth + 1)
-            waiting += [(inner, depth + 1) for inner in _items(item)]
+            inside = item.values() if isinstance(item, dict) else item
+            waiting += [(inner, depth + 1) for inner in inside]
     return deepest
-
-
-def _items(value: list[Any] | dict[str, Any]) -> Iterator[Any]:
-    return iter(value.values() if isinstance(value, dict) else value)
 
 
 def write_columns(columns: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ cross as they are, so nothing is pickled or forked, and the caller needs no ``__
 
 import os
 import select
+import struct
 import subprocess
 import threading
 import time
@@ -15,13 +16,27 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from queue import SimpleQueue
-from types import TracebackType
+from typing import IO
 
-from copg.data.framing import LINES, Framing
 from copg.errors import CopgError
 
 LAST_WORDS_BYTES = 2000
 """How much is kept of what a worker wrote to standard error."""
+_SIZE = struct.Struct("<q")
+
+
+def read_sized(pipe: IO[bytes]) -> bytes | None:
+    """For a worker of ``sized`` messages: the next one; None where the input ended, perhaps amid one."""
+    head = pipe.read(_SIZE.size)
+    size = _SIZE.unpack(head)[0] if len(head) == _SIZE.size else 0
+    message = pipe.read(size)
+    return message if head and len(message) == size else None
+
+
+def write_sized(pipe: IO[bytes], message: bytes) -> None:
+    """For a worker of ``sized`` messages: answer."""
+    pipe.write(_SIZE.pack(len(message)) + message)
+    pipe.flush()
 
 
 class ProcessPool:
@@ -39,19 +54,17 @@ class ProcessPool:
         timeout_s: float,
         start_s: float,
         error: type[CopgError],
-        framing: Framing = LINES,
+        sized: bool = False,
         environment: Mapping[str, str] | None = None,
     ) -> None:
         """Nothing is started before the first job.
 
         Args:
-            name: for errors.
             command: starts a worker; its first message is empty, or says why it is not ready.
-            num_workers: how many at once.
             timeout_s: seconds a job may take.
             start_s: seconds a worker may take to become ready.
             error: raised where a worker cannot start.
-            framing: of jobs and answers.
+            sized: each job and answer has its length before it, and may be anything; else it is a line.
             environment: variables of the workers; None gives them ours.
         """
         self.name = name
@@ -61,7 +74,7 @@ class ProcessPool:
         self.last_loss = ""
         """What became of the last such worker, in words."""
         self._timeout_s, self._start_s = timeout_s, start_s
-        self._error, self._framing, self._environment = error, framing, environment
+        self._error, self._sized, self._environment = error, sized, environment
         self._num_workers = num_workers
         self._idle: SimpleQueue[_Worker | None] = SimpleQueue()
         for _ in range(num_workers):
@@ -74,18 +87,18 @@ class ProcessPool:
         """The answer to each job, in order; None where there was none in time.
 
         Args:
-            jobs: messages.
             ahead: how many jobs may be taken before the answer to the first of them is; None for all.
 
         Raises:
             CopgError: of the class given, where a worker cannot start.
         """
         waiting: deque[Future[bytes | None]] = deque()
-        busy = _Busy()
+        busy: set[_Worker] = set()
+        given_up = threading.Event()
         with ThreadPoolExecutor(self._num_workers) as threads:
             try:
                 for job in jobs:
-                    waiting.append(threads.submit(self._run, job, busy))
+                    waiting.append(threads.submit(self._run, job, busy, given_up))
                     if ahead is not None and len(waiting) > ahead:
                         yield waiting.popleft().result()
                 while waiting:
@@ -93,18 +106,25 @@ class ProcessPool:
             except BaseException:  # also where the iteration is given up: nobody waits for what hangs
                 for future in waiting:
                     future.cancel()
-                busy.give_up()
+                with self._lock:
+                    given_up.set()
+                    for worker in busy:
+                        worker.process.kill()
                 raise
 
-    def _run(self, job: bytes, busy: "_Busy") -> bytes | None:
+    def _run(self, job: bytes, busy: "set[_Worker]", given_up: threading.Event) -> bytes | None:
         worker = self._idle.get()
         answer = None
         try:
             if worker is None or worker.process.poll() is not None:
                 worker = self._start(worker)
-            busy.add(worker)
-            answer = worker.ask(self._framing.pack(job), self._timeout_s)
-            busy.discard(worker)
+            with self._lock:
+                busy.add(worker)
+                if given_up.is_set():
+                    worker.process.kill()
+            answer = worker.ask(_SIZE.pack(len(job)) + job if self._sized else job + b"\n", self._timeout_s)
+            with self._lock:
+                busy.discard(worker)
             if answer is None:
                 loss = self._drop(worker)
                 with self._lock:
@@ -117,7 +137,7 @@ class ProcessPool:
     def _start(self, ended: "_Worker | None") -> "_Worker":
         if ended in self._living:
             self._drop(ended)
-        worker = _Worker(self.command, self._environment, self._framing)
+        worker = _Worker(self.command, self._environment, sized=self._sized)
         self._living.add(worker)
         problem = worker.ask(b"", self._start_s)
         if problem == b"":
@@ -140,14 +160,12 @@ class ProcessPool:
     def __enter__(self) -> "ProcessPool":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
 class _Worker:
-    def __init__(self, command: list[str], environment: Mapping[str, str] | None, framing: Framing) -> None:
+    def __init__(self, command: list[str], environment: Mapping[str, str] | None, *, sized: bool) -> None:
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(
             command, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0, env=environment
@@ -156,8 +174,7 @@ class _Worker:
         self._pipes = [pipe for pipe in pipes if pipe is not None]
         self._stdin, self._stdout, self._stderr = (pipe.fileno() for pipe in self._pipes)
         os.set_blocking(self._stdin, False)
-        self._framing = framing
-        self._read = bytearray()
+        self._sized, self._read = sized, bytearray()
         self._words = b""
         self._late = False
 
@@ -170,7 +187,7 @@ class _Worker:
         poller.register(self._stderr, select.POLLIN)
         if unsent:
             poller.register(self._stdin, select.POLLOUT)
-        while (answer := self._framing.unpack(self._read)) is None:
+        while (answer := self._message()) is None:
             left = end - time.monotonic()
             if left <= 0:
                 self._late = True
@@ -190,6 +207,22 @@ class _Worker:
                 else:
                     poller.unregister(descriptor)
         return answer
+
+    def _message(self) -> bytes | None:
+        """The first message, taken off what was read so far; None while it is not whole."""
+        if not self._sized:
+            first, last = 0, self._read.find(b"\n")
+            following = last + 1
+        elif len(self._read) < _SIZE.size:
+            return None
+        else:
+            first = _SIZE.size
+            last = following = first + _SIZE.unpack_from(self._read)[0]
+        if not 0 <= last <= len(self._read):
+            return None
+        message = bytes(self._read[first:last])
+        del self._read[:following]
+        return message
 
     def _take(self, descriptor: int, data: bytes) -> None:
         if descriptor == self._stdout:
@@ -212,32 +245,6 @@ class _Worker:
         lines = self._words.decode(errors="replace").strip().splitlines()
         how = "gave no answer in time" if self._late else f"ended with exit code {code}"
         return f"{how}: {lines[-1].strip()}" if lines else how
-
-
-class _Busy:
-    """The workers that have a job of one ``map``."""
-
-    def __init__(self) -> None:
-        self._workers: set[_Worker] = set()
-        self._given_up = False
-        self._lock = threading.Lock()
-
-    def add(self, worker: _Worker) -> None:
-        with self._lock:
-            self._workers.add(worker)
-            if self._given_up:
-                worker.process.kill()
-
-    def discard(self, worker: _Worker) -> None:
-        with self._lock:
-            self._workers.discard(worker)
-
-    def give_up(self) -> None:
-        """Kill them, and whoever comes."""
-        with self._lock:
-            self._given_up = True
-            for worker in self._workers:
-                worker.process.kill()
 
 
 def _close_all(workers: set[_Worker]) -> None:

@@ -11,8 +11,7 @@ from collections.abc import Iterator, Mapping
 import pyarrow as pa
 
 from copg.data.columns import DEFECT_SCHEMA, PORTION_SCHEMA, Portion, to_portion
-from copg.data.framing import SIZED, read_sized, write_sized
-from copg.data.pool import ProcessPool
+from copg.data.pool import ProcessPool, read_sized, write_sized
 from copg.data.readers import Rows
 from copg.data.rows import Lines, Row
 from copg.data.shapes import RecordReader
@@ -29,7 +28,15 @@ def portions(rows: Rows, columns: Mapping[str, str], *, num_workers: int) -> Ite
         num_workers: processes that parse JSON lines; 0 to do it here, as for rows of any other kind.
     """
     if num_workers and rows.are_lines:
-        with record_pool(columns, num_workers) as pool:
+        with ProcessPool(
+            "validate",
+            [sys.executable, "-c", _START, json.dumps(sys.path), json.dumps(dict(columns))],
+            num_workers=num_workers,
+            timeout_s=600,
+            start_s=120,
+            error=RecordError,
+            sized=True,
+        ) as pool:
             for answer in pool.map(map(_pack, rows.lines()), ahead=2 * num_workers):
                 if answer is None:
                     raise RecordError(f"a process that parses records {pool.last_loss}; workers=0 needs none")
@@ -55,36 +62,14 @@ def _chunks(rows: Rows) -> Iterator[list[Row]]:
         yield chunk
 
 
-def record_pool(columns: Mapping[str, str], num_workers: int) -> ProcessPool:
-    """Processes that parse blocks of lines.
-
-    Args:
-        columns: the user's names of fields.
-        num_workers: how many.
-    """
-    return ProcessPool(
-        "validate",
-        [sys.executable, "-c", _START, json.dumps(sys.path), json.dumps(dict(columns))],
-        num_workers=num_workers,
-        timeout_s=600,
-        start_s=120,
-        error=RecordError,
-        framing=SIZED,
-    )
-
-
 def _pack(lines: Lines) -> bytes:
     return json.dumps([lines.file, lines.first]).encode() + b"\n" + lines.data
 
 
 def _unpack_portion(answer: bytes) -> Portion:
     stream = pa.BufferReader(answer)
-    return Portion(
-        *(
-            pa.ipc.read_record_batch(pa.ipc.read_message(stream), schema)
-            for schema in (PORTION_SCHEMA, DEFECT_SCHEMA)
-        )
-    )
+    schemas = (PORTION_SCHEMA, DEFECT_SCHEMA)
+    return Portion(*(pa.ipc.read_record_batch(pa.ipc.read_message(stream), schema) for schema in schemas))
 
 
 def main() -> None:

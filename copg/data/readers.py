@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from copg.data.bounds import BOUNDS, Bounds
-from copg.data.datasets_reader import ROWS_PER_BATCH, read_dataset
 from copg.data.files import COMPRESSIONS, file_format, find_files
 from copg.data.json_lines import Defect, is_unicode
 from copg.data.rows import Lines, Row, rows_of
 from copg.errors import RecordError
 
+ROWS_PER_BATCH = 1024
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 BOM = b"\xef\xbb\xbf"
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")
@@ -31,7 +31,6 @@ class Rows:
         subset: configuration of the data set.
         split: of the data set; needed when it has several.
         revision: of a data set on the hub.
-        bounds: of memory.
 
     Raises:
         RecordError: there is nothing to read.
@@ -65,7 +64,7 @@ class Rows:
 
     def __iter__(self) -> Iterator[Row]:
         if not self.files:
-            yield from read_dataset(self._records, *self._dataset)
+            yield from _read_dataset(self._records, *self._dataset)
         for name, path, file in self._opened():
             match file_format(path):
                 case "parquet":
@@ -169,11 +168,8 @@ def _csv_row(name: str, line: int, header: list[str], cells: list[str]) -> Row:
     if len(cells) != len(header):
         defect = Defect("not_an_object", f"{len(cells)} cells under a header of {len(header)}")
         return Row(name, line, value=cells, defect=defect, cells=True)
-    value = dict(zip(header, cells, strict=True))
-    if not is_unicode(cells):
-        defect = Defect("invalid_utf8", "bytes that are not UTF-8")
-        return Row(name, line, value=value, defect=defect, cells=True)
-    return Row(name, line, value=value, cells=True)
+    defect = None if is_unicode(cells) else Defect("invalid_utf8", "bytes that are not UTF-8")
+    return Row(name, line, value=dict(zip(header, cells, strict=True)), defect=defect, cells=True)
 
 
 def _read_header(path: Path, line: int, cells: list[str]) -> list[str]:
@@ -187,10 +183,41 @@ def _read_header(path: Path, line: int, cells: list[str]) -> list[str]:
 def _read_parquet(name: str, path: Path, file: "io.BufferedReader[Any]") -> Iterator[Row]:
     try:
         parquet = pq.ParquetFile(file, buffer_size=2**20)
-        first = 1
-        for batch in parquet.iter_batches(ROWS_PER_BATCH):
-            yield from rows_of(name, first, batch)
-            first += batch.num_rows
+        yield from rows_of(name, parquet.iter_batches(ROWS_PER_BATCH))
     except (pa.ArrowException, OSError) as error:
         reason = str(error).partition("\n")[0]
         raise RecordError(f"{path}: cannot be read as Parquet: {reason}") from None
+
+
+def _read_dataset(records: str, subset: str | None, split: str | None, revision: str | None) -> Iterator[Row]:
+    """The rows of one split, in its order.
+
+    Raises:
+        RecordError: it cannot be loaded, or has several splits and none was chosen.
+    """
+    part, dataset = _load_dataset(records, subset, split, revision)
+    name = f"{Path(records).name if Path(records).is_dir() else records}/{part}"
+    tables = dataset.with_format("arrow").iter(batch_size=ROWS_PER_BATCH)
+    yield from rows_of(name, (batch for table in tables for batch in table.to_batches()))
+
+
+def _load_dataset(
+    records: str, subset: str | None, split: str | None, revision: str | None
+) -> tuple[str, Any]:
+    import datasets
+
+    try:
+        if Path(records).is_dir():
+            loaded = datasets.load_from_disk(records)
+        else:
+            loaded = datasets.load_dataset(records, subset, revision=revision)
+    except Exception as error:  # hub, network, disk and data set scripts each raise their own
+        reason = str(error).partition("\n")[0]
+        raise RecordError(f"{records}: no such file, and no data set that can be loaded: {reason}") from None
+    if isinstance(loaded, datasets.Dataset):
+        return str(loaded.split or "data"), loaded
+    if split is None and len(loaded) == 1:
+        (split,) = loaded
+    if split is None or split not in loaded:
+        raise RecordError(f"{records}: dataset_split={split!r} is not there; use one of {sorted(loaded)}")
+    return split, loaded[split]

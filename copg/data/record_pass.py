@@ -19,8 +19,7 @@ class RecordPass:
 
     Args:
         columns: the user's names of fields.
-        max_prompt_chars: characters; None for no limit.
-        max_completion_chars: characters; None for no limit.
+        max_prompt_chars: None for no limit, as for completions.
     """
 
     def __init__(
@@ -76,7 +75,7 @@ class RecordPass:
         sums = self._sums
         return {
             "records/read": float(self.num_read),
-            "records/control_characters": float(self.suite.unexpected("control_characters")),
+            "records/control_characters": float(self.suite.tallies["control_characters"].unexpected),
             "prompt_chars/mean": sums["prompt_chars"] / max(sums["records"], 1),
             "prompt_chars/max": float(self._longest["prompt_chars"]),
             "completion_chars/mean": sums["all_completion_chars"] / max(sums["completions"], 1),

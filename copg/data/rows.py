@@ -1,7 +1,7 @@
 """Rows of files of records, which know where they came from."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,15 +55,18 @@ class Lines:
                 yield Row(self.file, number, raw=line)
 
 
-def rows_of(name: str, first: int, batch: pa.RecordBatch) -> Iterator[Row]:
-    """The rows of an Arrow batch, of which the first is row ``first`` of ``name``."""
-    try:
-        for number, value in enumerate(batch.to_pylist(), first):
-            yield Row(name, number, value=value)
-    except UnicodeDecodeError:
-        for index in range(batch.num_rows):
-            try:
-                yield Row(name, first + index, value=batch.slice(index, 1).to_pylist()[0])
-            except UnicodeDecodeError as error:
-                defect = Defect("invalid_utf8", f"a text is not UTF-8: {error.reason}")
-                yield Row(name, first + index, defect=defect)
+def rows_of(name: str, batches: Iterable[pa.RecordBatch]) -> Iterator[Row]:
+    """The rows of Arrow batches, which are all of ``name``."""
+    first = 1
+    for batch in batches:
+        try:
+            for number, value in enumerate(batch.to_pylist(), first):
+                yield Row(name, number, value=value)
+        except UnicodeDecodeError:
+            for number in range(first, first + batch.num_rows):
+                try:
+                    yield Row(name, number, value=batch.slice(number - first, 1).to_pylist()[0])
+                except UnicodeDecodeError as error:
+                    defect = Defect("invalid_utf8", f"a text is not UTF-8: {error.reason}")
+                    yield Row(name, number, defect=defect)
+        first += batch.num_rows

@@ -64,7 +64,6 @@ class RecordReader:
         """What a row means.
 
         Args:
-            row: as it was parsed.
             cells: every value is text, as in CSV: lists are JSON, an empty cell is absent.
 
         Raises:

@@ -31,7 +31,8 @@ class Suite:
     def __init__(self, name: str, checks: Iterable[Check]) -> None:
         self.name = name
         self.checks = list(checks)
-        self.tallies = [Tally() for _ in self.checks]
+        self.tallies = {check.reason: Tally() for check in self.checks}
+        """By the reasons of the checks."""
         self._suite, self._batches, self._expectations = _build(name, self.checks)
 
     def run(self, derived: Mapping[str, np.ndarray]) -> dict[int, Check]:
@@ -47,8 +48,8 @@ class Suite:
         results = batch.validate(self._suite, result_format="COMPLETE").results
         outcomes = {result.expectation_config.meta["reason"]: result for result in results}
         rejected: dict[int, Check] = {}
-        for check, tally in zip(self.checks, self.tallies, strict=True):
-            outcome = outcomes[check.reason]
+        for check in self.checks:
+            outcome, tally = outcomes[check.reason], self.tallies[check.reason]
             found = outcome.result
             if "element_count" not in found:  # Great Expectations turns its own failures into results
                 raise RuntimeError(f"check {check.reason} could not run: {outcome.exception_info}")
@@ -61,18 +62,12 @@ class Suite:
                     rejected.setdefault(row, check)
         return rejected
 
-    def unexpected(self, reason: str) -> int:
-        """Rows that broke a check so far."""
-        return next(
-            t.unexpected for c, t in zip(self.checks, self.tallies, strict=True) if c.reason == reason
-        )
-
     def facts(self) -> list[dict[str, Any]]:
         """What was checked and found, as plain values."""
         return [
             {"of": self.name, "expected": c.says, "reason": c.reason, "rejects": c.rejects}
             | {"rows": t.rows, "unexpected": t.unexpected}
-            for c, t in zip(self.checks, self.tallies, strict=True)
+            for c, t in zip(self.checks, self.tallies.values(), strict=True)
         ]
 
     def result(self) -> "ExpectationSuiteValidationResult":
@@ -92,7 +87,7 @@ class Suite:
                     "partial_unexpected_list": tally.examples,
                 },
             )
-            for expectation, tally in zip(self._expectations, self.tallies, strict=True)
+            for expectation, tally in zip(self._expectations, self.tallies.values(), strict=True)
         ]
         good = sum(result.success for result in results)
         return ExpectationSuiteValidationResult(

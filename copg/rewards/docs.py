@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from copg.data.checks import Check
-from copg.data.docs import REWARDS, Table, write_docs
+from copg.data.docs import Table, write_docs
 from copg.data.suite import Suite
 from copg.rewards.distribution import Distribution
 from copg.rewards.tables import (
@@ -84,14 +84,14 @@ def write_reward_docs(
     train = distributions["train"]
     if train.num_compared:
         parts.run(_parts(train))
-    suites = [suite for suite in (completions, prompts, parts) if suite.tallies[0].rows]
+    suites = [suite for suite in (completions, prompts, parts) if suite.facts()[0]["rows"]]
     write_docs(
         directory,
         records,
         metrics,
         failed[:10],
         suites,
-        subject=REWARDS,
+        stage="score",
         lead=train.advice()[:1].upper() + train.advice()[1:] + ".",
         tables=_tables(distributions),
     )

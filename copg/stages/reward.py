@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, field
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -53,7 +54,6 @@ def train_reward(config: RewardConfig, groups: Path, reward_model: Path) -> dict
     """Fit scores to the ranking of each prompt's completions (Bradley-Terry); test them on held-out pairs.
 
     Args:
-        config: settings.
         groups: artifact of schema ``groups`` whose records came with rewards; preferences count as 1 and 0.
         reward_model: where the artifact of schema ``reward_model`` goes: a model directory.
 
@@ -65,12 +65,27 @@ def train_reward(config: RewardConfig, groups: Path, reward_model: Path) -> dict
         RewardError: no pair to learn from or to test on, a record without reward, or a loss not finite.
         ModelError: the model cannot be loaded.
     """
+    from copg.rewards.reward_model import pick_form
+    from copg.training.reward_model import read_comparisons
+
     manifest = read_manifest(groups, schema="groups")
     begin(reward_model)
     model, tokenizer, max_tokens = _load(config)
     dropped: Counter[str] = Counter()
-    train = _comparisons(config, groups, ("train",), tokenizer, max_tokens, dropped)
-    held_out = _comparisons(config, groups, HELD_OUT, tokenizer, max_tokens, dropped)
+    train, held_out = (
+        list(
+            read_comparisons(
+                chain.from_iterable(read_groups(groups, split) for split in splits),
+                tokenizer,
+                form=config.form or pick_form(tokenizer),
+                max_tokens=max_tokens,
+                min_gap=config.min_gap,
+                limit=config.pairs_per_group,
+                dropped=dropped,
+            )
+        )
+        for splits in (("train",), HELD_OUT)
+    )
     for name, data in (("train", train), ("select and gate", held_out)):
         if len(data) < 2:
             raise RewardError(f"{groups}: {len(data)} prompts of {name} hold a pair; at least 2 are needed")
@@ -95,8 +110,6 @@ def train_reward_once(config: RewardConfig, groups: Path, reward_model: Path) ->
     """``train_reward``, unless the finished model lies there already; others see it whole or not at all.
 
     Args:
-        config: settings.
-        groups: see ``train_reward``.
         reward_model: a path that stands for these settings and groups, and for no others.
     """
     if not (reward_model / MANIFEST).is_file():
@@ -117,17 +130,13 @@ def _fit(
     """Train, and write model, tokeniser and the metrics of each step."""
     import torch
 
-    from copg.training.reward_model import Schedule, fit
+    from copg.training.reward_model import fit
 
-    schedule = Schedule(
-        config.epochs,
-        config.groups_per_step,
-        config.tokens_per_batch,
-        getattr(torch, config.compute_dtype),
-        config.seed,
-    )
     model.train()
-    steps = list(fit(model, train, schedule, config.optimizer))
+    names = ("epochs", "groups_per_step", "tokens_per_batch", "seed")
+    settings = {name: getattr(config, name) for name in names}
+    dtype = getattr(torch, config.compute_dtype)
+    steps = list(fit(model, train, config.optimizer, **settings, compute_dtype=dtype))
     if config.lora is not None:
         model = model.merge_and_unload()
     model.eval().save_pretrained(reward_model)
@@ -164,31 +173,6 @@ def _load(config: RewardConfig) -> tuple[Any, Any, int]:
         model = add_adapter(model, config.lora, seed=config.seed, task="SEQ_CLS")
     limits = [tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", None)]
     return model.to(pick_device()), tokenizer, min(limit for limit in limits if limit)
-
-
-def _comparisons(
-    config: RewardConfig,
-    groups: Path,
-    splits: Sequence[str],
-    tokenizer: Any,
-    max_tokens: int,
-    dropped: Counter[str],
-) -> "list[Comparisons]":
-    from copg.rewards.reward_model import pick_form
-    from copg.training.reward_model import read_comparisons
-
-    found: list[Comparisons] = []
-    for split in splits:
-        found += read_comparisons(
-            read_groups(groups, split),
-            tokenizer,
-            form=config.form or pick_form(tokenizer),
-            max_tokens=max_tokens,
-            min_gap=config.min_gap,
-            limit=config.pairs_per_group,
-            dropped=dropped,
-        )
-    return found
 
 
 def _test(

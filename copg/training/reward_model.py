@@ -113,38 +113,35 @@ def _compact(encoded: EncodedPair) -> Encoding:
     return {key: array("i", ids) for key, ids in encoded.ids.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class Schedule:
-    """How comparisons become optimiser steps."""
-
-    epochs: int
-    groups_per_step: int
-    tokens_per_batch: int
-    """In one forward, padding included; a group is never split."""
-    compute_dtype: torch.dtype
-    seed: int
-
-
 def fit(
-    model: Any, data: Sequence[Comparisons], schedule: Schedule, optimizer_config: OptimizerConfig
+    model: Any,
+    data: Sequence[Comparisons],
+    optimizer_config: OptimizerConfig,
+    *,
+    epochs: int,
+    groups_per_step: int,
+    tokens_per_batch: int,
+    compute_dtype: torch.dtype,
+    seed: int,
 ) -> Iterator[dict[str, float]]:
     """Train in place; yields loss (nats a pair), accuracy, gradient norm and learning rate of each step.
 
-    Every group weighs the same, whatever its number of pairs.
+    Every group weighs the same, whatever its number of pairs, and none is split over two forwards, of
+    ``tokens_per_batch`` each, padding included.
 
     Raises:
         RewardError: the loss is not finite.
     """
     optimizer = build_optimizer(model, optimizer_config)
-    steps = list(_steps(len(data), schedule))
+    steps = list(_steps(len(data), epochs, groups_per_step, seed))
     for step, chosen in enumerate(track(steps, "reward")):
         rate = learning_rate(step, len(steps), optimizer_config, peak=optimizer_config.learning_rate)
         for settings in optimizer.param_groups:
             settings["lr"] = rate
         groups = [data[i] for i in chosen]
         loss_sum = correct = 0.0
-        for batch in _micro_batches(groups, schedule.tokens_per_batch):
-            loss, right = _batch_loss(model, batch, schedule.compute_dtype)
+        for batch in _micro_batches(groups, tokens_per_batch):
+            loss, right = _batch_loss(model, batch, compute_dtype)
             (loss / len(groups)).backward()  # type: ignore[no-untyped-call]
             loss_sum += float(loss.detach())
             correct += right
@@ -161,12 +158,12 @@ def fit(
         }
 
 
-def _steps(num_groups: int, schedule: Schedule) -> Iterator[list[int]]:
-    for epoch in range(schedule.epochs):
+def _steps(num_groups: int, epochs: int, groups_per_step: int, seed: int) -> Iterator[list[int]]:
+    for epoch in range(epochs):
         order = list(range(num_groups))
-        random.Random(f"{schedule.seed}/{epoch}").shuffle(order)
-        for start in range(0, num_groups, schedule.groups_per_step):
-            yield order[start : start + schedule.groups_per_step]
+        random.Random(f"{seed}/{epoch}").shuffle(order)
+        for start in range(0, num_groups, groups_per_step):
+            yield order[start : start + groups_per_step]
 
 
 def _micro_batches(groups: Sequence[Comparisons], tokens_per_batch: int) -> Iterator[list[Comparisons]]:

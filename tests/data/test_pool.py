@@ -5,7 +5,6 @@ import time
 
 import pytest
 
-from copg.data.framing import SIZED
 from copg.data.pool import ProcessPool
 from copg.errors import RewardError
 
@@ -31,7 +30,7 @@ time.sleep(60)
 
 SIZES = """
 import sys
-from copg.data.framing import read_sized, write_sized
+from copg.data.pool import read_sized, write_sized
 write_sized(sys.stdout.buffer, b"")
 while (job := read_sized(sys.stdin.buffer)) is not None:
     write_sized(sys.stdout.buffer, job[::-1])
@@ -88,7 +87,7 @@ def test_a_worker_that_fills_standard_error_goes_on() -> None:
 
 def test_messages_of_any_bytes_and_length_cross_whole() -> None:
     jobs = [b"", b"\n", bytes(range(256)), b"ab" * 2**21]
-    assert list(pool(SIZES, framing=SIZED, timeout_s=20).map(jobs)) == [job[::-1] for job in jobs]
+    assert list(pool(SIZES, sized=True, timeout_s=20).map(jobs)) == [job[::-1] for job in jobs]
 
 
 def test_no_more_jobs_are_taken_ahead_than_allowed() -> None:
