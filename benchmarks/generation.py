@@ -96,15 +96,16 @@ def make_prompts(case: Case) -> list[list[int]]:
 def run_copg(case: Case, model: Any, tokenizer: Any, prompts: list[list[int]], **how: Any) -> list[list[int]]:
     """Through ``copg.lm.engines.own``, as stages ``train`` and ``evaluate`` draw."""
     from copg.lm.config import GenerationConfig
-    from copg.lm.engines.own import generate
+    from copg.lm.engines.own import draw
+    from copg.lm.generation import Policy
 
     config = GenerationConfig(
         max_new_tokens=how["max_new_tokens"],
         temperature=how["temperature"],
         tokens_per_batch=case.tokens_per_batch,
     )
-    keys = [str(i) for i in range(len(prompts))]
-    return [drawn.token_ids for drawn in generate(model, tokenizer, prompts, keys, config)]
+    policy, keys = Policy(tokenizer=tokenizer, loaded=model), [str(i) for i in range(len(prompts))]
+    return [drawn.token_ids for drawn in draw(policy, prompts, keys, config)]
 
 
 def run_transformers(

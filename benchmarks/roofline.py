@@ -37,7 +37,7 @@ def matrix_peak(device: str) -> dict[str, float]:
 def token_counts(case: Case, attention: str) -> dict[str, float]:
     """Tokens that go through the body, and completion tokens through the head, a prompt."""
     from copg.lm.config import RowConfig
-    from copg.lm.scorer import TokenGroup, build_batch, plan_batches
+    from copg.lm.rows import TokenGroup, build_batch, plan_batches
 
     rows = RowConfig(tokens_per_batch=case.tokens_per_batch, attention=attention)  # type: ignore[arg-type]
     groups = [

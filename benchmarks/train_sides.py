@@ -60,7 +60,8 @@ def run_copg(case: Case, examples: list[Example], task: dict[str, Any]) -> dict[
 
     from copg.lm.config import RowConfig
     from copg.lm.load import load_model
-    from copg.lm.scorer import SequenceScorer, TokenGroup, group_logps
+    from copg.lm.rows import TokenGroup
+    from copg.lm.scorer import SequenceScorer, group_logps
     from copg.records import Completion, Group
     from copg.training.config import OptimizerConfig, TrialConfig
     from copg.training.data import TrainData

@@ -32,7 +32,7 @@ def train_reference(folder: Path, *, steps: int = STEPS, seed: int = 1) -> float
     """
     from transformers.utils import logging
 
-    from copg.lm.scorer import TokenGroup
+    from copg.lm.rows import TokenGroup
     from copg.lm.text import encode_completion, encode_prompt
     from examples.fitting import Budget, fit
     from examples.tiny_llama import build_model, build_tokenizer

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 
 from copg.lm.config import RowConfig
-from copg.lm.scorer import SequenceScorer, TokenGroup, build_batch, plan_batches, score_batch
+from copg.lm.rows import TokenGroup, build_batch, plan_batches
+from copg.lm.scorer import SequenceScorer, score_batch
 from copg.progress import track
 
 WARMUP_STEPS = 30

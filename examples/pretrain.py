@@ -42,7 +42,7 @@ def read_summaries(files: list[Path]) -> list[tuple[str, list[str]]]:
 
 def prose_batches(tokenizer: Any, prose: str, rng: random.Random) -> Iterator[list[Any]]:
     """Windows of the prose at random places, each after a start token."""
-    from copg.lm.scorer import TokenGroup
+    from copg.lm.rows import TokenGroup
 
     ids = tokenizer(prose, add_special_tokens=False, verbose=False).input_ids
     while True:
@@ -54,7 +54,7 @@ def summary_batches(
     tokenizer: Any, summaries: list[tuple[str, list[str]]], rng: random.Random
 ) -> Iterator[list[Any]]:
     """Prompts with their summaries, in another order each time through; what does not fit is left out."""
-    from copg.lm.scorer import TokenGroup
+    from copg.lm.rows import TokenGroup
     from copg.lm.text import encode_completion, encode_prompt
 
     groups = [

@@ -14,7 +14,7 @@ from copg.lm.config import GenerationConfig, RowConfig
 from copg.lm.divergence import Trace, compare_reference, trace_policy
 from copg.lm.generation import Generated, Policy, load_engine, max_prompt_tokens
 from copg.lm.load import check_vocabulary, load_config, load_tokenizer
-from copg.lm.scorer import TokenGroup
+from copg.lm.rows import TokenGroup
 from copg.lm.text import encode_prompt
 from copg.records import Completion, Group, prompt_text
 from copg.rewards.bulk import score_drawn

@@ -1,1 +1,1 @@
-"""Lm."""
+"""Language models: loading, rows of tokens, attention, log-probabilities, completions."""

@@ -18,7 +18,8 @@ from copg.errors import ModelError
 from copg.lm.config import RowConfig
 from copg.lm.head import Head
 from copg.lm.load import model_head
-from copg.lm.scorer import DTYPES, RowBatch, SequenceScorer, TokenGroup, scorer_logps
+from copg.lm.rows import RowBatch, TokenGroup
+from copg.lm.scorer import DTYPES, SequenceScorer, scorer_logps
 
 IN_MEMORY = 4 * 2**30  # 4 GiB
 _CELLS = 2**25
@@ -85,8 +86,6 @@ def trace_policy(
     Args:
         model: in evaluation mode, on its device.
         groups: with completions that the policy drew.
-        rows: budget and precision.
-        description: shown while it runs; None shows nothing.
         in_memory: bytes of hidden states kept in memory; more of them go to a temporary file.
 
     Raises:
@@ -100,8 +99,17 @@ def trace_policy(
     )
     num_tokens = sum(len(ids) for group in groups for ids in group.completion_ids)
     trace = Trace(_allocate(num_tokens, head.weight.shape[1], dtype, in_memory), on_cpu)
-    recorder = _Recorder(SequenceScorer(model, rows), trace)
-    scorer_logps(recorder, groups, rows, head.weight.device, description=description)
+    scorer, done = SequenceScorer(model, rows), 0
+
+    def record(batch: RowBatch) -> Tensor:
+        """Keeps the states of every batch; what it returns has no meaning."""
+        nonlocal done
+        states = scorer.states(batch)
+        trace.states[done : done + len(states)] = states
+        done += len(states)
+        return states.new_zeros(batch.num_completions)
+
+    scorer_logps(record, groups, rows, head.weight.device, description=description)
     return trace
 
 
@@ -113,9 +121,7 @@ def compare_reference(
     Args:
         model: in evaluation mode, on its device.
         groups: those of the trace.
-        trace: of the policy.
         rows: those of the trace: they settle the order of its tokens.
-        description: shown while it runs; None shows nothing.
 
     Raises:
         ModelError: the heads are over vocabularies of different sizes.
@@ -126,8 +132,21 @@ def compare_reference(
             f"the policy's head has {sizes[0]} tokens, the reference's {sizes[1]}: there is no KL over them"
         )
     device = next(model.parameters()).device
-    comparison = _Comparison(SequenceScorer(model, rows), trace, device)
-    pairs: Any = scorer_logps(comparison, groups, rows, device, description=description)
+    bias = None if trace.head.bias is None else trace.head.bias.to(device)
+    head = replace(trace.head, weight=trace.head.weight.to(device), bias=bias)
+    scorer, done = SequenceScorer(model, rows), 0
+
+    def compare(batch: RowBatch) -> Tensor:
+        """[num_completions, 2] KL and log-ratio, summed over completion tokens."""
+        nonlocal done
+        states = scorer.states(batch)
+        traced = trace.states[done : done + len(states)].to(device)
+        done += len(states)
+        dtype, tile = DTYPES[rows.compute_dtype], rows.tile_tokens
+        each = token_kl((traced, head), (states, model_head(model)), batch.targets, dtype=dtype, tile=tile)
+        return each.new_zeros(batch.num_completions, 2).index_add(0, batch.completion, each)
+
+    pairs: Any = scorer_logps(compare, groups, rows, device, description=description)
     kls = [[kl for kl, _ in group] for group in pairs]
     return kls, [[log_ratio for _, log_ratio in group] for group in pairs]
 
@@ -147,43 +166,3 @@ def _allocate(num_tokens: int, width: int, dtype: torch.dtype, in_memory: int) -
         file = str(Path(folder) / "states")
         kept = torch.from_file(file, shared=True, size=num_tokens * width, dtype=dtype)
         return kept.view(num_tokens, width)
-
-
-class _Recorder(torch.nn.Module):
-    """In the place of a scorer: keeps the states of every batch; what it returns has no meaning."""
-
-    def __init__(self, scorer: SequenceScorer, trace: Trace) -> None:
-        super().__init__()
-        self.scorer, self.trace, self.done = scorer, trace, 0
-
-    def forward(self, batch: RowBatch) -> Tensor:
-        """[num_completions] zeros."""
-        states = self.scorer.states(batch)
-        self.trace.states[self.done : self.done + len(states)] = states
-        self.done += len(states)
-        return states.new_zeros(batch.num_completions)
-
-
-class _Comparison(torch.nn.Module):
-    """In the place of a scorer: two values a completion, for batches in the order in which they were kept."""
-
-    def __init__(self, scorer: SequenceScorer, trace: Trace, device: torch.device) -> None:
-        super().__init__()
-        self.scorer, self.states, self.done = scorer, trace.states, 0
-        bias = None if trace.head.bias is None else trace.head.bias.to(device)
-        self.head = replace(trace.head, weight=trace.head.weight.to(device), bias=bias)
-
-    def forward(self, batch: RowBatch) -> Tensor:
-        """[num_completions, 2] KL and log-ratio, summed over completion tokens."""
-        reference = self.scorer.states(batch)
-        policy = self.states[self.done : self.done + len(reference)].to(reference.device)
-        self.done += len(reference)
-        config = self.scorer.config
-        each = token_kl(
-            (policy, self.head),
-            (reference, model_head(self.scorer.model)),
-            batch.targets,
-            dtype=DTYPES[config.compute_dtype],
-            tile=config.tile_tokens,
-        )
-        return each.new_zeros(batch.num_completions, 2).index_add(0, batch.completion, each)

@@ -1,5 +1,6 @@
 """Completions drawn from a policy: what every engine of ``copg.lm.engines`` takes, promises and gives."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -11,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from copg.lm.config import GenerationConfig, RowConfig
 from copg.lm.load import load_model, pick_device
 from copg.lm.scorer import DTYPES
+from copg.lm.text import decode_completion
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,13 @@ class Generated:
     text: str
     finished: bool
     """False when ``max_new_tokens`` was reached first."""
+
+
+def generated(
+    drawn: Sequence[list[int]], tokenizer: PreTrainedTokenizerBase, stops: frozenset[int]
+) -> list[Generated]:
+    """Completions from their token ids; one that ends with a token of ``stops`` is finished."""
+    return [Generated(ids, decode_completion(tokenizer, ids), finished=ids[-1] in stops) for ids in drawn]
 
 
 @dataclass(kw_only=True)
@@ -83,6 +92,11 @@ def load_engine(config: GenerationConfig) -> Engine:
     """The engine that the settings name; its file alone is loaded."""
     engine: Engine = import_module(f"copg.lm.engines.{config.engine_name}").draw
     return engine
+
+
+def noise_digest(seed: int, noise_key: str) -> bytes:
+    """What an engine makes its noise of."""
+    return hashlib.sha256(f"{seed}\n{noise_key}".encode()).digest()
 
 
 def max_prompt_tokens(model_config: Any, config: GenerationConfig) -> int:

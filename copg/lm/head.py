@@ -45,9 +45,7 @@ def token_logps(
     Args:
         hidden: [N, H] states that predict the targets.
         targets: [N] token ids.
-        head: of the model.
         dtype: of the matrix products; sums and exponentials are float32.
-        tile: tokens a tile.
 
     Returns:
         [N] float32.

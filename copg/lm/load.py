@@ -35,7 +35,6 @@ def load_model(
 
     Args:
         model: a model directory, an adapter directory (its base is loaded as well) or a hub name.
-        dtype: of the parameters.
         revision: of the hub; ignored for directories.
         trainable: of an adapter: whether its weights take gradients.
 
@@ -43,7 +42,12 @@ def load_model(
         ModelError: nothing there, no safetensors, or layers whose packed rows no test covers.
     """
     if (Path(model) / ADAPTER).is_file():
-        return _load_adapter(Path(model), dtype=dtype, trainable=trainable)
+        from peft import PeftConfig, PeftModel
+
+        config = PeftConfig.from_pretrained(str(model))
+        base = load_model(config.base_model_name_or_path, dtype=dtype, revision=config.revision)
+        options = {"is_trainable": trainable, "use_safetensors": True}
+        return PeftModel.from_pretrained(base, str(model), **options).eval()
     check_weights(model)
     logging.disable_progress_bar()  # one bar a weight file would drown the stage's own progress
     try:
@@ -74,16 +78,6 @@ def check_weights(model: str | Path) -> None:
             f"{model}: no *.safetensors weights: they were never there, or the retention rule of stage "
             "'promote' removed them (train again, or set promote.keep)"
         )
-
-
-def _load_adapter(adapter: Path, *, dtype: torch.dtype, trainable: bool) -> PreTrainedModel:
-    from peft import PeftConfig, PeftModel
-
-    config = PeftConfig.from_pretrained(str(adapter))
-    base = load_model(config.base_model_name_or_path, dtype=dtype, revision=config.revision)
-    loaded = PeftModel.from_pretrained(base, str(adapter), is_trainable=trainable, use_safetensors=True)
-    loaded.eval()
-    return loaded
 
 
 def load_tokenizer(model: str | Path, *, revision: str | None = None) -> PreTrainedTokenizerBase:

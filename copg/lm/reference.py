@@ -13,7 +13,8 @@ from copg.errors import MismatchError, StoreError
 from copg.lm.attention.dispatch import resolve_attention
 from copg.lm.config import RowConfig
 from copg.lm.load import load_model, pick_device
-from copg.lm.scorer import DTYPES, TokenGroup, check_rows, group_logps
+from copg.lm.rows import TokenGroup
+from copg.lm.scorer import DTYPES, check_rows, group_logps
 from copg.lm.text import encode_completion, encode_prompt
 from copg.records import Group
 from copg.stores.reference_store import completion_key
@@ -133,17 +134,13 @@ class ReferencePass:
             chunk = missing[start : start + 512]
             model = self._model(groups)
             logps = group_logps(model, [group for group, _ in chunk], rows=self.rows, description="reference")
-            found = {
-                key: (value, len(ids))
-                for (group, row), values in zip(chunk, logps, strict=True)
-                for key, value, ids in zip(row, values, group.completion_ids, strict=True)
-            }
-            values = [value for value, _ in found.values()]
-            num_tokens = [count for _, count in found.values()]
+            found = [key for _, row in chunk for key in row]
+            values = [value for of_group in logps for value in of_group]
+            num_tokens = [len(ids) for group, _ in chunk for ids in group.completion_ids]
             device = pick_device()
             backend = resolve_attention(self.rows.attention, device)
             origin = [str(device)] * len(found), [backend] * len(found)
-            self.store.append(list(found), values, num_tokens, *origin)
+            self.store.append(found, values, num_tokens, *origin)
             fresh |= dict(zip(found, values, strict=True))
         self.computed += len(fresh)
         return fresh

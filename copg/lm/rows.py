@@ -12,6 +12,7 @@ from torch import Tensor
 from copg.errors import RecordError
 from copg.lm.attention.dispatch import resolve_attention
 from copg.lm.attention.layout import Layout, visible_keys
+from copg.lm.batches import length_batches
 from copg.lm.config import RowConfig
 from copg.lm.load import pick_device
 
@@ -62,11 +63,6 @@ class RowBatch:
         return replace(self, **moved)
 
 
-def is_flat(attention: str) -> bool:
-    """Whether an attention (``auto``: this machine's) takes one row without padding instead of a mask."""
-    return resolve_attention(attention, pick_device()) != "mask"
-
-
 def pack_rows(lengths: Sequence[int], tokens_per_row: int, ids: Sequence[str] = ()) -> list[list[int]]:
     """Best-fit decreasing: the rows as lists of indices into ``lengths``; deterministic, nothing is split.
 
@@ -104,18 +100,11 @@ def plan_batches(lengths: Sequence[int], config: RowConfig, ids: Sequence[str] =
         RecordError: a group is longer than ``tokens_per_row``.
     """
     rows = pack_rows(lengths, config.tokens_per_row, ids)
-    if is_flat(config.attention):
+    if resolve_attention(config.attention, pick_device()) != "mask":  # one row without padding
         budget = max(config.tokens_per_batch, max(lengths, default=0))
         return [[row] for row in pack_rows(lengths, budget)]
     width = [sum(lengths[i] for i in row) for row in rows]
-    batches: list[list[list[int]]] = []
-    longest = 0
-    for r in sorted(range(len(rows)), key=lambda r: (-width[r], r)):
-        if not batches or longest * (len(batches[-1]) + 1) > config.tokens_per_batch:
-            batches.append([])
-            longest = width[r]
-        batches[-1].append(rows[r])
-    return batches
+    return [[rows[r] for r in batch] for batch in length_batches(width, config.tokens_per_batch)]
 
 
 def build_batch(

@@ -4,7 +4,7 @@ A completion's positions start where its prompt ends, and it attends to its prom
 log-probability is that of the completion by itself, at the cost of one prompt a group.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,36 +16,12 @@ from copg.lm.attention.dispatch import use_prefix_attention
 from copg.lm.config import RowConfig
 from copg.lm.head import token_logps
 from copg.lm.load import attention_window, bare_model, model_backbone, model_head
-from copg.lm.rows import (
-    RowBatch,
-    TokenGroup,
-    build_batch,
-    is_flat,
-    pack_rows,
-    plan_batches,
-    split_group,
-    take_completions,
-)
+from copg.lm.rows import RowBatch, TokenGroup, build_batch, plan_batches, split_group, take_completions
 from copg.progress import track
 
-__all__ = [
-    "DTYPES",
-    "RowBatch",
-    "SequenceScorer",
-    "TokenGroup",
-    "build_batch",
-    "check_rows",
-    "group_logps",
-    "is_flat",
-    "pack_rows",
-    "plan_batches",
-    "score_batch",
-    "scorer_logps",
-    "split_group",
-    "take_completions",
-]
-
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+Scorer = Callable[[RowBatch], Tensor]
+"""A ``SequenceScorer``, perhaps wrapped for several processes, or what stands in its place."""
 
 
 class SequenceScorer(torch.nn.Module):
@@ -91,12 +67,11 @@ class SequenceScorer(torch.nn.Module):
         return torch.zeros(batch.num_completions, device=logps.device).index_add(0, batch.completion, logps)
 
 
-def score_batch(scorer: torch.nn.Module, batch: RowBatch, config: RowConfig) -> Tensor:
+def score_batch(scorer: Scorer, batch: RowBatch, config: RowConfig) -> Tensor:
     """[num_completions] as ``SequenceScorer``, under the precision of ``config``."""
     device = batch.input_ids.device.type
     with torch.autocast(device, dtype=torch.bfloat16, enabled=config.compute_dtype == "bfloat16"):
-        logps: Tensor = scorer(batch)
-    return logps
+        return scorer(batch)
 
 
 def group_logps(
@@ -111,7 +86,6 @@ def group_logps(
     Args:
         model: in evaluation mode, on its device.
         groups: any number, each with at least one completion of at least one token.
-        rows: budget and precision.
         description: shown while it runs; None shows nothing.
 
     Returns:
@@ -123,14 +97,14 @@ def group_logps(
 
 
 def scorer_logps(
-    scorer: torch.nn.Module,
+    scorer: Scorer,
     groups: Sequence[TokenGroup],
     config: RowConfig,
     device: torch.device,
     *,
     description: str | None = None,
 ) -> list[list[float]]:
-    """As ``group_logps``, through a ``SequenceScorer`` that may be wrapped for several processes."""
+    """As ``group_logps``, through a scorer; of one that returns several values a completion, those."""
     result = [[0.0] * len(group.completion_ids) for group in groups]
     shares = [(i, chosen) for i, group in enumerate(groups) for chosen in _row_shares(group, config)]
     pieces = [take_completions(groups[i], chosen) for i, chosen in shares]

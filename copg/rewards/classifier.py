@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 from copg.errors import ModelError
+from copg.lm.batches import length_batches
 from copg.progress import track
 
 Encoding = Mapping[str, Sequence[int]]
@@ -122,18 +123,3 @@ def forward(model: Any, encodings: Sequence[Encoding]) -> Tensor:
 def _pad(rows: Sequence[Sequence[int]], value: int) -> Tensor:
     longest = max(len(row) for row in rows)
     return torch.tensor([[*row, *[value] * (longest - len(row))] for row in rows])
-
-
-def length_batches(lengths: Sequence[int], tokens_per_batch: int) -> list[list[int]]:
-    """Indices in batches of like lengths, longest first, each of at most so many padded tokens.
-
-    A sequence longer than a batch is a batch of its own.
-    """
-    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
-    batches: list[list[int]] = []
-    for i in order:
-        if batches and (len(batches[-1]) + 1) * lengths[batches[-1][0]] <= tokens_per_batch:
-            batches[-1].append(i)
-        else:
-            batches.append([i])
-    return batches

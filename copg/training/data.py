@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from copg.errors import ArtifactError
-from copg.lm.scorer import TokenGroup
+from copg.lm.rows import TokenGroup
 from copg.losses.groups import Completions
 from copg.records import Group
 

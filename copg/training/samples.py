@@ -9,7 +9,8 @@ from transformers import PreTrainedTokenizerBase
 
 from copg.lm.config import RowConfig
 from copg.lm.generation import Policy, load_engine
-from copg.lm.scorer import TokenGroup, group_logps
+from copg.lm.rows import TokenGroup
+from copg.lm.scorer import group_logps
 from copg.records import Completion, Group
 from copg.rewards.bulk import score_drawn
 from copg.rewards.contract import Scale
@@ -34,8 +35,6 @@ class Sampler:
         Args:
             config: prompts, noise and rewards.
             groups: of the select split, with prompt ids.
-            tokenizer: of the policy.
-            rows: budget and precision of log-probabilities.
             reference: opens the reference of a policy, for as long as it is needed.
             scales: of the parts that are standardised, as ``score`` left them.
         """

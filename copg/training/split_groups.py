@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from copg.lm.config import RowConfig
-from copg.lm.scorer import TokenGroup, scorer_logps, split_group, take_completions
+from copg.lm.rows import TokenGroup, split_group, take_completions
+from copg.lm.scorer import scorer_logps
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +41,8 @@ def weigh_pieces(
     Of no groups there is nothing: loss 0, no pieces.
 
     Args:
-        scorer: of the policy.
         groups: each larger than ``rows.tokens_per_row``.
-        rows: budget and precision.
         loss_of: from [N] log-probabilities of all their completions to one number.
-        device: of the policy.
     """
     if not groups:
         return WeighedPieces(torch.zeros((), device=device), torch.empty(0, device=device), [], [])

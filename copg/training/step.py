@@ -13,7 +13,8 @@ from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
 from copg.lm.config import RowConfig
-from copg.lm.scorer import TokenGroup, build_batch, plan_batches, score_batch
+from copg.lm.rows import TokenGroup, build_batch, plan_batches
+from copg.lm.scorer import score_batch
 from copg.losses import load_loss
 from copg.losses.diagnostics import extreme_log_ratios, residual_fraction, reward_spread
 from copg.training.config import TrialConfig
@@ -46,12 +47,8 @@ def accumulate_gradients(
     """Add the gradient of the mean group loss over ``indices``, in micro-batches, across processes.
 
     Args:
-        accelerator: processes and devices.
         scorer: ``SequenceScorer``, prepared by the accelerator.
-        data: of the train split.
         indices: all groups of this optimiser step; each process takes its share.
-        trial: method and beta.
-        rows: budget and precision.
     """
     mine, weight = _share(accelerator, data, indices)
     loss_of = partial(_loss, data, trial, weight / len(indices))

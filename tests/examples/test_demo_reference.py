@@ -8,7 +8,8 @@ import torch
 
 from copg.digests import model_digest
 from copg.lm.config import GenerationConfig
-from copg.lm.engines.own import generate
+from copg.lm.engines.own import draw
+from copg.lm.generation import Policy
 from copg.lm.load import load_model, load_tokenizer
 from copg.lm.text import encode_prompt
 from examples.demo import train_reference
@@ -46,9 +47,8 @@ def test_a_prompt_is_short_and_the_tokeniser_gives_any_text_back(reference: Path
 def test_its_completions_end(reference: Path) -> None:
     model, tokenizer = load_model(reference), load_tokenizer(reference)
     prompts = [encode_prompt(tokenizer, draw_report(random.Random(i)).prompt) for i in range(32)]
-    drawn = generate(
-        model, tokenizer, prompts, [str(i) for i in range(32)], GenerationConfig(max_new_tokens=96)
-    )
+    policy, keys = Policy(tokenizer=tokenizer, loaded=model), [str(i) for i in range(32)]
+    drawn = draw(policy, prompts, keys, GenerationConfig(max_new_tokens=96))
     assert sum(d.finished for d in drawn) >= 28
     assert sum(d.text.endswith(".") for d in drawn) >= 16, [d.text for d in drawn]
 

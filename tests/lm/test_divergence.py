@@ -12,7 +12,7 @@ from copg.lm import divergence
 from copg.lm.config import RowConfig
 from copg.lm.divergence import compare_reference, token_kl, trace_policy
 from copg.lm.head import Head
-from copg.lm.scorer import TokenGroup
+from copg.lm.rows import TokenGroup
 from tests import tiny
 
 GROUPS = [

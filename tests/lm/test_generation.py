@@ -16,8 +16,8 @@ from transformers import PreTrainedModel
 from copg.errors import RecordError
 from copg.lm.config import GenerationConfig
 from copg.lm.engines import own
-from copg.lm.engines.own import generate, uniform_noise
-from copg.lm.generation import max_prompt_tokens, stop_tokens
+from copg.lm.engines.own import draw, uniform_noise
+from copg.lm.generation import Generated, Policy, max_prompt_tokens, stop_tokens
 from copg.progress import track
 from tests import tiny
 
@@ -45,6 +45,10 @@ def lively(kind: str) -> PreTrainedModel:
 def prompts(count: int, seed: int = 0) -> list[list[int]]:
     rng = random.Random(seed)
     return [[1, *rng.choices(range(4, len(tiny.VOCABULARY)), k=rng.randint(1, 12))] for _ in range(count)]
+
+
+def generate(model: Any, tokenizer: Any, *rest: Any, **options: Any) -> list[Generated]:
+    return draw(Policy(tokenizer=tokenizer, loaded=model), *rest, **options)
 
 
 def drawn_one_by_one(model: Any, prompt: list[int], key: str, config: GenerationConfig) -> list[int]:

@@ -11,15 +11,8 @@ from copg.lm.attention import dispatch
 from copg.lm.attention.layout import Layout
 from copg.lm.attention.split import _pieces
 from copg.lm.config import RowConfig
-from copg.lm.scorer import (
-    SequenceScorer,
-    TokenGroup,
-    build_batch,
-    check_rows,
-    group_logps,
-    pack_rows,
-    plan_batches,
-)
+from copg.lm.rows import TokenGroup, build_batch, pack_rows, plan_batches
+from copg.lm.scorer import SequenceScorer, check_rows, group_logps
 from copg.losses.copg import copg_loss
 from copg.losses.groups import Completions
 from tests import tiny

@@ -11,6 +11,7 @@ from peft import LoraConfig, get_peft_model
 from copg.config import parse_config
 from copg.errors import ConfigError, ModelError
 from copg.lm.config import GenerationConfig
+from copg.lm.engines.own import draw as draw_own
 from copg.lm.engines.vllm import draw
 from copg.lm.generation import Policy
 from copg.lm.load import load_model, load_tokenizer
@@ -95,17 +96,13 @@ def model(tmp_path: Path) -> Path:
 
 
 def test_it_draws_what_the_model_says_in_the_order_given(config: GenerationConfig, model: Path) -> None:
-    from copg.lm.engines.own import generate
-
     tokenizer = load_tokenizer(model)
     found = draw(Policy(location=model, tokenizer=tokenizer), PROMPTS, KEYS, config)
     greedy = replace(config, vllm_python="")
-    assert found == generate(load_model(model), tokenizer, PROMPTS, KEYS, greedy)
+    assert found == draw_own(Policy(loaded=load_model(model), tokenizer=tokenizer), PROMPTS, KEYS, greedy)
 
 
 def test_an_adapter_is_served_over_its_base(config: GenerationConfig, model: Path, tmp_path: Path) -> None:
-    from copg.lm.engines.own import generate
-
     adapted = get_peft_model(
         load_model(model), LoraConfig(r=4, target_modules=["q_proj"], init_lora_weights=False)
     )
@@ -113,11 +110,9 @@ def test_an_adapter_is_served_over_its_base(config: GenerationConfig, model: Pat
     adapted.save_pretrained(tmp_path / "adapter")
     tokenizer = load_tokenizer(model)
     found = draw(Policy(location=tmp_path / "adapter", tokenizer=tokenizer), PROMPTS, KEYS, config)
-    own = generate(
-        load_model(tmp_path / "adapter"), tokenizer, PROMPTS, KEYS, replace(config, vllm_python="")
-    )
-    assert found == own
-    assert own != generate(load_model(model), tokenizer, PROMPTS, KEYS, replace(config, vllm_python=""))
+    own, adapted = replace(config, vllm_python=""), load_model(tmp_path / "adapter")
+    assert found == draw_own(Policy(loaded=adapted, tokenizer=tokenizer), PROMPTS, KEYS, own)
+    assert found != draw_own(Policy(location=model, tokenizer=tokenizer), PROMPTS, KEYS, own)
 
 
 def test_a_sequence_has_its_own_seed_whatever_shares_its_request(

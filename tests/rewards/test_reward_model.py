@@ -6,7 +6,8 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from copg.errors import ModelError, RewardError
-from copg.rewards.classifier import Classifier, forward, length_batches
+from copg.lm.batches import length_batches
+from copg.rewards.classifier import Classifier, forward
 from copg.rewards.contract import RewardSpec
 from copg.rewards.mixture import build_mixture
 from copg.rewards.registry import reward_digest

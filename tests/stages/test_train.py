@@ -18,7 +18,8 @@ from copg.config import parse_config
 from copg.errors import ConfigError, MismatchError, ModelError
 from copg.lm.config import GenerationConfig, RowConfig
 from copg.lm.load import load_model
-from copg.lm.scorer import TokenGroup, group_logps
+from copg.lm.rows import TokenGroup
+from copg.lm.scorer import group_logps
 from copg.rewards.contract import RewardSpec
 from copg.stages.reference import ReferenceConfig, reference_groups
 from copg.stages.train import train_policy

@@ -53,14 +53,11 @@ def prefix_attention(
     """[B, T, heads, d]; called by every attention layer of a model.
 
     Args:
-        module: the layer.
         query: [B, heads, T, d].
         key: [B, key heads, T, d].
         value: as ``key``.
         attention_mask: [B, 1, T, T]; not looked at when there is a layout.
         dropout: of attention weights.
-        scaling: of the scores.
-        softcap: of the scores.
         prefix_layout: of a flat row; B is 1 then.
         **kwargs: what SDPA takes.
     """
@@ -70,8 +67,7 @@ def prefix_attention(
         return _flat(query, key, value, prefix_layout, scaling, softcap), None
     if softcap is not None:
         key, value = (_as_many_heads(x, query) for x in (key, value))
-        scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-        out = plain_attention(query, key, value, attention_mask, scale, softcap)
+        out = plain_attention(query, key, value, attention_mask, scaling, softcap)
         return out.transpose(1, 2).contiguous(), None
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
@@ -97,7 +93,6 @@ def _flat(
         return varlen_attention(query, key, value, layout, scale)
     key, value = _as_many_heads(key, query), _as_many_heads(value, query)
     if softcap is not None:
-        scale = query.shape[-1] ** -0.5 if scale is None else scale
         # a group at a time: what is written out is quadratic in a group, not in the row
         pieces = [
             plain_attention(query[:, :, here], key[:, :, here], value[:, :, here], visible, scale, softcap)

@@ -5,7 +5,7 @@ from torch import Tensor
 
 
 def plain_attention(
-    query: Tensor, key: Tensor, value: Tensor, visible: Tensor | None, scale: float, softcap: float
+    query: Tensor, key: Tensor, value: Tensor, visible: Tensor | None, scale: float | None, softcap: float
 ) -> Tensor:
     """[B, heads, Q, d] softmax(cap * tanh(scale * q k^T / cap)) v.
 
@@ -14,9 +14,8 @@ def plain_attention(
         key: [B, heads, T, d].
         value: [B, heads, T, d].
         visible: [B, 1, Q, T] boolean, or float to be added; None: causal, the last query sees every key.
-        scale: of the scores.
-        softcap: of the scores.
     """
+    scale = query.shape[-1] ** -0.5 if scale is None else scale
     scores = softcap * torch.tanh(query @ key.transpose(-1, -2) * (scale / softcap))
     if visible is None:
         queries, keys = scores.shape[-2:]

@@ -1,6 +1,5 @@
 """Our engine: completions batched by length, with noise that no batch can change."""
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -8,13 +7,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
 from transformers.cache_utils import Cache, DynamicLayer
 
 from copg.errors import RecordError
+from copg.lm.batches import length_batches
 from copg.lm.config import GenerationConfig
-from copg.lm.generation import Generated, Policy, max_prompt_tokens, stop_tokens
-from copg.lm.text import decode_completion
+from copg.lm.generation import Generated, Policy, generated, max_prompt_tokens, noise_digest, stop_tokens
 from copg.progress import track
 
 KEPT_FRACTION = 0.75
@@ -29,61 +27,37 @@ def draw(
     *,
     description: str | None = None,
 ) -> list[Generated]:
-    """As ``Engine`` says, by the model in this process; equal keys draw equal tokens in any batch."""
-    model, bfloat16 = policy.model, policy.rows.compute_dtype == "bfloat16"
-    with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=bfloat16):
-        return generate(model, policy.tokenizer, prompts, noise_keys, config, description=description)
-
-
-def generate(
-    model: Any,
-    tokenizer: PreTrainedTokenizerBase,
-    prompts: Sequence[Sequence[int]],
-    noise_keys: Sequence[str],
-    config: GenerationConfig,
-    *,
-    description: str | None = None,
-) -> list[Generated]:
-    """One completion of each prompt, in the order given.
+    """As ``Engine`` says, by the model in this process.
 
     The token at step t is the inverse of the model's cumulative distribution at a uniform number that
     (seed, noise key, t) alone decide. So a sequence is the same, up to the rounding of logits, whatever
-    shares its batch, and two policies that draw with equal keys share their noise.
-
-    Args:
-        model: on its device; dropout is off while this runs, whatever mode it was in.
-        prompts: token ids, left-padded here; equal prompts (several samples) are read once a batch.
-        noise_keys: one a prompt, for instance ``f"{group.id}/{sample}"``.
-        description: shown while it runs; None shows nothing.
-
-    Raises:
-        RecordError: a prompt without tokens, or too long for the model's context.
-        FloatingPointError: logits that are not finite: the policy has diverged.
+    shares its batch, and two policies that draw with equal keys share their noise. Prompts are left-padded
+    here; equal ones (several samples) are read once a batch. Dropout is off while this runs, whatever mode
+    the model was in.
     """
+    model, bfloat16 = policy.model, policy.rows.compute_dtype == "bfloat16"
     if len(prompts) != len(noise_keys):
         raise ValueError(f"{len(prompts)} prompts and {len(noise_keys)} noise keys cannot be paired")
     room = max_prompt_tokens(model.config, config)
     for prompt, key in zip(prompts, noise_keys, strict=True):
         if not 0 < len(prompt) <= room:
             raise RecordError(f"prompt {key!r} has {len(prompt)} tokens; the model has room for 1 to {room}")
-    stops = stop_tokens(model.generation_config, tokenizer)
+    stops = stop_tokens(model.generation_config, policy.tokenizer)
     was_training = model.training
     model.eval()
     try:
-        drawn = _draw(model, prompts, noise_keys, config, stops)
-        found = dict(track(drawn, description, len(prompts)) if description else drawn)
+        with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=bfloat16):
+            drawn = _draw(model, prompts, noise_keys, config, stops)
+            found = dict(track(drawn, description, len(prompts)) if description else drawn)
     finally:
         model.train(was_training)
-    return [
-        Generated(ids, decode_completion(tokenizer, ids), finished=ids[-1] in stops)
-        for ids in (found[index] for index in range(len(prompts)))
-    ]
+    return generated([found[index] for index in range(len(prompts))], policy.tokenizer, stops)
 
 
 def uniform_noise(seed: int, noise_key: str, num_steps: int) -> NDArray[np.float64]:
     """[num_steps] uniform in [0, 1): the start of one endless stream, whatever ``num_steps`` is."""
-    digest = hashlib.sha256(f"{seed}\n{noise_key}".encode()).digest()
-    return np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "little"))).random(num_steps)
+    key = int.from_bytes(noise_digest(seed, noise_key)[:16], "little")
+    return np.random.Generator(np.random.Philox(key=key)).random(num_steps)
 
 
 def _draw(
@@ -94,22 +68,12 @@ def _draw(
     stops: frozenset[int],
 ) -> Iterator[tuple[int, list[int]]]:
     """(index of the prompt, token ids) of each completion, as they end."""
-    for batch in _plan(prompts, config):
+    # the longest first: memory runs out early or not at all; equal prompts together
+    room = [len(prompt) + config.max_new_tokens for prompt in prompts]
+    for batch in length_batches(room, config.tokens_per_batch, ties=[list(prompt) for prompt in prompts]):
         noise = np.stack([uniform_noise(config.seed, noise_keys[i], config.max_new_tokens) for i in batch])
         for row, ids in _draw_batch(model, [prompts[i] for i in batch], noise, config, stops):
             yield batch[row], ids
-
-
-def _plan(prompts: Sequence[Sequence[int]], config: GenerationConfig) -> list[list[int]]:
-    """Batches of indices, the longest prompts first (memory runs out early or not), equal ones together."""
-    batches: list[list[int]] = []
-    longest = 0
-    for index in sorted(range(len(prompts)), key=lambda i: (-len(prompts[i]), list(prompts[i]), i)):
-        if not batches or longest * (len(batches[-1]) + 1) > config.tokens_per_batch:
-            batches.append([])
-            longest = len(prompts[index]) + config.max_new_tokens
-        batches[-1].append(index)
-    return batches
 
 
 def _draw_batch(

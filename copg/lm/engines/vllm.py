@@ -1,6 +1,5 @@
 """vLLM as an engine, in a process and an environment of its own, for policies that lie on disk."""
 
-import hashlib
 import json
 import subprocess
 import sys
@@ -16,9 +15,8 @@ from copg.digests import ADAPTER, adapter_base
 from copg.errors import ModelError
 from copg.lm import vllm_worker
 from copg.lm.config import GenerationConfig
-from copg.lm.generation import Generated, Policy, stop_tokens
+from copg.lm.generation import Generated, Policy, generated, noise_digest, stop_tokens
 from copg.lm.load import load_config
-from copg.lm.text import decode_completion
 
 
 def draw(
@@ -47,16 +45,14 @@ def draw(
         "max_model_len": max(map(len, prompts), default=0) + config.max_new_tokens,
         "temperature": config.temperature,
         "max_new_tokens": config.max_new_tokens,
-        "seeds": [_seed(config.seed, key) for key in noise_keys],
+        "seeds": [int.from_bytes(noise_digest(config.seed, key)[:7], "little") for key in noise_keys],
         "stop_tokens": sorted(stops),
         "prompts": [list(prompt) for prompt in prompts],
     }
     drawn = _ask(config.vllm_python, request)
     if len(drawn) != len(prompts) or not all(drawn):
         raise ModelError(f"vLLM left {sum(map(bool, drawn))} completions of {len(prompts)} prompts")
-    return [
-        Generated(ids, decode_completion(policy.tokenizer, ids), finished=ids[-1] in stops) for ids in drawn
-    ]
+    return generated(drawn, policy.tokenizer, stops)
 
 
 def _ask(python: str, request: dict[str, Any]) -> list[list[int]]:
@@ -103,7 +99,3 @@ def _generation_config(where: Mapping[str, Any]) -> Any:
         return ModelGenerationConfig.from_pretrained(where["model"], revision=where["revision"])
     except OSError:  # a model need not have one
         return ModelGenerationConfig()
-
-
-def _seed(seed: int, noise_key: str) -> int:
-    return int.from_bytes(hashlib.sha256(f"{seed}\n{noise_key}".encode()).digest()[:7], "little")
