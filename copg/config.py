@@ -88,8 +88,6 @@ def parse_config(cls: type[T], settings: Mapping[str, Any], *, where: str) -> T:
     Integers that a pipeline turned into floats (``10.0``) are taken back; ``10.5`` is refused.
 
     Args:
-        cls: a ``configuration``.
-        settings: plain values.
         where: how the user calls this section, for the message.
 
     Raises:

@@ -80,7 +80,6 @@ def evaluate_policy(
     the other. A policy whose logits are not finite has diverged: its estimates are null.
 
     Args:
-        config: settings.
         groups: artifact of schema ``groups``, or ``scored`` where rewards are standardised: it has the scale.
         evaluation: where the artifact of schema ``evaluation`` goes.
         policy: artifact of schema ``policy``; None evaluates the reference itself.

@@ -58,11 +58,8 @@ def promote_best(
     A trial that does not pass is no failure: the decision says why.
 
     Args:
-        config: settings.
         groups: what all evaluations were made on.
-        reference: evaluation of the reference.
-        champion: evaluation of the champion, where there is one.
-        evaluations: of each trial.
+        reference: its evaluation, as ``champion`` and ``evaluations`` are those of champion and trials.
         registration: where ``registration.json`` and the model card go.
 
     Returns:
@@ -125,7 +122,6 @@ def _rejected_if_champion_changed(
     """The outcome; not promoted where another run has made a policy champion that this run did not measure.
 
     Args:
-        outcome: of the gate.
         measured: evaluation of the champion, where this run has one.
         now: the champion in the registry.
     """

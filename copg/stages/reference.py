@@ -44,17 +44,22 @@ class ReferenceConfig:
 
 
 def reference_groups(
-    config: ReferenceConfig, scored: Path, referenced: Path, *, tokens_per_chunk: int = TOKENS_PER_CHUNK
+    config: ReferenceConfig,
+    scored: Path,
+    referenced: Path,
+    *,
+    groups_per_chunk: int = GROUPS_PER_CHUNK,
+    tokens_per_chunk: int = TOKENS_PER_CHUNK,
 ) -> dict[str, float]:
     """Tokenise once and add log pi_ref(y|x) to every completion of the train split.
 
     Held-out prompts get their token ids alone: their completions are never trained on.
 
     Args:
-        config: settings.
         scored: artifact of schema ``scored``.
         referenced: where the artifact of schema ``referenced`` goes.
-        tokens_per_chunk: how many are in memory at once.
+        groups_per_chunk: how many are in memory at once, at most.
+        tokens_per_chunk: the same of tokens.
 
     Returns:
         Completions computed, reused, checked and dropped; mean log-probability a token.
@@ -73,7 +78,7 @@ def reference_groups(
     with GroupWriter(referenced) as writer:
         for split in SPLITS:
             groups = _encode(read_groups(scored, split), split, encoder, dropped)
-            for chunk in _chunks(groups, tokens_per_chunk):
+            for chunk in _chunks(groups, groups_per_chunk, tokens_per_chunk):
                 if split == "train":
                     engine.fill(chunk)
                 for group in chunk:
@@ -100,7 +105,6 @@ def reference_shard(config: ReferenceConfig, scored: Path, shard: int, num_shard
     """Put the log-probabilities of one share of the groups into the store, for ``reference_groups`` to find.
 
     Args:
-        config: of ``reference_groups``.
         scored: artifact of schema ``scored``.
         shard: which share, from 0.
         num_shards: how many there are; any number gives the same values, within the tolerance.
@@ -159,14 +163,16 @@ def _encode(groups: Iterable[Group], split: str, encoder: _Encoder, dropped: Cou
             dropped[f"{split}_prompts_too_long"] += 1
 
 
-def _chunks(groups: Iterable[Group], most_tokens: int = TOKENS_PER_CHUNK) -> Iterator[list[Group]]:
+def _chunks(
+    groups: Iterable[Group], most: int = GROUPS_PER_CHUNK, most_tokens: int = TOKENS_PER_CHUNK
+) -> Iterator[list[Group]]:
     """As many at a time as memory should hold, at least one."""
     chunk: list[Group] = []
     num_tokens = 0
     for group in groups:
         chunk.append(group)
         num_tokens += len(group.prompt_ids or ()) + sum(len(c.token_ids or ()) for c in group.completions)
-        if len(chunk) == GROUPS_PER_CHUNK or num_tokens >= most_tokens:
+        if len(chunk) == most or num_tokens >= most_tokens:
             yield chunk
             chunk, num_tokens = [], 0
     if chunk:

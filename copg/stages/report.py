@@ -57,13 +57,9 @@ def report_trials(
     champion changes between the two stages.
 
     Args:
-        config: settings.
         groups: what all evaluations were made on.
-        reference: evaluation of the reference.
-        champion: evaluation of the champion, where there is one.
-        evaluations: of each trial.
+        reference: its evaluation, as ``champion`` and ``evaluations`` are those of champion and trials.
         trainings: records of the trials' trainings; a trial without one has no curves.
-        report: where the files go.
 
     Returns:
         Reward and KL of the best trial, its gain over the reference, and counts of trials.

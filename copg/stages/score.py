@@ -57,7 +57,6 @@ def score_groups(config: ScoreConfig, groups: Path, scored: Path) -> dict[str, f
     """Fill the reward of every completion of every split.
 
     Args:
-        config: where rewards come from.
         groups: artifact of schema ``groups``.
         scored: directory for the artifact of schema ``scored``, with data docs of the rewards.
 

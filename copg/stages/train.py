@@ -40,7 +40,6 @@ def train_policy(config: TrainConfig, referenced: Path, policy: Path, training: 
     here, marked ``diverged`` in the facts of both artifacts, with the last weights that were finite.
 
     Args:
-        config: settings.
         referenced: artifact of schema ``referenced``.
         policy: where the policy goes: a model directory, or an adapter's.
         training: where metrics and facts go, small enough to be fetched without the weights.

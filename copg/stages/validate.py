@@ -70,7 +70,6 @@ def validate_records(
     Prompts stand in the order of their first appearance; equal records give equal files on every machine.
 
     Args:
-        config: how.
         records: a file, a folder, a pattern, or a ``datasets`` folder or name.
         groups: directory for the artifact of schema ``groups``: ``<split>.parquet``, ``rejected.jsonl``
             and ``docs/index.html``. When the stage fails, the last two are there all the same.

@@ -58,7 +58,6 @@ def open_references(root: str, numerics: Numerics) -> ValueStore:
 
     Args:
         root: folder or URL (``s3://...``) of the store, shared by all references.
-        numerics: which reference, in which precision.
     """
     about = asdict(numerics)
     return ValueStore(REFERENCES, root, json_digest(about), about)

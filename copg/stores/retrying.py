@@ -25,7 +25,6 @@ class Busy(Exception):
         """A pause before the next attempt that whoever answered asks for.
 
         Args:
-            problem: what went wrong.
             least_s: shortest pause, in seconds.
             most_s: longest pause, in seconds; 0: the next attempt is made at once.
         """
@@ -51,7 +50,6 @@ class Retries:
         """What ``send`` returns once it raises ``Busy`` no more.
 
         Args:
-            send: one attempt.
             sleep: how a pause is made, in seconds; what it raises ends the attempts.
 
         Raises:

@@ -35,7 +35,6 @@ def reward_key(prompt: Prompt | None, completion: str, columns: Mapping[str, Any
 
     Args:
         prompt: None when the reward does not read it.
-        completion: text.
         columns: those the reward reads, plain values.
         group: digest of all completions of the prompt, when the reward looks at them.
     """

@@ -24,7 +24,6 @@ class Shards:
 
         Args:
             fs: file system of ``fsspec``.
-            path: folder on it.
         """
         self.fs, self.path = fs, path
 

@@ -27,10 +27,9 @@ class SpotChecks:
 
     def choose(self, keys: Iterable[bytes]) -> set[bytes]:
         """Those of a batch's keys to check now; a key that was chosen is not chosen again."""
-        marks = {self._mark(key): key for key in keys} if self._count else {}
+        if not self._count:
+            return set()
+        marks = {hashlib.blake2b(key, key=self._salt, digest_size=16).digest(): key for key in keys}
         before = self._lowest
         self._lowest = set(nsmallest(self._count, before | marks.keys()))
         return {marks[mark] for mark in self._lowest - before}
-
-    def _mark(self, key: bytes) -> bytes:
-        return hashlib.blake2b(key, key=self._salt, digest_size=16).digest()

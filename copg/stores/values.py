@@ -58,7 +58,6 @@ class ValueStore:
         """Open, without creating or reading anything.
 
         Args:
-            kind: what the store holds.
             root: folder or URL (``s3://...``) of the store.
             folder: sub-folder; of a digest its first digits count.
             about: what the values depend on, written beside the first shard.
@@ -67,7 +66,9 @@ class ValueStore:
         """
         fs, path = fsspec.url_to_fs(root)
         self.kind = kind
-        self.shards = Shards(fs, f"{path.rstrip('/')}/{folder[:FOLDER_DIGITS]}")
+        self.path = f"{path.rstrip('/')}/{folder[:FOLDER_DIGITS]}"
+        self.shards = Shards(fs, self.path)
+        self._about_path = f"{self.path}/{kind.about}.json"
         self._about = about
         self._rows_per_shard, self._flush_every_s = rows_per_shard, flush_every_s
         self._met: set[str] = set()
@@ -77,11 +78,6 @@ class ValueStore:
 
     def __len__(self) -> int:
         return len(self._values) + len(self._waiting)
-
-    @property
-    def path(self) -> str:
-        """Of the sub-folder."""
-        return self.shards.path
 
     def refresh(self) -> None:
         """Read the shards that were not there the last time, whoever wrote them.
@@ -123,7 +119,6 @@ class ValueStore:
 
         Args:
             keys: of ``KEY_BYTES`` each.
-            values: one a key.
             others: one a key for each further column of the schema.
 
         Raises:
@@ -156,10 +151,6 @@ class ValueStore:
         if not self.shards.fs.exists(self._about_path):
             self.shards.put(f"{self.kind.about}.json", json.dumps(self.about(), indent=2).encode())
         return self.shards.write(table)
-
-    @property
-    def _about_path(self) -> str:
-        return f"{self.path}/{self.kind.about}.json"
 
     def about(self) -> dict[str, Any]:
         """What the values depend on."""

@@ -25,7 +25,6 @@ def gather_tensors(tensors: Mapping[str, Tensor], *, keep: bool = True) -> dict[
     """The same tensors; one that is spread over processes is gathered on the CPU: every process must call.
 
     Args:
-        tensors: by name.
         keep: False in a process that only takes part; it gets nothing.
     """
     gathered = {}
@@ -71,12 +70,10 @@ def save_checkpoint(
     """Write ``folder/step_<n>`` and remove all but the latest ``keep``.
 
     Args:
-        folder: of this run.
         step: optimiser steps done.
         model: its trained parameters are saved.
         optimizer: its moments are saved, by parameter name.
         state: plain values: the cursor and whatever the loop needs.
-        keep: how many checkpoints stay.
         write: False in a process that only takes part in gathering what is spread over processes.
     """
     target = folder / f"step_{step:08d}"

@@ -34,15 +34,11 @@ class CheckpointStore:
             return
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
-        for path in [*self._steps()[-1:], *self._files(self._root)]:
-            name = path.rpartition("/")[2]
-            target = self.folder / name
-            if name.startswith("step_"):
-                target.mkdir()
-                for file in self._files(path):
-                    self._fs.get_file(file, str(target / file.rpartition("/")[2]))
-            else:
-                self._fs.get_file(path, str(target))
+        for source in (*self._steps()[-1:], self._root):
+            target = self.folder if source == self._root else self.folder / source.rpartition("/")[2]
+            target.mkdir(exist_ok=True)
+            for file in self._files(source):
+                self._fs.get_file(file, str(target / file.rpartition("/")[2]))
 
     def push(self) -> None:
         """Copy to the store what is new; a checkpoint's state goes last: half of one counts for nothing."""
@@ -91,7 +87,6 @@ def checkpoint_store(config: TrainConfig, referenced: str) -> CheckpointStore:
     """The store of one training, named after all that decides its result: every attempt finds the same one.
 
     Args:
-        config: settings.
         referenced: digest of the groups it trains on.
     """
     return CheckpointStore(config.checkpoint.folder, json_digest([config.identity(), referenced])[:20])

@@ -35,7 +35,6 @@ def torchrun_command(worker: str, folder: Path, *options: str, shutdown_s: int) 
 
     Args:
         worker: module that calls ``take_part`` when it is run with ``folder``.
-        folder: holds the request.
         options: of torchrun.
         shutdown_s: seconds that they have after SIGTERM.
     """
@@ -79,11 +78,9 @@ def run_processes(
     SIGTERM goes on to them, so that they save a checkpoint, and ends this process as it ends them.
 
     Args:
-        worker: as in ``torchrun_command``.
         config: of the stage, as plain values.
         num_processes: on this machine.
         shutdown_s: seconds that they have after SIGTERM.
-        paths: of the stage's artifacts.
 
     Raises:
         CopgError: the user's mistake that ended them.
@@ -94,8 +91,12 @@ def run_processes(
         write_request(folder, config, **paths)
         options = ("--standalone", f"--nproc-per-node={num_processes}")
         command = torchrun_command(worker, folder, *options, shutdown_s=shutdown_s)
-        with subprocess.Popen(command) as process, _passing_on(process) as asked:
-            code = process.wait()
+        with subprocess.Popen(command) as process, sigterm_noted(process.send_signal) as asked:
+            try:
+                code = process.wait()
+            finally:  # no way out of here leaves it running
+                if process.poll() is None:
+                    process.terminate()
         if asked:
             raise SystemExit(128 + asked[0])
         if code:
@@ -103,21 +104,23 @@ def run_processes(
 
 
 @contextmanager
-def _passing_on(process: subprocess.Popen[bytes]) -> Iterator[list[int]]:
-    """SIGTERM to this process goes to ``process``; no way out of here leaves it running."""
+def sigterm_noted(then: Callable[[int], object] = lambda number: None) -> Iterator[list[int]]:
+    """Yields a list that holds SIGTERM's number once it came, so that a pre-empted pod gets to save its step.
+
+    Args:
+        then: called at once, with the number.
+    """
     asked: list[int] = []
 
-    def stop(number: int, _: Any) -> None:
+    def note(number: int, _: Any) -> None:
         asked.append(number)
-        process.send_signal(number)
+        then(number)
 
-    before = signal.signal(signal.SIGTERM, stop)
+    before = signal.signal(signal.SIGTERM, note)
     try:
         yield asked
     finally:
         signal.signal(signal.SIGTERM, before)
-        if process.poll() is None:
-            process.terminate()
 
 
 def end_when_abandoned(folder: Path, limit_s: float) -> None:
@@ -127,7 +130,6 @@ def end_when_abandoned(folder: Path, limit_s: float) -> None:
     KFP kills the task that follows without one that its program could hear.
 
     Args:
-        folder: of the request.
         limit_s: how long a while is; 0: for ever.
     """
 
@@ -148,20 +150,10 @@ def end_when_abandoned(folder: Path, limit_s: float) -> None:
         threading.Thread(target=look, name="abandoned", daemon=True).start()
 
 
-def note_failure(folder: Path, error: BaseException) -> None:
-    """Note why this process failed, unless another was faster."""
-    if (folder / FAILURE).exists():
-        return
-    user = isinstance(error, CopgError)
-    message = str(error) if user else f"{type(error).__name__}: {error}".partition("\n")[0]
-    write_json(folder / FAILURE, {"kind": type(error).__name__ if user else "", "message": message})
-
-
 def take_part(folder: Path, train: Callable[..., Any]) -> None:
     """Be one of the processes of the training that the request in ``folder`` describes.
 
     Args:
-        folder: of the request.
         train: the stage, from a ``TrainConfig`` and the paths of its artifacts.
     """
     try:
@@ -174,5 +166,8 @@ def take_part(folder: Path, train: Callable[..., Any]) -> None:
             end_when_abandoned(folder, config.launch.abandoned_s)
         train(config, **paths)
     except Exception as error:
-        note_failure(folder, error)
+        if not (folder / FAILURE).exists():  # else another process was faster
+            user = isinstance(error, CopgError)
+            message = str(error) if user else f"{type(error).__name__}: {error}".partition("\n")[0]
+            write_json(folder / FAILURE, {"kind": type(error).__name__ if user else "", "message": message})
         raise

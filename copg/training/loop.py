@@ -2,8 +2,6 @@
 
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from math import isfinite
 from typing import Any
@@ -25,6 +23,7 @@ from copg.training.checkpoint import (
 from copg.training.checkpoint_store import CheckpointStore
 from copg.training.config import TrainConfig
 from copg.training.data import TrainData, step_groups
+from copg.training.launch import sigterm_noted
 from copg.training.log import MetricsLog
 from copg.training.optim import build_optimizer, learning_rate
 from copg.training.samples import Sampler, collapse
@@ -68,12 +67,9 @@ class Loop:
         """Prepare model, optimiser and log; nothing is trained yet.
 
         Args:
-            config: of the trial.
-            data: of the train split.
             policy: with the weights it starts from, on the accelerator's device.
             sampler: of held-out completions.
             checkpoints: of this run, with its metrics.
-            accelerator: processes and devices.
         """
         self.config, self.data, self.policy, self.sampler = config, data, policy, sampler
         self.checkpoints, self.folder, self.accelerator = checkpoints, checkpoints.folder, accelerator
@@ -103,7 +99,7 @@ class Loop:
         if self.state.step == 0 and not self.state.start:
             self._sample(tracker)
         steps = range(self.state.step, self.num_steps)
-        with _terminated() as asked:
+        with sigterm_noted() as asked:
             for step in track(steps, self.config.trial.label) if self._main else steps:
                 if self.state.reason:
                     break
@@ -223,14 +219,3 @@ class Loop:
             )
             if self._main:
                 self.checkpoints.push()
-
-
-@contextmanager
-def _terminated() -> Iterator[list[int]]:
-    """Yields a list that holds the signal once SIGTERM came: a pre-empted pod gets to save its step."""
-    asked: list[int] = []
-    before = signal.signal(signal.SIGTERM, lambda number, _: asked.append(number))
-    try:
-        yield asked
-    finally:
-        signal.signal(signal.SIGTERM, before)

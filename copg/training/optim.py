@@ -50,8 +50,6 @@ def add_adapter(model: Any, config: LoraConfig, *, seed: int, task: str = "CAUSA
     """The model with a fresh adapter, float32 and trainable, on frozen weights.
 
     Args:
-        model: anything that peft can adapt.
-        config: of the adapter.
         seed: of its first weights.
         task: as peft calls it; ``SEQ_CLS`` trains the head too.
     """

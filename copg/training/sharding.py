@@ -36,7 +36,6 @@ class GatheredPolicy:
 
         Args:
             policy: on the accelerator's device.
-            accelerator: processes and devices.
             sharded: whether it will be spread; else the policy itself is whole in every process.
         """
         self._policy, self._device, self._sharded = policy, accelerator.device, sharded

@@ -12,7 +12,8 @@ from copg.errors import MismatchError, RecordError, StoreError
 from copg.lm import reference as reference_pass
 from copg.lm.config import RowConfig
 from copg.lm.load import load_model
-from copg.lm.scorer import TokenGroup, group_logps
+from copg.lm.rows import TokenGroup
+from copg.lm.scorer import group_logps
 from copg.stages.reference import ReferenceConfig, reference_groups
 from copg.stores.reference_store import completion_key
 from copg.stores.values import ValueStore
@@ -90,8 +91,7 @@ def test_bfloat16_finds_no_float32_value(config: ReferenceConfig, scored: Path, 
 def test_each_use_checks_other_values_and_leaves_the_same_artifact(
     config: ReferenceConfig, scored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("copg.stages.reference.GROUPS_PER_CHUNK", 6)  # 4 chunks
-    reference_groups(config, scored, tmp_path / "first")
+    reference_groups(config, scored, tmp_path / "first", groups_per_chunk=6)  # 4 chunks
     checked: list[set[bytes]] = []
     compare = reference_pass.mean_difference
 
@@ -102,7 +102,7 @@ def test_each_use_checks_other_values_and_leaves_the_same_artifact(
     monkeypatch.setattr(reference_pass, "mean_difference", seen)
     for name in ("second", "third"):
         checked.append(set())
-        metrics = reference_groups(config, scored, tmp_path / name)
+        metrics = reference_groups(config, scored, tmp_path / name, groups_per_chunk=6)
         assert metrics["reference/checked"] == len(checked[-1]) >= 4
     assert checked[0] != checked[1]
     digests = {read_manifest(tmp_path / n, schema="referenced").digest for n in ("first", "second", "third")}
