@@ -1,5 +1,6 @@
 """What a command does before its function runs: it groups its help, and refuses options without effect."""
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -71,6 +72,23 @@ class Command(TyperCommand):
 def _typed(ctx: typer.Context, name: str) -> bool:
     source = ctx.get_parameter_source(name)
     return source is not None and source.name == "COMMANDLINE"
+
+
+def with_options(run: Callable[..., Any], options: Mapping[str, tuple[Any, Any]]) -> Callable[..., Any]:
+    """Let typer see these options in place of what ``run`` says that it takes.
+
+    Args:
+        run: called with the options by name.
+        options: annotation and default of each; ``...`` for one that is required.
+    """
+    kind, empty = inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.empty
+    parameters = [
+        inspect.Parameter(name, kind, default=empty if default is ... else default, annotation=hint)
+        for name, (hint, default) in options.items()
+    ]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {name: hint for name, (hint, _) in options.items()}
+    return run
 
 
 def make_command(name: str, function: Callable[..., Any]) -> TyperCommand:

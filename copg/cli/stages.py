@@ -1,35 +1,25 @@
 """The stages as commands, and ``resolve``. Libraries load when a stage runs, not for ``--help``."""
 
 import json
-from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from copg.cli.command import Command, Refusal, refuses
+from copg.cli.command import Command, Refusal, refuses, with_options
 from copg.cli.options import OptionalRecipe, RecipeFile, RunDir, Sets, Trial, runs_here
 
 app = typer.Typer()
 
-WITHOUT_RECIPE = Refusal(
-    ("run_dir", "trial"), lambda given: given["recipe"] is None, "without --recipe: say with --set what it is"
-)
-
-
-def stage(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Make a function the command of the stage that it is called like."""
-    names = tuple(name for name in WITHOUT_RECIPE.options if name in function.__annotations__)
-    refusal = Refusal(names, WITHOUT_RECIPE.when, WITHOUT_RECIPE.why)
-    return app.command(cls=Command)(refuses(refusal)(function))
-
-
-def _input(text: str) -> Any:
-    return typer.Option(help=text, exists=True, file_okay=False, rich_help_panel="Artifacts")
-
-
-def _output(text: str) -> Any:
-    return typer.Option(help=f"{text}; new or empty.", file_okay=False, rich_help_panel="Artifacts")
+SETTINGS = {
+    "recipe": (OptionalRecipe, None),
+    "trial": (Trial, ""),
+    "sets": (Sets, None),
+    "run_dir": (RunDir, ""),
+}
+"""Annotation and default of what says how a stage works; not every one takes the trial or the directory."""
+FOR_SOME = ("run_dir", "trial")
 
 
 @app.command(cls=Command)
@@ -45,171 +35,127 @@ def resolve(recipe: RecipeFile, run_dir: RunDir = "", sets: Sets = None) -> None
     print(json.dumps({"digests": found.digests, "baselines": found.baselines, "keys": keys}, indent=2))
 
 
-@stage
-def validate(
-    records: Annotated[
-        str,
-        typer.Option(help="File, folder, pattern, or name of a data set.", rich_help_panel="Artifacts"),
-    ],
-    groups: Annotated[Path, _output("Where the groups go")],
-    recipe: OptionalRecipe = None,
-    sets: Sets = None,
-) -> None:
-    """Check records, keep what is rejected with its reason, and split prompts into train, select and gate.
+def _stage(name: str, work: str, text: str, *takes: str, **artifacts: tuple[Any, Any]) -> None:
+    """Make a stage a command, which prints its metrics.
 
-    Leaves one file of groups a split, rejected.jsonl, and docs/index.html.
+    Args:
+        name: of the stage.
+        work: its function, which gets the artifacts by name.
+        text: of the help.
+        takes: those of ``FOR_SOME`` that the stage has a use for.
+        artifacts: annotation and default of each option.
     """
-    from copg.stages.validate import validate_records
 
-    _run(lambda config: validate_records(config, records, groups), "validate", recipe, sets)
+    def run(
+        recipe: Path | None, sets: list[str] | None, run_dir: str = "", trial: str = "", **given: Any
+    ) -> None:
+        from copg.cli.settings import stage_config
 
+        config = stage_config(name, recipe, sets or [], run_dir=run_dir, trial=trial)
+        metrics = getattr(import_module(f"copg.stages.{name}"), work)(config, **given)
+        for metric, value in sorted(metrics.items()):
+            print(f"{metric:<40} {value:.6g}")
 
-@stage
-def reward(
-    groups: Annotated[Path, _input("From validate; records with rewards or preferences.")],
-    reward_model: Annotated[Path, _output("Where the reward model goes")],
-    recipe: OptionalRecipe = None,
-    sets: Sets = None,
-) -> None:
-    """Train a reward model on preferences, for those who have no other score; then name it in rewards."""
-    from copg.stages.reward import train_reward
-
-    _run(lambda config: train_reward(config, groups, reward_model), "reward", recipe, sets)
-
-
-@stage
-def score(
-    groups: Annotated[Path, _input("From validate.")],
-    scored: Annotated[Path, _output("Where the scored groups go")],
-    recipe: OptionalRecipe = None,
-    sets: Sets = None,
-    run_dir: RunDir = "",
-) -> None:
-    """Fill the reward of every completion: given with the records, or a weighted sum of named rewards."""
-    from copg.stages.score import score_groups
-
-    _run(lambda config: score_groups(config, groups, scored), "score", recipe, sets, run_dir)
+    run.__name__ = name
+    settings = {key: each for key, each in SETTINGS.items() if key in takes or key not in FOR_SOME}
+    command = with_options(run, {**artifacts, **settings})
+    refusal = Refusal(
+        takes, lambda given: given["recipe"] is None, "without --recipe: say with --set what it is"
+    )
+    app.command(name, cls=Command, help=text)(refuses(refusal)(command))
 
 
-@stage
-def reference(
-    scored: Annotated[Path, _input("From score.")],
-    referenced: Annotated[Path, _output("Where the groups with reference log-probabilities go")],
-    recipe: OptionalRecipe = None,
-    sets: Sets = None,
-    run_dir: RunDir = "",
-) -> None:
-    """Tokenise once and add reference log-probabilities; only what the store lacks is computed."""
-    from copg.stages.reference import reference_groups
-
-    _run(lambda config: reference_groups(config, scored, referenced), "reference", recipe, sets, run_dir)
+def _taken(text: str, *spelling: str, kind: Any = Path, default: Any = ...) -> tuple[Any, Any]:
+    option = typer.Option(*spelling, help=text, exists=True, file_okay=False, rich_help_panel="Artifacts")
+    return Annotated[kind, option], default
 
 
-@stage
-def train(
-    referenced: Annotated[Path, _input("From reference.")],
-    policy: Annotated[Path, _output("Where the policy goes")],
-    training: Annotated[Path, _output("Where metrics and facts of the training go")],
-    recipe: OptionalRecipe = None,
-    trial: Trial = "",
-    sets: Sets = None,
-    run_dir: RunDir = "",
-) -> None:
-    """Train one trial, else the first, on whole groups; a killed run goes on from its latest checkpoint."""
-    from copg.stages.train import train_policy
-
-    def call(config: Any) -> dict[str, float]:
-        return train_policy(config, referenced, policy, training)
-
-    _run(call, "train", recipe, sets, run_dir, trial)
+def _left(text: str) -> tuple[Any, Any]:
+    option = typer.Option(help=f"{text}; new or empty.", file_okay=False, rich_help_panel="Artifacts")
+    return Annotated[Path, option], ...
 
 
-@stage
-def evaluate(
-    groups: Annotated[Path, _input("From validate.")],
-    evaluation: Annotated[Path, _output("Where the evaluation goes")],
-    policy: Annotated[
-        Path | None, _input("From train; without it the reference itself is evaluated.")
-    ] = None,
-    recipe: OptionalRecipe = None,
-    sets: Sets = None,
-) -> None:
-    """Measure reward, KL and length of a policy on held-out prompts, each with a 95 % interval."""
-    from copg.stages.evaluate import evaluate_policy
+VALIDATED = _taken("From validate.")
+REFERENCE = _taken("Evaluation of the reference.")
+EVALUATIONS = _taken("Evaluation of a trial; repeat for each.", "--evaluation", kind=list[Path])
+CHAMPION = _taken("Evaluation of the champion.", kind=Path | None, default=None)
 
-    def call(config: Any) -> dict[str, float]:
-        uri = "" if policy is None else str(policy.resolve())
-        return evaluate_policy(config, groups, evaluation, policy=policy, policy_uri=uri)
-
-    _run(call, "evaluate", recipe, sets)
-
-
-@stage
-def report(
-    groups: Annotated[Path, _input("From validate.")],
-    reference: Annotated[Path, _input("Evaluation of the reference.")],
-    evaluation: Annotated[list[Path], _input("Evaluation of a trial; repeat for each.")],
-    training: Annotated[list[Path], _input("Training record of a trial; repeat for each.")],
-    report: Annotated[Path, _output("Where the report goes")],
-    champion: Annotated[Path | None, _input("Evaluation of the champion.")] = None,
-    recipe: OptionalRecipe = None,
-    sets: Sets = None,
-) -> None:
-    """Write one HTML page, which needs no network, that shows every trial beside the reference."""
-    from copg.stages.report import report_trials
-
-    def call(config: Any) -> dict[str, float]:
-        return report_trials(
-            config,
-            groups=groups,
-            reference=reference,
-            champion=champion,
-            evaluations=evaluation,
-            trainings=training,
-            report=report,
-        )
-
-    _run(call, "report", recipe, sets)
-
-
-@stage
-def promote(
-    groups: Annotated[Path, _input("From validate.")],
-    reference: Annotated[Path, _input("Evaluation of the reference.")],
-    evaluation: Annotated[list[Path], _input("Evaluation of a trial; repeat for each.")],
-    registration: Annotated[Path, _output("Where the decision goes")],
-    champion: Annotated[Path | None, _input("Evaluation of the champion.")] = None,
-    recipe: OptionalRecipe = None,
-    sets: Sets = None,
-    run_dir: RunDir = "",
-) -> None:
-    """Register the best trial when it passes the gate; a rejected run ends well and says why."""
-    from copg.stages.promote import promote_best
-
-    def call(config: Any) -> dict[str, float]:
-        return promote_best(
-            config,
-            groups=groups,
-            reference=reference,
-            champion=champion,
-            evaluations=evaluation,
-            registration=registration,
-        )
-
-    _run(call, "promote", recipe, sets, run_dir)
-
-
-def _run(
-    call: Callable[[Any], Mapping[str, float]],
-    name: str,
-    recipe: Path | None,
-    sets: list[str] | None,
-    run_dir: str = "",
-    trial: str = "",
-) -> None:
-    """Run a stage with its settings, and print its metrics."""
-    from copg.cli.settings import stage_config
-
-    metrics = call(stage_config(name, recipe, sets or [], run_dir=run_dir, trial=trial))
-    for metric, value in sorted(metrics.items()):
-        print(f"{metric:<40} {value:.6g}")
+_stage(
+    "validate",
+    "validate_records",
+    "Check records, keep what is rejected with its reason, and split prompts into train, select and gate.\n\n"
+    "Leaves one file of groups a split, rejected.jsonl, and docs/index.html.",
+    records=(
+        Annotated[
+            str,
+            typer.Option(help="File, folder, pattern, or name of a data set.", rich_help_panel="Artifacts"),
+        ],
+        ...,
+    ),
+    groups=_left("Where the groups go"),
+)
+_stage(
+    "reward",
+    "train_reward",
+    "Train a reward model on preferences, for those who have no other score; then name it in rewards.",
+    groups=_taken("From validate; records with rewards or preferences."),
+    reward_model=_left("Where the reward model goes"),
+)
+_stage(
+    "score",
+    "score_groups",
+    "Fill the reward of every completion: given with the records, or a weighted sum of named rewards.",
+    "run_dir",
+    groups=VALIDATED,
+    scored=_left("Where the scored groups go"),
+)
+_stage(
+    "reference",
+    "reference_groups",
+    "Tokenise once and add reference log-probabilities; only what the store lacks is computed.",
+    "run_dir",
+    scored=_taken("From score."),
+    referenced=_left("Where the groups with reference log-probabilities go"),
+)
+_stage(
+    "train",
+    "train_policy",
+    "Train one trial, else the first, on whole groups; a killed run goes on from its latest checkpoint.",
+    "run_dir",
+    "trial",
+    referenced=_taken("From reference."),
+    policy=_left("Where the policy goes"),
+    training=_left("Where metrics and facts of the training go"),
+)
+_stage(
+    "evaluate",
+    "evaluate_policy",
+    "Measure reward, KL and length of a policy on held-out prompts, each with a 95 % interval.",
+    groups=VALIDATED,
+    evaluation=_left("Where the evaluation goes"),
+    policy=_taken(
+        "From train; without it the reference itself is evaluated.", kind=Path | None, default=None
+    ),
+)
+_stage(
+    "report",
+    "report_trials",
+    "Write one HTML page, which needs no network, that shows every trial beside the reference.",
+    groups=VALIDATED,
+    reference=REFERENCE,
+    evaluations=EVALUATIONS,
+    trainings=_taken("Training record of a trial; repeat for each.", "--training", kind=list[Path]),
+    report=_left("Where the report goes"),
+    champion=CHAMPION,
+)
+_stage(
+    "promote",
+    "promote_best",
+    "Register the best trial when it passes the gate; a rejected run ends well and says why.",
+    "run_dir",
+    groups=VALIDATED,
+    reference=REFERENCE,
+    evaluations=EVALUATIONS,
+    registration=_left("Where the decision goes"),
+    champion=CHAMPION,
+)

@@ -83,7 +83,7 @@ def evaluate_policy(
         groups: artifact of schema ``groups``, or ``scored`` where rewards are standardised: it has the scale.
         evaluation: where the artifact of schema ``evaluation`` goes.
         policy: artifact of schema ``policy``; None evaluates the reference itself.
-        policy_uri: where the policy lies for good: what promotion registers.
+        policy_uri: where the policy lies for good: what promotion registers; empty: where it is now.
 
     Returns:
         Means on both splits: rewards in reward units, length in tokens, KL in nats a completion: ``kl`` over
@@ -104,7 +104,8 @@ def evaluate_policy(
         torch.set_num_threads(config.threads)
     source = _open_groups(groups)
     given = None if policy is None else read_manifest(policy, schema="policy")
-    facts = {**_facts(config, given, policy_uri), "scales": source.facts.get("scales", {})}
+    uri = policy_uri or (str(policy.resolve()) if policy else "")
+    facts = {**_facts(config, given, uri), "scales": source.facts.get("scales", {})}
     if policy is None:
         facts["logged"] = source.facts.get("splits", {})  # for the report, which does not read ``scored``
     scales = {part: Scale(**scale) for part, scale in facts["scales"].items()}

@@ -11,7 +11,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from copg.cli.command import Refusal
+from copg.cli.command import Refusal, with_options
 from copg.cli.options import OptionalRecipe, RecipeFile, RunDir, Sets
 from copg.errors import ConfigError
 from copg_pipelines.dags import DAGS
@@ -146,19 +146,12 @@ def bundled(
             return command(**given, **{name: value})
 
         hints = get_type_hints(command, include_extras=True)
-        kind = inspect.Parameter.KEYWORD_ONLY
-        parameters: list[inspect.Parameter] = []
+        shown: dict[str, tuple[Any, Any]] = {}
         for each in inspect.signature(command).parameters.values():
-            if each.name != name:
-                parameters.append(each.replace(kind=kind, annotation=hints[each.name]))
-                continue
-            for option_name, (hint, default) in options.items():
-                default = inspect.Parameter.empty if default is ... else default
-                parameters.append(inspect.Parameter(option_name, kind, default=default, annotation=hint))
-        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        run.__annotations__ = {p.name: p.annotation for p in parameters}
+            default = ... if each.default is each.empty else each.default
+            shown |= options if each.name == name else {each.name: (hints[each.name], default)}
         del run.__wrapped__  # else typer would read the command's own
-        return run
+        return with_options(run, shown)
 
     return decorate
 
