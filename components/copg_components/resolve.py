@@ -41,10 +41,10 @@ def resolve(
         model: Reference model: directory or hub name.
         revision: Of the model on the hub; empty for its main branch.
         rewards: Rewards with weights and settings.
-        trials: One training each.
+        trials: One training each, with method and beta.
         settings: Settings of the stages, by stage.
         tracking: MLflow server or database; empty for a file under the directory of the runs.
-        run_dir: Stable directory of the runs.
+        run_dir: Stable directory of the runs; the same for every run of a recipe.
         tasks_at_once: Trials that share this machine; 0 when tasks run elsewhere.
         plans: Names of the plans whose tasks the DAG has; empty for all.
         again: Whether tasks work though the record of an earlier run answers in their place.

@@ -1,7 +1,7 @@
 """Options that several commands take: one spelling and one meaning each."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -29,6 +29,15 @@ RunDir = Annotated[
         "not changed. Default: runs/NAME of the recipe; on a cluster, as the tasks see it, /runs/NAME.",
     ),
 ]
+
+
+def option(text: str, *spellings: str, panel: str, env: str = "", **more: Any) -> Any:
+    """An option that stands under a panel of the help, and may come from the environment."""
+    if env:
+        more |= {"envvar": env, "show_envvar": True}
+    return typer.Option(*spellings, help=text, rich_help_panel=panel, **more)
+
+
 TRIAL = "Name of a trial in the recipe, such as copg_0.05."
 Trial = Annotated[str, typer.Option("--trial", help=TRIAL)]
 

@@ -1,6 +1,7 @@
 """The stages as commands, and ``resolve``. Libraries load when a stage runs, not for ``--help``."""
 
 import json
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from copg.cli.command import Command, Refusal, refuses, with_options
-from copg.cli.options import OptionalRecipe, RecipeFile, RunDir, Sets, Trial, runs_here
+from copg.cli.options import OptionalRecipe, RecipeFile, RunDir, Sets, Trial, option, runs_here
 
 app = typer.Typer()
 
@@ -65,14 +66,15 @@ def _stage(name: str, work: str, text: str, *takes: str, **artifacts: tuple[Any,
     app.command(name, cls=Command, help=text)(refuses(refusal)(command))
 
 
+_artifact = partial(option, panel="Artifacts")
+
+
 def _taken(text: str, *spelling: str, kind: Any = Path, default: Any = ...) -> tuple[Any, Any]:
-    option = typer.Option(*spelling, help=text, exists=True, file_okay=False, rich_help_panel="Artifacts")
-    return Annotated[kind, option], default
+    return Annotated[kind, _artifact(text, *spelling, exists=True, file_okay=False)], default
 
 
 def _left(text: str) -> tuple[Any, Any]:
-    option = typer.Option(help=f"{text}; new or empty.", file_okay=False, rich_help_panel="Artifacts")
-    return Annotated[Path, option], ...
+    return Annotated[Path, _artifact(f"{text}; new or empty.", file_okay=False)], ...
 
 
 VALIDATED = _taken("From validate.")
@@ -85,13 +87,7 @@ _stage(
     "validate_records",
     "Check records, keep what is rejected with its reason, and split prompts into train, select and gate.\n\n"
     "Leaves one file of groups a split, rejected.jsonl, and docs/index.html.",
-    records=(
-        Annotated[
-            str,
-            typer.Option(help="File, folder, pattern, or name of a data set.", rich_help_panel="Artifacts"),
-        ],
-        ...,
-    ),
+    records=(Annotated[str, _artifact("File, folder, pattern, or name of a data set.")], ...),
     groups=_left("Where the groups go"),
 )
 _stage(

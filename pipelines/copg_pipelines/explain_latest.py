@@ -1,7 +1,7 @@
 """A recipe beside the latest run on a server, for ``explain-cache``."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import yaml
 from copg.digests import json_digest
 from copg.run.plan import stage_keys
 from copg.run.recipe import parse_recipe, parse_stages, stage_settings
-from copg.run.task_record import subject_name
+from copg.run.task_record import task_name
 from copg.stages.table import ROWS, TABLE
 from copg_pipelines.explain_cache import Basis, Forecast, changes
 from copg_pipelines.server.client import Client
@@ -38,11 +38,12 @@ def explain_latest(client: Client, target: Target) -> list[Forecast]:
     if not version.pipeline_spec:
         raise ClientError(f"{client.connection.host} does not show the DAG of version {version.display_name}")
     try:
-        before = _nominal(_with_parameters(version.pipeline_spec, run.runtime_config))
+        given = run.runtime_config.parameters if run.runtime_config else None
+        before = _nominal(version.pipeline_spec, given or {})
     except KeyError as error:
         raise ClientError(f"version {version.display_name} is no DAG of ours: it has no {error}") from None
     with compiled(target) as file:
-        now = _nominal(next(iter(yaml.safe_load_all(file.path.read_text()))))
+        now = _nominal(next(iter(yaml.safe_load_all(file.path.read_text()))), {})
     states: dict[str, str] = {}
     for task in tasks_of(run):
         name, state = task.display_name, str(task.state or "PENDING")
@@ -51,51 +52,33 @@ def explain_latest(client: Client, target: Target) -> list[Forecast]:
     return _compare(before, now, states)
 
 
-def _with_parameters(spec: Mapping[str, Any], config: Any) -> dict[str, Any]:
-    """A DAG whose defaults are the parameters that a run was given."""
-    spec = dict(spec.get("pipeline_spec", spec))
-    given = (config.parameters if config else None) or {}
-    inputs = spec["root"].get("inputDefinitions", {}).get("parameters", {})
-    merged = {
-        name: {**each, "defaultValue": given.get(name, each.get("defaultValue"))}
-        for name, each in inputs.items()
-    }
-    spec["root"] = {**spec["root"], "inputDefinitions": {"parameters": merged}}
-    return spec
-
-
 def _compare(old: Basis, new: Basis, states: Mapping[str, str]) -> list[Forecast]:
     """Compare two compiled DAGs: what their files tell, which is not what lies behind the names in them.
 
     Args:
-        old: DAG of the latest run, with its parameters as defaults.
+        old: DAG of the latest run.
         new: DAG to come.
         states: of the latest run's tasks, by name.
     """
     keys = [stage_keys(side.configs, side.digests, side.trials) for side in (old, new)]
     found = []
     for plan in keys[1]:
-        stage, once = ROWS[plan].stage, ROWS[plan].once
-        subjects: list[dict[str, Any] | None] = [None]
-        if once == "baseline":
-            subjects = [{"name": "reference"}]
-        elif once == "trial":
-            subjects = list(new.trials)
-        for subject in subjects:
-            name = stage if subject is None else f"{stage}-{subject_name(subject)}"
+        stage = ROWS[plan].stage
+        once: dict[str, Sequence[Any]] = {"run": [None], "baseline": new.baselines, "trial": new.trials}
+        for subject in once[ROWS[plan].once]:
             why = tuple(changes(plan, subject, old, new))
             ended = states.get(stage, "SUCCEEDED")
             if not why and keys[0].get(plan) == keys[1][plan] and ended != "SUCCEEDED":
                 why = (f"nothing changed, but it is {ended} in the latest run",)
-            found.append(Forecast(name, not why, why))
+            found.append(Forecast(task_name(stage, subject), not why, why))
     return found
 
 
-def _nominal(spec: Mapping[str, Any]) -> Basis:
-    """A DAG's side: digests of the names in it, since what they stand for lies on the cluster."""
+def _nominal(spec: Mapping[str, Any], given: Mapping[str, Any]) -> Basis:
+    """A DAG's side, with the parameters of a run: digests of the names, whose meaning lies on the cluster."""
     spec = spec.get("pipeline_spec", spec)
     inputs = spec["root"]["inputDefinitions"]["parameters"]
-    value = {name: each.get("defaultValue") for name, each in inputs.items()}
+    value = {name: given.get(name, each.get("defaultValue")) for name, each in inputs.items()}
     recipe = parse_recipe(
         {
             **{name: value[name] for name in ("name", "records", "model", "rewards", "trials")},

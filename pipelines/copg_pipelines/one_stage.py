@@ -2,12 +2,12 @@
 
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 import yaml
-from copg_components import IMAGE
 
 from copg.run.recipe import Recipe
 from copg.run.summary import RESOLVE_KEY
@@ -55,36 +55,14 @@ def run_stage_there(client: Any, recipe: Recipe, single: "Single", target: Targe
         single: what to run.
         target: for the image, the directory of the runs and the place on the server.
     """
-    import kfp_server_api as api
-
+    from copg_pipelines.dags.compiling import compile_to
+    from copg_pipelines.dags.single import build_single
     from copg_pipelines.server.runs import submit
 
-    run = api.V2beta1Run(
-        display_name=f"{recipe.name}-{single.stage}",
-        pipeline_spec=compile_single(recipe, single, image=target.image, run_dir=target.runs_there(recipe)),
-        runtime_config=api.V2beta1RuntimeConfig(parameters={}, pipeline_root=target.pipeline_root or None),
-        service_account=target.service_account or None,
-    )
-    return submit(client, run, experiment=target.pipeline_name)
-
-
-def compile_single(recipe: Recipe, single: "Single", *, image: str, run_dir: str) -> dict[str, Any]:
-    """The DAG of one stage as a server takes it within the request for a run."""
-    from kfp import compiler
-
-    from copg_pipelines.dags.compiling import arguments
-    from copg_pipelines.dags.single import build_single
-    from copg_pipelines.placement.config import parse_placement
-    from copg_pipelines.placement.placement import Placement, placed
-
-    config = parse_placement(recipe.placement)
-    placement = Placement(config, image or config.image.name or IMAGE)
-    limits = placement.pipeline_config()
-    shape = Shape(place=placement.place, train_job=placement.train_job(), pipeline_config=limits)
-    pipeline = build_single(single, shape)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "only.yaml"
-        parameters = arguments(placed(recipe, config), run_dir)
-        compiler.Compiler().compile(pipeline, str(path), pipeline_parameters=parameters)
+        build = partial(build_single, single)
+        compile_to(path, build, recipe, run_dir=target.runs_there(recipe), image=target.image)
         spec, *platform = yaml.safe_load_all(path.read_text())
-    return {"pipeline_spec": spec, "platform_spec": platform[0]} if platform else spec
+    whole = {"pipeline_spec": spec, "platform_spec": platform[0]} if platform else spec
+    return submit(client, target, f"{recipe.name}-{single.stage}", pipeline_spec=whole)

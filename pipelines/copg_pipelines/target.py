@@ -1,38 +1,47 @@
 """What a command is about: a DAG, made of a recipe or there as a version, and its place on a server."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+import typer
+
+from copg.cli.options import OptionalRecipe, RunDir, Sets, option
 from copg.errors import ConfigError
+from copg_pipelines.dags import DAGS
 
 if TYPE_CHECKING:
     from copg.run.recipe import Recipe
 
 
+def _known(name: str) -> str:
+    if name not in DAGS:
+        raise ConfigError(f"dag={name!r} is unknown; use one of {list(DAGS)}")
+    return name
+
+
+_there = partial(option, panel="On a server")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """A DAG and all that decides what it is on a server."""
+    """A DAG and all that decides what it is on a server: options of commands, in the order of their help."""
 
-    dag: str
-    """Its name in ``DAGS``."""
-    recipe: Path | None = None
-    sets: tuple[str, ...] = ()
-    """``key=value`` each, laid over the recipe."""
-    image: str = ""
-    """Of the tasks; empty: the placement's."""
-    run_dir: str = ""
-    """Directory of the runs; empty: that of the recipe."""
-    pipeline: str = ""
-    """Its name on a server; empty: the DAG's."""
-    revision: str = ""
-    """Of our source; empty: that of the repository."""
-    version: str = ""
-    """One that is on a server, instead of a recipe."""
-    service_account: str = ""
-    """Of the tasks; empty: the server's."""
-    pipeline_root: str = ""
-    """Where artifacts go; empty: the server's."""
+    dag: Annotated[str, typer.Argument(help=f"Which DAG: {', '.join(DAGS)}.", callback=_known)]
+    recipe: OptionalRecipe = None
+    sets: Sets = None
+    run_dir: RunDir = ""
+    version: Annotated[str, _there("A version that is there, instead of --recipe.")] = ""
+    image: Annotated[str, _there("Image of the tasks, with its digest; else the placement's.")] = ""
+    pipeline: Annotated[str, _there("Name of the pipeline on the server; default: the DAG's.")] = ""
+    revision: Annotated[
+        str, _there("Revision of the source, where it is not a git repository: the image's label.")
+    ] = ""
+    service_account: Annotated[str, _there("Service account of the tasks, such as copg-runner.")] = ""
+    pipeline_root: Annotated[
+        str, _there("Where artifacts go, such as s3://bucket/copg; else the server's.")
+    ] = ""
 
     @property
     def pipeline_name(self) -> str:
@@ -49,7 +58,7 @@ class Target:
 
         if self.recipe is None:
             raise ConfigError("a recipe is needed: name it with --recipe")
-        return load_recipe(self.recipe, self.sets, here=Path.cwd() if here else None)
+        return load_recipe(self.recipe, self.sets or (), here=Path.cwd() if here else None)
 
     def runs_there(self, recipe: "Recipe") -> str:
         """The directory of the runs as the tasks of a cluster see it.

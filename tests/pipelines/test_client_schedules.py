@@ -37,7 +37,7 @@ def test_a_schedule_is_pinned_alone_and_catches_nothing_up(command: Command, ser
 
 def test_a_schedule_s_request_round_trips_through_the_models_of_the_api() -> None:
     version = api.V2beta1PipelineVersion(pipeline_id="p", pipeline_version_id="v", display_name="1-a-b")
-    wanted = Schedule(name="demo", cron="0 0 3 * * 1", says="0 3 * * 1 UTC", experiment_id="e")
+    wanted = Schedule(name="demo", dag="align", cron="0 0 3 * * 1", says="0 3 * * 1 UTC", experiment_id="e")
     sent = json.loads(json.dumps(plain(wanted.request(version))))
     assert sent == {
         "display_name": "demo",

@@ -27,6 +27,12 @@ def test_two_runs_never_share_a_directory(tmp_path: Path) -> None:
             local.run_local("align", RECIPE, tmp_path)
 
 
+def test_the_exit_handler_of_a_run_here_has_no_webhook_to_tell() -> None:
+    built = local._build("align", RECIPE, "")
+    container = built.pipeline_spec.deployment_spec["executors"]["exec-summary"]["container"]
+    assert [dict(each) for each in container["env"]] == [{"name": "COPG_WEBHOOK_URL"}]  # of no value
+
+
 def test_as_many_cores_as_the_user_allows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     assert local.count_cores() == 3

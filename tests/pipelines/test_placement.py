@@ -178,7 +178,7 @@ def test_a_recipe_that_names_no_tracking_has_the_cluster_s(
         ({"defaults": {"timeout_hours": 400}}, "it would never be tried again"),
         ({"defaults": {"priority": "high"}}, "KFP 2.17 cannot set a pod's priorityClassName"),
         ({"stages": {"score": {"nodes": 2}}}, "nodes > 1 is for stages.train alone"),
-        ({"shards": 99}, "shards=99 must be from 1 to 20"),
+        ({"shards": 99}, "shards=99 must be in [1, 20]: a run holds"),
         ({"security": {"user": 0}}, "must not be root's"),
         ({"volumes": [{"claim": "Runs"}]}, "volumes.claim='Runs' must be lower-case"),
         ({"defaults": {"tolerations": [{"value": "x"}]}}, "toleration without a key"),

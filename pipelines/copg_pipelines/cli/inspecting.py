@@ -36,7 +36,7 @@ def status(
     else:
         shown = latest_run(client, get_pipeline(client, target.pipeline_name).pipeline_id)
     if follow_it and not ended(shown):
-        wait.wait(client, shown.run_id)
+        wait.wait(client, shown.run_id, target.dag)
         return
     show_run(client, shown, print)
     if ended(shown) and shown.state != "SUCCEEDED":

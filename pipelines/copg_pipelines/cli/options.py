@@ -3,8 +3,8 @@
 import functools
 import inspect
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
@@ -12,15 +12,13 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from copg.cli.command import Refusal, with_options
-from copg.cli.options import OptionalRecipe, RecipeFile, RunDir, Sets
-from copg.errors import ConfigError
+from copg.cli.options import RecipeFile, option
 from copg_pipelines.dags import DAGS
 from copg_pipelines.target import Target
 
 TOKEN, COOKIE = "KF_PIPELINES_TOKEN", "KF_PIPELINES_COOKIE"
 """Environment variables: a secret on a command line is seen by every user of the machine."""
 IN_A_POD = "KUBERNETES_SERVICE_HOST"
-SERVER, WAITING, CONNECTING = "On a server", "Waiting for the end", "Connection to a server"
 
 
 class Place(StrEnum):
@@ -30,74 +28,41 @@ class Place(StrEnum):
     CLUSTER = "cluster"
 
 
+_wait = functools.partial(option, panel="Waiting for the end")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Wait:
     """How a command waits for a run on a server."""
 
-    timeout: float
-    """Minutes; 0: for ever."""
-    poll: float
-    """Seconds between two looks."""
-    no_wait: bool = False
-    webhook: str = ""
+    timeout: Annotated[float, _wait("Minutes to wait for the end; 0: for ever.")] = 0.0
+    poll: Annotated[float, _wait("Seconds between two looks at the run.")] = 5.0
+    no_wait: Annotated[bool, _wait("Start it and leave.", "--no-wait")] = False
+    webhook: Annotated[
+        str,
+        _wait(
+            "Address that is told, by a POST of JSON, of a run that failed (on a cluster: or was cancelled) "
+            "or, here, promoted nothing; on a cluster the run's exit handler tells of that.",
+            env="COPG_WEBHOOK_URL",
+        ),
+    ] = ""
 
-    def wait(self, client: Any, run_id: str) -> None:
+    def wait(self, client: Any, run_id: str, dag: str = next(iter(DAGS))) -> None:
         """Follow a run to its end, if that is wanted; see ``wait_for``."""
         from copg_pipelines.server.following import wait_for
 
         if not self.no_wait:
-            wait_for(client, run_id, timeout_min=self.timeout, poll_s=self.poll, webhook=self.webhook)
+            wait_for(client, run_id, dag, self.timeout, self.poll, self.webhook)
 
 
-def _known(name: str) -> str:
-    if name not in DAGS:
-        raise ConfigError(f"dag={name!r} is unknown; use one of {list(DAGS)}")
-    return name
-
-
-def option(text: str, *spellings: str, panel: str, **more: Any) -> Any:
-    """An option that stands under a panel of the help."""
-    return typer.Option(*spellings, help=text, rich_help_panel=panel, **more)
-
-
-def _entry(kind: Any, default: Any, text: str, *spellings: str, panel: str, env: str = "") -> tuple[Any, Any]:
+def _connection(kind: Any, default: Any, text: str, *spellings: str, env: str = "") -> tuple[Any, Any]:
     """Annotation and default of an option."""
-    more = {"envvar": env, "show_envvar": True} if env else {}
-    return Annotated[kind, option(text, *spellings, panel=panel, **more)], default
+    return Annotated[kind, option(text, *spellings, panel="Connection to a server", env=env)], default
 
-
-_there = functools.partial(_entry, str, "", panel=SERVER)
-_wait = functools.partial(_entry, panel=WAITING)
-_connection = functools.partial(_entry, panel=CONNECTING)
 
 Output = Annotated[Path, typer.Option("--output", "-o", help="Where it goes, .yaml.")]
-TARGET: dict[str, tuple[Any, Any]] = {
-    "dag": (Annotated[str, typer.Argument(help=f"Which DAG: {', '.join(DAGS)}.", callback=_known)], ...),
-    "recipe": (OptionalRecipe, None),
-    "sets": (Sets, None),
-    "run_dir": (RunDir, ""),
-    "version": _there("A version that is there, instead of --recipe."),
-    "image": _there("Image of the tasks, with its digest; else the placement's."),
-    "pipeline": _there("Name of the pipeline on the server; default: the DAG's."),
-    "revision": _there("Revision of the source, where it is not a git repository: the image's label."),
-    "service_account": _there("Service account of the tasks, such as copg-runner."),
-    "pipeline_root": _there("Where artifacts go, such as s3://bucket/copg; else the server's."),
-}
-"""Options of a target, in the order of its help."""
-ON_SERVER = tuple(TARGET)[4:]
-"""Those that a run on this machine has no use for."""
-WAIT = {
-    "timeout": _wait(float, 0.0, "Minutes to wait for the end; 0: for ever."),
-    "poll": _wait(float, 5.0, "Seconds between two looks at the run."),
-    "no_wait": _wait(bool, False, "Start it and leave.", "--no-wait"),
-    "webhook": _wait(
-        str,
-        "",
-        "Address that is told, by a POST of JSON, of a run that failed (on a cluster: or was cancelled) or, "
-        "here, promoted nothing; on a cluster the run's exit handler tells of that.",
-        env="COPG_WEBHOOK_URL",
-    ),
-}
+ON_SERVER = tuple(each.name for each in fields(Target))[4:]
+"""Options of a target that a run on this machine has no use for."""
 CONNECTION = {
     "host": _connection(
         str,
@@ -156,17 +121,24 @@ def bundled(
     return decorate
 
 
+def _options(cls: Any, names: Sequence[str]) -> dict[str, tuple[Any, Any]]:
+    """Annotation and default of those fields of a dataclass."""
+    hints = get_type_hints(cls, include_extras=True)
+    chosen = [each for each in fields(cls) if each.name in names]
+    return {f.name: (hints[f.name], ... if f.default is MISSING else f.default) for f in chosen}
+
+
 def targeted(*names: str, needs_recipe: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Give a command a DAG and those options of a target; it gets ``target``."""
-    options = {name: each for name, each in TARGET.items() if name in ("dag", *names)}
+    options = _options(Target, ("dag", *names))
     if needs_recipe:
         options["recipe"] = (RecipeFile, ...)
-    return bundled("target", options, _target)
+    return bundled("target", options, Target)
 
 
 def waiting(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Give a command those options of waiting; it gets ``wait``."""
-    return bundled("wait", {name: WAIT[name] for name in names}, Wait)
+    return bundled("wait", _options(Wait, names), Wait)
 
 
 def connected(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -174,20 +146,7 @@ def connected(command: Callable[..., Any]) -> Callable[..., Any]:
     return bundled("connect", CONNECTION, lambda **options: lambda: _connect(**options))(command)
 
 
-def _target(*, sets: list[str] | None = None, **options: Any) -> Target:
-    return Target(sets=tuple(sets or ()), **options)
-
-
-def _connect(
-    *,
-    host: str,
-    namespace: str,
-    token_file: Path | None,
-    ca_cert: Path | None,
-    ui: str,
-    request_timeout: float,
-    patience: float,
-) -> Any:
+def _connect(*, host: str, request_timeout: float, patience: float, **options: Any) -> Any:
     from copg_pipelines.server.client import Client
     from copg_pipelines.server.connection import IN_CLUSTER, ClientError, Connection
 
@@ -196,13 +155,10 @@ def _connect(
     return Client(
         Connection(
             host=host or IN_CLUSTER,
-            namespace=namespace,
-            token_file=token_file,
             token=os.environ.get(TOKEN, ""),
             cookie=os.environ.get(COOKIE, ""),
-            ca_cert=ca_cert,
-            ui=ui,
             timeout_s=request_timeout,
             patience_s=patience,
+            **options,
         )
     )

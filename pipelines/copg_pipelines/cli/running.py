@@ -1,6 +1,5 @@
 """``run`` and ``resume``: a DAG, or one stage of it, on this machine or on a server."""
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from copg.cli.command import Refusal, refuses
-from copg.cli.options import TRIAL, RunDir, runs_here
+from copg.cli.options import TRIAL, RunDir, option, runs_here
 from copg.errors import ConfigError
 from copg_pipelines.cli.options import (
     CONNECTION,
@@ -19,7 +18,6 @@ from copg_pipelines.cli.options import (
     Place,
     Wait,
     connected,
-    option,
     targeted,
     waiting,
 )
@@ -28,7 +26,6 @@ from copg_pipelines.target import Target
 if TYPE_CHECKING:
     from copg.run.recipe import Recipe
 
-WEBHOOK = "COPG_WEBHOOK_URL"
 ALONE = "One stage"
 
 
@@ -85,7 +82,7 @@ def run(
     else:
         started = _run_there(client, target)
     print(f"run: {client.connection.page('runs/details', started.run_id)}")
-    wait.wait(client, started.run_id)
+    wait.wait(client, started.run_id, target.dag)
 
 
 @refuses(
@@ -145,7 +142,6 @@ def _run_dag(dag: str, recipe: "Recipe", runs: Path, webhook: str) -> None:
     """
     from copg_pipelines.local import failure_line, run_local, show_summary
 
-    os.environ.pop(WEBHOOK, None)  # the exit handler would tell it too
     summary = run_local(dag, recipe, runs)
     if webhook:
         from copg.run.webhook import notify
@@ -160,15 +156,10 @@ def _run_dag(dag: str, recipe: "Recipe", runs: Path, webhook: str) -> None:
 
 def _run_there(client: Any, target: Target) -> Any:
     """Start a version on a server; the run."""
-    from copg_pipelines.server.runs import pinned, submit
-    from copg_pipelines.server.versions import chosen
+    from copg_pipelines.server.runs import submit
+    from copg_pipelines.server.versions import chosen, reference_to
 
     version = chosen(client, target)
     print(f"version: {version.display_name}")
-    run = pinned(
-        version,
-        name=(version.tags or {}).get("recipe") or target.pipeline_name,
-        service_account=target.service_account,
-        pipeline_root=target.pipeline_root,
-    )
-    return submit(client, run, experiment=target.pipeline_name)
+    name = (version.tags or {}).get("recipe") or target.pipeline_name
+    return submit(client, target, name, pipeline_version_reference=reference_to(version))

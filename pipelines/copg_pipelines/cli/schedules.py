@@ -43,6 +43,7 @@ def schedule(
     group = ensure_experiment(client, target.pipeline_name)
     wanted = Schedule(
         name=name or (pinned.tags or {}).get("recipe") or target.pipeline_name,
+        dag=target.dag,
         cron=six,
         says=f"{cron} {time_zone}",
         experiment_id=group.experiment_id,
@@ -62,13 +63,14 @@ def schedule(
 @targeted("pipeline")
 def unschedule(target: Target, names: Names = None, every: Every = False, *, connect: Any) -> None:
     """Delete schedules; runs that have begun go on."""
-    from copg_pipelines.server.schedules import choose, remove_schedules
+    from copg_pipelines.server.schedules import choose, delete
     from copg_pipelines.server.versions import get_pipeline
 
     client = connect()
     found = get_pipeline(client, target.pipeline_name)
-    _be_sure(choose(client, found.pipeline_id, names or []), names, every)
-    removed = remove_schedules(client, found.pipeline_id, names or [])
+    removed = choose(client, found.pipeline_id, names or [])
+    _be_sure(removed, names, every)
+    delete(client, removed)
     for each in removed:
         print(f"removed: schedule {each.display_name}  {each.recurring_run_id}")
     if not removed:
@@ -104,7 +106,7 @@ def rollback(
         older = (
             get_version(client, found.pipeline_id, to) if to else version_before(known, pinned_version(old))
         )
-        made, done = repin(client, old, older)
+        made, done = repin(client, old, older, target.dag)
         print(f"{done}: schedule {made.display_name} runs {older.display_name}  {made.recurring_run_id}")
 
 

@@ -1,6 +1,7 @@
 """The DAG ``align``: records in, a better policy, a report and a registered version out."""
 
 from collections.abc import Mapping
+from inspect import Parameter
 from typing import Any
 
 from copg_components.evaluate import evaluate
@@ -23,12 +24,14 @@ from copg_pipelines.dags.resolved import build_resolved
 def build(shape: Shape) -> Any:
     """The DAG in a shape that recipe and placement give it."""
     place = shape.place
+    kinds = {"records": str, "run_dir": str, "baselines": list, "trials": list}
+    kinds |= {row.name: dict for row in TABLE}
     several_nodes = {"train_job": shape.train_job} if shape.train_job else {}
 
     # A DAG of its own: in a local run, a loop gives its item to every parameter that comes straight from a
     # task, so ``resolve`` must stand outside of the DAG that loops.
     @dsl.pipeline(name="stages")
-    @takes(records=str, run_dir=str, baselines=list, trials=list)
+    @takes(Parameter(n, Parameter.POSITIONAL_OR_KEYWORD, annotation=kind) for n, kind in kinds.items())
     def stages(given: dict[str, Any]) -> None:
         def task(component: Any, plan: str, **inputs: Any) -> dsl.PipelineTask:
             return place(component(plan=given[plan], run_dir=given["run_dir"], **inputs))

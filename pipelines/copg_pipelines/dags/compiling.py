@@ -3,7 +3,7 @@
 import functools
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,6 @@ from typing import Any
 from copg_components import IMAGE
 
 from copg.run.recipe import Recipe
-from copg.stages.table import TABLE
 from copg_pipelines.dags import Shape, build_dag
 
 DEFAULT_IN_COMMENT = re.compile(r"^(#.*?) \[Default: .*\]$", re.MULTILINE)
@@ -27,31 +26,26 @@ def arguments(recipe: Recipe, run_dir: str, *, tasks_at_once: int = 0) -> dict[s
     """
     values = asdict(recipe)
     return {
-        "name": recipe.name,
-        "records": recipe.records,
-        "model": recipe.model,
+        **{name: values[name] for name in ("name", "records", "model", "rewards", "trials", "tracking")},
         "revision": recipe.revision or "",
-        "rewards": values["rewards"],
-        "trials": values["trials"],
-        "settings": values["stages"],
-        "tracking": recipe.tracking,
+        "settings": recipe.stages,
         "run_dir": run_dir,
         "tasks_at_once": tasks_at_once,
     }
 
 
-def takes(**parameters: type) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a DAG's function, which takes a dictionary, these parameters and the plan of each stage."""
-    kinds = {**parameters, **{row.name: dict for row in TABLE}}
+def takes(
+    parameters: Iterable[inspect.Parameter], doc: str | None = None
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a DAG's function, which takes a dictionary, these parameters, and the text that explains them."""
+    signature = inspect.Signature(sorted(parameters, key=lambda each: each.default is not each.empty))
 
     def decorate(build: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(build)
         def stages(*channels: Any) -> None:
-            build(dict(zip(kinds, channels, strict=True)))
+            build(dict(zip(signature.parameters, channels, strict=True)))
 
-        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-        each = [inspect.Parameter(name, kind, annotation=annotation) for name, annotation in kinds.items()]
-        stages.__signature__ = inspect.Signature(each, return_annotation=None)  # type: ignore[attr-defined]
+        stages.__signature__, stages.__doc__ = signature, doc  # type: ignore[attr-defined]
         return stages
 
     return decorate
@@ -75,6 +69,13 @@ def compile_dag(dag: str, recipe: Recipe, output: Path, *, run_dir: str, image: 
     Raises:
         ConfigError: there is no such DAG, the placement is wrong, or a path is one that no pod can follow.
     """
+    compile_to(output, functools.partial(build_dag, dag), recipe, run_dir=run_dir, image=image)
+
+
+def compile_to(
+    output: Path, build: Callable[[Shape], Any], recipe: Recipe, *, run_dir: str, image: str
+) -> None:
+    """Write what ``build`` makes of the shape that a recipe gives; see ``compile_dag``."""
     from kfp import compiler
 
     from copg_pipelines.placement.config import parse_placement
@@ -90,7 +91,7 @@ def compile_dag(dag: str, recipe: Recipe, output: Path, *, run_dir: str, image: 
         train_job=placement.train_job(),
         pipeline_config=placement.pipeline_config(),
     )
-    pipeline = build_dag(dag, shape)
+    pipeline = build(shape)
     output.parent.mkdir(parents=True, exist_ok=True)
     parameters = taken(pipeline, arguments(placed(recipe, config), run_dir))
     compiler.Compiler().compile(pipeline, str(output), pipeline_parameters=parameters)

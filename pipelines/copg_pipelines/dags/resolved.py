@@ -1,11 +1,22 @@
-"""What every DAG of a recipe begins with: its ten parameters, and ``resolve``, which makes plans of them."""
+"""What every DAG of a recipe begins with: its parameters, and ``resolve``, which makes plans of them."""
 
+import inspect
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from copg_components.resolve import resolve
 from kfp import dsl
+
+from copg_pipelines.dags.compiling import takes
+
+DEFAULTS = {"settings": {}, "revision": "", "tracking": "", "tasks_at_once": 0}
+PARAMETERS = {
+    name: each.replace(default=DEFAULTS.get(name, each.default))
+    for name, each in inspect.signature(resolve.python_func).parameters.items()
+    if name not in ("plans", "again")
+}
+"""Those of ``resolve``, but for what a DAG itself tells it."""
 
 
 def build_resolved(
@@ -31,48 +42,10 @@ def build_resolved(
     """
 
     @dsl.pipeline(name=name, description=description, pipeline_config=pipeline_config)
-    def dag(
-        name: str,
-        records: str,
-        model: str,
-        trials: list,
-        rewards: list,
-        run_dir: str,
-        settings: dict = {},  # noqa: B006 - the default of a pipeline parameter
-        revision: str = "",
-        tracking: str = "",
-        tasks_at_once: int = 0,
-    ) -> None:
-        """Resolve a recipe, and do what it asks for.
-
-        Args:
-            name: Of the registered model and the experiment.
-            records: File, folder or data set of records.
-            model: Reference model: directory or hub name.
-            trials: One training each, with method and beta.
-            rewards: Rewards with weights and settings.
-            run_dir: Stable directory of the runs; the same for every run of a recipe.
-            settings: Settings of the stages, by stage.
-            revision: Of the model on the hub; empty for its main branch.
-            tracking: MLflow server or database; empty for a file under run_dir.
-            tasks_at_once: Trials that share one machine; 0 when each task has its own.
-        """
-        with around(run_dir):
-            resolved = place(
-                resolve(
-                    name=name,
-                    records=records,
-                    model=model,
-                    revision=revision,
-                    rewards=rewards,
-                    trials=trials,
-                    settings=settings,
-                    tracking=tracking,
-                    run_dir=run_dir,
-                    tasks_at_once=tasks_at_once,
-                    **told,
-                )
-            ).set_caching_options(enable_caching=False)
-            follow(resolved.outputs, records, run_dir)
+    @takes(PARAMETERS.values(), resolve.python_func.__doc__)
+    def dag(given: dict[str, Any]) -> None:
+        with around(given["run_dir"]):
+            resolved = place(resolve(**given, **told)).set_caching_options(enable_caching=False)
+            follow(resolved.outputs, given["records"], given["run_dir"])
 
     return dag

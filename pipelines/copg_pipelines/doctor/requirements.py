@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from copg.run.recipe import load_recipe
-from copg_pipelines.placement.config import ImageConfig, SecretConfig, parse_placement
+from copg_pipelines.placement.config import ImageConfig, PlacementConfig, SecretConfig, parse_placement
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,10 +37,10 @@ def requirements_of(recipe: Path | None, kfp_namespace: str, namespace: str, ima
         image: to pull for a try; empty: the placement's, if it names one.
     """
     if recipe is None:
-        tried = ImageConfig(name=image)
-        return Requirements(kfp_namespace=kfp_namespace, namespace=namespace, image=tried)
-    loaded = load_recipe(recipe)
-    placement = parse_placement(loaded.placement)
+        placement, tracking = PlacementConfig(secrets=[SecretConfig(keys=[])]), ""
+    else:
+        loaded = load_recipe(recipe)
+        placement, tracking = parse_placement(loaded.placement), loaded.tracking
     pods = [placement.defaults, *placement.stages.values()]
     gpus: dict[str, int] = {}
     for pod in pods:
@@ -53,7 +53,7 @@ def requirements_of(recipe: Path | None, kfp_namespace: str, namespace: str, ima
         gpus=gpus,
         secrets=placement.secrets,
         claims=tuple(volume.claim for volume in placement.volumes),
-        tracking=loaded.tracking or placement.stores.tracking,
+        tracking=tracking or placement.stores.tracking,
         several_nodes=any(pod.nodes > 1 for pod in pods),
         queue=any(pod.queue for pod in pods),
     )

@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from copg.config import configuration, parse_config
+from pydantic import Field
+
+from copg.config import Natural, NotNegative, configuration, parse_config
 from copg.errors import ConfigError
 from copg.run.recipe import merged
 from copg.stages.table import EVERY
@@ -12,6 +14,8 @@ from copg_pipelines.placement.pod_config import TaskConfig, check_names
 
 TASKS = ("resolve", *EVERY, "summary")
 """Components that a placement can set apart; a shard of a stage is placed like the stage."""
+
+NotRoot = Annotated[int, Field(ge=1, description="it must not be root's")]
 
 
 @configuration
@@ -76,26 +80,18 @@ class StoresConfig:
 class SecurityConfig:
     """As whom the tasks run: never root. KFP itself drops all capabilities and sets seccomp's default."""
 
-    user: int = 65532
-    group: int = 65532
-
-    def __post_init__(self) -> None:
-        if self.user < 1 or self.group < 1:
-            raise ValueError(f"security: user={self.user} and group={self.group} must not be root's")
+    user: NotRoot = 65532
+    group: NotRoot = 65532
 
 
 @configuration
 class RunConfig:
     """Limits of a whole run."""
 
-    timeout_hours: float = 0.0
+    timeout_hours: NotNegative = 0.0
     """0: none."""
-    keep_days: float = 7.0
+    keep_days: NotNegative = 7.0
     """How long the run's Kubernetes resources, and with them its logs, stay after its end; 0: for ever."""
-
-    def __post_init__(self) -> None:
-        if self.timeout_hours < 0 or self.keep_days < 0:
-            raise ValueError("run: timeout_hours and keep_days must be >= 0")
 
 
 @configuration
@@ -103,9 +99,9 @@ class PlacementConfig:
     """Everything a recipe says about the cluster."""
 
     image: ImageConfig = field(default_factory=ImageConfig)
-    shards: int = 1
+    shards: Annotated[int, Field(ge=1, le=20, description="a run holds some 50 tasks")] = 1
     """Tasks among which score and reference share their work."""
-    trials_at_once: int = 0
+    trials_at_once: Natural = 0
     """Of the loop over trials; 0: as many as there is room for."""
     volumes: list[VolumeConfig] = field(default_factory=lambda: [VolumeConfig()])
     secrets: list[SecretConfig] = field(default_factory=lambda: [SecretConfig()])
@@ -129,12 +125,6 @@ class PlacementConfig:
             raise ValueError("placement: nodes > 1 is for stages.train alone: no other stage spans machines")
         if self.task("train").nodes > 1 and not self.volumes:
             raise ValueError("placement: nodes > 1 needs a volume that all pods of the training can write to")
-        if not 1 <= self.shards <= 20:
-            raise ValueError(
-                f"placement: shards={self.shards} must be from 1 to 20: a run holds some 50 tasks"
-            )
-        if self.trials_at_once < 0:
-            raise ValueError(f"placement: trials_at_once={self.trials_at_once} must be >= 0")
 
     def task(self, stage: str) -> TaskConfig:
         """The pod of a stage's task."""

@@ -2,9 +2,11 @@
 
 import re
 from dataclasses import field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from copg.config import configuration
+from pydantic import Field
+
+from copg.config import AtLeastOne, Natural, NotNegative, configuration
 
 NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 MEMORY = re.compile(r"(\d+)(E|Ei|P|Pi|T|Ti|G|Gi|M|Mi|K|Ki)?")
@@ -46,14 +48,12 @@ def check_names(what: str, *names: str) -> None:
 class GpuConfig:
     """Accelerators of one pod."""
 
-    count: int = 0
+    count: Natural = 0
     """More than one: ``train`` starts as many processes."""
     type: str = "nvidia.com/gpu"
     """Resource name of the device plugin; a slice of a card is one too (``nvidia.com/mig-1g.10gb``)."""
 
     def __post_init__(self) -> None:
-        if self.count < 0:
-            raise ValueError(f"gpu.count={self.count} must be >= 0")
         if not re.fullmatch(r"[a-z0-9.-]+/[A-Za-z0-9._-]+", self.type):
             raise ValueError(f"gpu.type={self.type!r} must be a resource name such as nvidia.com/gpu")
 
@@ -89,19 +89,15 @@ class TolerationConfig:
 class RetryConfig:
     """How often a failed or pre-empted task is started again."""
 
-    count: int = 5
-    backoff_s: int = 60
+    count: Natural = 5
+    backoff_s: Natural = 60
     """Before the first new attempt; then ``factor`` times as long each time."""
-    factor: float = 2.0
+    factor: Annotated[float, Field(ge=1)] = 2.0
     within_days: float = 14.0
     """No new attempt later than this after the first one STARTED: one hour unless set, which a task that
     trained for two would have used up."""
 
     def __post_init__(self) -> None:
-        if self.count < 0 or self.backoff_s < 0:
-            raise ValueError(f"retry.count={self.count} and retry.backoff_s={self.backoff_s} must be >= 0")
-        if self.factor < 1:
-            raise ValueError(f"retry.factor={self.factor} must be >= 1")
         if self.count and self.within_days < 1:
             raise ValueError(
                 f"retry.within_days={self.within_days:g} must be >= 1: it counts from the first attempt's "
@@ -121,13 +117,13 @@ class TaskConfig:
     node_selector: dict[str, str] = field(default_factory=dict)
     tolerations: list[TolerationConfig] = field(default_factory=list)
     retry: RetryConfig = field(default_factory=RetryConfig)
-    timeout_hours: float = 0.0
+    timeout_hours: NotNegative = 0.0
     """Of one attempt; 0: none."""
     queue: str = ""
     """Kueue's LocalQueue; empty: the pod does not wait in one."""
     priority: str = ""
     """Kueue's WorkloadPriorityClass, within the queue."""
-    nodes: int = 1
+    nodes: AtLeastOne = 1
     """Of ``train`` alone: pods of this kind that train together, as a Kubeflow TrainJob. What these pods are
     is an input of the task, and so part of what KFP's cache goes by: another toleration trains again."""
 
@@ -142,8 +138,6 @@ class TaskConfig:
                 "without Kueue set podPriorityClassName in the workflow controller's workflowDefaults"
             )
         hours = self.timeout_hours
-        if hours < 0 or self.nodes < 1:
-            raise ValueError(f"timeout_hours={hours:g} must be >= 0 and nodes={self.nodes} >= 1")
         if hours and self.retry.count and hours >= 24 * self.retry.within_days:
             raise ValueError(
                 f"retry.within_days={self.retry.within_days:g} is over before timeout_hours={hours:g} of the "

@@ -48,14 +48,13 @@ def follow(
         time.sleep(every_s)
 
 
-def wait_for(
-    client: Client, run_id: str, *, timeout_min: float = 0.0, poll_s: float = 5.0, webhook: str = ""
-) -> None:
+def wait_for(client: Client, run_id: str, dag: str, timeout_min: float, poll_s: float, webhook: str) -> None:
     """Follow a run to its end.
 
     Args:
         client: of the server.
         run_id: the run.
+        dag: its name, for the command that follows it; with the id of a run any will do.
         timeout_min: how long to wait; 0: for ever.
         poll_s: seconds between two looks.
         webhook: address to tell when the run did not succeed; empty: none.
@@ -64,7 +63,7 @@ def wait_for(
         typer.Exit: with 1 for a run that did not succeed, with 124 when the time was up.
         ClientError: the server could not be asked any more; the run goes on.
     """
-    how = f"copg status align {run_id} --follow --host {client.connection.host}"
+    how = f"copg status {dag} {run_id} --follow --host {client.connection.host}"
     try:
         run = follow(
             client, run_id, sys.stdout, timeout_s=60 * timeout_min if timeout_min else None, every_s=poll_s

@@ -10,6 +10,7 @@ import kfp_server_api as api
 
 from copg_pipelines.server.client import Client, every, made_once
 from copg_pipelines.server.connection import ClientError
+from copg_pipelines.target import Target
 
 ENDED = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
 MACHINERY = re.compile(r"^(root|executor|system-.*|.*-driver|iteration-iterator)$")
@@ -37,35 +38,30 @@ def ensure_experiment(client: Client, name: str) -> Any:
     return found
 
 
-def submit(client: Client, run: Any, *, experiment: str) -> Any:
+def submit(client: Client, target: Target, name: str, **what: Any) -> Any:
     """Start a run, once, even where the answer to the request gets lost.
 
     Args:
-        run: a ``V2beta1Run`` without name and experiment.
-        experiment: by whose name runs are grouped.
+        client: of the server.
+        target: by whose name runs are grouped, and how this one runs.
+        name: how that of the run begins.
+        what: ``pipeline_version_reference`` or ``pipeline_spec``; parameters are those compiled into it.
     """
-    group = ensure_experiment(client, experiment)
-    run.experiment_id = group.experiment_id
-    run.display_name = f"{run.display_name} {uuid.uuid4().hex[:8]}"
+    group = ensure_experiment(client, target.pipeline_name)
+    run = api.V2beta1Run(
+        display_name=f"{name} {uuid.uuid4().hex[:8]}",
+        experiment_id=group.experiment_id,
+        runtime_config=api.V2beta1RuntimeConfig(parameters={}, pipeline_root=target.pipeline_root or None),
+        service_account=target.service_account or None,
+        **what,
+    )
 
     def find() -> Any | None:
-        return next(
-            (r for r in list_runs(client, group.experiment_id) if r.display_name == run.display_name), None
-        )
+        runs = list_runs(client, group.experiment_id)
+        return next((each for each in runs if each.display_name == run.display_name), None)
 
-    return made_once(client, lambda: client.runs.run_service_create_run(run), find, see="status align")
-
-
-def pinned(version: Any, *, name: str, service_account: str = "", pipeline_root: str = "") -> Any:
-    """A run of one version, with the parameters that were compiled into it."""
-    return api.V2beta1Run(
-        display_name=name,
-        pipeline_version_reference=api.V2beta1PipelineVersionReference(
-            pipeline_id=version.pipeline_id, pipeline_version_id=version.pipeline_version_id
-        ),
-        runtime_config=api.V2beta1RuntimeConfig(parameters={}, pipeline_root=pipeline_root or None),
-        service_account=service_account or None,
-    )
+    make = client.runs.run_service_create_run
+    return made_once(client, lambda: make(run), find, see=f"status {target.dag}")
 
 
 def list_runs(client: Client, experiment_id: str = "") -> Any:

@@ -12,7 +12,7 @@ import kfp_server_api as api
 
 from copg_pipelines.server.client import Client, every, made_once
 from copg_pipelines.server.connection import ClientError
-from copg_pipelines.server.versions import version_name
+from copg_pipelines.server.versions import reference_to, version_name
 
 ENABLE, DISABLE = "ENABLE", "DISABLE"
 
@@ -22,6 +22,8 @@ class Schedule:
     """When a version of a pipeline is to run."""
 
     name: str
+    dag: str
+    """Which one the version holds, for hints."""
     cron: str
     """Six fields, by the clock of the server's scheduler."""
     says: str
@@ -38,9 +40,7 @@ class Schedule:
         return api.V2beta1RecurringRun(
             display_name=self.name,
             description=f"{self.says}; version {version_name(version)}",
-            pipeline_version_reference=api.V2beta1PipelineVersionReference(
-                pipeline_id=version.pipeline_id, pipeline_version_id=version.pipeline_version_id
-            ),
+            pipeline_version_reference=reference_to(version),
             runtime_config=api.V2beta1RuntimeConfig(parameters={}, pipeline_root=self.pipeline_root or None),
             service_account=self.service_account or None,
             max_concurrency="1",
@@ -75,26 +75,15 @@ def ensure_schedule(client: Client, schedule: Schedule, version: Any) -> tuple[A
     same_name = [s for s in list_schedules(client, version.pipeline_id) if s.display_name == schedule.name]
     there = next((each for each in same_name if _same_schedule(each, wanted)), None)
     if there is None:
-        made, done = _make(client, wanted, same_name), "replaced" if same_name else "made"
+        made, done = _make(client, wanted, same_name, schedule.dag), "replaced" if same_name else "made"
     elif str(there.status) == "DISABLED" and schedule.mode == ENABLE:
         client.recurring.recurring_run_service_enable_recurring_run(there.recurring_run_id)
         made, done = there, "enabled"
     else:
         made, done = there, "unchanged"
     others = [each for each in same_name if each.recurring_run_id != made.recurring_run_id]
-    _delete(client, others)
+    delete(client, others)
     return made, "replaced" if others else done
-
-
-def remove_schedules(client: Client, pipeline_id: str, names: list[str]) -> list[Any]:
-    """Delete schedules by name, or all of a pipeline's where no name is given; those that were deleted.
-
-    Raises:
-        ClientError: there is none of a name.
-    """
-    found = choose(client, pipeline_id, names)
-    _delete(client, found)
-    return found
 
 
 def choose(client: Client, pipeline_id: str, names: list[str]) -> list[Any]:
@@ -111,7 +100,7 @@ def choose(client: Client, pipeline_id: str, names: list[str]) -> list[Any]:
     return [each for each in schedules if not names or each.display_name in names]
 
 
-def repin(client: Client, old: Any, version: Any) -> tuple[Any, str]:
+def repin(client: Client, old: Any, version: Any, dag: str) -> tuple[Any, str]:
     """Point a schedule at another version; a schedule that was off stays off. See ``ensure_schedule``."""
     trigger, config = old.trigger.cron_schedule, old.runtime_config
     if trigger is None:
@@ -120,6 +109,7 @@ def repin(client: Client, old: Any, version: Any) -> tuple[Any, str]:
         )
     schedule = Schedule(
         name=old.display_name,
+        dag=dag,
         cron=trigger.cron,
         says=(old.description or trigger.cron).partition("; version ")[0],
         experiment_id=old.experiment_id,
@@ -166,7 +156,7 @@ def _pipeline(schedule: Any) -> str:
     return str(schedule.pipeline_version_reference.pipeline_id or "")
 
 
-def _make(client: Client, wanted: Any, before: list[Any]) -> Any:
+def _make(client: Client, wanted: Any, before: list[Any], dag: str) -> Any:
     known = {each.recurring_run_id for each in before}
     pipeline_id = wanted.pipeline_version_reference.pipeline_id
 
@@ -175,10 +165,11 @@ def _make(client: Client, wanted: Any, before: list[Any]) -> Any:
         return next((each for each in new if _same_schedule(each, wanted)), None)
 
     make = client.recurring.recurring_run_service_create_recurring_run
-    return made_once(client, lambda: make(wanted), find, see="versions align")
+    return made_once(client, lambda: make(wanted), find, see=f"versions {dag}")
 
 
-def _delete(client: Client, schedules: list[Any]) -> None:
+def delete(client: Client, schedules: list[Any]) -> None:
+    """Delete schedules; one that is gone already is none the worse."""
     for each in schedules:
         try:
             client.recurring.recurring_run_service_delete_recurring_run(each.recurring_run_id)

@@ -117,6 +117,13 @@ def version_name(version: Any) -> str:
     return str(version.display_name or version.name)
 
 
+def reference_to(version: Any) -> Any:
+    """What a run or a schedule is pinned by."""
+    return api.V2beta1PipelineVersionReference(
+        pipeline_id=version.pipeline_id, pipeline_version_id=version.pipeline_version_id
+    )
+
+
 def ensure_version(client: Client, pipeline: str, dag: Dag) -> tuple[Any, bool]:
     """The version of a pipeline that holds this DAG, made where there is none, and whether it was made.
 
