@@ -166,8 +166,8 @@ def _read_csv(name: str, path: Path, file: "io.BufferedReader[Any]", bounds: Bou
 
 def _csv_row(name: str, line: int, header: list[str], cells: list[str]) -> Row:
     if len(cells) != len(header):
-        defect = Defect("not_an_object", f"{len(cells)} cells under a header of {len(header)}")
-        return Row(name, line, value=cells, defect=defect, cells=True)
+        uneven = Defect("not_an_object", f"{len(cells)} cells under a header of {len(header)}")
+        return Row(name, line, value=cells, defect=uneven, cells=True)
     defect = None if is_unicode(cells) else Defect("invalid_utf8", "bytes that are not UTF-8")
     return Row(name, line, value=dict(zip(header, cells, strict=True)), defect=defect, cells=True)
 
