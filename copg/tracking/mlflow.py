@@ -25,8 +25,7 @@ def connect(uri: str) -> Any:
 
     Three seconds go into loading MLflow, and a new SQLite file takes some seconds to fill.
     """
-    # MLflow reads this variable at its import and at each event; it has no other switch
-    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    _keep_quiet()
     from mlflow import MlflowClient
     from mlflow.telemetry import set_telemetry_client
 
@@ -35,6 +34,11 @@ def connect(uri: str) -> Any:
         logging.getLogger(name).setLevel(logging.WARNING)
     with exclusive(uri):
         return MlflowClient(tracking_uri=uri, registry_uri=uri)  # loads the SQL store
+
+
+def _keep_quiet() -> None:
+    # MLflow reads this variable at its import and at each event; it has no other switch.
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 
 
 def artifact_location(uri: str) -> str | None:
