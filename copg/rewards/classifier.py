@@ -115,8 +115,9 @@ def forward(model: Any, encodings: Sequence[Encoding]) -> Tensor:
     if pad_id is not None or not hasattr(model, "score"):
         logits: Tensor = model(**inputs).logits
     else:
-        hidden = model.base_model(**inputs).last_hidden_state
-        logits = model.score(hidden)[range(len(lengths)), [length - 1 for length in lengths]]
+        bare = model.get_base_model() if hasattr(model, "get_base_model") else model
+        hidden = bare.base_model(**inputs).last_hidden_state
+        logits = bare.score(hidden)[range(len(lengths)), [length - 1 for length in lengths]]
     return logits.float()
 
 

@@ -110,10 +110,10 @@ TABLE = (
     ),
 )
 ROWS = {row.name: row for row in TABLE}
-STAGES = tuple(dict.fromkeys(row.stage for row in TABLE if not row.optional))
+STAGES = tuple(row.stage for row in TABLE if not row.optional and row.once != "baseline")
 """Those of every run, in the order of the pipeline."""
 OPTIONAL = tuple(row.stage for row in TABLE if row.optional)
-EVERY = tuple(dict.fromkeys(row.stage for row in TABLE))
+EVERY = tuple(row.stage for row in TABLE if row.once != "baseline")
 
 
 def rows(names: Container[str]) -> list[Row]:

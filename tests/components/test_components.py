@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 from copg_components import IMAGE
 
+from copg.stages.table import EVERY
+
 ROOT = Path(__file__).parents[2]
 NAMES = sorted(path.stem for path in (ROOT / "components/copg_components").glob("[a-z]*.py"))
-STAGES = sorted(path.stem for path in (ROOT / "copg/stages").glob("[a-z]*.py"))
+STAGES = {path.stem for path in (ROOT / "copg/stages").glob("[a-z]*.py")} - {"table"}
 
 
 def spec_of(name: str) -> Any:
@@ -17,10 +19,8 @@ def spec_of(name: str) -> Any:
 
 
 def test_every_stage_of_the_pipeline_has_a_component_of_the_same_name() -> None:
-    assert set(NAMES) - {"summary"} <= set(STAGES)
-    assert {"resolve", "validate", "score", "reference", "train", "evaluate", "report", "promote"} <= set(
-        NAMES
-    )
+    # resolve and the exit handler stand in the room run: they are no stages with artifacts
+    assert set(NAMES) - {"resolve", "summary"} == set(EVERY) == set(STAGES)
 
 
 @pytest.mark.parametrize("name", NAMES)

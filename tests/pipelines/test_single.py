@@ -37,9 +37,9 @@ def place(tmp_path_factory: pytest.TempPathFactory, reference_dir: Path) -> Path
     return home
 
 
-def run(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def run(place: Path, *words: str, runs: str = "runs") -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "copg.cli", "run", "align", "--recipe", str(place / "recipe.yaml")]
-    command += ["--run-dir", str(place / "runs"), *words]
+    command += ["--run-dir", str(place / runs), *words]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
 
 
@@ -183,13 +183,13 @@ def test_what_is_no_artifact_on_this_machine_is_refused(tmp_path: Path) -> None:
 def test_a_run_here_is_resumed_with_the_recipe_it_had(place: Path) -> None:
     def tell(done: subprocess.CompletedProcess[str]) -> list[str]:
         assert (done.returncode, "error: stage score: " in done.stderr) == (1, True), done.stderr
-        return list(json.loads((place / "runs/summary.json").read_text())["executed"])
+        return list(json.loads((place / "resumed/summary.json").read_text())["executed"])
 
     # the records have no rewards that could be taken as given
-    assert tell(run(place, "--set", "score.source=given")) == ["resolve", "score", "validate"]
-    kept = json.loads((place / "runs" / KEPT).read_text())
+    assert tell(run(place, "--set", "score.source=given", runs="resumed")) == ["resolve", "score", "validate"]
+    kept = json.loads((place / "resumed" / KEPT).read_text())
     assert kept["stages"]["score"] == {"source": "given"}
-    command = [sys.executable, "-m", "copg.cli", "resume", "--run-dir", str(place / "runs")]
+    command = [sys.executable, "-m", "copg.cli", "resume", "--run-dir", str(place / "resumed")]
     again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
     # what succeeded was kept: only resolve and the failed task ran
     assert tell(again) == ["resolve", "score"]

@@ -242,7 +242,7 @@ def test_the_rate_is_kept_however_many_run_at_once(server) -> None:
         ({"url": "host"}, "must start with http"),
         ({"rubric": " "}, "rubric is empty"),
         ({"scale": [5, 1]}, "must rise"),
-        ({"num_parallel": 0}, "num_parallel >= 1"),
+        ({"num_parallel": 0}, "num_parallel=0 must be >= 1"),
         ({"api_key": "k"}, "api_key is unknown"),
     ],
 )

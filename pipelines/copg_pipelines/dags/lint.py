@@ -19,7 +19,6 @@ MAX_TASKS = 50
 """Of one run: its Workflow object has to fit into what etcd takes, 1.5 MiB."""
 SHORTEST_BACKOFF_S = 3600.0
 """``backoff_max_duration`` counts from the first attempt's start: after it nothing is tried again."""
-CHANNEL = "pipelinechannel--"
 
 
 class LintError(CopgError):
