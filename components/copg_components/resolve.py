@@ -55,8 +55,8 @@ def resolve(
     """
     from copg.config import parse_config
     from copg.run.resolve import ResolveConfig, resolve_recipe
-    from copg.run.task_record import recorded
     from copg.stages.table import TABLE
+    from copg_components.process import recorded
 
     recipe = {
         "name": name,

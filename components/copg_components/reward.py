@@ -31,8 +31,8 @@ def reward(
     from pathlib import Path
 
     from copg.config import parse_config
-    from copg.run.task_record import recorded
     from copg.run.trained_reward import model_folder
+    from copg_components.process import recorded
 
     with recorded("reward", plan, run_dir) as record:
         from copg.stages.reward import RewardConfig, train_reward_once

@@ -33,7 +33,8 @@ def train(
     from pathlib import Path
 
     from copg.config import parse_config
-    from copg.run.task_record import as_written, recorded
+    from copg.run.task_record import as_written
+    from copg_components.process import recorded
 
     taken, left = {"referenced": referenced}, {"policy": policy, "training": training}
     with recorded("train", plan, run_dir, trial, inputs=taken, outputs=left, metrics=metrics) as record:

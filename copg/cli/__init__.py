@@ -1,1 +1,1 @@
-"""Cli."""
+"""The command ``copg``: stages, stores, and the commands that other packages join by entry points."""

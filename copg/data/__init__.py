@@ -1,1 +1,1 @@
-"""Inside of the validate stage: checks, the order of records on disk, pooling of completions, data docs."""
+"""Files of records in, groups out: readers, checks, the order on disk, pooling of completions, data docs."""

@@ -55,6 +55,7 @@ class Endpoint:
     requests_per_minute: float
     num_parallel: int
     timeout_s: float
+    retries: Retries = RETRIES
     num_requests: int = 0
     """Sent until now, retries included."""
 
@@ -112,11 +113,11 @@ class Endpoint:
             return Answer(text)
 
         try:
-            return RETRIES(attempt, sleep=self._sleep)
+            return self.retries(attempt, sleep=self._sleep)
         except _Unusable as problem:
             return Answer(None, str(problem))
         except Busy as problem:
-            tried = f"{RETRIES.attempts} attempts failed, the last with {problem}"
+            tried = f"{self.retries.attempts} attempts failed, the last with {problem}"
             raise RewardError(f"{self.address}: {tried}") from None
 
     def _sleep(self, seconds: float) -> None:

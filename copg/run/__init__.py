@@ -1,1 +1,1 @@
-"""Run."""
+"""From a recipe to a plan, and the record of what became of each task."""

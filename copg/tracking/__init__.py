@@ -1,1 +1,1 @@
-"""Tracking."""
+"""MLflow: what a training logs, and which policy is champion."""

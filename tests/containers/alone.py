@@ -1,9 +1,8 @@
 """One component as a DAG of its own, on artifacts that exist."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from copg_pipelines.dags.align import Place
 from kfp import dsl
 
 CLASSES = {each.schema_title: each for each in (dsl.Artifact, dsl.Dataset, dsl.Model)}
@@ -11,7 +10,7 @@ CLASSES = {each.schema_title: each for each in (dsl.Artifact, dsl.Dataset, dsl.M
 
 def build_alone(
     component: Any,
-    place: Place,
+    place: Callable[[Any], Any],
     parameters: Mapping[str, Any],
     artifacts: Mapping[str, str | Sequence[str]],
 ) -> Any:

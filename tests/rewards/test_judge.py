@@ -9,8 +9,8 @@ import pytest
 
 from copg.config import parse_config
 from copg.errors import ConfigError, RewardError
-from copg.rewards import endpoint
 from copg.rewards.contract import RewardSpec
+from copg.rewards.endpoint import RETRIES
 from copg.rewards.judge import Judge
 from copg.rewards.mixture import build_mixture
 from copg.rewards.registry import reward_digest
@@ -60,8 +60,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def server(monkeypatch):
-    monkeypatch.setattr(endpoint, "RETRIES", replace(endpoint.RETRIES, first_s=0.01))
+def server():
     made = Server()
     thread = threading.Thread(target=made.serve_forever, args=(0.01,))
     thread.start()
@@ -71,8 +70,10 @@ def server(monkeypatch):
     made.server_close()
 
 
-def judge(server: Server, **settings) -> Judge:
-    return Judge(**{"url": server.url, "model": "m", "rubric": "Count words.", "num_parallel": 1, **settings})
+def judge(server: Server, *, attempts: int = RETRIES.attempts, **settings) -> Judge:
+    made = Judge(**{"url": server.url, "model": "m", "rubric": "Count words.", "num_parallel": 1, **settings})
+    made._endpoint.retries = replace(RETRIES, first_s=0.01, attempts=attempts)
+    return made
 
 
 def test_each_completion_gets_its_own_score_in_order(server) -> None:
@@ -140,7 +141,7 @@ def test_busy_and_broken_replies_are_tried_again(server) -> None:
 
 
 def test_an_answer_that_never_holds_a_score_names_the_record(server) -> None:
-    server.plan = [(200, {}, reply("no number"))] * endpoint.RETRIES.attempts
+    server.plan = [(200, {}, reply("no number"))] * RETRIES.attempts
     spec = RewardSpec("judge", params={"url": server.url, "model": "m", "rubric": "r", "num_parallel": 1})
     with pytest.raises(
         RewardError, match=r"^f:9: reward 'judge': the judge gave no score in \[1\.0, 10\.0\]: .*no"
@@ -156,19 +157,17 @@ def test_a_refusal_is_final_and_a_redirect_is_never_followed(server, status) -> 
     assert len(server.requests) == 1
 
 
-def test_an_endpoint_that_is_down_is_one_clear_line(server, monkeypatch) -> None:
-    monkeypatch.setattr(endpoint, "RETRIES", replace(endpoint.RETRIES, attempts=2))
+def test_an_endpoint_that_is_down_is_one_clear_line(server) -> None:
     with pytest.raises(
         RewardError, match=r"http://127\.0\.0\.1:1/chat/completions: 2 attempts failed, the last"
     ):
-        judge(server, url="http://127.0.0.1:1")(["p"], ["a"], [{}])
+        judge(server, attempts=2, url="http://127.0.0.1:1")(["p"], ["a"], [{}])
 
 
 def test_a_reply_that_hangs_is_given_up(server, monkeypatch) -> None:
-    monkeypatch.setattr(endpoint, "RETRIES", replace(endpoint.RETRIES, attempts=1))
     monkeypatch.setattr(Handler, "do_POST", lambda self: time.sleep(1))
     with pytest.raises(RewardError, match="timed out"):
-        judge(server, timeout_s=0.2)(["p"], ["a"], [{}])
+        judge(server, attempts=1, timeout_s=0.2)(["p"], ["a"], [{}])
 
 
 def test_the_cache_answers_later_runs_without_a_request(server, tmp_path) -> None:
@@ -219,10 +218,7 @@ def test_a_retry_takes_its_request_from_those_that_others_need(server, num_paral
     assert len(server.requests) == 3
 
 
-def test_the_wait_that_the_endpoint_asks_for_is_kept_and_too_long_a_one_is_an_error(
-    server, monkeypatch
-) -> None:
-    monkeypatch.setattr(endpoint, "RETRIES", replace(endpoint.RETRIES, longest_s=0.01))  # our own pauses
+def test_the_wait_that_the_endpoint_asks_for_is_kept_and_too_long_a_one_is_an_error(server) -> None:
     server.plan = [(429, {"Retry-After": "0.3"}, "slow down"), (429, {"Retry-After": "7200"}, "come back")]
     with pytest.raises(RewardError, match="asks to wait for 7200 s, with status 429: come back"):
         judge(server)(["p"], ["a"], [{}])

@@ -1,1 +1,1 @@
-"""Cli."""
+"""The commands of ``copg`` that run, compile and look after DAGs."""
