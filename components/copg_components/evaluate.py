@@ -34,7 +34,7 @@ def evaluate(
 
     from copg.config import parse_config
     from copg.run.task_record import subject_name
-    from copg_components.process import recorded
+    from copg_components._process import recorded
 
     taken = {"scored": scored, **({"policy": policy} if policy else {})}
     left = {"evaluation": evaluation}

@@ -35,7 +35,7 @@ def promote(
 
     from copg.artifacts import find_baselines
     from copg.config import parse_config
-    from copg_components.process import recorded
+    from copg_components._process import recorded
 
     taken = {"groups": groups, "baselines": baselines, "evaluations": evaluations}
     left = {"registration": registration, "card": card}

@@ -29,7 +29,7 @@ def reference(
     from pathlib import Path
 
     from copg.config import parse_config
-    from copg_components.process import recorded
+    from copg_components._process import recorded
 
     taken, left = {"scored": scored}, {"referenced": referenced}
     with recorded("reference", plan, run_dir, inputs=taken, outputs=left, metrics=metrics) as record:
@@ -60,7 +60,7 @@ def reference_shard(
     from pathlib import Path
 
     from copg.config import parse_config
-    from copg_components.process import recorded
+    from copg_components._process import recorded
 
     subject = {"name": f"shard-{shard + 1}-of-{num_shards}", "shard": shard}
     with recorded("reference", plan, run_dir, subject, inputs={"scored": scored}) as record:

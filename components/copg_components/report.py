@@ -39,7 +39,7 @@ def report(
 
     from copg.artifacts import find_baselines
     from copg.config import parse_config
-    from copg_components.process import recorded
+    from copg_components._process import recorded
 
     taken = {"groups": groups, "baselines": baselines, "evaluations": evaluations, "trainings": trainings}
     left = {"report": report, "page": page, "brief": brief}

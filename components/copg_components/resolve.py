@@ -56,7 +56,7 @@ def resolve(
     from copg.config import parse_config
     from copg.run.resolve import ResolveConfig, resolve_recipe
     from copg.stages.table import TABLE
-    from copg_components.process import recorded
+    from copg_components._process import recorded
 
     recipe = {
         "name": name,

@@ -32,7 +32,7 @@ def reward(
 
     from copg.config import parse_config
     from copg.run.trained_reward import model_folder
-    from copg_components.process import recorded
+    from copg_components._process import recorded
 
     with recorded("reward", plan, run_dir) as record:
         from copg.stages.reward import RewardConfig, train_reward_once

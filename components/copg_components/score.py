@@ -29,7 +29,7 @@ def score(
     from pathlib import Path
 
     from copg.config import parse_config
-    from copg_components.process import recorded
+    from copg_components._process import recorded
 
     taken, left = {"groups": groups}, {"scored": scored}
     with recorded("score", plan, run_dir, inputs=taken, outputs=left, metrics=metrics) as record:
@@ -58,7 +58,7 @@ def score_shard(plan: dict, run_dir: str, shard: int, num_shards: int, groups: d
     from pathlib import Path
 
     from copg.config import parse_config
-    from copg_components.process import recorded
+    from copg_components._process import recorded
 
     subject = {"name": f"shard-{shard + 1}-of-{num_shards}", "shard": shard}
     with recorded("score", plan, run_dir, subject, inputs={"groups": groups}) as record:

@@ -34,7 +34,7 @@ def train(
 
     from copg.config import parse_config
     from copg.run.task_record import as_written
-    from copg_components.process import recorded
+    from copg_components._process import recorded
 
     taken, left = {"referenced": referenced}, {"policy": policy, "training": training}
     with recorded("train", plan, run_dir, trial, inputs=taken, outputs=left, metrics=metrics) as record:

@@ -30,7 +30,7 @@ def validate(
     from pathlib import Path
 
     from copg.config import parse_config
-    from copg_components.process import recorded
+    from copg_components._process import recorded
 
     left = {"groups": groups, "docs": docs}
     with recorded("validate", plan, run_dir, inputs={}, outputs=left, metrics=metrics) as record:
