@@ -29,10 +29,10 @@ demo: install  ## records, a tiny reference, then the whole DAG on this machine
 	@$(PY) -m copg.cli run align --recipe pipelines/recipes/demo.yaml --on local --run-dir $(RUN)
 
 test: install  ## all tests that need no container, cluster or GPU
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile tests
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests
 
 nightly: install  ## all of these and the slow proofs, with branch coverage by file and its floor
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --cov --cov-report=term -m "" --timeout 900 tests
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term -m "" --timeout 900 tests
 
 coverage-floor:  ## set the floor one point under what the latest make nightly measured
 	total=$$($(VENV)/bin/coverage report --fail-under=0 --format=total) \

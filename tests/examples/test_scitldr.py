@@ -49,6 +49,7 @@ def test_the_model_never_saw_the_held_out_prompts(records: Path) -> None:
     assert not seen & held_out
 
 
+@pytest.mark.nightly
 def test_the_dag_runs_on_real_records(records: Path, model: Path, tmp_path: Path) -> None:
     pytest.importorskip("kfp")
     assert len(model_digest(model)) == 64

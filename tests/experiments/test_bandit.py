@@ -56,6 +56,7 @@ def test_pairs_and_labels_are_drawn_once_and_every_pair_is_seen_once_an_epoch() 
     assert abs(sampled[:20, 8].sum() - 6300) < 150
 
 
+@pytest.mark.nightly
 def test_the_regrets_are_those_of_the_paper(out: Path) -> None:
     found = json.loads((out / "bandit.json").read_text())
     assert found["optimum"]["pi"] == pytest.approx([0.7054, 0.2595, 0.0351], abs=1e-4)
@@ -78,12 +79,14 @@ def test_the_regrets_are_those_of_the_paper(out: Path) -> None:
     assert found["methods"]["pg_regularised_value"]["fixed_point_regret"] == pytest.approx(0, abs=1e-12)
 
 
+@pytest.mark.nightly
 def test_the_order_is_that_of_figure_1(out: Path) -> None:
     methods = json.loads((out / "bandit.json").read_text())["methods"]
     final = {name: methods[name]["regret_mean"][100] for name in ("copg", "pg_value", "ipo", "pg")}
     assert sorted(final, key=lambda name: final[name]) == ["copg", "pg_value", "ipo", "pg"]
 
 
+@pytest.mark.nightly
 def test_the_figure_is_drawn(out: Path) -> None:
     assert (out / "bandit.png").read_bytes().startswith(b"\x89PNG")
     assert (out / "bandit.pdf").read_bytes().startswith(b"%PDF")

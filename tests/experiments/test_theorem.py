@@ -67,6 +67,7 @@ def test_groups_are_written_by_two_samplers_in_turn(world: World, tmp_path: Path
     assert {c.reward for c in own[0].completions} <= set(world.rewards[0].tolist())
 
 
+@pytest.mark.nightly
 def test_copg_reaches_the_optimum_off_policy_and_the_others_do_not(world: World, out: Path) -> None:
     def train(method: str) -> dict:
         return theorem.run_trial(

@@ -178,7 +178,7 @@ def test_the_same_again_runs_resolve_and_the_exit_handler_alone(place: Place, fi
     assert again.code == 0, again.error
     assert again.summary["executed"] == ["resolve"]
     assert again.summary["cached"] == TASKS
-    assert again.cpu_s <= 10
+    assert again.cpu_s <= first.cpu_s / 6
     for key in ("trials", "reference", "champion", "promoted", "reasons", "report"):
         assert again.summary[key] == first.summary[key]
     executed = {path.parent.name for path in place.root.glob("artifacts/*/**/executor_output.json")}

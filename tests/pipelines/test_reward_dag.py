@@ -63,6 +63,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, reference_dir: Path) -> Path:
     return home
 
 
+@pytest.mark.nightly
 def test_preferences_alone_are_enough(home: Path) -> None:
     done, summary = run(home)
     assert done.returncode == 0, done.stderr

@@ -122,6 +122,7 @@ def sharded(tmp_path_factory: pytest.TempPathFactory, reference_dir: Path) -> Pa
     return home / "runs"
 
 
+@pytest.mark.nightly
 def test_the_dag_with_two_shards_gives_what_it_gives_with_one(sharded: Path, tmp_path: Path) -> None:
     records = {path.stem.rpartition("-")[0]: read_json(path) for path in (sharded / "stages").glob("*.json")}
     of_stage = {

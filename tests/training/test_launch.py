@@ -81,6 +81,7 @@ train_policy(config, Path(sys.argv[2]), root / "policy", root / "training")
 """
 
 
+@pytest.mark.nightly
 def test_shards_on_two_processes_stopped_and_resumed_give_the_weights_of_one(
     config: TrainConfig, referenced: Path, tmp_path: Path
 ) -> None:
@@ -107,6 +108,7 @@ def test_shards_on_two_processes_stopped_and_resumed_give_the_weights_of_one(
     assert_close(policy, alone)
 
 
+@pytest.mark.nightly
 def test_an_adapter_with_checkpointed_activations_in_shards_is_the_same(
     config: TrainConfig, referenced: Path, tmp_path: Path
 ) -> None:
