@@ -86,7 +86,7 @@ def plan_recipe(config: ResolveConfig) -> Resolution:
         "model": model.digest,
         **{f"rewards/{stage}": digest_of_rewards(specs) for stage, specs in _rewards(configs).items()},
         **{f"code/{stage}": _code(stage, each) for stage, each in configs.items()},
-        **{f"method/{method}": code_digest(LOSSES[method].partition(":")[0]) for method in _methods(recipe)},
+        **{f"method/{method}": _method(LOSSES[method]) for method in _methods(recipe)},
     }
     train = configs["train"]
     if train.start_from is not None:
@@ -163,6 +163,11 @@ def _check_machine(config: ResolveConfig, train: Any, model: Source, records: So
 
 def _methods(recipe: Recipe) -> list[str]:
     return sorted({trial_method(trial) for trial in recipe.trials})
+
+
+def _method(function: str) -> str:
+    """Of a loss, ``module:function``: several may share a file."""
+    return json_digest({function: code_digest(function.partition(":")[0])})
 
 
 def _code(stage: str, config: Any) -> str:

@@ -153,6 +153,11 @@ def test_a_changed_constant_of_a_loss_trains_its_trials_again_and_what_follows(t
     assert changed.startswith("trial: code ")
 
 
+def test_another_function_of_the_same_file_is_another_loss(tree: Tree) -> None:
+    tree.edit("copg/losses/__init__.py", "copg.losses.copg:copg_loss", "copg.losses.copg:copg_mean_loss")
+    assert set(tree.runs_again()) == {"train-copg_0.1", "evaluate-copg_0.1", "report", "promote"}
+
+
 def test_a_changed_constant_that_every_loss_uses_trains_all_trials_again(tree: Tree) -> None:
     tree.edit("copg/losses/groups.py", "    if not beta > 0:", "    if not beta > 0.0:")
     assert set(tree.runs_again()) == set(TASKS[4:])
