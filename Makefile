@@ -28,7 +28,7 @@ demo: install  ## records, a tiny reference, then the whole DAG on this machine
 	@$(PY) -m examples.demo --out $(RUN)/data
 	@$(PY) -m copg.cli run align --recipe pipelines/recipes/demo.yaml --on local --run-dir $(RUN)
 
-test: install  ## all tests that need no container, cluster or GPU
+test: install  ## the tests that need no container, cluster or GPU, without the slow proofs
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests
 
 nightly: install  ## all of these and the slow proofs, with branch coverage by file and its floor

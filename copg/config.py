@@ -93,6 +93,8 @@ def parse_config(cls: type[T], settings: Mapping[str, Any], *, where: str) -> T:
     Raises:
         ConfigError: one line that names the key, the value found and what is allowed.
     """
+    if not isinstance(settings, Mapping):
+        raise ConfigError(f"{where}={settings!r}: must be a mapping")
     try:
         return TypeAdapter(cls).validate_python(dict(settings))
     except ValidationError as error:

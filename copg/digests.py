@@ -16,6 +16,7 @@ MODEL_FILES = ("*.safetensors", "*.json", "*.model", "*.txt", "*.jinja")
 """What decides a model's log-probabilities: weights, configuration, tokeniser, chat template."""
 IGNORED = ("ctx", "kind", "type_comment", "type_ignores")
 """Fields of a syntax tree without a meaning of their own."""
+TYPES_ALONE = ("TYPE_CHECKING", "typing.TYPE_CHECKING")
 
 
 def file_digest(path: Path) -> str:
@@ -129,12 +130,12 @@ def code_closure(module: str, counts: Callable[[str], bool], *, by_bytes: bool =
             continue
         is_package, source = path.name == "__init__.py", path.read_text()
         package = name if is_package else name.rpartition(".")[0]
-        meaning, imports = _read_code(source)
+        meaning, imports, texts = _read_code(source)
         if by_bytes:
             found[name] = file_digest(path)
         else:
             data = _data_files(path.parent)
-            if name == module if is_package else any(file.name in source for file in data):
+            if name == module if is_package else any(file.name in text for file in data for text in texts):
                 found[f"{package}/"] = files_digest(data, path.parent)
             if is_package:
                 continue
@@ -175,10 +176,11 @@ def _imported(imports: Iterable[tuple[int, str, tuple[str, ...]]], package: str)
 
 
 @functools.cache
-def _read_code(source: str) -> tuple[str, tuple[tuple[int, str, tuple[str, ...]], ...]]:
-    """Digest of what a file means, and its imports as level, module and names."""
+def _read_code(source: str) -> tuple[str, tuple[tuple[int, str, tuple[str, ...]], ...], frozenset[str]]:
+    """Digest of what a file means, its imports as level, module and names, and the texts in it."""
     tree = ast.parse(source)
     meaning = json.dumps(_meaning(tree), sort_keys=True, separators=(",", ":"))
+    texts: set[str] = set()
     found: list[tuple[int, str, tuple[str, ...]]] = []
     waiting: list[ast.AST] = [tree]
     while waiting:
@@ -187,11 +189,15 @@ def _read_code(source: str) -> tuple[str, tuple[tuple[int, str, tuple[str, ...]]
             found += [(0, alias.name, ()) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             found.append((node.level, node.module or "", tuple(alias.name for alias in node.names)))
-        elif isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+        elif isinstance(node, ast.If) and ast.unparse(node.test) in TYPES_ALONE:
             waiting += node.orelse
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            texts.add(node.value)
+        elif _is_text(node):
+            pass
         else:
             waiting += ast.iter_child_nodes(node)
-    return hashlib.sha256(meaning.encode()).hexdigest(), tuple(found)
+    return hashlib.sha256(meaning.encode()).hexdigest(), tuple(found), frozenset(texts)
 
 
 def _meaning(value: Any) -> Any:

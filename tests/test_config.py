@@ -65,3 +65,9 @@ def test_what_is_within_bounds_is_a_frozen_value() -> None:
     assert outer == Outer(count=10, inner=Inner(rate=2.0))
     with pytest.raises(FrozenInstanceError):
         outer.count = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("settings", [5, "x", [1]])
+def test_settings_that_are_no_mapping_are_one_line(settings: Any) -> None:
+    with pytest.raises(ConfigError, match=r"^outer=.*: must be a mapping$"):
+        parse_config(Outer, settings, where="outer")

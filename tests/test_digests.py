@@ -153,6 +153,14 @@ def test_templates_count_for_the_modules_that_name_one_of_them(
     (folder / "part.j2").write_text("a")
     (folder / "other.py").write_text('PAGE = "page.j2"\n')
     names, does_not = code_digest("made_package.other"), code_digest("made_package.stage")
+    (folder / "other.py").write_text(
+        '"""Not page.j2."""  # nor part.j2\n\nPAGE = "page.j2"  # again page.j2\n'
+    )
+    assert code_digest("made_package.other") == names
+    (folder / "stage.py").write_text(
+        '"""Beside page.j2."""\n' + (folder / "stage.py").read_text() + "# page.j2\n"
+    )
+    assert code_digest("made_package.stage") == does_not
     (folder / "part.j2").write_text("b")
     assert code_digest("made_package.other") != names
     assert code_digest("made_package.stage") == does_not

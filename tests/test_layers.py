@@ -2,10 +2,14 @@
 
 import ast
 import re
+import tomllib
 from pathlib import Path
 
 import grimp
 import pytest
+
+from copg.digests import code_closure
+from copg.stages.table import EVERY
 
 ROOT = Path(__file__).parent.parent
 SOURCES = {
@@ -77,3 +81,24 @@ def test_a_component_imports_its_own_stage_alone(graph: grimp.ImportGraph, path:
     imported = graph.find_modules_directly_imported_by(f"copg_components.{path.stem}")
     stages = {name for name in imported if name.startswith("copg.stages.")} - {"copg.stages.table"}
     assert stages <= {f"copg.stages.{path.stem}"}
+
+
+def test_a_module_that_a_string_names_counts_in_the_digest_of_who_names_it() -> None:
+    """A worker that is started by its name decides values as an import does."""
+    own_digest = {"copg.lm.engines", "copg.rewards.mixture"}  # one engine by the settings; digest_of_rewards
+    missing = [
+        f"{module} names {name}"
+        for module, path in modules().items()
+        if module.startswith(
+            ("copg.lm.", "copg.rewards.", "copg.training.", "copg.evaluation.", "copg.data.")
+        )
+        for name in sorted(named_modules(path.read_text()) - own_digest)
+        if name not in code_closure(module, lambda each: each.startswith("copg.")) and name.count(".") > 1
+    ]
+    assert missing == []
+
+
+def test_every_stage_is_held_apart_from_the_others() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (held,) = (each["modules"] for each in contracts if each["type"] == "independence")
+    assert sorted(held) == sorted(f"copg.stages.{stage}" for stage in EVERY)

@@ -1,14 +1,29 @@
-"""What the process of a task begins with: importing this module makes it one.
-
-Such a process ends with its task and leaves its memory to the system, without a last search of it for
-circles: with transformers and MLflow loaded, that search takes two seconds.
-"""
+"""The process of a task."""
 
 import atexit
+import functools
 import gc
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
 
-from copg.run.task_record import recorded
+from copg.run import task_record
 
-__all__ = ["recorded"]
+P = ParamSpec("P")
+T = TypeVar("T")
 
-atexit.register(gc.freeze)
+
+def _ending(begin: Callable[P, T]) -> Callable[P, T]:
+    """A function that also has its process end without a last search of its memory for circles.
+
+    With transformers and MLflow loaded that search takes two seconds; the system takes the memory anyway.
+    """
+
+    @functools.wraps(begin)
+    def beginning(*args: P.args, **kwargs: P.kwargs) -> T:
+        atexit.register(gc.freeze)
+        return begin(*args, **kwargs)
+
+    return beginning
+
+
+recorded = _ending(task_record.recorded)

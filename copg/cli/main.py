@@ -1,14 +1,14 @@
 """The command ``copg``: stages, stores, and what entry points of the group ``copg.commands`` add.
 
-An entry point names a function with typer's annotations, which is loaded when it is asked for, and the extra
-that it needs: ``run = "package.module:function [extra]"``. Further to the right in the order of rooms nothing
-is imported from here otherwise.
+An entry point of any installed package names a function with typer's annotations, which is loaded when it is
+asked for, and the extra that it needs: ``run = "package.module:function [extra]"``. Further to the right in
+the order of rooms nothing is imported from here otherwise.
 """
 
 import functools
 import re
 import sys
-from importlib.metadata import Distribution, EntryPoint, PackageNotFoundError, distribution
+from importlib.metadata import Distribution, EntryPoint, PackageNotFoundError, entry_points
 from typing import Any
 
 import typer
@@ -57,7 +57,7 @@ class Commands(TyperGroup):
         """Write each command with the first paragraph of its help, a section for each extra."""
         sections = {"Commands": {name: each.help or "" for name, each in self.commands.items()}}
         for name, entry in joined().items():
-            title = f"Commands of copg[{', '.join(entry.extras)}]"
+            title = f"Commands of {_requirement(entry)}"
             sections.setdefault(title, {})[name] = entry.load().__doc__ or ""
         width = max(len(name) for texts in sections.values() for name in texts)
         for title, texts in sections.items():
@@ -69,22 +69,30 @@ class Commands(TyperGroup):
 
 @functools.cache
 def joined() -> dict[str, EntryPoint]:
-    """The entry points of this distribution by name."""
-    try:
-        found = distribution("copg").entry_points.select(group=GROUP)
-    except PackageNotFoundError:  # a source that was never installed has the stages alone
-        return {}
-    return {each.name: each for each in found}
+    """The entry points of the group by name, this package's own first; a source never installed has none."""
+    found: dict[str, EntryPoint] = {}
+    for entry in sorted(entry_points(group=GROUP), key=lambda each: _package(each) != "copg"):
+        found.setdefault(entry.name, entry)
+    return found
+
+
+def _package(entry: EntryPoint) -> str:
+    return entry.dist.name if entry.dist else ""
+
+
+def _requirement(entry: EntryPoint) -> str:
+    """What to install for a command: ``package[extra]``."""
+    return f"{_package(entry)}[{','.join(entry.extras)}]" if entry.extras else _package(entry)
 
 
 def _check_extras(name: str, entry: EntryPoint) -> None:
-    for line in distribution("copg").requires or []:
+    for line in (entry.dist.requires if entry.dist else None) or []:
         extra = re.search(r"""extra == ['"]([^'"]+)""", line)
         if extra and extra[1] in entry.extras:
             try:
                 Distribution.from_name(re.split(r"[^\w.-]", line)[0])
             except PackageNotFoundError:
-                raise MissingExtraError(f"copg {name} needs: pip install 'copg[{extra[1]}]'") from None
+                raise MissingExtraError(f"copg {name} needs: pip install '{_requirement(entry)}'") from None
 
 
 app = typer.Typer(

@@ -19,11 +19,15 @@ def renew(words: Sequence[str]) -> list[str]:
     """The words after ``copg`` in the spelling of today."""
     command, *rest = words or [""]
     new = [COMMANDS.get(command, command)]
+    of_stage = any(
+        word.partition("=")[0] in ("--config", "-c") for word in rest
+    )  # whose keys --set then took
     if command == "resume" and rest and Path(rest[0]).is_dir():
         new.append("--run-dir")
-    for word in rest:
+    for before, word in zip(["", *rest], rest, strict=False):
         option, equals, value = word.partition("=")
-        new.append(f"{OPTIONS.get(option, option)}{equals}{value}")
+        key = f"{new[0]}.{option}" if of_stage and before == "--set" else OPTIONS.get(option, option)
+        new.append(f"{key}{equals}{value}")
     return [word for word in new if word]
 
 

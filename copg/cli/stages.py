@@ -127,7 +127,7 @@ _stage(
     "evaluate",
     "evaluate_policy",
     "Measure reward, KL and length of a policy on held-out prompts, each with a 95 % interval.",
-    groups=VALIDATED,
+    groups=_taken("From score; from validate where no reward is standardised."),
     evaluation=_left("Where the evaluation goes"),
     policy=_taken(
         "From train; without it the reference itself is evaluated.", kind=Path | None, default=None

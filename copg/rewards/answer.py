@@ -12,6 +12,7 @@ from copg.config import Natural, Positive, configuration
 from copg.data.pool import ProcessPool
 from copg.errors import RewardError
 from copg.progress import track
+from copg.rewards import answer_worker
 from copg.rewards.contract import Columns, OfColumn, Prompts, RecordFault, missing_package, read_column
 
 
@@ -40,7 +41,7 @@ class Answer(OfColumn):
         num_workers = self.num_workers or len(os.sched_getaffinity(0))
         return ProcessPool(
             "answer",
-            [sys.executable, "-m", "copg.rewards.answer_worker"],
+            [sys.executable, "-m", answer_worker.__name__],
             num_workers=num_workers,
             timeout_s=self.timeout_s,
             start_s=120,

@@ -66,6 +66,30 @@ def test_without_the_extra_its_commands_say_which_to_install(
     assert "\n  run " in capsys.readouterr().out
 
 
+def test_a_package_may_add_a_command_and_take_none_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    information = tmp_path / "greeting-1.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: greeting\nVersion: 1\n")
+    (information / "entry_points.txt").write_text(
+        "[copg.commands]\nhello = greeting:hello\nrun = greeting:hello\nscore = greeting:hello\n"
+    )
+    (tmp_path / "greeting.py").write_text('def hello() -> None:\n    """Say hello."""\n    print("hello")\n')
+    monkeypatch.syspath_prepend(tmp_path)
+    command_line.joined.cache_clear()
+    try:
+        assert call(monkeypatch, "hello") == 0
+        assert capsys.readouterr().out == "hello\n"
+        assert call(monkeypatch, "--help") == 0
+        assert "\nCommands of greeting:\n  hello " in capsys.readouterr().out
+        for name in ("run", "score"):
+            assert call(monkeypatch, name, "--help") == 0
+            assert "hello" not in capsys.readouterr().out
+    finally:
+        command_line.joined.cache_clear()
+
+
 def test_the_list_of_commands_loads_nothing_of_the_extra_s_libraries() -> None:
     program = (
         "import sys; sys.argv = ['copg', *sys.argv[1:]]; from copg.cli.main import main\n"

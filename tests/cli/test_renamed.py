@@ -20,6 +20,8 @@ ROOT = Path(__file__).parents[2]
         ),
         ("score -c my.yaml --groups g", "copg score --recipe my.yaml --groups g"),
         ("train --config=my.yaml", "copg train --recipe=my.yaml"),
+        ("train -c my.yaml --set epochs=3", "copg train --recipe my.yaml --set train.epochs=3"),
+        ("train-reward -c my.yaml --set epochs=3", "copg reward --recipe my.yaml --set reward.epochs=3"),
         (
             "run align -r 'my recipe.yaml' --on local --root runs/mine",
             "copg run align -r 'my recipe.yaml' --on local --run-dir runs/mine",

@@ -10,6 +10,7 @@ import pytest
 import yaml
 from copg_pipelines.dags.compiling import compile_dag
 
+from copg.errors import ConfigError
 from copg.run.recipe import parse_recipe
 
 RECIPE: dict[str, Any] = {
@@ -110,3 +111,12 @@ def test_the_command_compiles_from_any_directory(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "a/b.yaml").is_file()
+
+
+@pytest.mark.parametrize(
+    ("name", "why"), [("dag.txt", "must end in .yaml"), ("file/dag.yaml", "(File exists|Not a directory)")]
+)
+def test_an_output_that_cannot_be_is_one_line(tmp_path: Path, name: str, why: str) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match=rf"^output='{tmp_path / name}': {why}$"):
+        compile_dag("align", parse_recipe(RECIPE), tmp_path / name, run_dir="/runs")

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
+from copg_pipelines.dags import DAGS
 from copg_pipelines.explain_cache import Forecast, explain_local
 
 from copg.run.recipe import load_recipe
@@ -15,6 +16,7 @@ from copg.run.task_record import RUN, TaskRecord, read_json, write_record
 from tests import tiny
 from tests.pipelines.command import IMAGE, Command
 from tests.pipelines.kfp_server import KfpServer
+from tests.pipelines.test_growing import SHORT
 
 RECIPE: dict[str, Any] = {
     "name": "tiny",
@@ -204,3 +206,24 @@ def test_against_a_server_the_two_dags_are_compared(command: Command, server: Kf
     assert other[0].startswith("validate                     runs: code/validate ")
     assert other[-2] == "0 of 8 tasks are reused"
     assert other[-1].startswith("data, model, rewards and champion: by name")
+
+
+def test_another_dag_is_compared_by_the_tasks_it_has_and_runs_none_that_it_has_not(
+    command: Command, server: KfpServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "short_dag.py").write_text(SHORT)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(DAGS, "short", "short_dag")
+    server.scripts = {"": [("SUCCEEDED", {"resolve": "SUCCEEDED", "score": "SUCCEEDED"})]}
+    done = command.with_recipe("run", "short", "--on", "cluster", "--poll", "0.01")
+    assert done.code == 0, done.error
+    words = ("--on", "cluster", "-r", str(command.recipe), "--image", IMAGE)
+    shown = command("explain-cache", "short", *words)
+    assert shown.code == 0, shown.error
+    assert [line.split() for line in shown.out.splitlines()[:2]] == [
+        ["validate", "reused"],
+        ["score", "reused"],
+    ]
+    assert "2 of 2 tasks are reused" in shown.out
+    refused = command("run", "short", *words, "--only", "train")
+    assert refused.why == "error: only='train': use one of ['validate', 'score']"

@@ -166,6 +166,7 @@ def test_a_recipe_that_names_no_tracking_has_the_cluster_s(
     [
         ({"gpus": 1}, "placement.gpus is unknown; use one of ['defaults', 'environment', 'image'"),
         ({"stages": {"train": {"gpu": {"cuont": 1}}}}, "placement.stages.train.gpu.cuont is unknown"),
+        ({"stages": {"train": 5}}, "placement.stages.train=5: must be a mapping"),
         ({"stages": {"trian": {}}}, "placement.stages ['trian'] are unknown; use ['resolve', 'validate'"),
         ({"defaults": {"memory": {"limit": "8GB"}}}, "placement.defaults: memory='8GB' must be a whole"),
         ({"defaults": {"memory": {"limit": ""}}}, "memory.limit is missing"),

@@ -77,7 +77,7 @@ def run(
         from copg_pipelines.one_stage import run_stage_there
 
         recipe = target.load()
-        single = choose_single(recipe, only, given or [], trial, here=False)
+        single = choose_single(recipe, only, given or [], trial, here=False, dag=target.dag)
         started = run_stage_there(client, recipe, single, target)
     else:
         started = _run_there(client, target)
@@ -131,7 +131,8 @@ def _run_here(target: Target, only: str, given: list[str], trial: str, webhook: 
     from copg_pipelines.dags.single import choose_single
     from copg_pipelines.one_stage import run_stage_here
 
-    run_stage_here(recipe, runs, choose_single(recipe, only, given, trial, here=True))
+    single = choose_single(recipe, only, given, trial, here=True, dag=target.dag)
+    run_stage_here(recipe, runs, single)
 
 
 def _run_dag(dag: str, recipe: "Recipe", runs: Path, webhook: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from copg_components import IMAGE
 
+from copg.errors import ConfigError
 from copg.run.recipe import Recipe
 from copg_pipelines.dags import Shape, build_dag
 
@@ -67,7 +68,8 @@ def compile_dag(dag: str, recipe: Recipe, output: Path, *, run_dir: str, image: 
         image: of every task, with its digest; empty: the placement's.
 
     Raises:
-        ConfigError: there is no such DAG, the placement is wrong, or a path is one that no pod can follow.
+        ConfigError: there is no such DAG, the placement is wrong, a path is one that no pod can follow, or
+            the file cannot be written.
     """
     compile_to(output, functools.partial(build_dag, dag), recipe, run_dir=run_dir, image=image)
 
@@ -91,8 +93,14 @@ def compile_to(
         train_job=placement.train_job(),
         pipeline_config=placement.pipeline_config(),
     )
+    if output.suffix not in (".yaml", ".yml"):
+        raise ConfigError(f"output={str(output)!r}: must end in .yaml")
     pipeline = build(shape)
-    output.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.touch()
+    except OSError as error:
+        raise ConfigError(f"output={str(output)!r}: {error.strerror}") from None
     parameters = taken(pipeline, arguments(placed(recipe, config), run_dir))
     compiler.Compiler().compile(pipeline, str(output), pipeline_parameters=parameters)
     # the compiler's comments show dictionaries in an order that changes from process to process

@@ -1,4 +1,4 @@
-"""One stage of ``align`` on artifacts that exist, with the very parameters it has in the whole DAG."""
+"""One stage of a DAG on artifacts that exist, with the very parameters it has in the whole DAG."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ from copg.errors import ConfigError
 from copg.run.recipe import Recipe
 from copg.run.task_record import read_json, subject_name
 from copg.run.trained_reward import STAGE as REWARD
-from copg.stages.table import EVERY, TABLE, Row, row_of
-from copg_pipelines.dags import Shape
+from copg.stages.table import EVERY, ROWS, TABLE, Row, row_of
+from copg_pipelines.dags import Shape, plans_of
 from copg_pipelines.dags.resolved import build_resolved
 
 MANY = {name for row in TABLE for name in row.collected}
@@ -40,7 +40,9 @@ class Single:
         return row_of(self.stage, once).name
 
 
-def choose_single(recipe: Recipe, stage: str, given: Sequence[str], trial: str, *, here: bool) -> Single:
+def choose_single(
+    recipe: Recipe, stage: str, given: Sequence[str], trial: str, *, here: bool, dag: str = "align"
+) -> Single:
     """What to run.
 
     Args:
@@ -49,12 +51,14 @@ def choose_single(recipe: Recipe, stage: str, given: Sequence[str], trial: str, 
         given: artifacts, as ``ADDRESS`` or ``NAME=ADDRESS``.
         trial: for train and evaluate; empty for the first, or for the reference where there is no policy.
         here: the artifacts lie on this machine, so that their manifests can be read.
+        dag: the stage is one of its own.
 
     Raises:
         ConfigError: no such stage or trial, or an artifact is missing or none that the stage takes.
     """
-    if stage not in EVERY:
-        raise ConfigError(f"only={stage!r}: use one of {list(EVERY)}")
+    stages = list(dict.fromkeys(ROWS[plan].stage for plan in plans_of(dag))) or list(EVERY)
+    if stage not in stages:
+        raise ConfigError(f"only={stage!r}: use one of {stages}")
     if stage == REWARD and not recipe.trains_reward:
         raise ConfigError("only='reward': no entry of rewards stands for a model that the run trains")
     inputs: dict[str, list[str]] = {}

@@ -144,6 +144,8 @@ def parse_placement(settings: Mapping[str, Any]) -> PlacementConfig:
     _check_task(defaults, "placement.defaults")
     stages = dict(settings.get("stages") or {})
     for name, stage in stages.items():
+        if not isinstance(stage or {}, Mapping):
+            raise ConfigError(f"placement.stages.{name}={stage!r}: must be a mapping")
         stages[name] = merged(defaults, stage or {})
         _check_task(stages[name], f"placement.stages.{name}")
     whole = {**settings, "defaults": defaults, "stages": stages}
