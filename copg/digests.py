@@ -16,7 +16,6 @@ MODEL_FILES = ("*.safetensors", "*.json", "*.model", "*.txt", "*.jinja")
 """What decides a model's log-probabilities: weights, configuration, tokeniser, chat template."""
 IGNORED = ("ctx", "kind", "type_comment", "type_ignores")
 """Fields of a syntax tree without a meaning of their own."""
-TYPES_ALONE = ("TYPE_CHECKING", "typing.TYPE_CHECKING")
 
 
 def file_digest(path: Path) -> str:
@@ -189,14 +188,12 @@ def _read_code(source: str) -> tuple[str, tuple[tuple[int, str, tuple[str, ...]]
             found += [(0, alias.name, ()) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             found.append((node.level, node.module or "", tuple(alias.name for alias in node.names)))
-        elif isinstance(node, ast.If) and ast.unparse(node.test) in TYPES_ALONE:
+        elif isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
             waiting += node.orelse
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             texts.add(node.value)
-        elif _is_text(node):
-            pass
         else:
-            waiting += ast.iter_child_nodes(node)
+            waiting += (child for child in ast.iter_child_nodes(node) if not _is_text(child))
     return hashlib.sha256(meaning.encode()).hexdigest(), tuple(found), frozenset(texts)
 
 

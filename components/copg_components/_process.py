@@ -1,29 +1,17 @@
-"""The process of a task."""
+"""The process of a task, which ends without a last search of its memory for circles.
+
+With transformers and MLflow loaded that search takes two seconds; the system takes the memory back anyway.
+"""
 
 import atexit
-import functools
 import gc
-from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from functools import wraps
+from typing import Any
 
 from copg.run import task_record
 
-P = ParamSpec("P")
-T = TypeVar("T")
 
-
-def _ending(begin: Callable[P, T]) -> Callable[P, T]:
-    """A function that also has its process end without a last search of its memory for circles.
-
-    With transformers and MLflow loaded that search takes two seconds; the system takes the memory anyway.
-    """
-
-    @functools.wraps(begin)
-    def beginning(*args: P.args, **kwargs: P.kwargs) -> T:
-        atexit.register(gc.freeze)
-        return begin(*args, **kwargs)
-
-    return beginning
-
-
-recorded = _ending(task_record.recorded)
+@wraps(task_record.recorded)
+def recorded(*args: Any, **kwargs: Any) -> Any:
+    atexit.register(gc.freeze)
+    return task_record.recorded(*args, **kwargs)

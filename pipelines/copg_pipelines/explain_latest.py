@@ -87,15 +87,9 @@ def _nominal(spec: Mapping[str, Any], given: Mapping[str, Any], recipe: Recipe) 
     spec = spec.get("pipeline_spec", spec)
     inputs = spec["root"]["inputDefinitions"]["parameters"]
     value = {name: given.get(name, each.get("defaultValue")) for name, each in inputs.items()}
-    value = {**asdict(recipe), "settings": recipe.stages, **value}
-    recipe = parse_recipe(
-        {
-            **{name: value[name] for name in ("name", "records", "model", "rewards", "trials")},
-            "revision": value["revision"] or None,
-            "tracking": value["tracking"] or "",
-            "stages": value["settings"] or {},
-        }
-    )
+    known = asdict(recipe) | value
+    keys = ("name", "records", "model", "rewards", "trials", "revision", "tracking")
+    recipe = parse_recipe({**{key: known[key] or "" for key in keys}, "stages": value.get("settings") or {}})
     run_dir = Path(value["run_dir"])
     parsed = parse_stages(
         recipe, {stage: stage_settings(recipe, stage, run_dir=run_dir) for stage in recipe.planned}

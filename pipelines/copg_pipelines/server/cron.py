@@ -95,6 +95,7 @@ def parse_cron(text: str) -> Cron:
 
 def _values(part: str, field: Field, text: str) -> frozenset[int] | None:
     """The values of one field; None where it holds every one."""
+    # cronsim's own reading differs from that of KFP's scheduler: its 5-5/2 goes on to the end, its L is a day
     low, *_, high = RANGES[field]
 
     def refuse(why: str) -> ScheduleError:
