@@ -9,12 +9,11 @@ from typing import Any
 
 import pytest
 from copg_pipelines.dags.compiling import arguments
-from copg_pipelines.local import RECIPE
+from copg_pipelines.local import RECIPE, kept_recipe
 from kfp import dsl
 
 from copg.artifacts import begin, read_manifest, seal
 from copg.records import SPLITS
-from copg.run.recipe import Recipe
 from copg.run.summary import SUMMARY, read_records
 from copg.run.task_record import MACHINE, RUN, read_json
 from tests.containers.alone import build_alone
@@ -24,7 +23,8 @@ from tests.containers.parity import OUTPUT, Row, compare_tasks
 
 pytestmark = pytest.mark.timeout(900)  # that of the first counts the run in processes
 
-TRIAL = {"method": "copg", "beta": 0.05}
+SUBJECT: dict[str, Any] = {}
+"""Stands for the trial that a task is of, as resolve gave it."""
 TRIALS = ("copg_0.05", "ipo_0.05")
 MEASURED = {
     "groups": "validate/groups",
@@ -35,8 +35,8 @@ TASKS: dict[str, dict[str, Any]] = {
     "validate": {},
     "score": {"groups": "validate/groups"},
     "reference": {"scored": "score/scored"},
-    "train-copg_0.05": {"trial": TRIAL, "referenced": "reference/referenced"},
-    "evaluate-copg_0.05": {"subject": TRIAL, "scored": "score/scored", "policy": "train-copg_0.05/policy"},
+    "train-copg_0.05": {"trial": SUBJECT, "referenced": "reference/referenced"},
+    "evaluate-copg_0.05": {"subject": SUBJECT, "scored": "score/scored", "policy": "train-copg_0.05/policy"},
     "report": {**MEASURED, "trainings": [f"train-{trial}/training" for trial in TRIALS]},
     "promote": MEASURED,
 }
@@ -106,13 +106,13 @@ def test_every_component_has_a_test_here() -> None:
 @pytest.mark.parametrize("task", TASKS)
 def test_a_component_leaves_the_same_in_a_container(bench: Bench, table: list[Row], task: str) -> None:
     stage = task.partition("-")[0]
-    parameters = {key: value for key, value in TASKS[task].items() if isinstance(value, dict)}
+    (mine,) = (each for each in bench.run["tasks"] if each["task"] == task)
+    parameters = {key: mine["subject"] for key, value in TASKS[task].items() if value is SUBJECT}
     if stage == "validate":
         parameters["records"] = read_json(bench.outside / RECIPE)["records"]
     parameters |= {"plan": bench.plan(stage), "run_dir": str(bench.home)}
     bench.execute(component(stage), parameters, bench.addresses(TASKS[task]))
-    mine = [each for each in bench.run["tasks"] if each["task"] == task]
-    (after,) = read_records(bench.home, {"tasks": mine}).values()
+    (after,) = read_records(bench.home, {"tasks": [mine]}).values()
     rows = compare_tasks(bench.records[task], after)
     table += [dataclasses.replace(row, task=f"{task} alone") for row in rows]
     assert [str(row) for row in rows if not row.agrees] == []
@@ -127,10 +127,11 @@ def test_a_shard_fills_the_store_of_their_stage(bench: Bench, stage: str) -> Non
 
 
 def test_resolve_finds_the_same_digests(bench: Bench) -> None:
-    recipe = Recipe(**read_json(bench.outside / RECIPE))
+    _, recipe = kept_recipe(bench.outside)
     given = arguments(recipe, str(bench.home), tasks_at_once=2)
     output = bench.execute(component("resolve"), given, {})
-    assert output["parameterValues"]["trials"] == [TRIAL, {"method": "ipo", "beta": 0.05}]
+    assert output["parameterValues"]["trials"] == bench.run["trials"]
+    assert [(each["method"], each["beta"]) for each in bench.run["trials"]] == [("copg", 0.05), ("ipo", 0.05)]
     found, before = read_json(bench.home / RUN), read_json(bench.outside / RUN)
     assert found["digests"] == before["digests"]
 
