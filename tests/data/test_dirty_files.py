@@ -75,6 +75,7 @@ def test_each_file_of_the_json_suite_as_a_line_is_a_reject_with_its_line(tmp_pat
             assert reasons[number] in ("invalid_json", "invalid_utf8"), name
 
 
+@pytest.mark.nightly
 def test_each_file_of_the_json_suite_as_it_is_ends_in_one_clear_error(tmp_path: Path) -> None:
     assert len(JSON_SUITE) == 318
     # one stage for all that are objects or cannot be read: a folder of them beside one good record

@@ -43,6 +43,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     return Bench(recipe, folder / "out")
 
 
+@pytest.mark.nightly
 def test_all_parts_run_once_and_leave_results_and_figures(bench: Bench) -> None:
     sizes = {"every_steps": 2, "seeds": 2, "betas": 1, "learned_reward": False}
     result = summarisation.run(bench, **sizes)

@@ -180,6 +180,7 @@ def test_what_is_no_artifact_on_this_machine_is_refused(tmp_path: Path) -> None:
         choose_single(parse_recipe(RECIPE), "score", [str(tmp_path)], "", here=True)
 
 
+@pytest.mark.nightly
 def test_a_run_here_is_resumed_with_the_recipe_it_had(place: Path) -> None:
     def tell(done: subprocess.CompletedProcess[str]) -> list[str]:
         assert (done.returncode, "error: stage score: " in done.stderr) == (1, True), done.stderr

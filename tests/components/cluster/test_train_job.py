@@ -331,6 +331,7 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
+@pytest.mark.nightly
 def test_two_nodes_give_the_weights_of_one_process(
     cluster: Cluster, address: str, reference_dir: Path, tmp_path: Path
 ) -> None:
