@@ -13,7 +13,7 @@ pytest.importorskip("math_verify", reason="needs the extra 'rewards'")
 
 @pytest.fixture(scope="module")
 def answer() -> Answer:
-    return Answer(num_workers=2, timeout_s=5)
+    return Answer(num_workers=2, timeout_s=60)
 
 
 RIGHT = [
