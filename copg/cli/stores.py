@@ -15,9 +15,7 @@ store_app = typer.Typer(
     help="Look after a reference or reward store: a folder or URL.",
     no_args_is_help=True,
 )
-Store = Annotated[
-    str, typer.Argument(help="Folder or URL of the store, such as runs/NAME/store or runs/NAME/rewards.")
-]
+Store = Annotated[str, typer.Argument(help="Folder or URL of the store, such as runs/NAME/store.")]
 
 
 @store_app.command("stats")

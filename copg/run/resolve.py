@@ -86,10 +86,7 @@ def plan_recipe(config: ResolveConfig) -> Resolution:
         "model": model.digest,
         **{f"rewards/{stage}": digest_of_rewards(specs) for stage, specs in _rewards(configs).items()},
         **{f"code/{stage}": _code(stage, each) for stage, each in configs.items()},
-        **{
-            f"method/{method}": json_digest({loss: code_digest(loss.partition(":")[0])})
-            for method, loss in ((method, LOSSES[method]) for method in _methods(recipe))
-        },
+        **{f"method/{m}": _loss(LOSSES[m]) for m in sorted({trial_method(t) for t in recipe.trials})},
     }
     train = configs["train"]
     if train.start_from is not None:
@@ -164,8 +161,9 @@ def _check_machine(config: ResolveConfig, train: Any, model: Source, records: So
     return doubtful
 
 
-def _methods(recipe: Recipe) -> list[str]:
-    return sorted({trial_method(trial) for trial in recipe.trials})
+def _loss(function: str) -> str:
+    """Of ``module:function``: several losses share a file."""
+    return json_digest({function: code_digest(function.partition(":")[0])})
 
 
 def _code(stage: str, config: Any) -> str:

@@ -1,7 +1,7 @@
 """A recipe beside the latest run on a server, for ``explain-cache``."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from copg.digests import json_digest
 from copg.run.plan import stage_keys
 from copg.run.recipe import Recipe, parse_recipe, parse_stages, stage_settings
 from copg.run.task_record import task_name
-from copg.stages.table import ROWS, TABLE
+from copg.stages.table import ROWS, TABLE, rows
 from copg_pipelines.dags import plans_of
 from copg_pipelines.explain_cache import Basis, Forecast, changes
 from copg_pipelines.server.client import Client
@@ -38,26 +38,24 @@ def explain_latest(client: Client, target: Target) -> list[Forecast]:
     )
     if not version.pipeline_spec:
         raise ClientError(f"{client.connection.host} does not show the DAG of version {version.display_name}")
-    recipe = target.load()
+    recipe, plans = target.load(), plans_of(target.dag) or ROWS
     try:
         given = run.runtime_config.parameters if run.runtime_config else None
-        before = _nominal(version.pipeline_spec, given or {}, recipe)
+        before = _nominal(version.pipeline_spec, given or {}, recipe, plans)
     except KeyError as error:
         raise ClientError(f"version {version.display_name} is no DAG of ours: it has no {error}") from None
     with compiled(target) as file:
-        now = _nominal(next(iter(yaml.safe_load_all(file.path.read_text()))), {}, recipe)
+        now = _nominal(next(iter(yaml.safe_load_all(file.path.read_text()))), {}, recipe, plans)
     states: dict[str, str] = {}
     for task in tasks_of(run):
         name, state = task.display_name, str(task.state or "PENDING")
         if states.get(name, "SUCCEEDED") == "SUCCEEDED":  # of a loop's tasks, one that failed
             states[name] = state
-    return [
-        forecast for plan, forecast in _compare(before, now, states) if plan in (plans_of(target.dag) or ROWS)
-    ]
+    return _compare(before, now, states)
 
 
-def _compare(old: Basis, new: Basis, states: Mapping[str, str]) -> Iterator[tuple[str, Forecast]]:
-    """Compare two compiled DAGs, plan by plan: what their files tell, not what lies behind the names in them.
+def _compare(old: Basis, new: Basis, states: Mapping[str, str]) -> list[Forecast]:
+    """Compare two compiled DAGs: what their files tell, which is not what lies behind the names in them.
 
     Args:
         old: DAG of the latest run.
@@ -65,6 +63,7 @@ def _compare(old: Basis, new: Basis, states: Mapping[str, str]) -> Iterator[tupl
         states: of the latest run's tasks, by name.
     """
     keys = [stage_keys(side.configs, side.digests, side.trials) for side in (old, new)]
+    found = []
     for plan in keys[1]:
         stage = ROWS[plan].stage
         once: dict[str, Sequence[Any]] = {"run": [None], "baseline": new.baselines, "trial": new.trials}
@@ -73,16 +72,20 @@ def _compare(old: Basis, new: Basis, states: Mapping[str, str]) -> Iterator[tupl
             ended = states.get(stage, "SUCCEEDED")
             if not why and keys[0].get(plan) == keys[1][plan] and ended != "SUCCEEDED":
                 why = (f"nothing changed, but it is {ended} in the latest run",)
-            yield plan, Forecast(task_name(stage, subject), not why, why)
+            found.append(Forecast(task_name(stage, subject), not why, why))
+    return found
 
 
-def _nominal(spec: Mapping[str, Any], given: Mapping[str, Any], recipe: Recipe) -> Basis:
+def _nominal(
+    spec: Mapping[str, Any], given: Mapping[str, Any], recipe: Recipe, names: Container[str]
+) -> Basis:
     """A DAG's side, with the parameters of a run: digests of the names, whose meaning lies on the cluster.
 
     Args:
         spec: the compiled DAG.
         given: parameters of the run; else their defaults in the DAG count.
         recipe: for parameters that the DAG does not have, since no task of it reads them.
+        names: of the plans that the DAG has.
     """
     spec = spec.get("pipeline_spec", spec)
     inputs = spec["root"]["inputDefinitions"]["parameters"]
@@ -99,7 +102,7 @@ def _nominal(spec: Mapping[str, Any], given: Mapping[str, Any], recipe: Recipe) 
     digests = {name: "" for row in TABLE for name in row.digests}  # rewards are in the settings
     digests |= {"data": json_digest(recipe.records), "model": json_digest([recipe.model, recipe.revision])}
     digests |= {f"code/{stage}": _code(spec, stage) for stage in configs}
-    plans = {row.name: configs[row.stage] for row in TABLE if row.stage in configs}
+    plans = {row.name: configs[row.stage] for row in rows(names) if row.stage in configs}
     return Basis(plans, digests, recipe.trials, [{"name": "reference"}], _constants(spec))
 
 

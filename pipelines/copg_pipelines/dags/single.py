@@ -13,7 +13,7 @@ from copg.errors import ConfigError
 from copg.run.recipe import Recipe
 from copg.run.task_record import read_json, subject_name
 from copg.run.trained_reward import STAGE as REWARD
-from copg.stages.table import EVERY, ROWS, TABLE, Row, row_of
+from copg.stages.table import EVERY, ROWS, TABLE, Row, row_of, rows
 from copg_pipelines.dags import Shape, plans_of
 from copg_pipelines.dags.resolved import build_resolved
 
@@ -56,7 +56,7 @@ def choose_single(
     Raises:
         ConfigError: no such stage or trial, or an artifact is missing or none that the stage takes.
     """
-    stages = list(dict.fromkeys(ROWS[plan].stage for plan in plans_of(dag))) or list(EVERY)
+    stages = [each for each in EVERY if any(row.stage == each for row in rows(plans_of(dag) or ROWS))]
     if stage not in stages:
         raise ConfigError(f"only={stage!r}: use one of {stages}")
     if stage == REWARD and not recipe.trains_reward:

@@ -137,19 +137,20 @@ def parse_placement(settings: Mapping[str, Any]) -> PlacementConfig:
     Raises:
         ConfigError: one line with the key, the value found and what is allowed.
     """
-    for name in ("defaults", "stages"):
-        if not isinstance(settings.get(name) or {}, Mapping):
-            raise ConfigError(f"placement.{name}={settings[name]!r}: must be a mapping")
-    defaults = dict(settings.get("defaults") or {})
+    defaults = _mapping(settings.get("defaults"), "placement.defaults")
     _check_task(defaults, "placement.defaults")
-    stages = dict(settings.get("stages") or {})
+    stages = _mapping(settings.get("stages"), "placement.stages")
     for name, stage in stages.items():
-        if not isinstance(stage or {}, Mapping):
-            raise ConfigError(f"placement.stages.{name}={stage!r}: must be a mapping")
-        stages[name] = merged(defaults, stage or {})
+        stages[name] = merged(defaults, _mapping(stage, f"placement.stages.{name}"))
         _check_task(stages[name], f"placement.stages.{name}")
     whole = {**settings, "defaults": defaults, "stages": stages}
     return parse_config(PlacementConfig, whole, where="placement")
+
+
+def _mapping(settings: Any, where: str) -> dict[str, Any]:
+    if not isinstance(settings or {}, Mapping):
+        raise ConfigError(f"{where}={settings!r}: must be a mapping")
+    return dict(settings or {})
 
 
 def _check_task(settings: Mapping[str, Any], where: str) -> None:
