@@ -9,7 +9,7 @@ PY = $(VENV)/bin/python
 PIP = $(PY) -m pip --disable-pip-version-check -q
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 
-.PHONY: help install demo test nightly coverage-floor check format base base-image wheels image test-containers kind-up kind-test kind-down clean
+.PHONY: help install demo test nightly coverage-floor check format base base-image wheels image test-image test-containers kind-up kind-test kind-down clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -104,10 +104,12 @@ image: wheels  ## the image of the tasks (TARGET=cpu or gpu, BASE, IMAGE, IMAGE_
 		--build-arg WHEELS=$(call digest,$(WHEELS) build/wheels/tools) --build-arg OWN_WHEEL=$(call digest,build/wheels/copg) \
 		--build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD) $(BUILD_OPTIONS) -t $(IMAGE) .
 
-test-containers: install  ## every component, and the demo, in containers beside the same in processes
+test-image: install  ## the image on a base of our own, made without a network
 	$(MAKE) -j2 base wheels
 	$(MAKE) image BASE=$(OWN_BASE) BUILD_OPTIONS="--network none"
-	OMP_NUM_THREADS=1 $(PY) -m pytest tests/containers --image $(IMAGE)
+
+test-containers: test-image  ## every component, and the demo, in containers beside the same in processes
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/containers --image $(IMAGE)
 
 kind-up:  ## a cluster of kind with KFP, our image and our manifests (IMAGE, ENGINE)
 	ENGINE=$(ENGINE) IMAGE=$(IMAGE) manifests/kind.sh up

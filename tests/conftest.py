@@ -1,5 +1,6 @@
 """What every test starts from: no hub, few threads, and a tiny reference made on the spot."""
 
+import gc
 import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests import tiny
+
+gc.set_threshold(100_000, 50, 100)  # a search of all that torch and MLflow load takes a second
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -1,16 +1,20 @@
 """The image that --image names, and one small demo run twice: in processes and in its containers."""
 
+import json
+import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from copg_pipelines.local import run_local
+from filelock import FileLock
 
 from copg.run.recipe import Recipe, load_recipe
+from copg.run.summary import SUMMARY
 from tests.containers.engine import docker_api, kfp_runner
 from tests.containers.parity import TITLE, Row
 
@@ -24,7 +28,8 @@ SMALL = [
     "evaluate.num_prompts=12",
     "evaluate.generation.max_new_tokens=24",
 ]
-TABLE = pytest.StashKey[list[Row]]()
+PARITY = "parity"
+"""Property of a test's report: a row that the end of the session prints."""
 
 
 @dataclass(frozen=True)
@@ -46,21 +51,21 @@ def image(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.fixture(scope="session")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of all processes that these tests are spread over."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def data(shared: Path) -> Path:
     """The demo's records and its reference, few of the ones and little of the other."""
-    folder = tmp_path_factory.mktemp("demo")
-    command = [
-        sys.executable,
-        "-m",
-        "examples.demo",
-        "--out",
-        str(folder),
-        "--records",
-        "150",
-        "--steps",
-        "10",
-    ]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    folder = shared / "demo"
+    size = ["--records", "150", "--steps", "10"]
+    command = [sys.executable, "-m", "examples.demo", "--out", str(folder), *size]
+    with FileLock(shared / "demo.lock"):
+        if not (folder / "reference").exists():
+            subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     return folder
 
 
@@ -72,10 +77,13 @@ def recipe(data: Path) -> Recipe:
 
 
 @pytest.fixture(scope="session")
-def outside(image: str, recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def outside(image: str, recipe: Recipe, shared: Path) -> Run:
     """The run in processes; of no use without an image to compare it with."""
-    root = tmp_path_factory.mktemp("processes")
-    return Run(root, run_local("align", recipe, root))
+    root = shared / "processes"
+    with FileLock(shared / "processes.lock"):
+        if not (root / SUMMARY).exists():
+            run_local("align", recipe, root)
+    return Run(root, json.loads((root / SUMMARY).read_text()))
 
 
 @pytest.fixture(scope="session")
@@ -85,14 +93,19 @@ def inside(image: str, recipe: Recipe, data: Path, tmp_path_factory: pytest.Temp
     return Run(root, run_local("align", recipe, root, runner=kfp_runner(root, data), image=image))
 
 
-@pytest.fixture(scope="session")
-def table(request: pytest.FixtureRequest) -> list[Row]:
+@pytest.fixture
+def table(record_property: Callable[[str, object], None]) -> Iterator[list[Row]]:
     """Rows that the end of the session prints."""
-    return request.config.stash.setdefault(TABLE, [])
+    rows: list[Row] = []
+    yield rows
+    for row in rows:
+        record_property(PARITY, str(row))
 
 
-def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    if rows := config.stash.get(TABLE, []):
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    reports = [each for kind in ("passed", "failed") for each in terminalreporter.stats.get(kind, [])]
+    rows = sorted({row for each in reports for name, row in each.user_properties if name == PARITY})
+    if rows:
         terminalreporter.section("parity")
-        for line in (TITLE, *rows):
-            terminalreporter.write_line(str(line))
+        for line in (str(TITLE), *rows):
+            terminalreporter.write_line(line)

@@ -218,6 +218,7 @@ def test_a_task_that_is_killed_is_told(place: Place, first: Outcome) -> None:
     assert "error: stage score: killed while it ran" in failed.error
 
 
+@pytest.mark.nightly
 def test_an_edit_of_a_loss_trains_its_trials_again_and_all_that_follows(place: Place, first: Outcome) -> None:
     losses = place.home / "code/copg/losses/copg.py"
     losses.write_text(losses.read_text().replace("/ (2 * beta)", "/ (2.0 * beta)"))

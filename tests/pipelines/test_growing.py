@@ -288,6 +288,7 @@ def build(shape: Any) -> Any:
 '''
 
 
+@pytest.mark.nightly
 def test_a_dag_is_its_file_and_a_line_and_its_tasks_look_under_their_own_keys_before_they_work(
     tree: Tree,
 ) -> None:

@@ -66,6 +66,7 @@ def test_no_attack_succeeds_no_cheat_scores_and_what_comes_after_them_is_judged_
     assert spoilt == []
 
 
+@pytest.mark.nightly
 def test_two_hundred_at_once_harm_nothing_and_right_ones_among_them_score(host) -> None:
     hostile = list(programs(**host).values())
     batch = [RIGHT if n % 10 == 0 else hostile[n * 7 % len(hostile)] for n in range(200)]
