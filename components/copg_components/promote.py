@@ -10,11 +10,12 @@ def promote(
     plan: dict,
     run_dir: str,
     groups: dsl.Input[dsl.Dataset],
-    baselines: dsl.Input[list[dsl.Artifact]],
-    evaluations: dsl.Input[list[dsl.Artifact]],
     registration: dsl.Output[dsl.Artifact],
     card: dsl.Output[dsl.Markdown],
     metrics: dsl.Output[dsl.Metrics],
+    baselines: dsl.Input[list[dsl.Artifact]] = None,
+    evaluations: dsl.Input[list[dsl.Artifact]] = None,
+    addresses: dict = {},  # noqa: B006 - the default of a component's input
 ) -> None:
     """Register the best trial when it passes the gate; say why when it does not.
 
@@ -24,6 +25,7 @@ def promote(
         groups: Groups from validate.
         baselines: Evaluations of the reference, and of the champion where there is one.
         evaluations: Evaluation of each trial.
+        addresses: Of artifacts that no task of the DAG leaves, a list by input.
 
     Returns:
         registration: The decision, its reasons, and the version.
@@ -35,22 +37,28 @@ def promote(
 
     from copg.artifacts import find_baselines
     from copg.config import parse_config
+    from copg_components._handed_in import handed_in
     from copg_components._process import recorded
 
-    taken = {"groups": groups, "baselines": baselines, "evaluations": evaluations}
+    loops = {"baselines": baselines, "evaluations": evaluations}
     left = {"registration": registration, "card": card}
-    with recorded("promote", plan, run_dir, inputs=taken, outputs=left, metrics=metrics) as record:
+    with (
+        handed_in(loops, addresses) as each,
+        recorded(
+            "promote", plan, run_dir, inputs={"groups": groups, **each}, outputs=left, metrics=metrics
+        ) as record,
+    ):
         if record.answers:
             return
         from copg.stages.promote import PromoteConfig, promote_best
 
-        reference, champion = find_baselines(Path(baseline.path) for baseline in baselines)
+        reference, champion = find_baselines(Path(baseline.path) for baseline in each["baselines"])
         found = promote_best(
             parse_config(PromoteConfig, plan["config"], where="promote"),
             groups=Path(groups.path),
             reference=reference,
             champion=champion,
-            evaluations=[Path(evaluation.path) for evaluation in evaluations],
+            evaluations=[Path(evaluation.path) for evaluation in each["evaluations"]],
             registration=Path(registration.path),
         )
         record.measured(found, metrics)

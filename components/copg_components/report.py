@@ -10,13 +10,14 @@ def report(
     plan: dict,
     run_dir: str,
     groups: dsl.Input[dsl.Dataset],
-    baselines: dsl.Input[list[dsl.Artifact]],
-    evaluations: dsl.Input[list[dsl.Artifact]],
-    trainings: dsl.Input[list[dsl.Artifact]],
     report: dsl.Output[dsl.Artifact],
     page: dsl.Output[dsl.HTML],
     brief: dsl.Output[dsl.Markdown],
     metrics: dsl.Output[dsl.Metrics],
+    baselines: dsl.Input[list[dsl.Artifact]] = None,
+    evaluations: dsl.Input[list[dsl.Artifact]] = None,
+    trainings: dsl.Input[list[dsl.Artifact]] = None,
+    addresses: dict = {},  # noqa: B006 - the default of a component's input
 ) -> None:
     """Write one page that shows every trial beside reference and champion.
 
@@ -27,6 +28,7 @@ def report(
         baselines: Evaluations of the reference, and of the champion where there is one.
         evaluations: Evaluation of each trial.
         trainings: Training record of each trial.
+        addresses: Of artifacts that no task of the DAG leaves, a list by input.
 
     Returns:
         report: The page and its numbers.
@@ -39,23 +41,29 @@ def report(
 
     from copg.artifacts import find_baselines
     from copg.config import parse_config
+    from copg_components._handed_in import handed_in
     from copg_components._process import recorded
 
-    taken = {"groups": groups, "baselines": baselines, "evaluations": evaluations, "trainings": trainings}
+    loops = {"baselines": baselines, "evaluations": evaluations, "trainings": trainings}
     left = {"report": report, "page": page, "brief": brief}
-    with recorded("report", plan, run_dir, inputs=taken, outputs=left, metrics=metrics) as record:
+    with (
+        handed_in(loops, addresses) as each,
+        recorded(
+            "report", plan, run_dir, inputs={"groups": groups, **each}, outputs=left, metrics=metrics
+        ) as record,
+    ):
         if record.answers:
             return
         from copg.stages.report import ReportConfig, report_trials
 
-        reference, champion = find_baselines(Path(baseline.path) for baseline in baselines)
+        reference, champion = find_baselines(Path(baseline.path) for baseline in each["baselines"])
         found = report_trials(
             parse_config(ReportConfig, plan["config"], where="report"),
             groups=Path(groups.path),
             reference=reference,
             champion=champion,
-            evaluations=[Path(evaluation.path) for evaluation in evaluations],
-            trainings=[Path(training.path) for training in trainings],
+            evaluations=[Path(evaluation.path) for evaluation in each["evaluations"]],
+            trainings=[Path(training.path) for training in each["trainings"]],
             report=Path(report.path),
         )
         shutil.copyfile(Path(report.path) / "report.html", page.path)

@@ -54,8 +54,12 @@ def run_stage_there(client: Any, recipe: Recipe, single: "Single", target: Targe
         recipe: the target's, with paths as the pods see them.
         single: what to run.
         target: for the image, the directory of the runs and the place on the server.
+
+    Raises:
+        LintError: no server could run the DAG.
     """
     from copg_pipelines.dags.compiling import compile_to
+    from copg_pipelines.dags.lint import lint_or_refuse
     from copg_pipelines.dags.single import build_single
     from copg_pipelines.server.runs import submit
 
@@ -63,6 +67,7 @@ def run_stage_there(client: Any, recipe: Recipe, single: "Single", target: Targe
         path = Path(folder) / "only.yaml"
         build = partial(build_single, single)
         compile_to(path, build, recipe, run_dir=target.runs_there(recipe), image=target.image)
+        lint_or_refuse(path)
         spec, *platform = yaml.safe_load_all(path.read_text())
     whole = {"pipeline_spec": spec, "platform_spec": platform[0]} if platform else spec
     return submit(client, target, f"{recipe.name}-{single.stage}", pipeline_spec=whole)

@@ -44,10 +44,25 @@ def test_each_stage_whose_code_has_another_digest_is_named(old: Path) -> None:
         assert any(why.startswith(f"code/{each.task.partition('-')[0]} ") for why in each.why), each
 
 
-def test_the_lint_reads_its_dag_and_finds_what_0_1_0_found() -> None:
-    (finding,) = lint(LEFT / "demo_dag.yaml")
-    assert finding.startswith("image copg:0.1.0-python3.11 of ")
-    assert "has no digest" in finding
+def test_the_lint_finds_in_its_dags_what_no_server_ran() -> None:
+    *loops, image = lint(LEFT / "demo_dag.yaml")
+    # the three tasks that take an item of a loop over trials or baselines
+    assert [line.partition(";")[0] for line in loops] == [
+        f"task {task} is STRUCT, and what it is given is STRING"
+        for task in (
+            "for-loop-1/evaluate: input subject",
+            "for-loop-2/evaluate-2: input subject",
+            "for-loop-2/train: input trial",
+        )
+    ]
+    assert image.startswith("image copg:0.1.0-python3.11 of ")
+    assert "has no digest" in image
+    only = [line for line in lint(LEFT / "only_report_dag.yaml") if "description" not in line]
+    assert [line.partition(")")[0] for line in only[:-2]] == [
+        f"loop for-loop-{2 * number}: an importer in it (importer-{number + 1}" for number in (1, 2, 3)
+    ]
+    assert "cache is off" in only[-2]
+    assert "has no digest" in only[-1]
 
 
 def test_a_run_of_its_dag_on_a_server_is_compared_with_the_dag_of_today(

@@ -20,11 +20,14 @@ from copg_pipelines.dags import Shape
 from copg_pipelines.dags.compiling import takes
 from copg_pipelines.dags.resolved import build_resolved
 
+SUBJECTS = list[dict]
+"""What a loop over trials or baselines goes over: items of a plain ``list`` are text on a server."""
+
 
 def build(shape: Shape) -> Any:
     """The DAG in a shape that recipe and placement give it."""
     place = shape.place
-    kinds = {"records": str, "run_dir": str, "baselines": list, "trials": list}
+    kinds = {"records": str, "run_dir": str, "baselines": SUBJECTS, "trials": SUBJECTS}
     kinds |= {row.name: dict for row in TABLE}
     several_nodes = {"train_job": shape.train_job} if shape.train_job else {}
 

@@ -3,13 +3,18 @@
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from copg.errors import CopgError
+from copg_pipelines.dags.compiled import (
+    LintError,
+    Task,
+    container_of,
+    read_compiled,
+    root_parameters,
+    walk_tasks,
+)
+from copg_pipelines.dags.server_model import faults
 
 UNCACHED = ("resolve", "summary")
 """Tasks that are meant to run every time."""
@@ -21,92 +26,36 @@ SHORTEST_BACKOFF_S = 3600.0
 """``backoff_max_duration`` counts from the first attempt's start: after it nothing is tried again."""
 
 
-class LintError(CopgError):
-    """A file is no compiled DAG."""
-
-
 def lint(path: Path) -> list[str]:
     """What is wrong with a compiled DAG, a line each; nothing for one that is fit for a server.
 
     Raises:
         LintError: the file is no compiled DAG.
     """
-    try:
-        documents = [each for each in yaml.safe_load_all(path.read_text()) if each]
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise LintError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
-    spec = next((each for each in documents if isinstance(each, dict) and "pipelineInfo" in each), None)
-    if spec is None or "root" not in spec:
-        raise LintError(f"{path}: is no compiled DAG: 'pipelineInfo' or 'root' is missing")
-    tasks = list(_tasks(spec))
+    spec, platform = read_compiled(path)
+    return [*faults(spec, platform), *_doubts(spec)]
+
+
+def lint_or_refuse(path: Path) -> list[str]:
+    """What may be wrong with a compiled DAG that is about to run, a line each.
+
+    Raises:
+        LintError: the file is no compiled DAG, or no run of it could end well on a server.
+    """
+    spec, platform = read_compiled(path)
+    if found := faults(spec, platform):
+        more = f" (and {len(found) - 1} more: copg lint tells them)" if len(found) > 1 else ""
+        raise LintError(f"no server can run this DAG: {found[0]}{more}")
+    return _doubts(spec)
+
+
+def _doubts(spec: Mapping[str, Any]) -> list[str]:
+    tasks = list(walk_tasks(spec))
     checks = (_caches, _images, _retries, _resources, _parameters, _count, _descriptions)
     return [finding for check in checks for finding in check(spec, tasks)]
 
 
-@dataclass(frozen=True)
-class _Task:
-    """A task that runs a container, and how it got there."""
-
-    name: str
-    """``stages/trials/train``: the groups it stands in, and itself."""
-    task: Mapping[str, Any]
-    component: str
-    executor: str
-    copies: int
-    """Times it runs, as far as that is known when the DAG is compiled."""
-
-    @property
-    def grouped(self) -> bool:
-        return "/" in self.name
-
-
-def _tasks(spec: Mapping[str, Any]) -> Iterator[_Task]:
-    lists = {
-        name: value["defaultValue"]
-        for name, value in spec["root"].get("inputDefinitions", {}).get("parameters", {}).items()
-        if isinstance(value.get("defaultValue"), list)
-    }
-
-    def walk(dag: Mapping[str, Any], groups: tuple[str, ...], copies: int, known: Any) -> Iterator[_Task]:
-        for key, task in dag.get("tasks", {}).items():
-            component = task["componentRef"]["name"]
-            inner = spec["components"][component]
-            given = _given_lists(task, known, lists)
-            times = copies * _iterations(task, given)
-            name = "/".join((*groups, task.get("taskInfo", {}).get("name", key)))
-            if "dag" in inner:
-                yield from walk(inner["dag"], tuple(name.split("/")), times, given)
-            elif "container" in spec["deploymentSpec"]["executors"].get(inner["executorLabel"], {}):
-                yield _Task(name, task, component, inner["executorLabel"], times)
-
-    yield from walk(spec["root"]["dag"], (), 1, lists)
-
-
-def _given_lists(task: Mapping[str, Any], known: Mapping[str, Any], lists: Mapping[str, Any]) -> Any:
-    """The lists that a task's inputs hold, followed as far as the file tells.
-
-    An output of another task is unknown, but one that is called like a list of the pipeline's is as long.
-    """
-    found = {}
-    for name, source in task.get("inputs", {}).get("parameters", {}).items():
-        above = source.get("componentInputParameter")
-        output = source.get("taskOutputParameter", {}).get("outputParameterKey")
-        constant = source.get("runtimeValue", {}).get("constant")
-        value = known.get(above) if above else lists.get(output) if output else constant
-        if isinstance(value, list):
-            found[name] = value
-    return found
-
-
-def _iterations(task: Mapping[str, Any], given: Mapping[str, Any]) -> int:
-    items = task.get("parameterIterator", {}).get("items")
-    if items is None:
-        return 1
-    held = json.loads(items["raw"]) if "raw" in items else given.get(items.get("inputParameter"))
-    return len(held) if isinstance(held, list) else 1
-
-
-def _caches(spec: Mapping[str, Any], tasks: list[_Task]) -> Iterator[str]:
+def _caches(spec: Mapping[str, Any], tasks: list[Task]) -> Iterator[str]:
     for each in tasks:
         if each.component.removeprefix("comp-") in UNCACHED:
             continue
@@ -114,10 +63,10 @@ def _caches(spec: Mapping[str, Any], tasks: list[_Task]) -> Iterator[str]:
             yield f"task {each.name}: its cache is off, so that it runs again though nothing changed"
 
 
-def _images(spec: Mapping[str, Any], tasks: list[_Task]) -> Iterator[str]:
+def _images(spec: Mapping[str, Any], tasks: list[Task]) -> Iterator[str]:
     images: dict[str, list[str]] = {}
     for each in tasks:
-        images.setdefault(_container(spec, each)["image"], []).append(each.name)
+        images.setdefault(container_of(spec, each)["image"], []).append(each.name)
     for image, names in images.items():
         if "@sha256:" not in image:
             yield (
@@ -126,7 +75,7 @@ def _images(spec: Mapping[str, Any], tasks: list[_Task]) -> Iterator[str]:
             )
 
 
-def _retries(spec: Mapping[str, Any], tasks: list[_Task]) -> Iterator[str]:
+def _retries(spec: Mapping[str, Any], tasks: list[Task]) -> Iterator[str]:
     for each in tasks:
         policy = each.task.get("retryPolicy", {})
         longest = _seconds(policy.get("backoffMaxDuration", "3600s"))
@@ -137,9 +86,9 @@ def _retries(spec: Mapping[str, Any], tasks: list[_Task]) -> Iterator[str]:
             )
 
 
-def _resources(spec: Mapping[str, Any], tasks: list[_Task]) -> Iterator[str]:
+def _resources(spec: Mapping[str, Any], tasks: list[Task]) -> Iterator[str]:
     for each in tasks:
-        resources = _container(spec, each).get("resources", {})
+        resources = container_of(spec, each).get("resources", {})
         if each.grouped and (found := re.search(r"\{\{\$\.inputs\.parameters\[[^\]]+\]\}\}", str(resources))):
             yield (
                 f"task {each.name}: a pipeline parameter sets its resources inside a group ({found[0]}), "
@@ -147,10 +96,10 @@ def _resources(spec: Mapping[str, Any], tasks: list[_Task]) -> Iterator[str]:
             )
 
 
-def _parameters(spec: Mapping[str, Any], tasks: list[_Task]) -> Iterator[str]:
+def _parameters(spec: Mapping[str, Any], tasks: list[Task]) -> Iterator[str]:
     values: dict[str, Any] = {
         f"parameter {name}": each["defaultValue"]
-        for name, each in _root_parameters(spec).items()
+        for name, each in root_parameters(spec).items()
         if "defaultValue" in each
     }
     for each in tasks:
@@ -164,7 +113,7 @@ def _parameters(spec: Mapping[str, Any], tasks: list[_Task]) -> Iterator[str]:
             yield f"{where}: {size:,} bytes, and a server takes {MAX_PARAMETER_BYTES:,}; put it into a file"
 
 
-def _count(spec: Mapping[str, Any], tasks: list[_Task]) -> Iterator[str]:
+def _count(spec: Mapping[str, Any], tasks: list[Task]) -> Iterator[str]:
     number = sum(each.copies for each in tasks)
     if number > MAX_TASKS:
         most = max(tasks, key=lambda each: each.copies)
@@ -174,10 +123,10 @@ def _count(spec: Mapping[str, Any], tasks: list[_Task]) -> Iterator[str]:
         )
 
 
-def _descriptions(spec: Mapping[str, Any], tasks: list[_Task]) -> Iterator[str]:
+def _descriptions(spec: Mapping[str, Any], tasks: list[Task]) -> Iterator[str]:
     if not spec["pipelineInfo"].get("description"):
         yield f"pipeline {spec['pipelineInfo'].get('name')}: has no description"
-    for name, each in _root_parameters(spec).items():
+    for name, each in root_parameters(spec).items():
         if not each.get("description"):
             yield f"parameter {name}: has no description"
     for component in dict.fromkeys(each.component for each in tasks):
@@ -187,16 +136,6 @@ def _descriptions(spec: Mapping[str, Any], tasks: list[_Task]) -> Iterator[str]:
                     if not each.get("description"):
                         what = way.removesuffix("Definitions")
                         yield f"component {component.removeprefix('comp-')}: {what} {name} has no description"
-
-
-def _container(spec: Mapping[str, Any], task: _Task) -> Mapping[str, Any]:
-    container: Mapping[str, Any] = spec["deploymentSpec"]["executors"][task.executor]["container"]
-    return container
-
-
-def _root_parameters(spec: Mapping[str, Any]) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = spec["root"].get("inputDefinitions", {}).get("parameters", {})
-    return found
 
 
 def _seconds(text: str) -> float:

@@ -137,12 +137,10 @@ def build_single(single: Single, shape: Shape) -> Any:
 
     def follow(plans: Mapping[str, Any], records: Any, run_dir: Any) -> None:
         inputs: dict[str, Any] = {}
+        if many := {name: uris for name, uris in single.inputs.items() if name in MANY}:
+            inputs["addresses"] = many  # the task fetches them: no server collects what importers leave
         for name, uris in single.inputs.items():
-            if name in MANY:
-                with dsl.ParallelFor(uris, name=name) as uri:
-                    one = dsl.importer(artifact_uri=uri, artifact_class=dsl.Artifact, reimport=False)
-                inputs[name] = dsl.Collected(one.output)
-            else:
+            if name not in MANY:
                 kind = component.component_spec.inputs[name].type.partition("@")[0]
                 taken = dsl.importer(artifact_uri=uris[0], artifact_class=CLASSES[kind], reimport=False)
                 inputs[name] = taken.output

@@ -25,11 +25,13 @@ def write_resources(
 
     Raises:
         ConfigError: the file is no compiled DAG.
+        LintError: no server could run it.
     """
     from kfp.compiler.compiler_utils import KubernetesManifestOptions
     from kfp.compiler.pipeline_spec_builder import write_pipeline_spec_to_file
     from kfp.components import load_component_from_file
 
+    from copg_pipelines.dags.lint import lint_or_refuse
     from copg_pipelines.server.versions import Dag, resource_name, source_revision
 
     try:
@@ -40,6 +42,7 @@ def write_resources(
         raise ConfigError(
             f"{compiled}: no compiled DAG: it has no pipelineInfo; make one with `copg compile`"
         )
+    lint_or_refuse(compiled)
     dag = load_component_from_file(str(compiled))
     name = dag.pipeline_spec.pipeline_info.name
     version = Dag(compiled, name, revision or source_revision()).version

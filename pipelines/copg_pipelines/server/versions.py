@@ -175,15 +175,19 @@ def chosen(client: Client, target: Target) -> Any:
 
 @contextlib.contextmanager
 def compiled(target: Target) -> Iterator[Dag]:
-    """A recipe's DAG in a file of its own, checked for what goes wrong on servers."""
+    """A recipe's DAG in a file of its own, checked for what goes wrong on servers.
+
+    Raises:
+        LintError: no server could run it.
+    """
     from copg_pipelines.dags.compiling import compile_dag
-    from copg_pipelines.dags.lint import lint
+    from copg_pipelines.dags.lint import lint_or_refuse
 
     recipe = target.load()
     with tempfile.TemporaryDirectory(prefix="copg-dag-") as folder:
         path = Path(folder) / f"{target.dag}.yaml"
         compile_dag(target.dag, recipe, path, run_dir=target.runs_there(recipe), image=target.image)
-        for finding in lint(path):
+        for finding in lint_or_refuse(path):
             print(f"warning: {finding}", file=sys.stderr)
         yield Dag(path, recipe.name, target.revision or source_revision())
 
