@@ -15,9 +15,15 @@ class JsonHandler(BaseHTTPRequestHandler):
         pass
 
     def say(self, status: int, value: Any) -> None:
-        data = json.dumps(value).encode()
+        self._send(status, "application/json", json.dumps(value))
+
+    def say_text(self, status: int, text: str) -> None:
+        self._send(status, "text/plain", text)
+
+    def _send(self, status: int, kind: str, text: str) -> None:
+        data = text.encode()
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)

@@ -16,7 +16,7 @@ from copg.rewards.contract import (
     finite_floats,
 )
 from copg.rewards.own import describe
-from copg.rewards.registry import build_reward, reward_digest
+from copg.rewards.registry import build_reward, check_parts, reward_digest
 from copg.rewards.stored import StoredReward
 from copg.stores.reward_store import open_rewards
 
@@ -158,14 +158,7 @@ def build_mixture(
     """
     if not specs:
         raise RewardError("rewards is empty: name at least one reward")
-    parts = [spec.part for spec in specs]
-    for spec in specs:
-        if parts.count(spec.part) > 1:
-            raise RewardError(
-                f"reward '{spec.part}' is there {parts.count(spec.part)} times: give each a 'label'"
-            )
-        if spec.only_if is not None and spec.only_if.part not in parts:
-            raise RewardError(f"reward '{spec.part}': only_if.part='{spec.only_if.part}' is none of {parts}")
+    check_parts(specs)
     rewards = {spec.part: build_reward(spec) for spec in specs}
     if store is not None:
         rewards = {spec.part: _stored(spec, rewards[spec.part], store, check_samples) for spec in specs}

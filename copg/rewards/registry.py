@@ -51,6 +51,22 @@ def build_reward(spec: RewardSpec) -> Reward:
     return reward
 
 
+def check_parts(specs: Sequence[RewardSpec]) -> None:
+    """Refuse rewards that cannot be told apart.
+
+    Raises:
+        RewardError: two parts of one name, or a condition on no part.
+    """
+    parts = [spec.part for spec in specs]
+    for spec in specs:
+        if parts.count(spec.part) > 1:
+            raise RewardError(
+                f"reward '{spec.part}' is there {parts.count(spec.part)} times: give each a 'label'"
+            )
+        if spec.only_if is not None and spec.only_if.part not in parts:
+            raise RewardError(f"reward '{spec.part}': only_if.part='{spec.only_if.part}' is none of {parts}")
+
+
 def code_of_reward(name: str) -> str:
     """Of one of our rewards: its file and what that imports of ours, less the plumbing."""
     return json_digest(code_closure(REWARDS[name].partition(":")[0], _decides))

@@ -178,15 +178,22 @@ def parse_stages(recipe: Recipe, settings: Mapping[str, Mapping[str, Any]]) -> d
     Raises:
         ConfigError: all mistakes, not just the first.
     """
-    configs, mistakes = {}, []
+    configs: dict[str, Any] = {}
+    mistakes: dict[str, list[str]] = {}
     for stage in settings:
         for trial in recipe.trials if stage == "train" else [None]:
             merged = {**settings[stage], "trial": trial} if trial else settings[stage]
             try:
                 configs[stage] = parse_config(config_class(stage), merged, where=stage)
             except CopgError as error:
-                where = f"trial {subject_name(trial)}: " if trial else ""
-                mistakes.append(f"{where}{error}")
+                mistakes.setdefault(str(error), []).append(subject_name(trial) if trial else "")
     if mistakes:
-        raise ConfigError("; ".join(dict.fromkeys(mistakes)))
+        raise ConfigError("; ".join(_told(mistake, who, recipe) for mistake, who in mistakes.items()))
     return configs
+
+
+def _told(mistake: str, trials: list[str], recipe: Recipe) -> str:
+    """A mistake with the trials that make it; one of all trials is none of theirs."""
+    if trials == [""] or len(trials) == len(recipe.trials) > 1:
+        return mistake
+    return f"trial {', '.join(trials)}: {mistake}"

@@ -17,11 +17,11 @@ from copg.config import configuration
 from copg.digests import code_digest, json_digest
 from copg.errors import ConfigError
 from copg.losses import LOSSES
-from copg.rewards.contract import RewardSpec
 from copg.rewards.registry import digest_of_rewards
+from copg.run.check import called_rewards, check_recipe, settings_of
 from copg.run.footprint import estimate_needs, measure_model, shortfalls
 from copg.run.plan import Plan, make_plan
-from copg.run.recipe import Recipe, parse_stages, stage_settings
+from copg.run.recipe import Recipe
 from copg.run.sources import DigestMemo, Source, find_model, find_policy, find_records
 from copg.run.task_record import RENEWAL, RUN, trial_method
 from copg.stages.table import TABLE
@@ -75,16 +75,16 @@ def resolve_recipe(config: ResolveConfig) -> Resolution:
 def plan_recipe(config: ResolveConfig) -> Resolution:
     """What ``resolve_recipe`` finds, without beginning a run."""
     recipe, run_dir = config.recipe, Path(config.run_dir)
-    configs = _settings_of(recipe, run_dir, None)  # every mistake in the settings, before gigabytes are read
+    check_recipe(recipe, run_dir)  # every mistake in the settings, before gigabytes are read
     memo = DigestMemo(run_dir)
-    records = find_records(recipe.records, configs["validate"].revision, memo)
+    records = find_records(recipe.records, recipe.stages.get("validate", {}).get("revision"), memo)
     model = find_model(recipe.model, recipe.revision, memo)
-    configs = _settings_of(recipe, run_dir, model)
+    configs = settings_of(recipe, run_dir, revision=model.revision, digest=model.digest)
     warnings = _check_machine(config, configs["train"], model, records)
     digests = {
         "data": records.digest,
         "model": model.digest,
-        **{f"rewards/{stage}": digest_of_rewards(specs) for stage, specs in _rewards(configs).items()},
+        **{f"rewards/{stage}": digest_of_rewards(specs) for stage, specs in called_rewards(configs).items()},
         **{f"code/{stage}": _code(stage, each) for stage, each in configs.items()},
         **{f"method/{m}": _loss(LOSSES[m]) for m in sorted({trial_method(t) for t in recipe.trials})},
     }
@@ -107,41 +107,10 @@ def plan_recipe(config: ResolveConfig) -> Resolution:
     return Resolution(**asdict(plan), digests=digests, warnings=warnings + notes)
 
 
-def _settings_of(recipe: Recipe, run_dir: Path, model: Source | None) -> dict[str, Any]:
-    if not recipe.rewards and not recipe.stages.get("evaluate", {}).get("rewards"):
-        raise ConfigError(
-            "rewards is empty: rewards that came with the records cannot score what a policy will write; "
-            "name those that evaluate it"
-        )
-    return parse_stages(
-        recipe,
-        {
-            stage: stage_settings(
-                recipe,
-                stage,
-                run_dir=run_dir,
-                revision=model.revision if model else None,
-                model_digest=model.digest if model else "",
-            )
-            for stage in recipe.planned
-        },
-    )
-
-
 def _reward_base(configs: dict[str, Any], memo: DigestMemo) -> Source | None:
     """The model that a reward model starts from; None where none is trained."""
     config = configs.get("reward")
     return None if config is None else find_model(config.model, config.revision, memo)
-
-
-def _rewards(configs: dict[str, Any]) -> dict[str, list[RewardSpec]]:
-    """The rewards that each stage calls: one list of the recipe's, unless a section has its own."""
-    score = configs["score"]
-    return {
-        "score": score.rewards if score.source == "computed" else [],
-        "train": configs["train"].samples.rewards,
-        "evaluate": configs["evaluate"].rewards,
-    }
 
 
 def _check_machine(config: ResolveConfig, train: Any, model: Source, records: Source) -> list[str]:

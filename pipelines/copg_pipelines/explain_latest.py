@@ -30,7 +30,11 @@ def explain_latest(client: Client, target: Target) -> list[Forecast]:
 
     Raises:
         ClientError: the pipeline never ran, or the server refuses.
+        ConfigError: the recipe is wrong.
     """
+    recipe, plans = target.load(), plans_of(target.dag) or ROWS
+    with compiled(target) as file:
+        now = _nominal(next(iter(yaml.safe_load_all(file.path.read_text()))), {}, recipe, plans)
     run = latest_run(client, get_pipeline(client, target.pipeline_name).pipeline_id)
     reference = run.pipeline_version_reference
     version = client.pipelines.pipeline_service_get_pipeline_version(
@@ -38,14 +42,11 @@ def explain_latest(client: Client, target: Target) -> list[Forecast]:
     )
     if not version.pipeline_spec:
         raise ClientError(f"{client.connection.host} does not show the DAG of version {version.display_name}")
-    recipe, plans = target.load(), plans_of(target.dag) or ROWS
     try:
         given = run.runtime_config.parameters if run.runtime_config else None
         before = _nominal(version.pipeline_spec, given or {}, recipe, plans)
     except KeyError as error:
         raise ClientError(f"version {version.display_name} is no DAG of ours: it has no {error}") from None
-    with compiled(target) as file:
-        now = _nominal(next(iter(yaml.safe_load_all(file.path.read_text()))), {}, recipe, plans)
     states: dict[str, str] = {}
     for task in tasks_of(run):
         name, state = task.display_name, str(task.state or "PENDING")

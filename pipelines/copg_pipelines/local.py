@@ -20,6 +20,7 @@ import psutil
 
 from copg.artifacts import write_json
 from copg.errors import ConfigError, CopgError
+from copg.run.check import check_recipe
 from copg.run.recipe import Recipe, parse_recipe
 from copg.run.summary import SUMMARY, read_records, write_summary
 from copg.run.task_record import MACHINE, RUN, is_finished, read_json
@@ -57,9 +58,10 @@ def run_local(dag: str, recipe: Recipe, root: Path, *, runner: Any = None, image
 
     Raises:
         RunError: another run is using ``root``.
-        ConfigError: there is no such DAG.
+        ConfigError: there is no such DAG, or the recipe is wrong.
     """
     root = root.resolve()
+    check_recipe(recipe, root)
     root.mkdir(parents=True, exist_ok=True)
     with _alone(root):
         for name in (RUN, SUMMARY):
@@ -109,8 +111,10 @@ def run_stage_local(recipe: Recipe, root: Path, build: Callable[[], Any]) -> Pat
 
     Raises:
         RunError: another run is using ``root``.
+        ConfigError: the recipe is wrong.
     """
     root = root.resolve()
+    check_recipe(recipe, root)
     root.mkdir(parents=True, exist_ok=True)
     with _alone(root):
         return _run_and_watch(build, recipe, root)[1]

@@ -15,7 +15,7 @@ from copg.run.recipe import parse_recipe
 
 RECIPE: dict[str, Any] = {
     "name": "demo",
-    "records": "/data/records.jsonl",
+    "records": "/runs/records.jsonl",
     "model": "owner/model",
     "rewards": [{"name": "length", "params": {"target": 20}}],
     "trials": [{"method": "copg", "beta": 0.05}],

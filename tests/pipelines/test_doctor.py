@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -11,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 from copg_pipelines.doctor import server as doctor_module
+from copg_pipelines.doctor.doors import Door, command_of
 from copg_pipelines.doctor.image import check_image
 from copg_pipelines.doctor.kube import connect_cluster
 from copg_pipelines.doctor.requirements import Requirements
@@ -20,6 +23,7 @@ from tests.pipelines.command import Command, Outcome
 from tests.pipelines.kfp_server import KfpServer
 from tests.serving import JsonHandler, serving
 
+ROOT = Path(__file__).parents[2]
 NAMESPACE, CORE = "kubeflow", "/api/v1/namespaces/kubeflow"
 IMAGE = "registry/copg@sha256:0"
 
@@ -96,6 +100,8 @@ class Kubernetes:
     """What it is at the first looks."""
     pods: list[dict[str, Any]] = field(default_factory=list)
     deleted: list[str] = field(default_factory=list)
+    faults: dict[str, str] = field(default_factory=dict)
+    """Doors that do not open, and why."""
     url: str = ""
 
 
@@ -115,6 +121,11 @@ def kubernetes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Command
             elif path.startswith(f"{CORE}/pods/") and self.command == "DELETE":
                 cluster.deleted.append(path.rpartition("/")[2])
                 self.say(200, {})
+            elif path.endswith("/log"):
+                command = cluster.pods[-1]["spec"]["containers"][0]["command"]
+                names = [door.partition("|")[0] for door in command[3:]]
+                lines = ["0.1.0", *(f"door|{name}|{cluster.faults.get(name, '')}" for name in names)]
+                self.say_text(200, "\n".join(lines))
             elif path.startswith(f"{CORE}/pods/"):
                 status = cluster.before.pop(0) if cluster.before else cluster.pod
                 self.say(200, {"metadata": {}, "status": status})
@@ -165,6 +176,7 @@ def test_a_healthy_cluster_has_nothing_to_do(command: Command, kubernetes: Kuber
         "object store",
         "mlflow",
         "image",
+        "doors",
     ]
     assert "versions: kfp 2.17.0 here, 2.17.0 on the server" in done.out
     assert "gpus: 6 of nvidia.com/gpu" in done.out
@@ -188,7 +200,7 @@ def test_the_pod_that_tries_an_image_is_restricted_and_deleted(
     assert container["resources"]["limits"]
     assert kubernetes.deleted == [pod["metadata"]["name"]]
     kubernetes.pods.clear()
-    assert "image: not pulled: name one with --image" in command("doctor").out
+    assert "image: not pulled, and no door tried from a pod: name one with --image" in command("doctor").out
     assert kubernetes.pods == []
 
 
@@ -247,6 +259,8 @@ def test_a_server_that_tells_its_version_is_compared_without_the_cluster(
         "note  versions: kfp 2.17.0 here; the server does not tell its own"
         in command("doctor", "--no-cluster").out
     )
+    server.version = "unknown"  # what a build without a tag says, such as that of upstream's own image
+    assert "pip install" not in command("doctor", "--no-cluster").out
     server.version = "2.17.3"
     for server.behind_ui in (False, True):
         said = command("doctor", "--no-cluster").out
@@ -308,7 +322,7 @@ def waiting(reason: str) -> dict[str, Any]:
 def test_an_image_that_is_being_pulled_is_waited_for_longer_than_a_node(kubernetes: Kubernetes) -> None:
     # a look every 0.03 s: 20 looks take longer than the 0.3 s that a pod may wait for a node
     kubernetes.before = [{"phase": "Pending"}, *[waiting("ContainerCreating")] * 20]
-    (found,) = tried(start_s=0.3)
+    found, *_ = tried(start_s=0.3)
     assert kubernetes.before == []
     assert found == f"ok    image: {IMAGE} starts in kubeflow"
     kubernetes.pod = waiting("ContainerCreating")
@@ -443,3 +457,92 @@ def test_clocks_that_are_apart_are_told(
     monkeypatch.setattr(doctor_module, "datetime", Late)
     (found,) = lines(command("doctor"), "todo")
     assert re.match(r"clock: this machine and the server are \+(299|30[0-2]) s apart: set both by NTP", found)
+
+
+def opened(kubernetes: Kubernetes) -> list[tuple[str, ...]]:
+    """The doors that the latest pod was told to try."""
+    return [tuple(door.split("|")) for door in kubernetes.pods[-1]["spec"]["containers"][0]["command"][3:]]
+
+
+def test_a_pod_of_ours_tries_the_five_doors_as_the_launcher_names_them(
+    command: Command, kubernetes: Kubernetes
+) -> None:
+    done = command("doctor", "--image", IMAGE)
+    assert opened(kubernetes) == [
+        ("dns", "ml-pipeline.kubeflow.svc.cluster.local", "8887"),
+        ("kubernetes api", "", ""),
+        ("kfp api", "ml-pipeline.kubeflow.svc.cluster.local", "8887"),
+        ("metadata", "metadata-grpc-service.kubeflow.svc.cluster.local", "8080"),
+        ("object store", "seaweedfs.kubeflow", "9000"),
+    ]
+    assert sum(line.startswith("doors: ") for line in lines(done, "ok")) == 5
+    metadata = kubernetes.pods[-1]["metadata"]
+    assert metadata["labels"]["app.kubernetes.io/part-of"] == "copg"  # network policies select by it
+    assert metadata["annotations"] == {"sidecar.istio.io/inject": "false"}  # a sidecar would never end
+
+
+PROVIDERS = "s3: {default: {endpoint: minio.example:9000, disableSSL: true}}"
+
+
+@pytest.mark.parametrize(
+    ("launcher", "door"),
+    [
+        ({"defaultPipelineRoot": "s3://bucket/copg", "providers": PROVIDERS}, ("minio.example", "9000")),
+        ({"defaultPipelineRoot": "s3://bucket/copg"}, ("s3.amazonaws.com", "443")),
+        ({"defaultPipelineRoot": "gs://bucket/copg"}, ("storage.googleapis.com", "443")),
+        ({"providers": "minio: {default: {endpoint: 'http://m.kubeflow'}}"}, ("m.kubeflow", "80")),
+    ],
+)
+def test_the_door_of_the_object_store_is_the_launcher_s(
+    command: Command, kubernetes: Kubernetes, launcher: dict[str, str], door: tuple[str, str]
+) -> None:
+    kubernetes.held[f"{CORE}/configmaps/kfp-launcher"] = {"data": launcher}
+    command("doctor", "--image", IMAGE)
+    assert opened(kubernetes)[4] == ("object store", *door)
+
+
+@pytest.mark.parametrize(
+    ("kind", "version", "door", "hint"),
+    [
+        ("ciliumidentities.cilium.io", "v1.33.12", "kubernetes api", "toEntities: [kube-apiserver]"),
+        ("clusterversions.config.openshift.io", "v1.33.12", "dns", "openshift-dns at port 5353"),
+        ("x.example", "v1.33.5-gke.100", "dns", "with Cloud DNS a GKE pod asks 169.254.169.254"),
+        ("x.example", "v1.33.5-gke.100", "object store", "169.254.169.252:988"),
+        ("x.example", "v1.33.12", "metadata", ""),
+    ],
+)
+def test_a_door_that_does_not_open_is_told_with_what_is_known_of_the_platform(
+    command: Command, kubernetes: Kubernetes, kind: str, version: str, door: str, hint: str
+) -> None:
+    crds = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    kubernetes.held[crds] = named(kind, "workflows.argoproj.io", "scheduledworkflows.kubeflow.org")
+    kubernetes.held["/version/"]["gitVersion"] = version
+    kubernetes.faults[door] = "timed out"
+    done = command("doctor", "--image", IMAGE)
+    (found,) = lines(done, "todo")
+    assert done.code == 1
+    assert found.startswith(f"doors: {door}: a pod of ours cannot reach ")
+    assert ": timed out; allow it in the NetworkPolicies of the namespace" in found
+    assert hint in found
+    assert ("read, not seen" in found) == bool(hint)
+    assert kubernetes.deleted == [kubernetes.pods[-1]["metadata"]["name"]]
+
+
+def test_the_script_of_the_pod_tells_open_closed_and_unknown_doors(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(JsonHandler) as url:
+        port = url.rpartition(":")[2]
+        doors = [
+            Door("dns", "localhost", "1"),
+            Door("kubernetes api", "", ""),
+            Door("kfp api", "127.0.0.1", port),
+            Door("metadata", "127.0.0.1", "9"),
+            Door("object store", "no such host.invalid", "9000"),
+        ]
+        monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+        monkeypatch.setenv("KUBERNETES_SERVICE_PORT", port)
+        words = [sys.executable, *command_of(doors)[1:]]
+        done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=ROOT)
+    told = dict(line.split("|")[1:] for line in done.stdout.splitlines()[1:])
+    assert [name for name, fault in told.items() if not fault] == ["dns", "kubernetes api", "kfp api"]
+    assert "refused" in told["metadata"]
+    assert told["object store"]

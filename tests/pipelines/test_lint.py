@@ -15,6 +15,8 @@ from copg.run.recipe import parse_recipe
 
 IMAGE = "registry/copg@sha256:" + "0" * 64
 
+REWARDS = [{"name": "length", "params": {"target": 20}}]
+
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def step(text: str) -> str:
@@ -48,7 +50,7 @@ def test_the_real_dag_is_clean_with_a_digest_and_told_of_a_tag(tmp_path: Path) -
             "name": "demo",
             "records": "/runs/records.jsonl",
             "model": "owner/model",
-            "rewards": [{"name": "length", "params": {"target": 20}}],
+            "rewards": REWARDS,
             "trials": [{"method": "copg", "beta": 0.05}, {"method": "copg", "beta": 0.1}],
         }
     )
@@ -62,7 +64,9 @@ def test_the_real_dag_is_clean_with_a_digest_and_told_of_a_tag(tmp_path: Path) -
 
 def test_trials_of_a_recipe_count_as_tasks(tmp_path: Path) -> None:
     trials = [{"method": "copg", "beta": 0.01 * number} for number in range(1, 23)]
-    recipe = parse_recipe({"name": "d", "records": "/r", "model": "o/m", "trials": trials})
+    recipe = parse_recipe(
+        {"name": "d", "records": "/runs/r", "model": "o/m", "rewards": REWARDS, "trials": trials}
+    )
     compile_dag("align", recipe, tmp_path / "a.yaml", run_dir="/runs/d", image=IMAGE)
     # resolve, validate, score, reference, evaluate-reference, report, promote, summary: 8; and 22 times two
     (found,) = lint(tmp_path / "a.yaml")

@@ -7,7 +7,8 @@ import pytest
 import yaml
 from copg_pipelines.dags.compiling import compile_dag
 from copg_pipelines.placement.config import parse_placement
-from copg_pipelines.placement.placement import Placement, placed
+from copg_pipelines.placement.paths import placed
+from copg_pipelines.placement.placement import Placement
 
 from copg.errors import ConfigError
 from copg.run.recipe import load_recipe, parse_recipe

@@ -86,8 +86,11 @@ def test_preferences_alone_are_enough(home: Path) -> None:
 
 def test_the_task_comes_before_score_and_only_where_a_reward_needs_it(tmp_path: Path) -> None:
     tasks = {}
-    placed = {**RECIPE, "records": "/data/p.jsonl", "model": "owner/model"}
-    for name, rewards in (("trained", []), ("named", [{"name": "reward_model", "params": {"model": "/m"}}])):
+    placed = {**RECIPE, "records": "/runs/p.jsonl", "model": "owner/model"}
+    for name, rewards in (
+        ("trained", []),
+        ("named", [{"name": "reward_model", "params": {"model": "/runs/m"}}]),
+    ):
         recipe = parse_recipe({**placed, "rewards": rewards})
         compile_dag("align", recipe, tmp_path / f"{name}.yaml", run_dir="/runs/p", image="copg@sha256:0")
         components = next(yaml.safe_load_all((tmp_path / f"{name}.yaml").read_text()))["components"]

@@ -11,6 +11,7 @@ from typing import Any
 from copg_components import IMAGE
 
 from copg.errors import ConfigError
+from copg.run.check import check_recipe
 from copg.run.recipe import Recipe
 from copg_pipelines.dags import Shape, build_dag
 
@@ -68,7 +69,7 @@ def compile_dag(dag: str, recipe: Recipe, output: Path, *, run_dir: str, image: 
         image: of every task, with its digest; empty: the placement's.
 
     Raises:
-        ConfigError: there is no such DAG, the placement is wrong, a path is one that no pod can follow, or
+        ConfigError: there is no such DAG, recipe or placement is wrong, a path is one that no pod can see, or
             the file cannot be written.
     """
     compile_to(output, functools.partial(build_dag, dag), recipe, run_dir=run_dir, image=image)
@@ -78,12 +79,17 @@ def compile_to(
     output: Path, build: Callable[[Shape], Any], recipe: Recipe, *, run_dir: str, image: str
 ) -> None:
     """Write what ``build`` makes of the shape that a recipe gives; see ``compile_dag``."""
-    from kfp import compiler
-
     from copg_pipelines.placement.config import parse_placement
-    from copg_pipelines.placement.placement import Placement, placed
+    from copg_pipelines.placement.paths import check_paths, placed
 
     config = parse_placement(recipe.placement)
+    there = placed(recipe, config)
+    check_paths(there, config, run_dir)
+    check_recipe(there, Path(run_dir))
+    from kfp import compiler  # takes longer to load than all that came before
+
+    from copg_pipelines.placement.placement import Placement
+
     placement = Placement(config, image or config.image.name or IMAGE)
     shape = Shape(
         place=placement.place,
@@ -101,7 +107,7 @@ def compile_to(
         output.touch()
     except OSError as error:
         raise ConfigError(f"output={str(output)!r}: {error.strerror}") from None
-    parameters = taken(pipeline, arguments(placed(recipe, config), run_dir))
+    parameters = taken(pipeline, arguments(there, run_dir))
     compiler.Compiler().compile(pipeline, str(output), pipeline_parameters=parameters)
     # the compiler's comments show dictionaries in an order that changes from process to process
     output.write_text(DEFAULT_IN_COMMENT.sub(r"\1", output.read_text()))

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 from copg_pipelines.doctor.findings import Finding, note, ok, todo
 from copg_pipelines.doctor.kube import TIMEOUT_S, Cluster, container_of, get, ready
 from copg_pipelines.doctor.requirements import Requirements
+from copg_pipelines.doctor.server import read_version
 
 ALWAYS = {
     "workflows.argoproj.io": "install KFP: kubectl apply -k .../kustomize/env/platform-agnostic?ref=2.17.0",
@@ -22,8 +23,7 @@ STORES = ("seaweedfs", "minio-service")
 def installed_version(cluster: Cluster, asked: Requirements) -> str | None:
     """The tag of the KFP server's image, where it is a version."""
     container = container_of(cluster, "ml-pipeline", asked.kfp_namespace)
-    tag = container.image.partition("@")[0].rpartition(":")[2] if container is not None else None
-    return tag if tag and tag[:1].isdigit() else None
+    return None if container is None else read_version(container.image.partition("@")[0].rpartition(":")[2])
 
 
 def _scheduler(cluster: Cluster, asked: Requirements) -> Iterator[Finding]:

@@ -1,23 +1,26 @@
-"""Whether a cluster can start a pod of an image, found by starting one."""
+"""Whether a cluster can start a pod of an image, and what it reaches: found by starting one."""
 
 import time
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
 from kubernetes.client.exceptions import ApiException
 
+from copg_pipelines.doctor.doors import command_of, find_doors, read_doors
 from copg_pipelines.doctor.findings import Finding, note, ok, todo
 from copg_pipelines.doctor.kube import TIMEOUT_S, Cluster, get, why
 from copg_pipelines.doctor.requirements import Requirements
 
 PULLING = ("ContainerCreating", "Pulling", "PodInitializing")
+ISTIO = "sidecar.istio.io/inject"
 NOT_PULLED = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
 
 
 def check_image(
     cluster: Cluster, asked: Requirements, *, start_s: float = 120.0, pull_s: float = 600.0
 ) -> Iterator[Finding]:
-    """Start a pod of the image, as the tasks start, and delete it.
+    """Start a pod of the image, as the tasks start, try the doors that they need from it, and delete it.
 
     Args:
         cluster: where.
@@ -26,38 +29,54 @@ def check_image(
         pull_s: how long the image may take to be pulled and the pod to end, in seconds.
     """
     if not asked.image.name:
-        yield note("image", "not pulled: name one with --image")
+        yield note("image", "not pulled, and no door tried from a pod: name one with --image")
         return
-    name = f"copg-doctor-{uuid.uuid4().hex[:8]}"
+    name, doors = f"copg-doctor-{uuid.uuid4().hex[:8]}", find_doors(cluster, asked)
+    try:
+        pod = _pod(name, asked, command_of(doors))
+        cluster.core.create_namespaced_pod(asked.namespace, pod, _request_timeout=TIMEOUT_S)
+    except ApiException as error:
+        yield todo("image", f"no pod may start in {asked.namespace}: {why(error)}")
+        return
+    try:
+        started = _pulled(cluster, name, asked, start_s, pull_s)
+        yield started
+        if started.well:
+            yield from read_doors(cluster, doors, _log(cluster, name, asked))
+    finally:
+        get(cluster.core.delete_namespaced_pod, name, asked.namespace)
+
+
+def _pod(name: str, asked: Requirements, command: list[str]) -> dict[str, Any]:
+    """Restricted as tasks are, with their label, by which network policies select, and without a sidecar."""
     security = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
-    pod = {
-        "metadata": {"name": name, "labels": {"app.kubernetes.io/part-of": "copg"}},
+    return {
+        "metadata": {
+            "name": name,
+            "labels": {"app.kubernetes.io/part-of": "copg", ISTIO: "false"},
+            "annotations": {ISTIO: "false"},
+        },
         "spec": {
             "restartPolicy": "Never",
             "automountServiceAccountToken": False,
             "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
-            "imagePullSecrets": [{"name": name} for name in asked.image.pull_secrets],
+            "imagePullSecrets": [{"name": secret} for secret in asked.image.pull_secrets],
             "containers": [
                 {
                     "name": "pull",
                     "image": asked.image.name,
                     "imagePullPolicy": asked.image.pull_policy or None,
-                    "command": ["python3", "-c", "import copg; print(copg.__version__)"],
+                    "command": command,
                     "securityContext": security,
                     "resources": {"limits": {"cpu": "1", "memory": "512Mi"}},
                 }
             ],
         },
     }
-    try:
-        cluster.core.create_namespaced_pod(asked.namespace, pod, _request_timeout=TIMEOUT_S)
-    except ApiException as error:
-        yield todo("image", f"no pod may start in {asked.namespace}: {why(error)}")
-        return
-    try:
-        yield _pulled(cluster, name, asked, start_s, pull_s)
-    finally:
-        get(cluster.core.delete_namespaced_pod, name, asked.namespace)
+
+
+def _log(cluster: Cluster, pod: str, asked: Requirements) -> str:
+    return str(cluster.core.read_namespaced_pod_log(pod, asked.namespace, _request_timeout=TIMEOUT_S))
 
 
 def _pulled(cluster: Cluster, pod: str, asked: Requirements, start_s: float, pull_s: float) -> Finding:

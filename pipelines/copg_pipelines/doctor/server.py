@@ -1,6 +1,7 @@
 """What ``doctor`` looks at on a KFP server: that it answers, clocks, rights and its version."""
 
 import email.utils
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -11,6 +12,8 @@ from copg_pipelines.server.connection import ClientError
 
 MAX_CLOCK_SKEW_S = 60.0
 """Object stores refuse signatures that are minutes off, and tokens are valid from a time on."""
+
+VERSION = re.compile(r"v?(\d+\.\d+(?:\.\d+)?(?:[-+.]?[a-z].*)?)")
 
 
 def check_server(client: Client) -> Iterator[Finding]:
@@ -50,13 +53,19 @@ def check_clock(client: Client) -> Iterator[Finding]:
 
 
 def server_version(client: Client) -> str | None:
-    """The server's version where its older API tells it."""
+    """The server's version where its older API tells it; builds without one say ``unknown``."""
     try:
         said = client.get("/apis/v1beta1/healthz")
         found = said.get("tag_name") or said.get("apiServerTagName")  # the latter where the UI passes it on
     except (ClientError, ValueError, AttributeError):
         return None
-    return str(found) if found else None
+    return read_version(str(found))
+
+
+def read_version(tag: str) -> str | None:
+    """``2.17.0`` of a tag such as ``2.17.0`` or ``v2.17.0``; None of one that is no version."""
+    found = VERSION.fullmatch(tag)
+    return found[1] if found else None
 
 
 def check_versions(server: str | None) -> Finding:

@@ -1,13 +1,10 @@
-"""A recipe's placement, ready to be applied: to the tasks of a DAG, and to the recipe's own paths."""
+"""A recipe's placement, ready to be applied to the tasks of a DAG."""
 
 import re
-from dataclasses import replace
 from typing import Any
 
 from kfp import dsl
 
-from copg.errors import ConfigError
-from copg.run.recipe import Recipe
 from copg_pipelines.placement.config import PlacementConfig
 from copg_pipelines.placement.pod import describe_pod, watching_task
 from copg_pipelines.placement.task import place_task
@@ -54,42 +51,3 @@ class Placement:
             ttl_seconds_after_finished=round(86400 * run.keep_days) or None,
             active_deadline_seconds=round(3600 * run.timeout_hours) or None,
         )
-
-
-def placed(recipe: Recipe, config: PlacementConfig) -> Recipe:
-    """The recipe with paths, stores and tracking as the pods see them.
-
-    Raises:
-        ConfigError: a path is relative, which no pod can follow.
-    """
-    stages = {stage: dict(settings) for stage, settings in recipe.stages.items()}
-    stores = config.stores
-    for stage, name, store in (("score", "store", stores.rewards), ("reference", "store", stores.references)):
-        if store:
-            stages[stage] = {name: store, **stages.get(stage, {})}
-    if stores.checkpoints:
-        train = stages.setdefault("train", {})
-        train["checkpoint"] = {"folder": stores.checkpoints, **(train.get("checkpoint") or {})}
-    if not recipe.trains_reward:
-        stages.pop("reward", None)  # no task of the DAG reads it
-    values = {"records": recipe.records, "model": recipe.model, "rewards": recipe.rewards, "stages": stages}
-    there = {key: _moved(value, config.paths, key) for key, value in values.items()}
-    return replace(recipe, tracking=recipe.tracking or stores.tracking, **there)
-
-
-def _moved(value: Any, paths: dict[str, str], key: str) -> Any:
-    if isinstance(value, dict):
-        return {name: _moved(item, paths, f"{key}.{name}") for name, item in value.items()}
-    if isinstance(value, list):
-        return [_moved(item, paths, key) for item in value]
-    if not isinstance(value, str):
-        return value
-    for start, there in paths.items():
-        if value == start or value.startswith(f"{start.rstrip('/')}/"):
-            return there + value.removeprefix(start.rstrip("/"))
-    if value.startswith(("./", "../")):
-        raise ConfigError(
-            f"{key}={value!r} is relative, and a pod has no such folder: give an absolute path or a URL, or "
-            "say under placement.paths where it lies, such as {../../runs: /runs}"
-        )
-    return value

@@ -1,0 +1,81 @@
+"""What is wrong with a recipe, told without its data and models: before a DAG is made of it, and in it."""
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from copg.errors import ConfigError, CopgError
+from copg.rewards.contract import RewardSpec
+from copg.rewards.registry import build_reward, check_parts
+from copg.run.recipe import Recipe, parse_stages, stage_settings
+from copg.run.trained_reward import means_trained
+from copg.stages.table import OPTIONAL
+
+
+def check_recipe(recipe: Recipe, run_dir: Path) -> None:
+    """Refuse what no run of a recipe could do anything with; loads no model and no numerical library.
+
+    Rewards of the user's own are not looked at: their code may lie in the image alone.
+
+    Args:
+        recipe: what to align.
+        run_dir: stable directory of the runs, as the tasks see it; not looked at.
+
+    Raises:
+        ConfigError: all mistakes, not just the first.
+    """
+    mistakes = [*_of_sections(recipe, run_dir)] or [*_of_rewards(settings_of(recipe, run_dir))]
+    if mistakes:
+        raise ConfigError("; ".join(dict.fromkeys(mistakes)))
+
+
+def settings_of(recipe: Recipe, run_dir: Path, *, revision: str | None = None, digest: str = "") -> Any:
+    """The configuration of every stage that a run takes, by its name.
+
+    Args:
+        recipe: what to align.
+        run_dir: stable directory of the runs.
+        revision: commit of the model on the hub, where it is known by now.
+        digest: of the model, where it is known by now.
+
+    Raises:
+        ConfigError: all mistakes, not just the first.
+    """
+    known = {"run_dir": run_dir, "revision": revision, "model_digest": digest}
+    return parse_stages(recipe, {stage: stage_settings(recipe, stage, **known) for stage in recipe.planned})
+
+
+def called_rewards(configs: dict[str, Any]) -> dict[str, list[RewardSpec]]:
+    """The rewards that each stage calls: one list of the recipe's, unless a section has its own."""
+    score = configs["score"]
+    return {
+        "score": score.rewards if score.source == "computed" else [],
+        "train": configs["train"].samples.rewards,
+        "evaluate": configs["evaluate"].rewards,
+    }
+
+
+def _of_sections(recipe: Recipe, run_dir: Path) -> Iterator[str]:
+    if not recipe.rewards and not recipe.stages.get("evaluate", {}).get("rewards"):
+        yield (
+            "rewards is empty: rewards that came with the records cannot score what a policy will write; "
+            "name those that evaluate it"
+        )
+    waiting = [stage for stage in OPTIONAL if stage in recipe.stages and stage not in recipe.planned]
+    apart = {stage: stage_settings(recipe, stage, run_dir=run_dir) for stage in waiting}
+    for look in (partial(settings_of, recipe, run_dir), partial(parse_stages, recipe, apart)):
+        try:
+            look()
+        except CopgError as error:
+            yield str(error)
+
+
+def _of_rewards(configs: dict[str, Any]) -> Iterator[str]:
+    for specs in called_rewards(configs).values():
+        ours = [each for each in specs if ":" not in each.name and not means_trained(vars(each))]
+        for look in (partial(check_parts, specs), *(partial(build_reward, spec) for spec in ours)):
+            try:
+                look()
+            except CopgError as error:
+                yield str(error)

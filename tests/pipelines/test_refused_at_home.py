@@ -1,0 +1,87 @@
+"""What no pod could run is refused by every command that makes a DAG, before a server is asked anything."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.pipelines.command import IMAGE, RECIPE, Command
+from tests.pipelines.kfp_server import KfpServer
+
+COMMANDS = (
+    "compile align --output {folder}/dag.yaml",
+    "create align",
+    "run align --on cluster --no-wait",
+    "run align --on cluster --no-wait --only validate",
+    "schedule align --cron @daily",
+    "explain-cache align --on cluster",
+    "run align --run-dir {folder}/runs",
+    "run align --run-dir {folder}/runs --only validate",
+)
+MISTAKES = {
+    "train.seed=1": "train.seed is unknown; use one of",
+    "trials=[{beta: -1}]": "beta=-1.0 must be > 0",
+    "rewards=[{name: lenght}]": "reward='lenght' is unknown",
+}
+UNSEEN = {
+    "records=/home/me/records.jsonl": "records='/home/me/records.jsonl' lies on no volume",
+    "records=data/records.jsonl": "records='data/records.jsonl' is relative",
+    "records=/runs/../home/records.jsonl": "lies on no volume of the placement (/runs)",
+    "model=~/model": "model='~/model' is relative",
+    "train.start_from=/models/policy": "train.start_from='/models/policy' lies on no volume",
+    "score.store=rewards": "score.store='rewards' is relative",
+    "train.checkpoint.folder=/tmp/checkpoints": "train.checkpoint.folder='/tmp/checkpoints' lies on no",
+    "tracking=sqlite:////home/me/mlflow.db": "tracking='sqlite:////home/me/mlflow.db' lies on no volume",
+    "rewards=[{name: /home/me/mine.py:score}]": "rewards='/home/me/mine.py' lies on no volume",
+    "rewards=[{name: similarity, params: {model: /home/m, column: x}}]": "rewards.similarity.model='/home/m'",
+    "placement.volumes=[]": "run_dir='/runs/demo' lies on no volume of the placement (it has none)",
+}
+
+
+@pytest.mark.parametrize("words", COMMANDS)
+def test_a_mistake_in_the_settings_reaches_no_server(
+    command: Command, server: KfpServer, tmp_path: Path, words: str
+) -> None:
+    for change, line in MISTAKES.items():
+        typed = [*words.format(folder=tmp_path).split(), "--recipe", str(command.recipe), "--set", change]
+        refused = command(*typed, host="cluster" in words or words.split()[0] in ("create", "schedule"))
+        assert refused.code == 1
+        assert line in refused.why
+    assert server.asked == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["demo.yaml"]
+
+
+@pytest.mark.parametrize("change", UNSEEN)
+def test_a_path_that_no_pod_sees_is_refused(command: Command, server: KfpServer, change: str) -> None:
+    for words in (("create", "align"), ("schedule", "align", "--cron", "@daily")):
+        refused = command.with_recipe(*words, "--set", change)
+        assert refused.code == 1
+        assert UNSEEN[change] in refused.why
+    assert server.asked == []
+
+
+def test_a_path_is_seen_on_a_volume_in_a_store_or_where_the_placement_says_it_lies(command: Command) -> None:
+    recipe = {**RECIPE, "model": "/models/reference", "reference": {"store": "s3://bucket/store"}}
+    recipe["placement"] = {"paths": {"/models": "/models"}}
+    command.recipe.write_text(yaml.safe_dump(recipe))
+    assert command.with_recipe("create", "align").code == 0
+    recipe["placement"] = {"volumes": [{}, {"claim": "models", "path": "/models"}]}
+    command.recipe.write_text(yaml.safe_dump(recipe))
+    assert command.with_recipe("create", "align").code == 0
+
+
+def test_the_refusal_loads_neither_a_numerical_library_nor_the_compiler(tmp_path: Path) -> None:
+    (tmp_path / "demo.yaml").write_text(yaml.safe_dump({**RECIPE, "train": {"seed": 1}}))
+    program = (
+        "import sys; from copg.cli import main\n"
+        f"sys.argv = ['copg', 'compile', 'align', '-r', 'demo.yaml', '-o', 'a.yaml', '--image', '{IMAGE}']\n"
+        "try: main.main()\n"
+        "finally: print([name for name in ('torch', 'transformers', 'kfp', 'mlflow') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert "train.seed is unknown" in done.stderr
+    assert (done.returncode, done.stdout) == (1, "[]\n")

@@ -1,0 +1,79 @@
+"""A recipe's mistakes that need neither its data nor its model to be seen."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from copg.errors import ConfigError
+from copg.run.check import check_recipe
+from copg.run.recipe import parse_recipe
+
+LENGTH = {"name": "length", "params": {"target": 20}}
+RECIPE: dict[str, Any] = {
+    "name": "demo",
+    "records": "/nowhere/records.jsonl",
+    "model": "/nowhere/model",
+    "rewards": [LENGTH],
+    "trials": [{"method": "copg", "beta": 0.05}, {"method": "ipo", "beta": 0.1}],
+}
+
+
+def told(**changes: Any) -> str:
+    with pytest.raises(ConfigError) as caught:
+        check_recipe(parse_recipe({**RECIPE, **changes}), Path("/nowhere/runs"))
+    return str(caught.value)
+
+
+def test_a_recipe_without_a_mistake_passes_where_nothing_of_it_lies() -> None:
+    check_recipe(parse_recipe(RECIPE), Path("/nowhere/runs"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"train": {"seed": 1}}, "train.seed is unknown; use one of ['checkpoint', "),
+        ({"evaluate": {"num_prompts": -1}}, "num_prompts=-1 of 'select' must be >= 2"),
+        ({"trials": [{"beta": 0}]}, "beta=0.0 must be > 0: at 0 nothing ties the policy"),
+        ({"trials": [{"beta": 1}, {"method": "ppo", "beta": 1}]}, "trial ppo_1: method='ppo' is unknown"),
+        ({"rewards": []}, "rewards is empty: rewards that came with the records cannot score"),
+        ({"rewards": [{"name": "lenght"}]}, "reward='lenght' is unknown; use one of ['answer', "),
+        ({"rewards": [{"name": "length", "params": {"goal": 1}}]}, "rewards.length.params.goal is unknown"),
+        ({"rewards": [{"name": "length"}]}, "length needs either 'target', or 'min' or 'max' or both"),
+        ({"rewards": [LENGTH, LENGTH]}, "reward 'length' is there 2 times: give each a 'label'"),
+        ({"rewards": [{**LENGTH, "only_if": {"part": "x", "at_least": 1}}]}, "only_if.part='x' is none of"),
+        ({"reward": {"model": "m", "epoch": 2}}, "reward.epoch is unknown"),  # waits for --only reward
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_mistake_is_told_without_data_or_model(changes: dict[str, Any], line: str) -> None:
+    assert line in told(**changes)
+
+
+def test_all_mistakes_are_told_each_once_and_one_of_every_trial_without_their_names() -> None:
+    line = told(train={"seed": 1}, score={"stores": "x"}, promote={"max_kl": -1})
+    assert [part.split()[0] for part in line.split("; ") if " is unknown" in part] == [
+        "score.stores",
+        "train.seed",
+    ]
+    assert line.count("train.seed is unknown") == 1
+    assert "trial " not in line
+    assert "max_kl=-1" in line
+
+
+def test_a_reward_that_the_run_trains_and_one_of_the_user_s_own_are_left_to_the_run() -> None:
+    rewards = [{"name": "reward_model"}, {"name": "/image/mine.py:score"}]
+    check_recipe(parse_recipe({**RECIPE, "rewards": rewards, "reward": {"model": "m"}}), Path("/runs"))
+
+
+def test_checking_loads_no_numerical_library() -> None:
+    program = (
+        "import sys; from pathlib import Path; from copg.run.check import check_recipe\n"
+        "from copg.run.recipe import parse_recipe\n"
+        f"check_recipe(parse_recipe({RECIPE!r}), Path('/runs'))\n"
+        "print([name for name in ('torch', 'transformers', 'mlflow', 'kfp') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
