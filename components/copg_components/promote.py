@@ -46,7 +46,7 @@ def promote(
 
         reference, champion = find_baselines(Path(baseline.path) for baseline in baselines)
         found = promote_best(
-            parse_config(PromoteConfig, plan["config"], where="promote"),
+            parse_config(PromoteConfig, {**plan["config"], "run_id": record.run}, where="promote"),
             groups=Path(groups.path),
             reference=reference,
             champion=champion,

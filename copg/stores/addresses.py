@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 import uuid
 from pathlib import Path
@@ -104,21 +103,21 @@ def _copy_file(files: Any, path: str, there: Any, target: str) -> None:
             return there.cp_file(path, target)
         with files.open(path, "rb") as given, there.open(target, "wb") as taken:
             return shutil.copyfileobj(given, taken, _BLOCK)
-    os.makedirs(os.path.dirname(target), exist_ok=True)
-    part = f"{target}.{uuid.uuid4().hex}.part"
+    part = Path(f"{target}.{uuid.uuid4().hex}.part")
+    part.parent.mkdir(parents=True, exist_ok=True)
     try:
         if not (_is_local(files) and _linked(path, part)):
-            with files.open(path, "rb") as given, open(part, "wb") as taken:
+            with files.open(path, "rb") as given, part.open("wb") as taken:
                 shutil.copyfileobj(given, taken, _BLOCK)
-        os.replace(part, target)
+        part.replace(target)
     finally:
-        Path(part).unlink(missing_ok=True)  # also where both names were one file already
+        part.unlink(missing_ok=True)  # also where both names were one file already
 
 
-def _linked(path: str, target: str) -> bool:
+def _linked(path: str, target: Path) -> bool:
     """Whether a hard link could be made: not across file systems, nor on every volume."""
     try:
-        os.link(path, target)
+        target.hardlink_to(path)
     except OSError:
         return False
     return True

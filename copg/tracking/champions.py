@@ -3,7 +3,7 @@
 from copg.artifacts import WEIGHTS_DELETED
 from copg.errors import ArtifactError
 from copg.stores.addresses import copy_artifact, find_damage
-from copg.tracking.registry import CHAMPION, Registry
+from copg.tracking.registry import CHALLENGER, CHAMPION, Registry
 from copg.tracking.retention import NO_WEIGHTS, delete_weights
 
 DIGITS = 12
@@ -55,13 +55,15 @@ def retire_champions(registry: Registry, *, folder: str, keep: int) -> dict[str,
     Returns:
         What became of each, by version; nothing of those deleted before.
     """
-    history, now = registry.champions(), registry.get(CHAMPION)
-    kept = {each.policy_uri for each in (*history[: keep + 1], *([now] if now else []))}
+    standing = [registry.get(CHAMPION), registry.get(CHALLENGER), *registry.champions()[: keep + 1]]
+    kept = {each.policy_uri for each in standing if each is not None}
     found = {}
-    for past in history[keep + 1 :]:
+    for past in registry.versions():
         ours = past.policy_uri.startswith(f"{folder.rstrip('/')}/{registry.model_name}/")
-        if ours and past.policy_uri not in kept:
-            reason = f"champion {past.version} of {registry.model_name!r} is past; promote.keep_champions={keep}"
+        if ours and past.policy_uri not in kept and not past.undecided:
+            reason = (
+                f"champion {past.version} of {registry.model_name!r} is past; promote.keep_champions={keep}"
+            )
             deleted = delete_weights(past.policy_uri, digest=past.digest, reason=reason)
             if deleted.why_not != NO_WEIGHTS:
                 found[past.version] = str(deleted)

@@ -110,7 +110,11 @@ class Registry:
         tags = {**tags, REPLACES: replaces or NOBODY}
         with one_line_errors(self.uri), exclusive(self.uri):
             for version in self.versions():
-                if version.digest == digest and version.undecided and version.tags[REPLACES] == tags[REPLACES]:
+                if (
+                    version.digest == digest
+                    and version.undecided
+                    and version.tags[REPLACES] == tags[REPLACES]
+                ):
                     return version.version
             return self._create(policy_uri, digest, tags, description)
 
