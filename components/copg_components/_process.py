@@ -1,4 +1,4 @@
-"""The process of a task, which seldom searches its memory for circles, and not once more at its end.
+"""What the process of a task begins with: the object stores of KFP, and few searches of its memory for circles.
 
 With transformers and MLflow loaded a search takes a second or two: together a tenth of their imports, and
 once more at the end, where the system takes the memory back anyway.
@@ -10,10 +10,12 @@ from functools import wraps
 from typing import Any
 
 from copg.run import task_record
+from copg_components._object_store import register
 
 
 @wraps(task_record.recorded)
 def recorded(*args: Any, **kwargs: Any) -> Any:
+    register()
     gc.set_threshold(100_000, 50, 100)
     atexit.register(gc.freeze)
     return task_record.recorded(*args, **kwargs)

@@ -54,7 +54,7 @@ def promote(
 
         reference, champion = find_baselines(Path(baseline.path) for baseline in each["baselines"])
         found = promote_best(
-            parse_config(PromoteConfig, plan["config"], where="promote"),
+            parse_config(PromoteConfig, {**plan["config"], "run_id": record.run}, where="promote"),
             groups=Path(groups.path),
             reference=reference,
             champion=champion,

@@ -1,6 +1,6 @@
 """Rewards by name, and what a run's rewards depend on."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from importlib.metadata import entry_points
 from typing import Any
@@ -84,12 +84,20 @@ def reward_digest(spec: RewardSpec) -> str:
     Raises:
         RewardError: it cannot be built, or a user's ``content()`` fails.
     """
+    meaning = _meaning(spec)
+    code = code_of_reward(spec.name) if spec.name in REWARDS else code_of_own(meaning["name"])
+    return json_digest({**meaning, "code": code})
+
+
+def _meaning(spec: RewardSpec) -> dict[str, Any]:
+    """What a reward is called, its settings and the files it reads.
+
+    Raises:
+        RewardError: it cannot be built, or a user's ``content()`` fails.
+    """
     reward: Any = build_reward(spec)
-    if spec.name in REWARDS:
-        name, settings, code = spec.name, asdict(reward), code_of_reward(spec.name)
-    else:
-        name, settings = own_name(spec.name), spec.params
-        code = code_of_own(name)
+    ours = spec.name in REWARDS
+    name, settings = (spec.name, asdict(reward)) if ours else (own_name(spec.name), spec.params)
     ignored = getattr(reward, "without_effect", ())
     params = {key: value for key, value in settings.items() if key not in ignored}
     try:
@@ -98,14 +106,30 @@ def reward_digest(spec: RewardSpec) -> str:
         raise
     except Exception as error:  # a user's own may raise anything
         raise RewardError(f"reward '{name}': content() failed: {describe(error)}") from error
-    return json_digest({"name": name, "params": params, "code": code, "content": content})
+    return {"name": name, "params": params, "content": content}
 
 
 def digest_of_rewards(specs: Sequence[RewardSpec]) -> str:
     """What the rewards of a run depend on: each reward's own digest, and how they are mixed; in any order."""
-    mixed = {
+    return json_digest({"mixed": _mixed(specs, reward_digest), "code": code_digest("copg.rewards.mixture")})
+
+
+def digest_of_purpose(specs: Sequence[RewardSpec]) -> str:
+    """What a run maximises: as ``digest_of_rewards``, but for the code of ours that computes it.
+
+    A new version of copg is no other purpose; another line in a user's own function is one.
+    """
+
+    def meant(spec: RewardSpec) -> str:
+        return json_digest(_meaning(spec)) if spec.name in REWARDS else reward_digest(spec)
+
+    return json_digest(_mixed(specs, meant))
+
+
+def _mixed(specs: Sequence[RewardSpec], digest: Callable[[RewardSpec], str]) -> dict[str, dict[str, Any]]:
+    return {
         spec.part: {
-            "reward": reward_digest(spec),
+            "reward": digest(spec),
             "weight": spec.weight,
             "standardise": spec.standardise,
             "clip": spec.clip,
@@ -113,4 +137,3 @@ def digest_of_rewards(specs: Sequence[RewardSpec]) -> str:
         }
         for spec in specs
     }
-    return json_digest({"mixed": mixed, "code": code_digest("copg.rewards.mixture")})

@@ -10,9 +10,11 @@ from typing import Any
 
 from copg.artifacts import MANIFEST, WEIGHTS_DELETED, write_json
 from copg.digests import json_digest
-from copg.errors import ConfigError
+from copg.run.champion import BEFORE, RUN_KEY, SAME, find_champion
 from copg.run.recipe import Recipe
+from copg.run.sources import DigestMemo
 from copg.run.task_record import (
+    RENEWAL,
     read_json,
     read_record,
     record_path,
@@ -24,10 +26,7 @@ from copg.run.task_record import (
 from copg.run.trained_reward import STAGE as REWARD
 from copg.run.trained_reward import model_folder, with_model
 from copg.stages.table import ROWS, TABLE, depends_on, row_of, rows, upstream
-from copg.tracking.registry import champion
 
-RUN_KEY, BEFORE = "run_key", "champion_before"
-"""Tags of a registered version: which run made it, and which champion that run was measured against."""
 RENEWALS = "renewals.json"
 VERSION = 1
 """Raised by hand when a component comes to give its stage something else: no digest sees that."""
@@ -55,6 +54,7 @@ def make_plan(
     configs: Mapping[str, dict[str, Any]],
     digests: Mapping[str, str],
     planned: Collection[str] = (),
+    memo: DigestMemo | None = None,
 ) -> tuple[Plan, list[str]]:
     """The plan of a run, and what the user should know about it.
 
@@ -65,28 +65,33 @@ def make_plan(
         digests: of ``data``, ``model``, ``rewards/<stage>``, ``code/<stage>``, ``method/<method>``, and
             ``reward_base`` when a reward model is trained.
         planned: plans whose tasks the DAG has; empty for all of the table.
+        memo: of files read before; None: that of the runs.
 
     Raises:
-        ConfigError: the champion's policy is gone.
+        TrackingError: the registry of the champion cannot be reached.
     """
     trials = [{**trial, "code": digests[f"method/{trial_method(trial)}"]} for trial in recipe.trials]
     keys = stage_keys(configs, digests, trials)
     trials, notes = _renewed(run_dir, keys, trials)
     run_key = keys["promote"]
-    before = _champion_before(configs["promote"], run_key)
+    champion = find_champion(configs["promote"], run_key, digests, memo or DigestMemo(run_dir))
+    before = champion.measured
+    notes += [champion.note] if champion.note else []
     for name in keys:
         if depends_on(ROWS[name], "baseline"):
             keys[name] = json_digest([keys[name], before])
     settings = {name: configs[ROWS[name].stage] for name in keys}
-    settings["promote"] = {**configs["promote"], "tags": _tags(digests, run_key, before)}
+    tags = _tags(digests, run_key, before)
+    settings["promote"] = {**configs["promote"], "tags": tags, "replaces": champion.version}
     lineage = {"records": recipe.records, "reference": recipe.model, **_made_from(digests)}
     settings["report"] = {**configs["report"], "lineage": lineage}
     baselines = [{"name": "reference"}, *([before] if before else [])]
     if REWARD in keys:
         settings = with_model(settings, model_folder(run_dir, keys[REWARD]))
     plans = {name: {"key": key, "config": settings[name]} for name, key in keys.items()}
-    if REWARD in keys and _model_missed(run_dir, keys[REWARD]):
-        plans[REWARD]["renewal"] = uuid.uuid4().hex
+    again = [REWARD] if REWARD in keys and _model_missed(run_dir, keys[REWARD]) else []
+    for name in (*again, *(["promote"] if champion.lost else [])):
+        plans[name][RENEWAL] = uuid.uuid4().hex
     tasks = _tasks({name: key for name, key in keys.items() if name in (planned or ROWS)}, baselines, trials)
     return Plan(plans, baselines, trials, tasks), notes
 
@@ -117,32 +122,10 @@ def _made_from(digests: Mapping[str, str]) -> dict[str, str]:
     needed = {f"code/{ROWS[name].stage}" for name in upstream(("promote",))}
     code = json_digest({name: it for name, it in digests.items() if name in needed or name[:7] == "method/"})
     return {
-        **{name: digests[name] for name in ("data", "model")},
+        **{name: digests[name] for name in ("data", *SAME)},
         "rewards": digests["rewards/evaluate"],
         "code": code,
     }
-
-
-def _champion_before(promote: Mapping[str, Any], run_key: str) -> dict[str, Any] | None:
-    """The champion to be measured against.
-
-    A champion that this very run made is passed over for the one it was measured against itself: else no
-    run that promotes could ever be answered by the cache.
-    """
-    now = champion(promote["tracking_uri"], promote["model_name"])
-    if now is None:
-        return None
-    before: dict[str, Any] | None
-    if now.tags.get(RUN_KEY) == run_key:
-        before = json.loads(now.tags[BEFORE])
-    else:
-        before = {"name": "champion", "version": now.version, "uri": now.policy_uri, "digest": now.digest}
-    if before is not None and "://" not in before["uri"] and not Path(before["uri"]).is_dir():
-        raise ConfigError(
-            f"champion: version {before['version']} of {promote['model_name']!r} lies at {before['uri']}, "
-            "which is gone; put the policy back, or take the alias 'champion' off the version"
-        )
-    return before
 
 
 def _renewed(

@@ -145,7 +145,11 @@ def stage_settings(
         },
         "evaluate": {**model, "rewards": recipe.rewards, "rows": rows},
         "report": {"name": recipe.name, **_gate_bounds(recipe)},
-        "promote": {"tracking_uri": tracking, "model_name": recipe.name},
+        "promote": {
+            "tracking_uri": tracking,
+            "model_name": recipe.name,
+            "champions": f"{run_dir}/champions",
+        },
     }
     known = {each.name for each in fields(config_class(stage))}
     shared = {**(model if "model" in known else {}), "rewards": recipe.rewards}

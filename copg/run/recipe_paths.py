@@ -22,7 +22,7 @@ def make_absolute(values: dict[str, Any], keys: Iterable[str], folder: Path) -> 
         if isinstance(value, list):
             section[last] = [_absolute_reward(reward, folder) for reward in value]
         elif isinstance(value, str):
-            section[last] = _absolute(value, folder, surely=last in ("store", "folder"))
+            section[last] = _absolute(value, folder, surely=last in ("store", "folder", "champions"))
 
 
 def _absolute(value: str, folder: Path, *, surely: bool) -> str:

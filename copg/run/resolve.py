@@ -17,7 +17,7 @@ from copg.config import configuration
 from copg.digests import code_digest, json_digest
 from copg.errors import ConfigError
 from copg.losses import LOSSES
-from copg.rewards.registry import digest_of_rewards
+from copg.rewards.registry import digest_of_purpose, digest_of_rewards
 from copg.run.check import called_rewards, check_recipe, settings_of
 from copg.run.footprint import estimate_needs, measure_model, shortfalls
 from copg.run.plan import Plan, make_plan
@@ -47,8 +47,8 @@ class Resolution(Plan):
     """What the stages after it are to do, and what that depends on."""
 
     digests: dict[str, str] = field(default_factory=dict)
-    """Of ``data``, ``model``, ``rewards/<stage>``, ``code/<stage>``, ``method/<method>``, and ``reward_base``
-    if there is one."""
+    """Of ``data``, ``model``, ``purpose``, ``rewards/<stage>``, ``code/<stage>``, ``method/<method>``, and
+    ``reward_base`` if there is one."""
     warnings: list[str] = field(default_factory=list)
 
 
@@ -84,6 +84,7 @@ def plan_recipe(config: ResolveConfig) -> Resolution:
     digests = {
         "data": records.digest,
         "model": model.digest,
+        "purpose": digest_of_purpose(configs["evaluate"].rewards),
         **{f"rewards/{stage}": digest_of_rewards(specs) for stage, specs in called_rewards(configs).items()},
         **{f"code/{stage}": _code(stage, each) for stage, each in configs.items()},
         **{f"method/{m}": _loss(LOSSES[m]) for m in sorted({trial_method(t) for t in recipe.trials})},
@@ -100,7 +101,7 @@ def plan_recipe(config: ResolveConfig) -> Resolution:
     for stage, source in (("validate", records), ("reward", base)):
         if source is not None and source.revision is not None:
             plain[stage]["revision"] = source.revision
-    plan, notes = make_plan(recipe, run_dir, plain, digests, config.plans)
+    plan, notes = make_plan(recipe, run_dir, plain, digests, config.plans, memo)
     if config.again:
         for each in plan.plans.values():
             each[RENEWAL] = uuid.uuid4().hex

@@ -18,7 +18,8 @@ from typing import Any, Protocol
 
 from copg.artifacts import MANIFEST, write_json
 from copg.digests import json_digest
-from copg.errors import CopgError
+from copg.errors import ArtifactError, CopgError
+from copg.stores.addresses import copy_artifact, is_finished
 
 RUN = "run.json"
 """The present run: written by ``resolve``, read by every task after it."""
@@ -92,13 +93,20 @@ class TaskRecord:
         return self.state == "succeeded" and all(map(is_finished, self.outputs.values()))
 
     def hand_on(self, outputs: Mapping[str, ArtifactFile], metrics: MetricsFile | None) -> bool:
-        """Give a new task's artifacts the addresses of this one's; False when it does not answer."""
+        """Give what this task left to a new one; False when it does not answer.
+
+        A path is handed on as it is. In an object store the new task gets a copy, which the store makes
+        itself: there an artifact belongs under the root of its own run, and KFP refuses any other address.
+        """
         if set(outputs) != set(self.outputs) or not self.answers:
             return False
         if any(_store(artifact.uri) != _store(self.outputs[name]) for name, artifact in outputs.items()):
             return False  # a pipeline's root elsewhere, which cannot hold what lies here
         for name, artifact in outputs.items():
-            artifact.uri = self.outputs[name]
+            if "://" not in artifact.uri:
+                artifact.uri = self.outputs[name]
+            elif not _copied(self.outputs[name], artifact.uri):
+                return False
         if metrics is not None:
             self.measured(self.metrics, metrics)
         return True
@@ -222,18 +230,13 @@ def recorded(
         write_record(home, record)
 
 
-def is_finished(address: str) -> bool:
-    """Whether an artifact lies there: a file, or a directory with a manifest; False where nobody can look."""
-    if "://" not in address:
-        path = Path(address)
-        return (path / MANIFEST).is_file() if path.is_dir() else path.exists()
-    import fsspec
-
+def _copied(source: str, target: str) -> bool:
     try:
-        files, path_there = fsspec.url_to_fs(address)
-        return bool(files.exists(path_there))
-    except Exception:  # of an object store, whatever its client raises
+        copy_artifact(source, target)
+    except ArtifactError as error:
+        print(f"{error}; the task works again", file=sys.stderr, flush=True)
         return False
+    return True
 
 
 def _store(address: str) -> list[str]:

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from copg.artifacts import Manifest, begin, seal, write_json
-from copg.config import configuration
+from copg.config import AtLeastOne, configuration
 from copg.errors import ArtifactError, ConfigError
-from copg.evaluation.gate import DEFAULT_MAX_KL, Decision, MaxKL, MinGain, gain
+from copg.evaluation.gate import DEFAULT_MAX_KL, Decision, MaxKL, MinGain, gain, interval
 from copg.evaluation.results import Evaluations, Measured, Outcome, contender, judge, read_evaluations
 from copg.report.model_card import model_card
+from copg.stores.addresses import find_damage
+from copg.tracking.champions import keep_policy, retire_champions
 from copg.tracking.mlflow import DEFAULT_URI
 from copg.tracking.registry import CHAMPION, PREVIOUS, RegisteredVersion, Registry
 from copg.tracking.retention import delete_weights
@@ -34,6 +36,14 @@ class PromoteConfig:
     """Reward units: the lower end of the gain's interval must exceed it."""
     keep: Literal["all", "winner"] | list[str] = "winner"
     """Whose weights stay on disk: everybody's, the best trial's, or those of the best and of these names."""
+    champions: str = ""
+    """Folder or URL to which a promoted policy is copied, so that it outlasts the run's artifacts; empty: it
+    is registered where it lies."""
+    keep_champions: AtLeastOne = 2
+    """Champions before the present one whose copies stay, for a rollback."""
+    replaces: str | None = None
+    """Version that was champion when the run began, empty for none: nobody else's place is taken. None: that
+    of the champion's evaluation."""
     tags: dict[str, str] = field(default_factory=dict)
     """Tags of the registered version: digests of data, model, rewards and code."""
     run_id: str = ""
@@ -72,16 +82,15 @@ def promote_best(
     found = read_evaluations(groups, reference=reference, champion=champion, trials=evaluations)
     _check_keep(config, found)
     registry = Registry(config.tracking_uri, config.model_name)
+    registry.settle()
     outcome = judge(found, max_kl=config.max_kl, min_gain=config.min_gain)
-    outcome = _rejected_if_champion_changed(outcome, found.champion, registry.get(CHAMPION))
+    outcome = _rejected_if_champion_changed(config, outcome, found.champion, registry.get(CHAMPION))
     begin(registration)
-    version = None
+    version, outcome = _register(config, registry, found, outcome)
+    retired = retire_champions(registry, folder=config.champions, keep=config.keep_champions)
     if outcome.best:
-        tags = _tags(config, outcome.best, found.groups)
-        card = model_card(config.model_name, found, outcome.best, outcome.decision, tags)
-        (registration / CARD).write_text(card)
-        version = _register(registry, card, tags, outcome.best, outcome.decision.promoted)
-    write_json(registration / "registration.json", _decision(outcome, registry, version))
+        (registration / CARD).write_text(_card(config, found, outcome))
+    write_json(registration / "registration.json", _decision(outcome, registry, version, retired))
     metrics = _metrics(outcome, found)
     seal(
         registration,
@@ -96,7 +105,9 @@ def promote_best(
     return metrics
 
 
-def _decision(outcome: Outcome, registry: Registry, version: str | None) -> dict[str, Any]:
+def _decision(
+    outcome: Outcome, registry: Registry, version: str | None, retired: dict[str, str]
+) -> dict[str, Any]:
     """``registration.json``."""
     return {
         "promoted": outcome.decision.promoted,
@@ -106,6 +117,7 @@ def _decision(outcome: Outcome, registry: Registry, version: str | None) -> dict
         "model_name": registry.model_name,
         "champion": _version_facts(registry.get(CHAMPION)),
         "previous": _version_facts(registry.get(PREVIOUS)),
+        "retired": retired,
     }
 
 
@@ -117,40 +129,99 @@ def _check_keep(config: PromoteConfig, found: Evaluations) -> None:
 
 
 def _rejected_if_champion_changed(
-    outcome: Outcome, measured: Measured | None, now: RegisteredVersion | None
+    config: PromoteConfig, outcome: Outcome, measured: Measured | None, now: RegisteredVersion | None
 ) -> Outcome:
-    """The outcome; not promoted where another run has made a policy champion that this run did not measure.
+    """The outcome; not promoted where the champion is not the one that this run began with.
 
     Args:
+        config: for the version that was champion then, where that is known.
         measured: evaluation of the champion, where this run has one.
         now: the champion in the registry.
     """
-    known = {one.policy_digest for one in (outcome.best, measured) if one is not None}
-    if not outcome.decision.promoted or now is None or now.digest in known:
+    if not outcome.decision.promoted or _stands_already(outcome, now):
         return outcome
-    reason = f"version {now.version} became champion without being measured by this run; run it again"
+    if config.replaces is None:
+        same = now is None or (measured is not None and measured.policy_digest == now.digest)
+    else:
+        same = config.replaces == (now.version if now else "")
+    if same:
+        return outcome
+    if now is None:
+        reason = f"version {config.replaces} was champion when this run began and is no more; run it again"
+    else:
+        reason = f"version {now.version} became champion without being measured by this run; run it again"
     return replace(outcome, decision=Decision(False, (reason,)))
+
+
+def _stands_already(outcome: Outcome, now: RegisteredVersion | None) -> bool:
+    return now is not None and outcome.best is not None and outcome.best.policy_digest == now.digest
+
+
+def _card(config: PromoteConfig, found: Evaluations, outcome: Outcome) -> str:
+    assert outcome.best is not None
+    tags = _tags(config, outcome.best, found.groups)
+    return model_card(config.model_name, found, outcome.best, outcome.decision, tags)
 
 
 def _tags(config: PromoteConfig, best: Measured, groups: Manifest) -> dict[str, str]:
     run = {"run_id": config.run_id} if config.run_id else {}
     known = {"trial": best.name, "groups": groups.digest, "evaluation": best.manifest.digest}
-    return {**config.tags, **known, **run}
+    gate = best.splits["gate"]
+    measured = {"reward": interval(gate.reward), "kl": interval(gate.kl)}
+    return {**config.tags, **known, **measured, **run}
 
 
-def _register(registry: Registry, card: str, tags: dict[str, str], best: Measured, promoted: bool) -> str:
-    """The best trial's version, carrying its alias."""
+def _register(
+    config: PromoteConfig, registry: Registry, found: Evaluations, outcome: Outcome
+) -> tuple[str | None, Outcome]:
+    """Register the best trial, as champion where it was promoted and nobody was faster.
+
+    Returns:
+        Its version, None without a best trial; and the outcome, which says so where somebody was faster.
+    """
+    best, now = outcome.best, registry.get(CHAMPION)
+    if best is None:
+        return None, outcome
     if not (best.policy_uri and best.policy_digest):
         raise ArtifactError(f"{best.directory}: {best.name} has no policy_uri or policy_digest to register")
-    version = registry.register_version(
-        best.policy_uri, digest=best.policy_digest, tags=tags, description=card
+    tags, card = _tags(config, best, found.groups), _card(config, found, outcome)
+    if not outcome.decision.promoted or _stands_intact(outcome, now):
+        version = registry.register_version(
+            best.policy_uri, digest=best.policy_digest, tags=tags, description=card
+        )
+        if not outcome.decision.promoted and (now is None or now.version != version):
+            registry.make_challenger(version)
+        return version, outcome
+    version = registry.bid(
+        _kept(config, best),
+        digest=best.policy_digest,
+        tags=tags,
+        description=card,
+        replaces=now.version if now else "",
     )
-    now = registry.get(CHAMPION)
-    if promoted:
-        registry.make_champion(version)
-    elif now is None or now.version != version:
-        registry.make_challenger(version)
-    return version
+    faster = registry.award(version)
+    if faster is None:
+        return version, outcome
+    reason = f"version {faster.version} became champion at the same time and was faster; run it again"
+    outcome = replace(outcome, decision=Decision(False, (reason,)))
+    registry.describe(version, _card(config, found, outcome))
+    registry.make_challenger(version)
+    return version, outcome
+
+
+def _stands_intact(outcome: Outcome, now: RegisteredVersion | None) -> bool:
+    """Whether the best trial is champion already, with its weights where the registry says."""
+    if now is None or not _stands_already(outcome, now):
+        return False
+    return not find_damage(now.policy_uri, digest=now.digest)
+
+
+def _kept(config: PromoteConfig, best: Measured) -> str:
+    """The address of the policy to register: a copy, where there is a folder for it."""
+    if not config.champions:
+        return best.policy_uri
+    name = config.model_name
+    return keep_policy(best.policy_uri, digest=best.policy_digest, folder=config.champions, model_name=name)
 
 
 def _free_disk(

@@ -106,7 +106,8 @@ TABLE = (
         after=("evaluate",),
         inputs=("groups",),
         collected=("baselines", "evaluations"),
-        derived=("tags",),
+        derived=("tags", "replaces"),
+        paths=("champions",),
     ),
 )
 ROWS = {row.name: row for row in TABLE}

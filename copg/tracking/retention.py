@@ -6,6 +6,8 @@ from typing import Any
 
 from copg.artifacts import MANIFEST, WEIGHTS_DELETED
 
+NO_WEIGHTS = "it has no weights any more"
+
 
 @dataclass(frozen=True, slots=True)
 class Deleted:
@@ -53,7 +55,7 @@ def _delete_listed(files: Any, root: str, listed: set[str], reason: str) -> Dele
     there = {path.removeprefix(root).lstrip("/"): path for path in files.find(root)}
     weights = [path for name, path in there.items() if name.endswith(".safetensors") and name in listed]
     if not weights:
-        return Deleted(why_not="it has no weights any more")
+        return Deleted(why_not=NO_WEIGHTS)
     num_bytes = sum(files.size(path) for path in weights)
     with files.open(f"{root}/{WEIGHTS_DELETED}", "w") as file:
         file.write(f"{reason}\n")

@@ -23,7 +23,8 @@ from copg.errors import ConfigError, CopgError
 from copg.run.check import check_recipe
 from copg.run.recipe import Recipe, parse_recipe
 from copg.run.summary import SUMMARY, read_records, write_summary
-from copg.run.task_record import MACHINE, RUN, is_finished, read_json
+from copg.run.task_record import MACHINE, RUN, read_json
+from copg.stores.addresses import is_finished
 from copg_pipelines.dags import Shape, build_dag
 from copg_pipelines.dags.compiling import arguments, taken
 from copg_pipelines.watch import watching

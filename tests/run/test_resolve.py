@@ -14,10 +14,9 @@ import pytest
 from copg.config import parse_config
 from copg.errors import ConfigError, ModelError, RecordError
 from copg.run import resolve
-from copg.run.plan import BEFORE, RUN_KEY, stage_keys
+from copg.run.plan import stage_keys
 from copg.run.resolve import Resolution, ResolveConfig, resolve_recipe
 from copg.run.task_record import RUN, TaskRecord, as_written, record_path, task_key, write_record
-from copg.tracking.registry import Registry
 
 TRIALS = [{"method": "copg", "beta": 0.1}, {"method": "ipo", "beta": 1.0}]
 
@@ -292,41 +291,17 @@ def test_weights_are_read_once_while_they_do_not_change(
     assert first.digests == second.digests
 
 
-def crowned(tmp_path: Path, resolution: Resolution, **tags: str) -> Path:
-    """Register a policy as this run's promotion would, and make it champion."""
-    config = resolution.plans["promote"]["config"]
-    policy = tmp_path / "policy"
-    policy.mkdir()
-    registry = Registry(config["tracking_uri"], config["model_name"])
-    tags = {**config["tags"], **tags}
-    registry.make_champion(registry.register_version(str(policy), digest="p", tags=tags, description=""))
-    return policy
-
-
-def test_a_champion_that_this_run_made_leaves_the_run_as_it_was(
-    settings: dict[str, Any], tmp_path: Path
+def test_rewards_are_another_purpose_by_what_they_reward_not_by_our_code(
+    settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = resolved(settings, tmp_path)
-    assert before.plans["promote"]["config"]["tags"][BEFORE] == "null"
-    crowned(tmp_path, before)
-    after = resolved(settings, tmp_path)
-    assert changed(before, after) == set()
-    assert after.baselines == [{"name": "reference"}]
-
-
-def test_another_champion_is_measured_and_changes_report_and_promotion_alone(
-    settings: dict[str, Any], tmp_path: Path
-) -> None:
-    before = resolved(settings, tmp_path)
-    policy = crowned(tmp_path, before, **{RUN_KEY: "another run"})
-    after = resolved(settings, tmp_path)
-    champion = {"name": "champion", "version": "1", "uri": str(policy), "digest": "p"}
-    assert after.baselines == [{"name": "reference"}, champion]
-    assert changed(before, after) == {"report", "promote"}
-    assert json.loads(after.plans["promote"]["config"]["tags"][BEFORE]) == champion
-    policy.rmdir()
-    with pytest.raises(ConfigError, match=r"champion: version 1 of 'demo' lies at .* which is gone"):
-        resolved(settings, tmp_path)
+    first = resolved(settings, tmp_path).digests
+    monkeypatch.setattr("copg.rewards.registry.code_of_reward", lambda name: "a new version of copg")
+    second = resolved(settings, tmp_path).digests
+    assert first["rewards/evaluate"] != second["rewards/evaluate"]
+    assert first["purpose"] == second["purpose"]
+    for other in ({"params": {"target": 5}}, {"weight": 2.0}):
+        rewards = [{**settings["rewards"][0], **other}]
+        assert resolved({**settings, "rewards": rewards}, tmp_path).digests["purpose"] != first["purpose"]
 
 
 def test_a_trial_whose_deleted_weights_are_needed_is_trained_again(
