@@ -244,6 +244,8 @@ class KfpServer:
 
     def delete_schedule(self, query: dict[str, str], body: Any, name: str) -> Any:
         self._one(self.schedules, name)
+        if query.get("propagation_policy") != "ORPHAN":
+            raise Refused(400, f"deleting {name} so would delete the workflows it started, the running one too")
         del self.schedules[name]
         return {}
 

@@ -15,6 +15,9 @@ from copg_pipelines.server.connection import ClientError
 from copg_pipelines.server.versions import reference_to, version_name
 
 ENABLE, DISABLE = "ENABLE", "DISABLE"
+ORPHAN = "ORPHAN"
+"""What becomes of the workflows of a schedule that is deleted: nothing. Anything else deletes them with it, the
+running one too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,10 +172,12 @@ def _make(client: Client, wanted: Any, before: list[Any], dag: str) -> Any:
 
 
 def delete(client: Client, schedules: list[Any]) -> None:
-    """Delete schedules; one that is gone already is none the worse."""
+    """Delete schedules; runs that have begun go on, and one that is gone already is none the worse."""
     for each in schedules:
         try:
-            client.recurring.recurring_run_service_delete_recurring_run(each.recurring_run_id)
+            client.recurring.recurring_run_service_delete_recurring_run(
+                each.recurring_run_id, propagation_policy=ORPHAN
+            )
         except ClientError as error:
             if error.status != 404:
                 raise
