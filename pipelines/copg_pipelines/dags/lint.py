@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from copg.errors import CopgError
+from copg_pipelines.placement.task import ONE_ATTEMPT_S
 
 UNCACHED = ("resolve", "summary")
 """Tasks that are meant to run every time."""
@@ -130,7 +131,7 @@ def _retries(spec: Mapping[str, Any], tasks: list[_Task]) -> Iterator[str]:
     for each in tasks:
         policy = each.task.get("retryPolicy", {})
         longest = _seconds(policy.get("backoffMaxDuration", "3600s"))
-        if policy.get("maxRetryCount") and longest <= SHORTEST_BACKOFF_S:
+        if policy.get("maxRetryCount") and ONE_ATTEMPT_S < longest <= SHORTEST_BACKOFF_S:
             yield (
                 f"task {each.name}: is not tried again once {longest:g} s have passed since its first "
                 "attempt began; set backoff_max_duration to days"
