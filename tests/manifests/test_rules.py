@@ -87,7 +87,7 @@ DEFECTS: list[tuple[str, str, Callable[[Resources], object]]] = [
     ("cluster role", "beyond the namespace", lambda r: r.append(resource("ClusterRole"))),
     ("all verbs", "rights to everything", lambda r: rules_of(r, "copg-runner")[0].update(verbs=["*"])),
     ("secrets", "every secret", lambda r: rules_of(r, "copg-workflow")[-1].pop("resourceNames")),
-    ("exec", "gain rights", lambda r: rules_of(r, "copg-runner")[2]["resources"].append("pods/exec")),
+    ("exec", "gain rights", lambda r: rules_of(r, "copg-runner")[-1]["resources"].append("pods/exec")),
     ("sidecar", "proxy of istio", lambda r: mlflow(r)["metadata"]["labels"].pop("sidecar.istio.io/inject")),
     ("registry", "asks who pulls", lambda r: mlflow(r)["spec"].pop("imagePullSecrets")),
     ("namespace", "is not ours", lambda r: r.append(resource("Namespace", "kubeflow"))),
