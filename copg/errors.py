@@ -9,6 +9,10 @@ class ConfigError(CopgError):
     """A setting is unknown, of the wrong type or out of its range."""
 
 
+class MemoryLimitError(CopgError):
+    """Settings ask for more memory than a card or a container has; another attempt would as well."""
+
+
 class RecordError(CopgError):
     """A record or a file of records cannot be used; the message names file and line."""
 

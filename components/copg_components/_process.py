@@ -1,7 +1,7 @@
-"""What the process of a task begins with: the object stores of KFP, and few searches of its memory for circles.
+"""What the process of a task begins with: the stores of KFP's artifacts, and few searches of memory.
 
-With transformers and MLflow loaded a search takes a second or two: together a tenth of their imports, and
-once more at the end, where the system takes the memory back anyway.
+With transformers and MLflow loaded a search for circles takes a second or two: a tenth of their
+imports, and once more at the end, where the system takes the memory back anyway.
 """
 
 import atexit

@@ -166,8 +166,8 @@ def take_part(folder: Path, train: Callable[..., Any]) -> None:
             end_when_abandoned(folder, config.launch.abandoned_s)
         train(config, **paths)
     except Exception as error:
-        if not (folder / FAILURE).exists():  # else another process was faster
-            user = isinstance(error, CopgError)
+        user = isinstance(error, CopgError)
+        if user or not (folder / FAILURE).exists():  # else another process was faster, which tells no mistake
             message = str(error) if user else f"{type(error).__name__}: {error}".partition("\n")[0]
             write_json(folder / FAILURE, {"kind": type(error).__name__ if user else "", "message": message})
         raise

@@ -6,8 +6,6 @@ from typing import Any
 
 from tests.manifests.built import Resource, title
 
-SHARED = "kubeflow"
-"""The namespace in which a standalone KFP lives, and our tasks with it."""
 PART_OF = {"app.kubernetes.io/part-of": "copg"}
 SECRET_NAME = re.compile(r"(?i)(^|[_.-])(password|passwd|secret|token|api_?key|access_?key|private_?key)$")
 SECRET_LINE = re.compile(
@@ -15,6 +13,9 @@ SECRET_LINE = re.compile(
 )
 SECRET_VALUE = re.compile(r"hf_[A-Za-z0-9]{20}|AKIA[0-9A-Z]{16}|-----BEGIN [A-Z ]*PRIVATE KEY|gh[ps]_\w{30}")
 HOST = ("hostNetwork", "hostPID", "hostIPC")
+NO_ISTIO = {"sidecar.istio.io/inject": "false"}
+OF_ALL_PODS = ("LimitRange", "ResourceQuota")
+"""Kinds that hold for every pod of a namespace, also for those of others."""
 
 
 def complaints(resources: list[Resource]) -> list[str]:
@@ -41,6 +42,10 @@ def _pods(resource: Resource) -> Iterator[str]:
     security = spec.get("securityContext", {})
     if not PART_OF.items() <= pod["metadata"].get("labels", {}).items():
         yield "its pods lack the label that the network policies select"
+    if not NO_ISTIO.items() <= pod["metadata"].get("labels", {}).items():
+        yield "its pods get a proxy of istio where a namespace has them injected"
+    if resource["kind"] != "TrainingRuntime" and not spec.get("imagePullSecrets"):  # there the recipe says it
+        yield "its pods cannot pull from a registry that asks who pulls"
     if security.get("seccompProfile", {}).get("type") != "RuntimeDefault":
         yield "seccomp is not RuntimeDefault"
     if any(spec.get(key) for key in HOST):
@@ -102,18 +107,16 @@ def _rights(resource: Resource) -> Iterator[str]:
 
 
 def _shared(resource: Resource) -> Iterator[str]:
-    """What would touch KFP's own pods in the namespace that they share with ours."""
+    """What would touch the pods of others in the namespace that they share with ours."""
     kind, spec = resource["kind"], resource.get("spec", {})
-    if kind == "Namespace" and resource["metadata"]["name"] == SHARED:
-        yield "the namespace is KFP's own"
-    if resource["metadata"].get("namespace") != SHARED:
-        return
-    if kind == "LimitRange":
-        yield "gives limits to KFP's pods"
-    if kind == "ResourceQuota" and any("cpu" in key or "memory" in key for key in spec["hard"]):
-        yield "stops KFP's pods, which have no limits"
+    if kind == "Namespace":
+        yield "the namespace is not ours"
+    if kind in OF_ALL_PODS:
+        yield "holds for the pods of others"
     if kind == "NetworkPolicy" and not PART_OF.items() <= spec["podSelector"].get("matchLabels", {}).items():
-        yield "selects KFP's pods"
+        yield "selects the pods of others"
+    if kind == "PriorityClass" and resource["value"] < 0:
+        yield "is negative: JobSet makes a label of it that no pod may carry"
 
 
 RULES = (_pods, _secrets, _rights, _shared)

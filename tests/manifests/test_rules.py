@@ -1,11 +1,14 @@
 """No manifest breaks a rule, and each rule finds the defect that it is for."""
 
+import json
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.manifests.built import build, kustomizations, named
+from tests.manifests.built import MANIFESTS, build, check_schema, kustomizations, named
 from tests.manifests.rules import complaints
 
 Resources = list[dict[str, Any]]
@@ -84,17 +87,16 @@ DEFECTS: list[tuple[str, str, Callable[[Resources], object]]] = [
     ("cluster role", "beyond the namespace", lambda r: r.append(resource("ClusterRole"))),
     ("all verbs", "rights to everything", lambda r: rules_of(r, "copg-runner")[0].update(verbs=["*"])),
     ("secrets", "every secret", lambda r: rules_of(r, "copg-workflow")[-1].pop("resourceNames")),
-    ("exec", "gain rights", lambda r: rules_of(r, "copg-runner")[2]["resources"].append("pods/exec")),
-    ("namespace", "KFP's own", lambda r: r.append(resource("Namespace", "kubeflow"))),
-    ("limit range", "gives limits", lambda r: r.append(resource("LimitRange"))),
-    (
-        "quota",
-        "stops KFP",
-        lambda r: named(r, "ResourceQuota", "copg")["spec"]["hard"].update(pods="1", cpu="1"),
-    ),
+    ("exec", "gain rights", lambda r: rules_of(r, "copg-runner")[-1]["resources"].append("pods/exec")),
+    ("sidecar", "proxy of istio", lambda r: mlflow(r)["metadata"]["labels"].pop("sidecar.istio.io/inject")),
+    ("registry", "asks who pulls", lambda r: mlflow(r)["spec"].pop("imagePullSecrets")),
+    ("namespace", "is not ours", lambda r: r.append(resource("Namespace", "kubeflow"))),
+    ("limit range", "pods of others", lambda r: r.append(resource("LimitRange"))),
+    ("quota", "pods of others", lambda r: r.append(resource("ResourceQuota"))),
+    ("priority", "is negative", lambda r: r.append(resource("PriorityClass", value=-10))),
     (
         "deny all",
-        "selects KFP",
+        "selects the pods of others",
         lambda r: named(r, "NetworkPolicy", "copg-deny")["spec"]["podSelector"].clear(),
     ),
     (
@@ -117,7 +119,7 @@ def test_a_planted_defect_is_found(says: str, plant: Callable[[Resources], objec
     plant(resources)
     found = complaints(resources)
     assert any(says in complaint for complaint in found)
-    assert len(found) <= 2  # a pod without labels also leaves its service alone
+    assert len(found) <= 3  # a pod without labels also leaves its service alone, and gets a sidecar
 
 
 def test_the_base_cannot_be_applied_by_itself() -> None:
@@ -133,16 +135,25 @@ def test_a_flavor_that_no_one_made_is_found() -> None:
     assert complaints(resources) == ["ClusterQueue/copg: ResourceFlavor/copg-spot is not there"]
 
 
-def test_a_namespace_of_our_own_is_restricted_and_bounded() -> None:
+def test_everything_of_a_profile_lies_in_it() -> None:
     resources = build("overlays/profile")
-    labels = named(resources, "Namespace", "team-a")["metadata"]["labels"]
-    assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
-    kinds = {each["kind"] for each in resources}
-    assert {"LimitRange", "ResourceQuota"} <= kinds
-    spaces = {r["metadata"]["namespace"] for r in resources if r["kind"] not in ("Namespace",)}
-    assert spaces == {"team-a"}
+    assert {r["metadata"]["namespace"] for r in resources} == {"team-a"}
     bindings = [r for r in resources if r["kind"] == "RoleBinding"]
     assert {s["namespace"] for binding in bindings for s in binding["subjects"]} == {"team-a"}
+
+
+def test_a_namespace_of_our_own_is_restricted_and_bounded_and_keeps_its_labels(tmp_path: Path) -> None:
+    base, component = (os.path.relpath(MANIFESTS / n, tmp_path) for n in ("base", "components/own-namespace"))
+    file = {"namespace": "team-a", "resources": [base], "components": [component]}
+    (tmp_path / "kustomization.yaml").write_text(json.dumps(file))
+    resources = build(tmp_path)
+    for each in resources:
+        check_schema(each)
+    # one of ours would replace `app.kubernetes.io/part-of: kubeflow-profile`, by which KFP lets pods in
+    labels = named(resources, "Namespace", "team-a")["metadata"]["labels"]
+    modes = ("enforce", "audit", "warn")
+    assert labels == {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in modes}
+    assert {"LimitRange", "ResourceQuota"} <= {each["kind"] for each in resources}
 
 
 def test_all_that_runs_is_our_image_from_one_place() -> None:

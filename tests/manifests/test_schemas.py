@@ -94,7 +94,7 @@ def test_flavors_give_a_quota_of_each_covered_resource() -> None:
     assert [flavor["name"] for flavor in spot_first] == ["copg-spot", "copg-gpu"]
 
 
-@pytest.mark.parametrize("name", [*kustomizations(), *(f"components/{c}" for c in ("gpu", "kfp-namespace"))])
+@pytest.mark.parametrize("name", [*kustomizations(), *(f"components/{c}" for c in ("gpu", "own-namespace"))])
 def test_nothing_is_fetched_from_elsewhere(name: str) -> None:
     file = yaml.safe_load((MANIFESTS / name / "kustomization.yaml").read_text())
     bases = [*file.get("resources", []), *file.get("components", [])]

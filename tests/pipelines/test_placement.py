@@ -120,17 +120,29 @@ def test_a_retry_outlives_the_day_that_an_attempt_may_take(documents: Any) -> No
     }
     assert tasks["train"]["retryPolicy"] == {
         "maxRetryCount": 9,
-        "backoffDuration": "60s",
+        "backoffDuration": "20s",
         "backoffFactor": 2.0,
         "backoffMaxDuration": "2592000s",  # 30 * 86400
     }
     assert tasks["score"]["retryPolicy"]["backoffMaxDuration"] == "1209600s"  # 14 * 86400
+    # a mistake in the recipe is told by the first attempt
+    assert tasks["resolve"]["retryPolicy"]["backoffMaxDuration"] == "1s"
+
+
+def test_resolve_is_tried_again_only_where_the_recipe_says_so_there() -> None:
+    assert parse_placement({"defaults": {"retry": {"count": 9}}}).task("resolve").retry.count == 0
+    assert parse_placement({"stages": {"resolve": {"retry": {"count": 2}}}}).task("resolve").retry.count == 2
+    memory = parse_placement({"defaults": {"memory": {"limit": "3Gi"}}}).task("resolve").memory
+    assert memory.limit == "3Gi"
 
 
 def test_the_run_ends_and_goes_and_the_loop_is_bounded(documents: Any) -> None:
     assert documents[1]["pipelineConfig"] == {
         "activeDeadlineSeconds": 864000,
+        # Argo merges its defaults field by field: one that is missing here would be KFP's hour
         "resourceTtlOnCompletion": 172800,
+        "resourceTtlOnSuccess": 172800,
+        "resourceTtlOnFailure": 172800,
     }
     text = yaml.safe_dump(documents[0])
     assert "parallelismLimit: 2" in text
@@ -178,6 +190,9 @@ def test_a_recipe_that_names_no_tracking_has_the_cluster_s(
         ({"defaults": {"gpu": {"count": 1, "type": "gpu"}}}, "gpu.type='gpu' must be a resource name"),
         ({"defaults": {"retry": {"within_days": 0.04}}}, "retry.within_days=0.04 must be >= 1"),
         ({"defaults": {"timeout_hours": 400}}, "it would never be tried again"),
+        ({"defaults": {"retry": {"factor": 1.5}}}, "retry.factor=1.5: Input should be a valid integer"),
+        ({"defaults": {"retry": {"factor": 0}}}, "retry.factor=0 must be >= 1"),
+        ({"run": {"keep_days": 30000}}, "placement.run.keep_days=30000.0 must be in [0, 20000]"),
         ({"defaults": {"priority": "high"}}, "KFP 2.17 cannot set a pod's priorityClassName"),
         ({"stages": {"score": {"nodes": 2}}}, "nodes > 1 is for stages.train alone"),
         ({"shards": 99}, "shards=99 must be in [1, 20]: a run holds"),

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from copg_pipelines.dags.lint import lint
 from copg_pipelines.placement.config import (
     ImageConfig,
     SecretConfig,
@@ -124,6 +126,31 @@ def test_how_often_a_task_is_tried_again_is_rendered(
     setting: str, rendered: dict[Render, str], tmp_path: Path
 ) -> None:
     assert as_task(POD, tmp_path, ATTEMPTS[setting]) != rendered[as_task]
+
+
+def test_a_mount_of_a_train_job_says_no_empty_sub_path() -> None:
+    # who writes the job again drops the empty field, and the change is refused: a job in a queue never starts
+    pods = [POD, replace(POD, volumes=[VolumeConfig(sub_path="mine")])]
+    found = []
+    for pod in pods:
+        (patch,) = describe_train_job(replace(pod, nodes=2))["spec"]["runtimePatches"]
+        (job,) = patch["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"]
+        (container,) = job["template"]["spec"]["template"]["spec"]["containers"]
+        found.append([mount.get("subPath") for mount in container["volumeMounts"]])
+        assert "" not in [value for mount in container["volumeMounts"] for value in mount.values()]
+    assert found == [[None, None], ["mine", None]]  # the volume, and /dev/shm
+
+
+def test_a_count_of_0_is_one_attempt(tmp_path: Path) -> None:
+    as_task(POD, tmp_path, RetryConfig(count=0))
+    pipeline, _ = yaml.safe_load_all((tmp_path / "one.yaml").read_text())
+    assert pipeline["root"]["dag"]["tasks"]["nothing"]["retryPolicy"] == {
+        "maxRetryCount": 1,  # of 0, or of no policy, the controller makes three attempts
+        "backoffDuration": "0s",
+        "backoffFactor": 2.0,
+        "backoffMaxDuration": "1s",  # since the first attempt's start: over before a pod can have failed
+    }
+    assert not [line for line in lint(tmp_path / "one.yaml") if "tried again" in line]
 
 
 def test_a_task_that_watches_other_pods_has_the_retries_and_the_time_of_its_stage() -> None:

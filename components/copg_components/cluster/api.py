@@ -1,4 +1,4 @@
-"""The Kubernetes API: the way to it from a pod, and TrainJobs: create, look, read the log, delete."""
+"""The Kubernetes API: the way to it from a pod, and TrainJobs: create, look, what their pods say, delete."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,10 +15,9 @@ TRAIN_JOBS = {"group": "trainer.kubeflow.org", "version": "v1alpha1", "plural": 
 NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 TIMEOUT_S = 30
 """Of one request, the log's apart."""
-POD_OF = (
-    "jobset.sigs.k8s.io/jobset-name={},jobset.sigs.k8s.io/replicatedjob-name=node,"
-    "batch.kubernetes.io/job-completion-index=0"
-)
+PODS_OF = "jobset.sigs.k8s.io/jobset-name={},jobset.sigs.k8s.io/replicatedjob-name=node"
+FIRST_OF = PODS_OF + ",batch.kubernetes.io/job-completion-index=0"
+MOST_EVENTS = 500
 
 
 class Unreachable(Exception):
@@ -72,6 +71,54 @@ class TrainJobs:
             if error.status != 404:
                 raise ConfigError(self._explain(error)) from None
 
+    def pods(self, name: str) -> list[Any]:
+        """The job's pods; none where this task may not look."""
+        return self._listed(self._core.list_namespaced_pod, label_selector=PODS_OF.format(name))
+
+    def words(self, name: str) -> str:
+        """The latest warning about the job, its JobSet, its Jobs or its pods; empty where there is none.
+
+        All of them are called like the job, or begin like it.
+        """
+        events = self._listed(self._core.list_namespaced_event, limit=MOST_EVENTS)
+        warnings = [
+            event
+            for event in events
+            if event.type == "Warning" and (event.involved_object.name or "").startswith(name)
+        ]
+        if not warnings:
+            return ""
+        latest = max(warnings, key=lambda event: str(event.last_timestamp or event.event_time or ""))
+        return " ".join(f"{latest.reason}: {latest.message}".split())
+
+    def tolerations(self, runtime: str) -> list[dict[str, Any]]:
+        """Of the pods of a TrainingRuntime, which those of a job would take the place of.
+
+        Raises:
+            ConfigError: this task may not look, or there is none of that name.
+        """
+        try:
+            kind = {**TRAIN_JOBS, "plural": "trainingruntimes"}
+            found = self._ask(self._jobs.get_namespaced_custom_object, name=runtime, **kind)
+        except ApiException as error:
+            raise ConfigError(self._explain(error)) from None
+        jobs = found["spec"]["template"]["spec"]["replicatedJobs"]
+        node = next(job for job in jobs if job["name"] == "node")
+        return list(node["template"]["spec"]["template"]["spec"].get("tolerations", []))
+
+    def _listed(self, call: Any, **options: Any) -> list[Any]:
+        """What a list holds; nothing where a role of an earlier version does not allow it.
+
+        Raises:
+            Unreachable: the server does not answer.
+        """
+        try:
+            return list(_answered(call, self.namespace, _request_timeout=TIMEOUT_S, **options).items)
+        except ApiException as error:
+            if error.status == 403:
+                return []
+            raise ConfigError(self._explain(error)) from None
+
     def log(self, name: str) -> Iterator[tuple[str, str]]:
         """(time, line) of the log of the first node's pod until it ends; nothing while there is none.
 
@@ -79,7 +126,7 @@ class TrainJobs:
             Unreachable: the connection broke; another call starts from the beginning.
         """
         try:
-            selector = POD_OF.format(name)
+            selector = FIRST_OF.format(name)
             pods = self._core.list_namespaced_pod(
                 self.namespace, label_selector=selector, _request_timeout=TIMEOUT_S
             ).items
@@ -102,14 +149,8 @@ class TrainJobs:
             raise Unreachable(str(error)) from None
 
     def _ask(self, call: Any, **arguments: Any) -> Any:
-        try:
-            return call(**TRAIN_JOBS, namespace=self.namespace, _request_timeout=TIMEOUT_S, **arguments)
-        except ApiException as error:
-            if error.status in (0, 429) or error.status >= 500:
-                raise Unreachable(f"{error.status} {error.reason}") from None
-            raise
-        except (HTTPError, OSError) as error:
-            raise Unreachable(str(error)) from None
+        which = {**TRAIN_JOBS, "namespace": self.namespace, "_request_timeout": TIMEOUT_S}
+        return _answered(call, **{**which, **arguments})
 
     def _explain(self, error: ApiException) -> str:
         where = f"TrainJobs in namespace {self.namespace!r}"
@@ -118,6 +159,17 @@ class TrainJobs:
         if error.status == 404:
             return f"{where}: the cluster knows none; install Kubeflow Trainer 2.3, or train on one node"
         return f"{where}: {error.status} {error.reason}: {' '.join(str(error.body).split())[:300]}"
+
+
+def _answered(call: Any, *names: Any, **arguments: Any) -> Any:
+    try:
+        return call(*names, **arguments)
+    except ApiException as error:
+        if error.status in (0, 429) or error.status >= 500:
+            raise Unreachable(f"{error.status} {error.reason}") from None
+        raise
+    except (HTTPError, OSError) as error:
+        raise Unreachable(str(error)) from None
 
 
 def _lines(chunks: Iterator[bytes]) -> Iterator[str]:

@@ -18,6 +18,8 @@ from copg.training.launch import ALIVE, ProcessError, raise_failure, torchrun_co
 from copg_components.cluster.api import TrainJobs, Unreachable, connect
 from copg_components.cluster.leftovers import EXCHANGE
 from copg_components.cluster.repeating import repeating
+from copg_components.cluster.tolerations import tolerating
+from copg_components.cluster.waiting import NO_POD_S, condition, patiently, wait_for
 
 RUN_LABEL = "copg/run"
 """Of a job: the run that created it. Another run with the same task follows it, and leaves it alone."""
@@ -38,6 +40,7 @@ def train_on_nodes(
     training: Path,
     jobs: TrainJobs | None = None,
     every_s: float = EVERY_S,
+    no_pod_s: float = NO_POD_S,
 ) -> dict[str, float]:
     """Train in a TrainJob; a task that is tried again takes up the one that is still running.
 
@@ -52,19 +55,20 @@ def train_on_nodes(
         training: where the record of the training goes.
         jobs: of the namespace; None finds them from this pod.
         every_s: seconds between two looks at the job.
+        no_pod_s: after so long without a pod, the job is given up.
 
     Returns:
         The metrics of the stage.
 
     Raises:
-        ConfigError: the cluster refuses; the line says what it lacks.
+        ConfigError: the cluster refuses, or makes no pods; the line says what it lacks, or its own words.
         CopgError: a mistake of the user's that ended the training.
         ProcessError: the training failed otherwise.
     """
     folder = run_dir / EXCHANGE / key[:20]
     if not (folder / "training" / MANIFEST).is_file():
         job = _named(template, key, run, folder)
-        _run(jobs or connect(), job, folder, config, referenced, every_s)
+        _run(jobs or connect(), job, folder, config, referenced, every_s, no_pod_s)
     for name, target in (("policy", policy), ("training", training)):
         shutil.copytree(folder / name, target, dirs_exist_ok=True)
     metrics: dict[str, float] = read_manifest(training, schema="training").facts["metrics"]
@@ -88,15 +92,17 @@ def _run(
     config: Mapping[str, Any],
     referenced: Path,
     every_s: float,
+    no_pod_s: float,
 ) -> None:
     name, result = job["metadata"]["name"], folder / "training" / MANIFEST
     with _giving_signs(folder, every_s), _deleted_in_the_end(jobs, name, _run_of(job)):
         if not _takes_up(jobs, name, result, every_s):
             _lay_out(folder, config, referenced)
-            _patiently(lambda: jobs.create(job), every_s)
+            job = patiently(lambda: tolerating(jobs, job), every_s)
+            patiently(lambda: jobs.create(job), every_s)
             print(f"created TrainJob {name} in namespace {jobs.namespace}", flush=True)
         with _log_of(jobs, name, every_s):
-            failure = _wait(jobs, name, every_s)
+            failure = wait_for(jobs, name, folder, every_s, no_pod_s=no_pod_s)
     if result.is_file():
         return
     if failure:
@@ -115,58 +121,21 @@ def _lay_out(folder: Path, config: Mapping[str, Any], referenced: Path) -> None:
 
 def _takes_up(jobs: TrainJobs, name: str, result: Path, every_s: float) -> bool:
     """Whether a job of that name is running or done; one without a future or a result is waited away."""
-    job = _patiently(lambda: jobs.get(name), every_s)
+    job = patiently(lambda: jobs.get(name), every_s)
     if job is None:
         return False
-    over = _condition(job, "Failed") or (_condition(job, "Complete") and not result.is_file())
+    over = condition(job, "Failed") or (condition(job, "Complete") and not result.is_file())
     if not (over or "deletionTimestamp" in job["metadata"]):
         print(f"following TrainJob {name}, which run {_run_of(job)} created", flush=True)
         return True
-    _patiently(lambda: jobs.delete(name), every_s)
-    while _patiently(lambda: jobs.get(name), every_s) is not None:
+    patiently(lambda: jobs.delete(name), every_s)
+    while patiently(lambda: jobs.get(name), every_s) is not None:
         time.sleep(every_s)
     return False
 
 
-def _wait(jobs: TrainJobs, name: str, every_s: float) -> str:
-    """Empty once the job is complete, else why it failed; what it waits for is printed."""
-    said = ""
-    while True:
-        job = _patiently(lambda: jobs.get(name), every_s)
-        if job is None:
-            return "someone deleted it"
-        if _condition(job, "Complete"):
-            return ""
-        if failed := _condition(job, "Failed"):
-            return f"{failed.get('reason', '')}: {failed.get('message', '')}"
-        suspended = _condition(job, "Suspended")
-        state = "suspended: it waits for its place in the queue" if suspended else "admitted"
-        if state != said:
-            print(f"TrainJob {name}: {state}", flush=True)
-            said = state
-        time.sleep(every_s)
-
-
 def _run_of(job: Mapping[str, Any]) -> str:
     return str(job["metadata"].get("labels", {}).get(RUN_LABEL, ""))
-
-
-def _condition(job: Mapping[str, Any], kind: str) -> dict[str, Any] | None:
-    conditions = job.get("status", {}).get("conditions", [])
-    return next((c for c in conditions if c["type"] == kind and c["status"] == "True"), None)
-
-
-def _patiently(ask: Any, every_s: float) -> Any:
-    """Ask until the server answers: it may be away for a while, the training goes on."""
-    warned = False
-    while True:
-        try:
-            return ask()
-        except Unreachable as error:
-            if not warned:
-                print(f"Kubernetes does not answer ({error}); trying again", flush=True)
-                warned = True
-            time.sleep(every_s)
 
 
 @contextmanager

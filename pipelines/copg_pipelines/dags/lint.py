@@ -15,6 +15,7 @@ from copg_pipelines.dags.compiled import (
     walk_tasks,
 )
 from copg_pipelines.dags.server_model import faults
+from copg_pipelines.placement.task import ONE_ATTEMPT_S
 
 UNCACHED = ("resolve", "summary")
 """Tasks that are meant to run every time."""
@@ -79,7 +80,7 @@ def _retries(spec: Mapping[str, Any], tasks: list[Task]) -> Iterator[str]:
     for each in tasks:
         policy = each.task.get("retryPolicy", {})
         longest = _seconds(policy.get("backoffMaxDuration", "3600s"))
-        if policy.get("maxRetryCount") and longest <= SHORTEST_BACKOFF_S:
+        if policy.get("maxRetryCount") and ONE_ATTEMPT_S < longest <= SHORTEST_BACKOFF_S:
             yield (
                 f"task {each.name}: is not tried again once {longest:g} s have passed since its first "
                 "attempt began; set backoff_max_duration to days"

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from copg.config import Natural, NotNegative, configuration, parse_config
+from copg.config import Natural, configuration, parse_config
 from copg.errors import ConfigError
 from copg.run.recipe import merged
 from copg.stages.table import EVERY
@@ -14,6 +14,9 @@ from copg_pipelines.placement.pod_config import TaskConfig, check_names
 
 TASKS = ("resolve", *EVERY, "summary")
 """Components that a placement can set apart; a shard of a stage is placed like the stage."""
+
+OWN: Mapping[str, Mapping[str, Any]] = {"resolve": {"retry": {"count": 0}}}
+"""What a stage has unless the recipe sets it there: what ``resolve`` refuses, it would refuse again."""
 
 NotRoot = Annotated[int, Field(ge=1, description="it must not be root's")]
 
@@ -88,10 +91,11 @@ class SecurityConfig:
 class RunConfig:
     """Limits of a whole run."""
 
-    timeout_hours: NotNegative = 0.0
+    timeout_hours: Annotated[float, Field(ge=0, le=500_000)] = 0.0
     """0: none."""
-    keep_days: NotNegative = 7.0
-    """How long the run's Kubernetes resources, and with them its logs, stay after its end; 0: for ever."""
+    keep_days: Annotated[float, Field(ge=0, le=20_000)] = 7.0
+    """How long the run's Workflow and pods stay after its end, however it ended; 0: an hour, KFP's own time.
+    KFP's persistence agent deletes them after a day in any case, unless its Deployment says otherwise."""
 
 
 @configuration
@@ -139,9 +143,10 @@ def parse_placement(settings: Mapping[str, Any]) -> PlacementConfig:
     """
     defaults = _mapping(settings.get("defaults"), "placement.defaults")
     _check_task(defaults, "placement.defaults")
-    stages = _mapping(settings.get("stages"), "placement.stages")
+    stages = {**OWN, **_mapping(settings.get("stages"), "placement.stages")}
     for name, stage in stages.items():
-        stages[name] = merged(defaults, _mapping(stage, f"placement.stages.{name}"))
+        own = merged(defaults, OWN.get(name, {}))
+        stages[name] = merged(own, _mapping(stage, f"placement.stages.{name}"))
         _check_task(stages[name], f"placement.stages.{name}")
     whole = {**settings, "defaults": defaults, "stages": stages}
     return parse_config(PlacementConfig, whole, where="placement")

@@ -47,7 +47,11 @@ class Placement:
     def pipeline_config(self) -> dsl.PipelineConfig:
         """Limits of a whole run."""
         run = self.config.run
+        # all three: where the run leaves one out, the controller's own holds, an hour
+        stay = round(86400 * run.keep_days) or None
         return dsl.PipelineConfig(
-            ttl_seconds_after_finished=round(86400 * run.keep_days) or None,
+            ttl_seconds_after_finished=stay,
+            ttl_seconds_after_success=stay,
+            ttl_seconds_after_failure=stay,
             active_deadline_seconds=round(3600 * run.timeout_hours) or None,
         )

@@ -2,9 +2,7 @@
 
 import re
 from dataclasses import field
-from typing import Annotated, Any, Literal
-
-from pydantic import Field
+from typing import Any, Literal
 
 from copg.config import AtLeastOne, Natural, NotNegative, configuration
 
@@ -87,12 +85,17 @@ class TolerationConfig:
 
 @configuration
 class RetryConfig:
-    """How often a failed or pre-empted task is started again."""
+    """How often a task whose pod was lost is started again; a mistake ends it after one ``backoff_s``.
+
+    Which is which the workflow controller says: ``manifests/workflow-controller``.
+    """
 
     count: Natural = 5
-    backoff_s: Natural = 60
+    """0: one attempt."""
+    backoff_s: Natural = 20
     """Before the first new attempt; then ``factor`` times as long each time."""
-    factor: Annotated[float, Field(ge=1)] = 2.0
+    factor: AtLeastOne = 2
+    """Whole: Argo cannot read 1.5, and the run's later tasks die of it."""
     within_days: float = 14.0
     """No new attempt later than this after the first one STARTED: one hour unless set, which a task that
     trained for two would have used up."""

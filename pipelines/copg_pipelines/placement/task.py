@@ -10,6 +10,9 @@ from copg.errors import ConfigError
 from copg_pipelines.placement.pod import Pod
 from copg_pipelines.placement.pod_config import RetryConfig
 
+ONE_ATTEMPT_S = 1
+"""``backoff_max_duration`` of a task that is tried once."""
+
 
 def place_task(task: dsl.PipelineTask, pod: Pod, retry: RetryConfig) -> dsl.PipelineTask:
     """Give a task its image, machine, volumes, secrets and retries.
@@ -26,14 +29,22 @@ def place_task(task: dsl.PipelineTask, pod: Pod, retry: RetryConfig) -> dsl.Pipe
     _give_storage(task, pod)
     _give_identity(task, pod)
     _schedule(task, pod)
-    if retry.count:
-        task.set_retry(
-            retry.count,
-            backoff_duration=f"{retry.backoff_s}s",
-            backoff_factor=retry.factor,
-            backoff_max_duration=f"{round(86400 * retry.within_days)}s",
-        )
+    _try(task, retry)
     return task
+
+
+def _try(task: dsl.PipelineTask, retry: RetryConfig) -> None:
+    if not retry.count:
+        # a task that says nothing, or 0, has the controller's default: three attempts. No pod fails within a
+        # second of its first attempt's start, and later than this none is tried again.
+        task.set_retry(1, backoff_max_duration=f"{ONE_ATTEMPT_S}s")
+        return
+    task.set_retry(
+        retry.count,
+        backoff_duration=f"{retry.backoff_s}s",
+        backoff_factor=retry.factor,
+        backoff_max_duration=f"{round(86400 * retry.within_days)}s",
+    )
 
 
 def _give_resources(task: dsl.PipelineTask, pod: Pod) -> None:

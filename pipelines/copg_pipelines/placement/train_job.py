@@ -62,7 +62,9 @@ def _pod_spec(pod: Pod) -> dict[str, Any]:
     for number, volume in enumerate(pod.volumes):
         name = f"volume-{number}"
         volumes.append({"name": name, "persistentVolumeClaim": {"claimName": volume.claim}})
-        mounts.append({"name": name, "mountPath": volume.path, "subPath": volume.sub_path})
+        # an empty field is dropped by whoever writes the job again, as Kueue does, and then it has changed
+        below = {"subPath": volume.sub_path} if volume.sub_path else {}
+        mounts.append({"name": name, "mountPath": volume.path, **below})
     if pod.shm:
         volumes.append({"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": pod.shm}})
         mounts.append({"name": "shm", "mountPath": "/dev/shm"})

@@ -14,6 +14,8 @@ from tests.serving import JsonHandler, serving
 
 JOBS = "/apis/trainer.kubeflow.org/v1alpha1/namespaces/team/trainjobs"
 PODS = "/api/v1/namespaces/team/pods"
+EVENTS = "/api/v1/namespaces/team/events"
+RUNTIME = "/apis/trainer.kubeflow.org/v1alpha1/namespaces/team/trainingruntimes/copg-torchrun"
 
 
 class Cluster:
@@ -23,6 +25,11 @@ class Cluster:
         self.jobs: dict[str, dict[str, Any]] = {}
         self.requests: list[tuple[str, str]] = []
         self.log: list[str] = []
+        self.pods: list[dict[str, Any]] | None = None
+        """None: one that runs for each job."""
+        self.events: list[dict[str, Any]] = []
+        self.tolerations: list[dict[str, Any]] = []
+        """Of the runtime's pods."""
         self.broken = 0
         """Requests still to be answered 503."""
         self.refused = 0
@@ -54,7 +61,13 @@ class Cluster:
         if path == JOBS and method == "POST":
             return self.create(body)
         if path == PODS:
-            return 200, {"items": [pod(job) for job in self.jobs]}
+            return 200, {"items": [pod(job) for job in self.jobs] if self.pods is None else self.pods}
+        if path == EVENTS:
+            return 200, {"items": self.events}
+        if path == RUNTIME:
+            pods = {"spec": {"tolerations": self.tolerations}}
+            node = {"name": "node", "template": {"spec": {"template": pods}}}
+            return 200, {"spec": {"template": {"spec": {"replicatedJobs": [node]}}}}
         if name not in self.jobs:
             return 404, {"message": f"{name} not found"}
         if method == "DELETE":
@@ -75,10 +88,25 @@ class Cluster:
         return 201, body
 
 
-def pod(job: str) -> dict[str, Any]:
-    created = "2026-01-01T00:00:00Z"
-    metadata = {"name": f"{job}-node-0-0-x", "creationTimestamp": created}
-    return {"metadata": metadata, "status": {"phase": "Running"}}
+def pod(job: str, phase: str = "Running", state: dict[str, Any] | None = None) -> dict[str, Any]:
+    """A pod of a job, and the state of its one container."""
+    metadata = {"name": f"{job}-node-0-0-x", "creationTimestamp": "2026-01-01T00:00:00Z"}
+    limits = {"resources": {"limits": {"memory": "64Gi"}}}
+    container = {"name": "node", "image": "", "imageID": "", "ready": True, "restartCount": 0}
+    status = {"phase": phase, "containerStatuses": [{**container, "state": state or {}}]}
+    return {"metadata": metadata, "spec": {"containers": [{"name": "node", **limits}]}, "status": status}
+
+
+def warning(name: str, reason: str, message: str, minute: int = 0) -> dict[str, Any]:
+    """An event as JobSet's and Kubernetes' controllers record it, about an object by its name."""
+    return {
+        "metadata": {"name": f"{name}.{minute}", "namespace": "team"},
+        "involvedObject": {"kind": "Job", "name": name},
+        "type": "Warning",
+        "reason": reason,
+        "message": message,
+        "eventTime": f"2026-01-01T00:{minute:02}:00.000000Z",
+    }
 
 
 @contextmanager

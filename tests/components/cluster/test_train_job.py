@@ -73,9 +73,16 @@ def referenced(tmp_path: Path) -> Path:
     return directory
 
 
-def call(address: str, root: Path, referenced: Path, config: Any = None) -> dict[str, float]:
+def call(
+    address: str,
+    root: Path,
+    referenced: Path,
+    config: Any = None,
+    template: Any = None,
+    no_pod_s: float = 60.0,
+) -> dict[str, float]:
     return train_on_nodes(
-        TEMPLATE,
+        template or TEMPLATE,
         config or {},
         KEY,
         root / "runs",
@@ -85,6 +92,7 @@ def call(address: str, root: Path, referenced: Path, config: Any = None) -> dict
         training=root / "training",
         jobs=jobs_at(address),
         every_s=0.05,
+        no_pod_s=no_pod_s,
     )
 
 
