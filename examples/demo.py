@@ -33,7 +33,7 @@ def train_reference(folder: Path, *, steps: int = STEPS, seed: int = 1) -> float
     from transformers.utils import logging
 
     from copg.lm.rows import TokenGroup
-    from copg.lm.text import encode_completion, encode_prompt
+    from copg.lm.text import TextCodec
     from examples.fitting import Budget, fit
     from examples.tiny_llama import build_model, build_tokenizer
 
@@ -41,14 +41,16 @@ def train_reference(folder: Path, *, steps: int = STEPS, seed: int = 1) -> float
     sample = [(report, draw_drafts(report, 5, rng)) for report in draw_reports(1500, rng)]
     texts = [text for report, drafts in sample for text in (report.prompt, *(d.text for d in drafts))]
     tokenizer = build_tokenizer(texts, vocab_size=VOCAB_SIZE)
+    codec = TextCodec(tokenizer)
     model = build_model(tokenizer, width=128, layers=4, context=512, seed=seed)
 
     def batches() -> Iterator[list[TokenGroup]]:
         groups = []
         for report in draw_reports(10**9, rng):
             drafts = draw_drafts(report, DRAFTS_PER_REPORT, rng)
-            ids = [encode_completion(tokenizer, d.text, finished=d.finished) for d in drafts]
-            groups.append(TokenGroup(encode_prompt(tokenizer, report.prompt), ids))
+            opening = codec.open(report.prompt)
+            ids = [codec.encode(opening, d.text, finished=d.finished).ids for d in drafts]
+            groups.append(TokenGroup(opening.ids, ids))
             if len(groups) == REPORTS_PER_STEP:
                 yield groups
                 groups = []

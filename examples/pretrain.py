@@ -55,14 +55,16 @@ def summary_batches(
 ) -> Iterator[list[Any]]:
     """Prompts with their summaries, in another order each time through; what does not fit is left out."""
     from copg.lm.rows import TokenGroup
-    from copg.lm.text import encode_completion, encode_prompt
+    from copg.lm.text import TextCodec
 
+    codec = TextCodec(tokenizer)
+    opened = [(codec.open(prompt), texts) for prompt, texts in summaries]
     groups = [
         TokenGroup(
-            encode_prompt(tokenizer, prompt),
-            [encode_completion(tokenizer, text, finished=True) for text in texts],
+            opening.ids,
+            [codec.encode(opening, text, finished=True).ids for text in texts],
         )
-        for prompt, texts in summaries
+        for opening, texts in opened
     ]
     groups = [group for group in groups if group.num_tokens <= CONTEXT]
     step: list[TokenGroup] = []

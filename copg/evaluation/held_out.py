@@ -3,19 +3,20 @@
 import heapq
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import pyarrow as pa
 import torch
 
 from copg.artifacts import read_groups
-from copg.lm.config import GenerationConfig, RowConfig
+from copg.lm.config import GenerationConfig, RowConfig, TextConfig
 from copg.lm.divergence import Trace, compare_reference, trace_policy
 from copg.lm.generation import Generated, Policy, load_engine, max_prompt_tokens
-from copg.lm.load import check_vocabulary, load_config, load_tokenizer
+from copg.lm.load import check_vocabulary, load_codec, load_config
 from copg.lm.rows import TokenGroup
-from copg.lm.text import encode_prompt
+from copg.lm.text import Opening, TextCodec
 from copg.records import Completion, Group, prompt_text
 from copg.rewards.bulk import score_drawn
 from copg.rewards.mixture import Mixture
@@ -45,7 +46,8 @@ class HeldOut:
 
     split: str
     group: Group
-    prompt_ids: list[int]
+    opening: Opening
+    """The prompt as the model reads it."""
     drawn: list[Generated] = field(default_factory=list)
     log_ratios: list[float] = field(default_factory=list)
     """Policy minus reference, nats, summed over the completion's tokens."""
@@ -54,6 +56,11 @@ class HeldOut:
     rewards: list[float] = field(default_factory=list)
     parts: dict[str, list[float]] = field(default_factory=dict)
     """Each reward before weighting."""
+
+    @property
+    def prompt_ids(self) -> list[int]:
+        """Of the prompt."""
+        return self.opening.ids
 
     @property
     def token_group(self) -> TokenGroup:
@@ -71,6 +78,12 @@ class PolicySampler:
     samples_per_prompt: int
     generation: GenerationConfig
     rows: RowConfig
+    text: TextConfig = field(default_factory=TextConfig)
+
+    @cached_property
+    def codec(self) -> TextCodec:
+        """Of the reference, for every policy."""
+        return load_codec(self.model, revision=self.revision, text=self.text)
 
     def read(self, groups: Path, split: str, num_prompts: int) -> tuple[list[HeldOut], int, int]:
         """Read the first prompts of a split by id.
@@ -80,10 +93,9 @@ class PolicySampler:
         Returns:
             The prompts that fit into the context, how many do not, and the most tokens a prompt may have.
         """
-        tokenizer = load_tokenizer(self.model, revision=self.revision)
         room = max_prompt_tokens(load_config(self.model, revision=self.revision), self.generation)
         first = heapq.nsmallest(num_prompts, read_groups(groups, split), key=lambda group: group.id)
-        encoded = [HeldOut(split, group, encode_prompt(tokenizer, group.prompt)) for group in first]
+        encoded = [HeldOut(split, group, self.codec.open(group.prompt)) for group in first]
         fitting = [prompt for prompt in encoded if len(prompt.prompt_ids) <= room]
         return fitting, len(encoded) - len(fitting), room
 
@@ -121,13 +133,16 @@ class PolicySampler:
         """Fill ``drawn``; return the policy's trace for the reference's pass, None for the reference."""
         source = self._policy(policy)
         if policy is not None:
-            check_vocabulary(policy, source.tokenizer, self.model)
+            check_vocabulary(policy, self.codec.tokenizer, self.model)
         samples = range(self.samples_per_prompt)
         ids = [prompt.prompt_ids for prompt in prompts for _ in samples]
         keys = [f"{prompt.group.id}/{sample}" for prompt in prompts for sample in samples]
         drawn = iter(load_engine(self.generation)(source, ids, keys, self.generation, description="draw"))
         for prompt in prompts:
-            prompt.drawn = [next(drawn) for _ in samples]
+            of_prompt = (next(drawn) for _ in samples)
+            prompt.drawn = [
+                replace(each, text=self.codec.said(prompt.opening, each.text)) for each in of_prompt
+            ]
         if policy is None:
             return None
         groups = [prompt.token_group for prompt in prompts]
@@ -135,9 +150,8 @@ class PolicySampler:
 
     def _policy(self, folder: Path | None) -> Policy:
         """The policy that lies in a folder; without one, the reference."""
-        tokenizer = load_tokenizer(self.model, revision=self.revision)
         where, revision = (self.model, self.revision) if folder is None else (folder, None)
-        return Policy(tokenizer=tokenizer, location=where, revision=revision, rows=self.rows)
+        return Policy(codec=self.codec, location=where, revision=revision, rows=self.rows)
 
 
 def score(mixture: Mixture, prompts: Sequence[HeldOut]) -> None:

@@ -1,9 +1,9 @@
 """Settings that several stages share; plain values, so that a recipe is checked without loading torch."""
 
-from dataclasses import replace
+from dataclasses import field, replace
 from pathlib import Path
 from pkgutil import iter_modules
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -50,6 +50,28 @@ class RowConfig:
         if self.attention == "varlen" and self.compute_dtype != "bfloat16":
             raise ValueError(
                 "attention='varlen' needs compute_dtype='bfloat16': FlashAttention has no float32"
+            )
+
+
+@configuration
+class TextConfig:
+    """How text becomes what the model reads, and back: of logs and of what is drawn alike."""
+
+    lead: Literal["prompt", "drawn"] = "prompt"
+    """What a chat template writes between the generation prompt and an assistant's words (an empty think
+    block, the header of a channel): part of the prompt, or drawn by the model."""
+    thinking: Literal["refuse", "strip", "keep"] = "refuse"
+    """Of thinking in logged completions, where the template knows of it: leave the completion out, take the
+    answer alone, or train on both; each is counted."""
+    special_tokens: Literal["text", "tokens"] = "text"
+    """What logged text that spells a special token is; ``tokens``: rewards, too, see those that are drawn."""
+    template_kwargs: dict[str, Any] = field(default_factory=dict)
+    """Given to the chat template, such as ``{enable_thinking: false}``."""
+
+    def __post_init__(self) -> None:
+        if self.thinking == "keep" and self.lead != "drawn":
+            raise ValueError(
+                "thinking='keep' needs lead='drawn': after a prompt that ends the thinking nobody thinks"
             )
 
 

@@ -7,12 +7,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
-from transformers import PreTrainedTokenizerBase
-
 from copg.lm.config import GenerationConfig, RowConfig
 from copg.lm.load import load_model, pick_device
 from copg.lm.scorer import DTYPES
-from copg.lm.text import decode_completion
+from copg.lm.text import TextCodec
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,24 +18,28 @@ class Generated:
     """A completion as it was drawn."""
 
     token_ids: list[int]
-    """With the end-of-sequence token when finished."""
+    """With the token that ended it when finished."""
     text: str
     finished: bool
     """False when ``max_new_tokens`` was reached first."""
 
 
 def generated(
-    drawn: Sequence[list[int]], tokenizer: PreTrainedTokenizerBase, stops: frozenset[int]
+    drawn: Sequence[list[int]], prompts: Sequence[Sequence[int]], codec: TextCodec
 ) -> list[Generated]:
-    """Completions from their token ids; one that ends with a token of ``stops`` is finished."""
-    return [Generated(ids, decode_completion(tokenizer, ids), finished=ids[-1] in stops) for ids in drawn]
+    """Completions from their token ids, in the order of their prompts; one that ends with a stop is finished."""
+    return [
+        Generated(ids, codec.decode(ids, prompt), finished=ids[-1] in codec.stops)
+        for ids, prompt in zip(drawn, prompts, strict=True)
+    ]
 
 
 @dataclass(kw_only=True)
 class Policy:
     """A model to draw from: where it lies, and itself once an engine or a pass asks for it."""
 
-    tokenizer: PreTrainedTokenizerBase
+    codec: TextCodec
+    """The reference's: what ends a completion is the same for every policy."""
     location: str | Path = ""
     """Model directory, adapter directory or hub name; empty: in memory alone."""
     revision: str | None = None
@@ -69,7 +71,7 @@ class Engine(Protocol):
     ) -> list[Generated]:
         """One completion of each prompt, in the order given.
 
-        A completion ends with a token of ``stop_tokens`` or after ``max_new_tokens``, whichever is first. Its
+        A completion ends with a token of ``policy.codec.stops`` or after ``max_new_tokens``, whichever is first. Its
         noise is a function of (seed, noise key), so that another key draws another completion of the same
         prompt. Whether the same key draws the same tokens again in another batch, an engine says itself.
 
@@ -103,15 +105,3 @@ def max_prompt_tokens(model_config: Any, config: GenerationConfig) -> int:
     """Tokens a prompt may have, so that it and ``max_new_tokens`` fit in the model's context."""
     context = getattr(model_config, "max_position_embeddings", None)
     return (context or 1 << 30) - config.max_new_tokens
-
-
-def stop_tokens(generation_config: Any, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
-    """Tokens that end a completion: the tokeniser's own, and others its model names.
-
-    Llama 3 names both end of text and end of turn. A model's token that is none of its tokeniser's special
-    ones is a left-over default and ends nothing.
-    """
-    named = getattr(generation_config, "eos_token_id", None)
-    special = {index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
-    others = {named} if isinstance(named, int) else set(named or ())
-    return frozenset({tokenizer.eos_token_id} | (others & special))

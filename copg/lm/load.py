@@ -8,6 +8,7 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    GenerationConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -16,7 +17,9 @@ from transformers.utils import logging
 from copg.digests import ADAPTER, adapter_base
 from copg.errors import ModelError
 from copg.lm.attention.dispatch import use_prefix_attention
+from copg.lm.config import TextConfig
 from copg.lm.head import Head
+from copg.lm.text import TextCodec
 
 
 def pick_device() -> torch.device:
@@ -93,6 +96,25 @@ def load_tokenizer(model: str | Path, *, revision: str | None = None) -> PreTrai
     if tokenizer.eos_token_id is None:
         raise ModelError(f"{model}: the tokeniser has no end-of-sequence token")
     return tokenizer
+
+
+def load_codec(
+    model: str | Path, *, revision: str | None = None, text: TextConfig | None = None
+) -> TextCodec:
+    """Text to ids and back, by the tokeniser that lies beside a model and the ends that the model names.
+
+    Raises:
+        ModelError: there is no tokeniser, or it has no end-of-sequence token.
+    """
+    tokenizer = load_tokenizer(model, revision=revision)
+    try:
+        named = GenerationConfig.from_pretrained(str(model), revision=revision).eos_token_id
+    except OSError:  # a model need not have one: its own configuration then names them
+        try:
+            named = getattr(load_config(model, revision=revision).get_text_config(), "eos_token_id", None)
+        except ModelError:  # a tokeniser without a model
+            named = None
+    return TextCodec(tokenizer, text, [named] if isinstance(named, int) else named or ())
 
 
 def check_vocabulary(

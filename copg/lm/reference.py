@@ -2,20 +2,19 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
-from transformers import PreTrainedTokenizerBase
 
 from copg.digests import json_digest
-from copg.errors import MismatchError, StoreError
+from copg.errors import MismatchError, RecordError, StoreError
 from copg.lm.attention.dispatch import resolve_attention
 from copg.lm.config import RowConfig
 from copg.lm.load import load_model, pick_device
 from copg.lm.rows import TokenGroup
 from copg.lm.scorer import DTYPES, check_rows, group_logps
-from copg.lm.text import encode_completion, encode_prompt
+from copg.lm.text import TextCodec
 from copg.records import Group
 from copg.stores.reference_store import completion_key
 from copg.stores.spot_checks import SpotChecks
@@ -31,41 +30,74 @@ CHECKED_EXAMPLES = 2
 """Groups whose rows are compared with single sequences once the reference is loaded."""
 
 
-def tokenizer_digests(tokenizer: PreTrainedTokenizerBase) -> dict[str, str]:
-    """Digests of what decides token ids: vocabulary and rules, and the chat template."""
+def text_digests(codec: TextCodec) -> dict[str, str]:
+    """Digests of what decides token ids: vocabulary and rules, the chat template, and how they are used."""
+    tokenizer = codec.tokenizer
     return {
         "tokenizer": json_digest([tokenizer.backend_tokenizer.to_str(), tokenizer.special_tokens_map]),
         "template": json_digest(tokenizer.chat_template),
+        "text": json_digest([asdict(codec.config), codec.about()]),
     }
 
 
-def encode_group(
-    group: Group, tokenizer: PreTrainedTokenizerBase, *, max_tokens: int, dropped: Counter[str]
-) -> Group | None:
+class Tally:
+    """What became of texts on their way to tokens: how often, and where first."""
+
+    def __init__(self) -> None:
+        self.dropped: Counter[str] = Counter()
+        """What was left out, by reason."""
+        self.noted: Counter[str] = Counter()
+        """Completions that stayed, by what befell them; see ``Encoded.notes``."""
+        self.first: dict[str, str] = {}
+        """``file:line`` of the first, by reason, and why where a message says more."""
+
+    def drop(self, reason: str, source: str, why: str = "") -> None:
+        """Count something left out."""
+        self.dropped[reason] += 1
+        self.first.setdefault(reason, f"{source}: {why}" if why else source)
+
+    def note(self, reason: str, source: str) -> None:
+        """Count a completion that stayed."""
+        self.noted[reason] += 1
+        self.first.setdefault(reason, source)
+
+
+def encode_group(group: Group, codec: TextCodec, *, max_tokens: int, tally: Tally) -> Group | None:
     """Fill in token ids; None when fewer than two completions are left.
 
     A completion that does not fit is dropped and counted, not cut: its reward would no longer be its own.
 
     Args:
         group: of the train split.
-        tokenizer: of the reference.
+        codec: of the reference.
         max_tokens: of a prompt and one completion together.
-        dropped: counts of what is left out, by reason.
+        tally: counts what is left out or changed.
     """
-    group.prompt_ids = encode_prompt(tokenizer, group.prompt)
+    try:
+        opening = codec.open(group.prompt)
+    except RecordError as error:
+        tally.drop("prompts_refused", group.source, str(error))
+        return None
+    group.prompt_ids = opening.ids
     kept = []
     for completion in group.completions:
-        ids = encode_completion(tokenizer, completion.text, finished=completion.finished)
-        completion.token_ids = ids
-        if not ids:
-            dropped["completions_without_tokens"] += 1
-        elif len(group.prompt_ids) + len(ids) > max_tokens:
-            dropped["completions_too_long"] += 1
+        try:
+            encoded = codec.encode(opening, completion.text, finished=completion.finished)
+        except RecordError as error:
+            tally.drop("completions_refused", group.source, str(error))
+            continue
+        completion.token_ids = encoded.ids
+        if not encoded.ids:
+            tally.drop("completions_without_tokens", group.source)
+        elif len(opening.ids) + len(encoded.ids) > max_tokens:
+            tally.drop("completions_too_long", group.source)
         else:
             kept.append(completion)
+            for note in encoded.notes:
+                tally.note(note, group.source)
     group.completions = kept
     if len(kept) < 2:
-        dropped["groups_of_fewer_than_two"] += 1
+        tally.drop("groups_of_fewer_than_two", group.source)
         return None
     return group
 

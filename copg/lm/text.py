@@ -1,53 +1,306 @@
 """From prompts and completions to token ids and back: the one place that decides what the model reads."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
-from transformers import PreTrainedTokenizerBase
-
-from copg.errors import ModelError
+from copg.errors import ModelError, RecordError
+from copg.lm.config import TextConfig
+from copg.lm.template import CLOSES_THINKING, Template, spoken
 from copg.records import Prompt
 
+MARKERS = ("\n", "0", ".", "a")
+"""Texts to encode after, where a tokeniser puts a space in front of whatever it is given."""
+CONTEXT, HEAD = 32, 48
+"""Characters before and after the start of a completion, in which a token that spans both is looked for."""
 
-def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> list[int]:
-    """Token ids of a prompt, up to where the completion starts.
 
-    Text gets the special tokens that the tokeniser puts in front, chat messages go through its chat
-    template with the generation prompt. An end-of-sequence token some tokenisers append is taken off.
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """A prompt as the model reads it, and what belongs around its completions."""
 
-    Raises:
-        ModelError: chat messages without a chat template, or a prompt of no tokens at all (the first
-            completion token would have nothing to be predicted from).
+    ids: list[int]
+    messages: list[dict[str, Any]] | None
+    """Of a chat, without the assistant's message that completions go on with; None for plain text."""
+    begun: str
+    """That message."""
+    before: str
+    """Text of the prompt as the template renders it."""
+    lead: str | None
+    """What the template writes after the prompt and before a completion's words; drawn with them. None:
+    only a completion that thinks can follow this prompt."""
+    after: str
+    """What the template writes after a completion's words."""
+    gap: str
+    """The start of it, up to the end of the turn; drawn as well."""
+    context: str
+    """The end of the prompt, as far as a token could reach from it into a completion."""
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """Token ids of a completion, and what became of its text on the way."""
+
+    ids: list[int]
+    """With the end of the turn when finished."""
+    notes: tuple[str, ...] = ()
+    """What to count: ``changed_by_template``, ``changed_by_tokenizer``, ``merges_with_prompt``,
+    ``spells_special_tokens``, ``thinking_stripped``, ``not_as_rendered``."""
+
+
+class TextCodec:
+    """Text to ids and back, by one tokeniser, its template and one way to read them.
+
+    The ids of a completion are those that the model would draw to say it: the ids of the conversation that
+    the template renders whole, cut where the prompt ends, up to the first token that ends the turn.
     """
-    if isinstance(prompt, str):
-        ids = list(tokenizer(prompt, verbose=False).input_ids)
-    elif tokenizer.chat_template is None:
-        raise ModelError("the prompt is a chat, but the tokeniser has no chat template; give plain text")
-    else:
-        ids = list(tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=False))
-    while ids and ids[-1] == tokenizer.eos_token_id and tokenizer.eos_token_id != tokenizer.bos_token_id:
-        ids.pop()
-    if not ids:
-        raise ModelError(f"prompt {prompt!r:.60} has no tokens, and the tokeniser adds no start token")
-    return ids
 
+    def __init__(
+        self, tokenizer: Any, config: TextConfig | None = None, named_ends: Collection[int] = ()
+    ) -> None:
+        """Look at the tokeniser once.
 
-def encode_completion(tokenizer: PreTrainedTokenizerBase, text: str, *, finished: bool) -> list[int]:
-    """Token ids of a completion, apart from its prompt, so that the boundary between them never moves.
+        Args:
+            tokenizer: of ``transformers``, with a backend of ``tokenizers``.
+            config: how to read templates, thinking and special tokens.
+            named_ends: ids that the model's configuration names as ends. One that is none of the tokeniser's
+                special tokens is a left-over default and ends nothing.
+        """
+        self.tokenizer = tokenizer
+        self.config = config or TextConfig()
+        self.template = Template(tokenizer, self.config.template_kwargs)
+        tokens = tokenizer.added_tokens_decoder
+        self._added = {str(token): index for index, token in tokens.items()}
+        special = {index: str(token) for index, token in tokens.items() if token.special}
+        self._named = frozenset(named_ends) & special.keys()
+        spelled = sorted(special.values(), key=len, reverse=True)
+        self._special = re.compile("|".join(map(re.escape, spelled)) or "(?!)")
+        self._spaces = self._puts_space()
 
-    Args:
-        text: as it was logged; text that spells a special token stays text.
-        finished: append the end-of-sequence token; False for a completion that was cut off.
+    @property
+    def end_of_text(self) -> int:
+        """The token that ends plain text.
 
-    Raises:
-        ModelError: the tokeniser has no end-of-sequence token.
-    """
-    if tokenizer.eos_token_id is None:
-        raise ModelError("the tokeniser has no end-of-sequence token, so a completion could never end")
-    ids = list(tokenizer(text, add_special_tokens=False, split_special_tokens=True, verbose=False).input_ids)
-    return [*ids, tokenizer.eos_token_id] if finished else ids
+        Raises:
+            ModelError: the tokeniser has none.
+        """
+        if self.tokenizer.eos_token_id is None:
+            raise ModelError("the tokeniser has no end-of-sequence token, so a completion could never end")
+        return int(self.tokenizer.eos_token_id)
 
+    @cached_property
+    def end_of_turn(self) -> int:
+        """The token that ends an assistant's turn.
 
-def decode_completion(tokenizer: PreTrainedTokenizerBase, token_ids: Sequence[int]) -> str:
-    """Text of a completion, without special tokens."""
-    text = tokenizer.decode(list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
-    return str(text)
+        Raises:
+            ModelError: it cannot be told, or there is no template.
+        """
+        return self.template.end_of_turn(self._added, self.end_of_text, self._named)
+
+    @cached_property
+    def stops(self) -> frozenset[int]:
+        """Tokens that end what is drawn: the ends of turn and of text, and others that the model names."""
+        ends = {self.end_of_text, *self._named}
+        with suppress(ModelError, RecordError):  # then no chat can be a prompt
+            ends.add(self.end_of_turn)
+        return frozenset(ends)
+
+    def about(self) -> dict[str, Any]:
+        """Facts for a manifest: the tokens that end a turn and a text, and all that end what is drawn."""
+        turn = None
+        with suppress(ModelError, RecordError):
+            turn = self.end_of_turn
+        name = self.tokenizer.convert_ids_to_tokens
+        return {
+            "end_of_turn": None if turn is None else name(turn),
+            "end_of_text": name(self.end_of_text),
+            "stops": sorted(map(name, self.stops)),
+        }
+
+    def open(self, prompt: Prompt) -> Opening:
+        """A prompt, up to where its completions start.
+
+        Text gets the special tokens that the tokeniser puts in front, and loses an end-of-sequence token
+        that some append. A chat goes through the template; an assistant's message at its end is gone on with.
+
+        Raises:
+            ModelError: chat messages without a chat template, or a turn whose end cannot be told.
+            RecordError: the template refuses the messages, or a prompt has no tokens at all (the first
+                completion token would have nothing to be predicted from).
+        """
+        if isinstance(prompt, str):
+            opening = self._open_text(prompt)
+        else:
+            opening = self._open_chat(prompt)
+        if not opening.ids:
+            raise RecordError(f"prompt {prompt!r:.60} has no tokens, and the tokeniser adds no start token")
+        return opening
+
+    def _open_text(self, prompt: str) -> Opening:
+        ids = list(self.tokenizer(prompt, verbose=False).input_ids)
+        eos = self.tokenizer.eos_token_id
+        while ids and ids[-1] == eos and eos != self.tokenizer.bos_token_id:
+            ids.pop()
+        return Opening(ids, None, "", prompt, "", "", "", prompt[-CONTEXT:])
+
+    def _open_chat(self, prompt: Sequence[dict[str, Any]]) -> Opening:
+        messages, begun = list(prompt), ""
+        if messages and messages[-1]["role"] == "assistant":
+            begun = messages.pop()["content"]
+        frame = self.template.frame(messages, begun)
+        end = self.tokenizer.convert_ids_to_tokens(self.end_of_turn)
+        before, lead = frame.before, ""
+        if self.config.lead == "drawn" and not begun:
+            before = frame.opened
+            lead = frame.before[len(before) :] if frame.before.startswith(before) else None
+        elif before.startswith(frame.opened) or begun:
+            # a space is part of the word that follows it: [/INST] | " yes"
+            least = len(frame.opened) if before.startswith(frame.opened) else 0
+            cut = max(len(before.rstrip(" ")), least)
+            before, lead = before[:cut], before[cut:]
+        gap, found, _ = frame.after.partition(end)
+        tail = before[-CONTEXT:]
+        ends = [tail.rfind(token) + len(token) for token in self._added if token in tail]
+        ids = list(self.tokenizer(before, add_special_tokens=False, verbose=False).input_ids)
+        return Opening(
+            ids,
+            messages,
+            begun,
+            before,
+            lead,
+            frame.after,
+            gap if found else "",
+            tail[max(ends, default=0) :],
+        )
+
+    def encode(self, opening: Opening, text: str, *, finished: bool) -> Encoded:
+        """Token ids of a completion, apart from its prompt, so that the boundary between them never moves.
+
+        Args:
+            opening: its prompt.
+            text: as it was logged; what spells a special token stays text unless ``special_tokens`` says else.
+            finished: append the token that ends the turn, of plain text the end of text; False for a
+                completion that was cut off.
+
+        Raises:
+            ModelError: there is no such token.
+            RecordError: ``thinking`` refuses it, or the template does not write such words.
+        """
+        notes = ["spells_special_tokens"] if self._special.search(text) else []
+        drawn = text
+        if opening.messages is not None:
+            drawn = self._drawn(opening, text, notes) + (opening.gap if finished else "")
+        after_token = opening.ids[-1] in self._added.values()
+        ids = self._ids(drawn, after_token=after_token)
+        if self._text(ids, after_token=after_token, skip=False) != drawn:
+            notes.append("changed_by_tokenizer")
+        if opening.context and drawn:
+            both = self._ids(opening.context + drawn[:HEAD])
+            if both != self._ids(opening.context) + self._ids(drawn[:HEAD], after_token=after_token):
+                notes.append("merges_with_prompt")
+        if finished:
+            ids.append(self.end_of_text if opening.messages is None else self.end_of_turn)
+        return Encoded(ids, tuple(notes))
+
+    def _drawn(self, opening: Opening, text: str, notes: list[str]) -> str:
+        """What a model draws to say ``text``: the template's own words around it included."""
+        close = self.template.closes_thinking
+        thinks = close is not None and close in text
+        if thinks and self.config.thinking == "refuse":
+            raise RecordError(f"thinking up to {close!r} in a completion: set text.thinking to strip or keep")
+        if thinks and self.config.thinking == "keep":
+            return self._thought(opening, text, close, notes)
+        if thinks:
+            text = text.rpartition(close)[2].lstrip("\n")
+            notes.append("thinking_stripped")
+        if opening.lead is None:
+            raise RecordError("no thinking in a completion, with which the template lets every turn begin")
+        messages = [*(opening.messages or ()), spoken(opening.begun + text)]
+        whole = self.template.render(messages)
+        start = opening.before + opening.lead
+        if not (whole.startswith(start) and whole.endswith(opening.after)):
+            raise RecordError("the chat template writes these words of an assistant differently from others")
+        said = whole[len(start) : len(whole) - len(opening.after)]
+        if said != text:
+            notes.append("changed_by_template")
+        return opening.lead + said
+
+    def _thought(self, opening: Opening, text: str, close: str, notes: list[str]) -> str:
+        """Thinking and answer as they were logged, after what of the thinking the prompt begins itself."""
+        if self.config.special_tokens == "text" and self._special.search(close):
+            raise RecordError(f"thinking ends with {close!r}: to keep it, set text.special_tokens to tokens")
+        begin = CLOSES_THINKING[close]
+        if opening.before.rstrip().endswith(begin):
+            text = text.removeprefix(begin).lstrip("\n")
+        with suppress(RecordError):
+            whole = self.template.render([*(opening.messages or ()), spoken(opening.begun + text)])
+            if whole == opening.before + text + opening.after:
+                return text
+        notes.append("not_as_rendered")
+        return text
+
+    def decode(self, ids: Sequence[int], prompt_ids: Sequence[int]) -> str:
+        """Text of a completion that was drawn after a prompt.
+
+        Without special tokens; where ``special_tokens`` is ``tokens``, with all but the one that ended it.
+        """
+        skip = self.config.special_tokens == "text"
+        if not skip and ids and ids[-1] in self.stops:
+            ids = ids[:-1]
+        return self._text(ids, after_token=prompt_ids[-1] in self._added.values(), skip=skip)
+
+    def said(self, opening: Opening, drawn: str) -> str:
+        """The words alone of a completion that was drawn: without what the template writes around them."""
+        lead, gap = opening.lead or "", opening.gap
+        return drawn.removeprefix(lead).removesuffix(gap) if opening.messages is not None else drawn
+
+    def whole(self, prompt: Sequence[dict[str, Any]], text: str | None) -> list[int]:
+        """Ids of a conversation rendered whole, the assistant's last message closed; without it if None."""
+        messages = list(prompt)
+        if text is not None:
+            begun = messages.pop()["content"] if messages[-1]["role"] == "assistant" else ""
+            messages.append(spoken(begun + text))
+        rendered = self.template.render(messages)
+        return list(self.tokenizer(rendered, add_special_tokens=False, verbose=False).input_ids)
+
+    def _ids(self, text: str, *, after_token: bool = False) -> list[int]:
+        """Ids of text that goes on: without the space that some tokenisers put in front of any text.
+
+        They put it after a token of their own as well, and so it stands in every conversation they cut.
+        """
+        if self._spaces and not after_token:
+            for marker in MARKERS:
+                start, both = self._cut(marker), self._cut(marker + text)
+                if both[: len(start)] == start:
+                    return both[len(start) :]
+        return self._cut(text)
+
+    def _cut(self, text: str) -> list[int]:
+        split = self.config.special_tokens == "text"
+        return list(
+            self.tokenizer(
+                text, add_special_tokens=False, split_special_tokens=split, verbose=False
+            ).input_ids
+        )
+
+    def _text(self, ids: Sequence[int], *, after_token: bool, skip: bool) -> str:
+        """Text of ids, a space at its start included: decoding alone takes it for that of the tokeniser."""
+        marker = MARKERS[0] if self._spaces and not after_token else ""
+        known = self._cut(marker) if marker else []
+        text = self.tokenizer.decode(
+            [*known, *ids], skip_special_tokens=skip, clean_up_tokenization_spaces=False
+        )
+        return str(text).removeprefix(marker)
+
+    def _puts_space(self) -> bool:
+        """Whether the tokeniser puts a space in front of text that has none."""
+        word = "a"
+        alone = self._cut(word)
+        for marker in MARKERS[:-1]:
+            start, both = self._cut(marker), self._cut(marker + word)
+            if start and both[: len(start)] == start:
+                return both[len(start) :] != alone
+        return False

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from copg.config import configuration
 from copg.errors import ModelError
+from copg.lm.text import TextCodec
 from copg.records import Prompt, prompt_text
 from copg.rewards.contract import Columns, Prompts, RecordFault
 from copg.rewards.weights import OfClassifier
@@ -47,10 +48,10 @@ class RewardModel(OfClassifier):
 
     def __call__(self, prompts: Prompts, completions: Sequence[str], columns: Columns) -> list[float]:
         """[N] the model's scalar."""
-        tokenizer = self._scorer.tokenizer
-        form = self.form or pick_form(tokenizer)
+        codec = TextCodec(self._scorer.tokenizer)
+        form = self.form or pick_form(codec.tokenizer)
         encodings = [
-            self._fit(i, encode(tokenizer, prompt, text, form=form))
+            self._fit(i, encode(codec, prompt, text, form=form))
             for i, (prompt, text) in enumerate(zip(prompts, completions, strict=True))
         ]
         logits = self._scorer.logits(encodings, tokens_per_batch=self.tokens_per_batch)
@@ -90,11 +91,11 @@ def pick_form(tokenizer: Any) -> Form:
     return "pair" if tokenizer.sep_token_id is not None else "text"
 
 
-def encode(tokenizer: Any, prompt: Prompt, completion: str, *, form: Form) -> EncodedPair:
+def encode(codec: TextCodec, prompt: Prompt, completion: str, *, form: Form) -> EncodedPair:
     """Token ids of a prompt with its completion.
 
     Args:
-        tokenizer: the model's.
+        codec: of the model's tokeniser.
         prompt: text or chat messages.
         completion: text.
         form: ``chat``: the chat template over the messages and the completion as the assistant's (a text
@@ -105,30 +106,26 @@ def encode(tokenizer: Any, prompt: Prompt, completion: str, *, form: Form) -> En
         ModelError: ``chat`` without a chat template.
     """
     if form == "chat":
-        return _encode_chat(tokenizer, prompt, completion)
+        return _encode_chat(codec, prompt, completion)
+    tokenizer = codec.tokenizer
     text = prompt_text(prompt)
     if form == "pair":
         whole = tokenizer(text, completion, verbose=False)
         ids = {key: list(whole[key]) for key in ("input_ids", "token_type_ids") if key in whole}
         start = whole.sequence_ids().index(0) if 0 in whole.sequence_ids() else 0
         return EncodedPair(ids, start, whole.sequence_ids().count(0))
-    prompt_ids = list(tokenizer(text, verbose=False).input_ids)
-    if prompt_ids and prompt_ids[-1] == tokenizer.eos_token_id != tokenizer.bos_token_id:
-        prompt_ids.pop()
-    ids_of_completion = tokenizer(completion, add_special_tokens=False, verbose=False).input_ids
-    end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
-    start = int(bool(prompt_ids) and prompt_ids[0] == tokenizer.bos_token_id)
-    return EncodedPair({"input_ids": [*prompt_ids, *ids_of_completion, *end]}, start, len(prompt_ids) - start)
+    opening = codec.open(text)
+    end = tokenizer.eos_token_id is not None
+    ids = codec.encode(opening, completion, finished=end).ids
+    start = int(opening.ids[0] == tokenizer.bos_token_id)
+    return EncodedPair({"input_ids": [*opening.ids, *ids]}, start, len(opening.ids) - start)
 
 
-def _encode_chat(tokenizer: Any, prompt: Prompt, completion: str) -> EncodedPair:
-    if tokenizer.chat_template is None:
+def _encode_chat(codec: TextCodec, prompt: Prompt, completion: str) -> EncodedPair:
+    if codec.tokenizer.chat_template is None:
         raise ModelError("form: chat, but the reward model's tokeniser has no chat template")
     messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
     # the template writes the start token itself: one made by the tokeniser as well would be a second
-    whole = tokenizer.apply_chat_template(
-        [*messages, {"role": "assistant", "content": completion}], return_dict=False
-    )
-    opened = tokenizer.apply_chat_template(messages, return_dict=False)
-    start = int(bool(whole) and whole[0] == tokenizer.bos_token_id)
-    return EncodedPair({"input_ids": list(whole)}, start, max(0, min(len(opened), len(whole)) - start))
+    whole, opened = codec.whole(messages, completion), codec.whole(messages, None)
+    start = int(bool(whole) and whole[0] == codec.tokenizer.bos_token_id)
+    return EncodedPair({"input_ids": whole}, start, max(0, min(len(opened), len(whole)) - start))

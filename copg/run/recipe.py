@@ -40,6 +40,8 @@ class Recipe:
     tracking: str = ""
     """MLflow server or database; empty: a sqlite file in the directory of the runs, on Kubernetes the
     placement's."""
+    text: dict[str, Any] = field(default_factory=dict)
+    """How prompts and completions become tokens, in every stage: thinking, special tokens, template."""
     stages: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Settings of each stage, by its name; in a recipe file each is a key of its own."""
     placement: dict[str, Any] = field(default_factory=dict)
@@ -134,16 +136,24 @@ def stage_settings(
     model = {"model": recipe.model, "revision": revision or recipe.revision}
     tracking = recipe.tracking or f"sqlite:///{run_dir}/mlflow.db"
     rows = recipe.stages.get("train", {}).get("rows") or {}
+    text = recipe.text
     defaults: dict[str, dict[str, Any]] = {
         "score": {"rewards": recipe.rewards, "store": f"{run_dir}/rewards"},
-        "reference": {**model, "model_digest": model_digest, "store": f"{run_dir}/store", "rows": rows},
+        "reference": {
+            **model,
+            "model_digest": model_digest,
+            "store": f"{run_dir}/store",
+            "rows": rows,
+            "text": text,
+        },
         "train": {
             **model,
             "checkpoint": {"folder": f"{run_dir}/checkpoints"},
             "samples": {"rewards": recipe.rewards},
+            "text": text,
             "tracking": {"uri": tracking, "experiment": recipe.name},
         },
-        "evaluate": {**model, "rewards": recipe.rewards, "rows": rows},
+        "evaluate": {**model, "rewards": recipe.rewards, "rows": rows, "text": text},
         "report": {"name": recipe.name, **_gate_bounds(recipe)},
         "promote": {
             "tracking_uri": tracking,

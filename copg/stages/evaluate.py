@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from copg.artifacts import BASELINES, MANIFEST, Manifest, begin, read_manifest, seal, write_json
 from copg.config import AtLeastOne, Natural, configuration
 from copg.errors import ModelError, RecordError
-from copg.lm.config import GenerationConfig, RowConfig
+from copg.lm.config import GenerationConfig, RowConfig, TextConfig
 from copg.rewards.contract import RewardSpec, Scale
 from copg.rewards.mixture import build_mixture
 
@@ -54,6 +54,8 @@ class EvaluateConfig:
     """Leave the temperature at 1: at any other, the KL is none of what was drawn."""
     rows: RowConfig = field(default_factory=RowConfig)
     """Budget and precision of the passes that measure the KL."""
+    text: TextConfig = field(default_factory=TextConfig)
+    """How prompts and completions become tokens; the recipe's, the same for every stage."""
     threads: Natural = 0
     """CPU threads; 0: torch's own choice."""
 
@@ -133,7 +135,7 @@ def evaluate_policy(
         rows=sum(len(prompt.drawn) for prompt in prompts),
         config=asdict(config),
         parents=_parents(source, given),
-        facts={**facts, "attention": attention, "metrics": metrics},
+        facts={**facts, "attention": attention, "text": sampler.codec.about(), "metrics": metrics},
     )
     return metrics
 

@@ -1,21 +1,21 @@
 """``reference``: scored groups in, the same with token ids and reference log-probabilities out."""
 
-from collections import Counter
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from copg.artifacts import GroupWriter, begin, read_groups, read_manifest, seal
 from copg.config import Natural, configuration
 from copg.digests import model_digest
-from copg.lm.config import RowConfig
+from copg.errors import RecordError
+from copg.lm.config import RowConfig, TextConfig
 from copg.records import SPLITS, Group, in_shard
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
-    from copg.lm.reference import ReferencePass
+    from copg.lm.reference import ReferencePass, Tally
+    from copg.lm.text import TextCodec
 
 GROUPS_PER_CHUNK, TOKENS_PER_CHUNK = 8192, 2**22
 """Most that is in memory at once, beside the values of the store."""
@@ -41,6 +41,8 @@ class ReferenceConfig:
     """CPU threads; 0: torch's own choice."""
     rows: RowConfig = field(default_factory=RowConfig)
     """Must be train's: another precision is another reference."""
+    text: TextConfig = field(default_factory=TextConfig)
+    """How prompts and completions become tokens; the recipe's, the same for every stage."""
 
 
 def reference_groups(
@@ -69,21 +71,22 @@ def reference_groups(
         MismatchError: the store holds values that this reference does not give.
         StoreError: a value is not finite.
     """
-    from copg.lm.reference import tokenizer_digests
+    from copg.lm.reference import Tally, text_digests
 
     parent = read_manifest(scored, schema="scored")
     engine, encoder = _open(config)
     begin(referenced)
-    dropped: Counter[str] = Counter()
+    tally, about = Tally(), encoder.codec.about()
     with GroupWriter(referenced) as writer:
         for split in SPLITS:
-            groups = _encode(read_groups(scored, split), split, encoder, dropped)
+            groups = _encode(read_groups(scored, split), split, encoder, tally)
             for chunk in _chunks(groups, groups_per_chunk, tokens_per_chunk):
                 if split == "train":
                     engine.fill(chunk)
                 for group in chunk:
                     writer.write(split, group)
-    metrics = _metrics(engine, dropped)
+    metrics = _metrics(engine, tally)
+    _say(about, tally)
     seal(
         referenced,
         schema="referenced",
@@ -94,8 +97,9 @@ def reference_groups(
         facts={
             "metrics": metrics,
             "scales": parent.facts.get("scales", {}),
-            "dropped": dict(dropped),
-            "numerics": {**engine.store.about(), **tokenizer_digests(encoder.tokenizer)},
+            "dropped": dict(tally.dropped),
+            "text": {**about, "noted": dict(tally.noted), "first": tally.first},
+            "numerics": {**engine.store.about(), **text_digests(encoder.codec)},
         },
     )
     return metrics
@@ -112,18 +116,20 @@ def reference_shard(config: ReferenceConfig, scored: Path, shard: int, num_shard
     Returns:
         How many groups of the train split are in it.
     """
+    from copg.lm.reference import Tally
+
     read_manifest(scored, schema="scored")
     engine, encoder = _open(replace(config, check_samples=0))
     mine = (group for group in read_groups(scored, "train") if in_shard(group.id, shard, num_shards))
     count = 0
-    for chunk in _chunks(_encode(mine, "train", encoder, Counter())):
+    for chunk in _chunks(_encode(mine, "train", encoder, Tally())):
         engine.fill(chunk)
         count += len(chunk)
     return count
 
 
 class _Encoder(NamedTuple):
-    tokenizer: "PreTrainedTokenizerBase"
+    codec: "TextCodec"
     max_tokens: int
 
 
@@ -131,36 +137,43 @@ def _open(config: ReferenceConfig) -> "tuple[ReferencePass, _Encoder]":
     """What computes, and what tokenises; the model is loaded when it is needed."""
     import torch
 
-    from copg.lm.load import load_config, load_tokenizer
+    from copg.lm.load import load_codec, load_config
     from copg.lm.reference import ReferencePass
     from copg.stores.reference_store import Numerics, open_references
 
     if config.threads:
         torch.set_num_threads(config.threads)
-    tokenizer = load_tokenizer(config.model, revision=config.revision)
+    codec = load_codec(config.model, revision=config.revision, text=config.text)
     positions = getattr(load_config(config.model, revision=config.revision), "max_position_embeddings", 2**31)
     weights = config.model_digest or model_digest(Path(config.model))
     numerics = Numerics(weights, config.rows.parameter_dtype, config.rows.compute_dtype)
     store = open_references(config.store, numerics)
     engine = ReferencePass(config.model, config.revision, store, config.rows, config.check_samples)
-    return engine, _Encoder(tokenizer, min(positions, config.max_tokens or positions))
+    return engine, _Encoder(codec, min(positions, config.max_tokens or positions))
 
 
-def _encode(groups: Iterable[Group], split: str, encoder: _Encoder, dropped: Counter[str]) -> Iterator[Group]:
+def _encode(groups: Iterable[Group], split: str, encoder: _Encoder, tally: "Tally") -> Iterator[Group]:
+    """With token ids, without what does not fit.
+
+    Raises:
+        RecordError: the template refuses a held-out prompt, which an evaluation could not leave out.
+    """
     from copg.lm.reference import encode_group
-    from copg.lm.text import encode_prompt
 
     for group in groups:
         if split == "train":
-            encoded = encode_group(group, encoder.tokenizer, max_tokens=encoder.max_tokens, dropped=dropped)
+            encoded = encode_group(group, encoder.codec, max_tokens=encoder.max_tokens, tally=tally)
             if encoded is not None:
                 yield encoded
             continue
-        group.prompt_ids = encode_prompt(encoder.tokenizer, group.prompt)
+        try:
+            group.prompt_ids = encoder.codec.open(group.prompt).ids
+        except RecordError as error:
+            raise RecordError(f"{group.source}: {error}") from None
         if len(group.prompt_ids) < encoder.max_tokens:
             yield group
         else:
-            dropped[f"{split}_prompts_too_long"] += 1
+            tally.drop(f"{split}_prompts_too_long", group.source)
 
 
 def _chunks(
@@ -179,11 +192,20 @@ def _chunks(
         yield chunk
 
 
-def _metrics(engine: "ReferencePass", dropped: Counter[str]) -> dict[str, float]:
+def _say(about: dict[str, Any], tally: "Tally") -> None:
+    """What ends a completion, and what texts met on their way to tokens."""
+    turn, text = about["end_of_turn"], about["end_of_text"]
+    print(f"a turn ends with {turn!r}" if turn else f"a completion ends with {text!r}", file=sys.stderr)
+    for reason, count in sorted((tally.dropped + tally.noted).items()):
+        print(f"{reason}: {count}, first {tally.first[reason]}", file=sys.stderr, flush=True)
+
+
+def _metrics(engine: "ReferencePass", tally: "Tally") -> dict[str, float]:
     return {
         "reference/computed": float(engine.computed),
         "reference/reused": float(engine.reused),
         "reference/checked": float(engine.checked),
         "reference/difference": engine.difference,
-        **{f"dropped/{reason}": float(count) for reason, count in sorted(dropped.items())},
+        **{f"dropped/{reason}": float(count) for reason, count in sorted(tally.dropped.items())},
+        **{f"text/{reason}": float(count) for reason, count in sorted(tally.noted.items())},
     }

@@ -65,18 +65,20 @@ def train_reward(config: RewardConfig, groups: Path, reward_model: Path) -> dict
         RewardError: no pair to learn from or to test on, a record without reward, or a loss not finite.
         ModelError: the model cannot be loaded.
     """
+    from copg.lm.text import TextCodec
     from copg.rewards.reward_model import pick_form
     from copg.training.reward_model import read_comparisons
 
     manifest = read_manifest(groups, schema="groups")
     begin(reward_model)
     model, tokenizer, max_tokens = _load(config)
+    codec = TextCodec(tokenizer)
     dropped: Counter[str] = Counter()
     train, held_out = (
         list(
             read_comparisons(
                 chain.from_iterable(read_groups(groups, split) for split in splits),
-                tokenizer,
+                codec,
                 form=config.form or pick_form(tokenizer),
                 max_tokens=max_tokens,
                 min_gap=config.min_gap,

@@ -19,6 +19,7 @@ from copg.training.launch import run_processes, take_part
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+    from copg.lm.text import TextCodec
     from copg.training.data import TrainData
     from copg.training.loop import Loop, LoopState
     from copg.training.samples import Sampler
@@ -81,12 +82,12 @@ def _take_part(config: TrainConfig, referenced: Path, policy: Path, training: Pa
     data = TrainData(read_groups(referenced, "train"))
     patience = InitProcessGroupKwargs(timeout=PATIENCE)
     accelerator = Accelerator(cpu=not torch.cuda.is_available(), kwargs_handlers=[patience])
-    model, tokenizer = _load_policy(config, parent, data, accelerator)
+    model, codec = _load_policy(config, parent, data, accelerator)
     checkpoints = checkpoint_store(config, parent.digest)
     if accelerator.is_local_main_process:
         checkpoints.fetch()
     accelerator.wait_for_everyone()
-    sampler = _sampler(config, parent, referenced, tokenizer, model)
+    sampler = _sampler(config, parent, referenced, codec, model)
     loop = Loop(config, data, model, sampler, checkpoints, accelerator)
     params = {**asdict(config.trial), "learning_rate": config.optimizer.learning_rate, "model": config.model}
     uri = config.tracking.uri if accelerator.is_main_process else None
@@ -108,10 +109,11 @@ def _take_part(config: TrainConfig, referenced: Path, policy: Path, training: Pa
         "diverged": state.reason is not None,
         "reason": state.reason,
         "steps": state.step,
+        "text": codec.about(),
         "metrics": metrics,
     }
     parents = {"referenced": parent.digest}
-    written = _write_policy(config, loop, trained, tokenizer, policy, parents, facts)
+    written = _write_policy(config, loop, trained, codec.tokenizer, policy, parents, facts)
     begin(training)
     if loop.log:
         shutil.copyfile(loop.log.path, training / "metrics.jsonl")
@@ -144,34 +146,34 @@ def _load_policy(
     """The reference's weights, checked against the cached values; then those the policy starts from."""
     import torch
 
-    from copg.lm.load import check_vocabulary, load_model, load_tokenizer
+    from copg.lm.load import check_vocabulary, load_codec, load_model
     from copg.lm.scorer import DTYPES
     from copg.training.optim import add_adapter, disable_dropout
 
-    tokenizer = load_tokenizer(config.model, revision=config.revision)
+    codec = load_codec(config.model, revision=config.revision, text=config.text)
     dtype = DTYPES[config.rows.parameter_dtype]
     model: Any = load_model(config.model, dtype=dtype, revision=config.revision).to(accelerator.device)
-    _check_reference(config, parent, data, model, tokenizer)
+    _check_reference(config, parent, data, model, codec)
     if config.start_from is not None:
         start, revision = config.start_from, config.start_revision
-        check_vocabulary(start, tokenizer, config.model, revision=revision)
+        check_vocabulary(start, codec.tokenizer, config.model, revision=revision)
         model = load_model(start, dtype=dtype, revision=revision, trainable=True).to(accelerator.device)
     disable_dropout(model)
     if config.lora is not None and not hasattr(model, "disable_adapter"):
         model = add_adapter(model, config.lora, seed=config.trial.seed)
     torch.manual_seed(config.trial.seed)
-    return model, tokenizer
+    return model, codec
 
 
 def _check_reference(
-    config: TrainConfig, parent: Manifest, data: "TrainData", model: Any, tokenizer: Any
+    config: TrainConfig, parent: Manifest, data: "TrainData", model: Any, codec: "TextCodec"
 ) -> None:
     """Run the reference through train's own path on sampled groups and compare with the cached values.
 
     Raises:
         MismatchError: names what moved: model, tokeniser, template or precision.
     """
-    from copg.lm.reference import TOLERANCES, mean_difference, tokenizer_digests
+    from copg.lm.reference import TOLERANCES, mean_difference, text_digests
     from copg.training.data import epoch_order
 
     chosen = epoch_order(len(data), seed=0, epoch=0)[:CHECKED_GROUPS].tolist()
@@ -184,7 +186,7 @@ def _check_reference(
     now = {
         "parameter_dtype": config.rows.parameter_dtype,
         "compute_dtype": config.rows.compute_dtype,
-        **tokenizer_digests(tokenizer),
+        **text_digests(codec),
     }
     then = parent.facts["numerics"]
     moved = sorted(name for name, value in now.items() if then.get(name) != value) or ["weights or device"]
@@ -195,7 +197,7 @@ def _check_reference(
 
 
 def _sampler(
-    config: TrainConfig, parent: Manifest, referenced: Path, tokenizer: Any, policy: Any
+    config: TrainConfig, parent: Manifest, referenced: Path, codec: "TextCodec", policy: Any
 ) -> "Sampler":
     from copg.lm.generation import max_prompt_tokens
     from copg.lm.load import load_model
@@ -217,7 +219,7 @@ def _sampler(
     fitting = (group for group in read_groups(referenced, "select") if len(group.prompt_ids or ()) <= room)
     groups = heapq.nsmallest(config.samples.num_prompts, fitting, key=lambda group: group.id)
     scales = {part: Scale(**scale) for part, scale in parent.facts.get("scales", {}).items()}
-    return Sampler(config.samples, groups, tokenizer, config.rows, reference, scales)
+    return Sampler(config.samples, groups, codec, config.rows, reference, scales)
 
 
 def _metrics(loop: "Loop", state: "LoopState") -> dict[str, float]:

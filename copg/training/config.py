@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from copg.config import AtLeastOne, Fraction, Natural, NotNegative, Positive, configuration
-from copg.lm.config import GenerationConfig, RowConfig
+from copg.lm.config import GenerationConfig, RowConfig, TextConfig
 from copg.losses import check_method
 from copg.rewards.contract import RewardSpec
 
@@ -152,6 +152,8 @@ class TrainConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     rows: RowConfig = field(default_factory=RowConfig)
     """Must be those of ``reference``."""
+    text: TextConfig = field(default_factory=TextConfig)
+    """How prompts and completions become tokens; the recipe's, the same for every stage."""
     lora: LoraConfig | None = None
     """None trains all weights."""
     samples: SampleConfig = field(default_factory=SampleConfig)

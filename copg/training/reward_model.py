@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from copg.errors import RewardError
+from copg.lm.text import TextCodec
 from copg.progress import track
 from copg.records import Group
 from copg.rewards.classifier import Encoding, forward
@@ -69,7 +70,7 @@ class Comparisons:
 
 def read_comparisons(
     groups: Iterable[Group],
-    tokenizer: Any,
+    codec: TextCodec,
     *,
     form: Form,
     max_tokens: int,
@@ -94,7 +95,7 @@ def read_comparisons(
             continue
         used = sorted({k for pair in pairs for k in pair})
         encodings = {
-            k: _compact(encode(tokenizer, group.prompt, group.completions[k].text, form=form)) for k in used
+            k: _compact(encode(codec, group.prompt, group.completions[k].text, form=form)) for k in used
         }
         fits = [k for k in used if len(encodings[k]["input_ids"]) <= max_tokens]
         kept = [(i, j) for i, j in pairs if i in fits and j in fits]

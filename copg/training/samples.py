@@ -5,12 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-from transformers import PreTrainedTokenizerBase
-
 from copg.lm.config import RowConfig
 from copg.lm.generation import Policy, load_engine
 from copg.lm.rows import TokenGroup
 from copg.lm.scorer import group_logps
+from copg.lm.text import TextCodec
 from copg.records import Completion, Group
 from copg.rewards.bulk import score_drawn
 from copg.rewards.contract import Scale
@@ -25,7 +24,7 @@ class Sampler:
         self,
         config: SampleConfig,
         groups: Sequence[Group],
-        tokenizer: PreTrainedTokenizerBase,
+        codec: TextCodec,
         rows: RowConfig,
         reference: Callable[[Any], AbstractContextManager[Any]],
         scales: Mapping[str, Scale] | None = None,
@@ -40,11 +39,12 @@ class Sampler:
         """
         self.config = config
         self.groups = list(groups)
-        self._tokenizer = tokenizer
+        self._codec = codec
         self._rows = rows.unlimited
         self._reference = reference
         self._engine = load_engine(config.generation)
         self._mixture = build_mixture(config.rewards, scales=scales) if config.rewards else None
+        self._openings = [codec.open(group.prompt) for group in self.groups] if config.rewards else []
 
     def due(self, step: int, num_steps: int) -> bool:
         """Whether to draw after ``step`` of ``num_steps``."""
@@ -59,9 +59,7 @@ class Sampler:
         """
         prompts = [group.prompt_ids or [] for group in self.groups]
         keys = [f"{group.id}/0" for group in self.groups]
-        drawn = self._engine(
-            Policy(tokenizer=self._tokenizer, loaded=policy), prompts, keys, self.config.generation
-        )
+        drawn = self._engine(Policy(codec=self._codec, loaded=policy), prompts, keys, self.config.generation)
         token_groups = [TokenGroup(p, [d.token_ids]) for p, d in zip(prompts, drawn, strict=True)]
         policy_logps = group_logps(policy, token_groups, rows=self._rows)
         with self._reference(policy) as reference:
@@ -74,7 +72,10 @@ class Sampler:
         }
         if self._mixture is None:
             return metrics
-        return {**metrics, **self._reward_metrics([each.text for each in drawn])}
+        texts = [
+            self._codec.said(opening, each.text) for opening, each in zip(self._openings, drawn, strict=True)
+        ]
+        return {**metrics, **self._reward_metrics(texts)}
 
     def _reward_metrics(self, texts: Sequence[str]) -> dict[str, float]:
         """Of one completion for each prompt."""

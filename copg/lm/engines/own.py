@@ -12,7 +12,7 @@ from transformers.cache_utils import Cache, DynamicLayer
 from copg.errors import RecordError
 from copg.lm.batches import length_batches
 from copg.lm.config import GenerationConfig
-from copg.lm.generation import Generated, Policy, generated, max_prompt_tokens, noise_digest, stop_tokens
+from copg.lm.generation import Generated, Policy, generated, max_prompt_tokens, noise_digest
 from copg.progress import track
 
 KEPT_FRACTION = 0.75
@@ -42,16 +42,15 @@ def draw(
     for prompt, key in zip(prompts, noise_keys, strict=True):
         if not 0 < len(prompt) <= room:
             raise RecordError(f"prompt {key!r} has {len(prompt)} tokens; the model has room for 1 to {room}")
-    stops = stop_tokens(model.generation_config, policy.tokenizer)
     was_training = model.training
     model.eval()
     try:
         with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=bfloat16):
-            drawn = _draw(model, prompts, noise_keys, config, stops)
+            drawn = _draw(model, prompts, noise_keys, config, policy.codec.stops)
             found = dict(track(drawn, description, len(prompts)) if description else drawn)
     finally:
         model.train(was_training)
-    return generated([found[index] for index in range(len(prompts))], policy.tokenizer, stops)
+    return generated([found[index] for index in range(len(prompts))], prompts, policy.codec)
 
 
 def uniform_noise(seed: int, noise_key: str, num_steps: int) -> NDArray[np.float64]:

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import GenerationConfig as ModelGenerationConfig
 
 from copg.digests import ADAPTER, adapter_base
 from copg.errors import ModelError
 from copg.lm import vllm_worker
 from copg.lm.config import GenerationConfig
-from copg.lm.generation import Generated, Policy, generated, noise_digest, stop_tokens
+from copg.lm.generation import Generated, Policy, generated, noise_digest
 from copg.lm.load import load_config
 
 
@@ -37,7 +36,6 @@ def draw(
         ModelError: no such Python, or vLLM failed: the end of what it said is named.
     """
     where = _where(policy.location, policy.revision)
-    stops = stop_tokens(_generation_config(where), policy.tokenizer)
     request = {
         **where,
         "dtype": policy.rows.compute_dtype,
@@ -46,13 +44,13 @@ def draw(
         "temperature": config.temperature,
         "max_new_tokens": config.max_new_tokens,
         "seeds": [int.from_bytes(noise_digest(config.seed, key)[:7], "little") for key in noise_keys],
-        "stop_tokens": sorted(stops),
+        "stop_tokens": sorted(policy.codec.stops),
         "prompts": [list(prompt) for prompt in prompts],
     }
     drawn = _ask(config.vllm_python, request)
     if len(drawn) != len(prompts) or not all(drawn):
         raise ModelError(f"vLLM left {sum(map(bool, drawn))} completions of {len(prompts)} prompts")
-    return generated(drawn, policy.tokenizer, stops)
+    return generated(drawn, prompts, policy.codec)
 
 
 def _ask(python: str, request: dict[str, Any]) -> list[list[int]]:
@@ -92,10 +90,3 @@ def _gpus(where: Mapping[str, Any]) -> int:
     """As many of this machine's GPUs as the model's attention heads can be shared out over."""
     heads = load_config(where["model"], revision=where["revision"]).num_attention_heads
     return max(n for n in range(1, max(1, torch.cuda.device_count()) + 1) if heads % n == 0)
-
-
-def _generation_config(where: Mapping[str, Any]) -> Any:
-    try:
-        return ModelGenerationConfig.from_pretrained(where["model"], revision=where["revision"])
-    except OSError:  # a model need not have one
-        return ModelGenerationConfig()

@@ -1,0 +1,150 @@
+"""What a chat template writes around an assistant's words, found by rendering: no template is parsed."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jinja2
+
+from copg.errors import ModelError, RecordError
+
+SENTINEL = "Qzwordzq"
+"""Stands for words of the assistant: letters alone, so that no template trims, splits or escapes it."""
+ASKED = "Qzaskedzq"
+"""The same for words of the user."""
+MARKER = re.compile(r"<\|[^<>|\s]+\|>|<｜[^<>｜\s]+｜>|<[a-z]+(?:_[a-z]+)+>")
+"""What looks like a token of its own: ``<|im_end|>``, ``<end_of_turn>``."""
+CLOSES_THINKING = {
+    "</think>": "<think>",
+    "<|channel|>final<|message|>": "<|channel|>analysis<|message|>",
+    "<channel|>": "<|channel>thought",
+    "[/THINK]": "[THINK]",
+}
+"""What stands between thinking and answer in the text of models that think, and what the thinking begins with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What stands around the words of an assistant's turn."""
+
+    opened: str
+    """The conversation up to the generation prompt: what a server gives to the model."""
+    before: str
+    """The whole conversation up to the assistant's words."""
+    after: str
+    """What follows them."""
+
+
+class Template:
+    """The chat template of a tokeniser, with the settings that it is given."""
+
+    def __init__(self, tokenizer: Any, settings: dict[str, Any]) -> None:
+        self._tokenizer = tokenizer
+        self._settings = settings
+        source = tokenizer.chat_template
+        texts = source.values() if isinstance(source, dict) else [source or ""]
+        self.closes_thinking = next((m for m in CLOSES_THINKING if any(m in text for text in texts)), None)
+        """What ends the thinking in its models' text; None where it knows of none."""
+
+    def render(self, messages: Sequence[dict[str, Any]], *, generation_prompt: bool = False) -> str:
+        """The conversation as text.
+
+        Raises:
+            ModelError: there is no template.
+            RecordError: the template refuses these messages.
+        """
+        if self._tokenizer.chat_template is None:
+            raise ModelError("the prompt is a chat, but the tokeniser has no chat template; give plain text")
+        try:
+            return str(
+                self._tokenizer.apply_chat_template(
+                    list(messages),
+                    tokenize=False,
+                    add_generation_prompt=generation_prompt,
+                    **self._settings,
+                )
+            )
+        except (jinja2.TemplateError, TypeError, KeyError, ValueError) as error:
+            raise RecordError(
+                f"the chat template refuses the messages: {str(error).splitlines()[0]}"
+            ) from None
+
+    def frame(self, messages: Sequence[dict[str, Any]], begun: str = "") -> Frame:
+        """What the template writes around the words that an assistant adds to ``begun``.
+
+        Raises:
+            RecordError: the template refuses these messages, or does not write what an assistant says.
+        """
+        opened = self.render(messages, generation_prompt=True)
+        whole = self.render([*messages, spoken(begun + SENTINEL)])
+        before, found, after = whole.rpartition(SENTINEL)
+        if not found:
+            raise RecordError("the chat template does not write what an assistant says")
+        return Frame(opened, before, after)
+
+    def end_of_turn(self, added: dict[str, int], eos: int, named: frozenset[int]) -> int:
+        """The token that ends an assistant's turn: the first after its words.
+
+        It is told by what follows them at the end of a conversation, and before another question. Where these
+        differ, it is the one that tokeniser or model name as an end. A template that writes nothing at all
+        between two turns leaves it to the end of text.
+
+        Args:
+            added: ids of the tokens that are found in text before it is cut into words.
+            eos: the tokeniser's end of text.
+            named: ids that the model's configuration names as ends.
+
+        Raises:
+            ModelError: it cannot be told: names both candidates, or the marker that is no token.
+        """
+        asked = {"role": "user", "content": ASKED}
+        frame = self.frame([asked])
+        self._check_markers(frame, added)
+        try:
+            whole = self.render([asked, spoken(SENTINEL), asked])
+            between = whole.rpartition(ASKED)[0].rpartition(SENTINEL)[2]
+        except RecordError:  # it allows one question alone
+            between = frame.after
+        first = [_first_token(text, added) for text in (frame.after, between)]
+        name = {index: token for token, index in added.items()}
+        ends = {index for _, index in first if index is not None}
+        preferred = ends & {eos, *named} if len(ends) > 1 else ends
+        said = next((text for text, index in first if index is None and text), None)
+        if len(preferred) == 1:
+            return preferred.pop()
+        if len(ends) > 1:
+            either = " or ".join(repr(name[index]) for index in sorted(ends))
+            raise ModelError(f"a turn ends with {either}: neither alone is named as an end by the model")
+        if said is None:
+            return eos
+        raise ModelError(
+            f"the chat template ends a turn with {said!r}, which is no token of the tokeniser, whose text ends "
+            f"with {name.get(eos, eos)!r}: the template is another model's, or has no end of turn"
+        )
+
+    def _check_markers(self, frame: Frame, added: dict[str, int]) -> None:
+        """A template of another model: some of its markers are tokens here, and others are not.
+
+        One without any is a template in plain words, such as Zephyr's.
+        """
+        markers = MARKER.findall(frame.opened + frame.before + frame.after)
+        missing = [marker for marker in dict.fromkeys(markers) if marker not in added]
+        if missing and len(missing) < len(set(markers)):
+            raise ModelError(f"the chat template writes {missing[0]!r}, which is no token of the tokeniser")
+
+
+def spoken(words: str) -> dict[str, str]:
+    """An assistant's message."""
+    return {"role": "assistant", "content": words}
+
+
+def _first_token(text: str, added: dict[str, int]) -> tuple[str, int | None]:
+    """The words before the first token of ``added``, and its id; none where words come first."""
+    places = sorted((place, -len(token)) for token in added if (place := text.find(token)) >= 0)
+    if places:
+        place, length = places[0]
+        if not text[:place].strip():
+            return "", added[text[place : place - length]]
+        text = text[:place]
+    return next(iter(text.split()), ""), None
