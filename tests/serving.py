@@ -15,9 +15,11 @@ class JsonHandler(BaseHTTPRequestHandler):
         pass
 
     def say(self, status: int, value: Any) -> None:
-        data = json.dumps(value).encode()
+        self.write(status, json.dumps(value).encode(), "application/json")
+
+    def write(self, status: int, data: bytes, kind: str) -> None:
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
