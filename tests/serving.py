@@ -15,13 +15,9 @@ class JsonHandler(BaseHTTPRequestHandler):
         pass
 
     def say(self, status: int, value: Any) -> None:
-        self._send(status, "application/json", json.dumps(value))
+        self.write(status, json.dumps(value).encode(), "application/json")
 
-    def say_text(self, status: int, text: str) -> None:
-        self._send(status, "text/plain", text)
-
-    def _send(self, status: int, kind: str, text: str) -> None:
-        data = text.encode()
+    def write(self, status: int, data: bytes, kind: str) -> None:
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(data)))

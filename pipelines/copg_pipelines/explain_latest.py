@@ -16,8 +16,10 @@ from copg.stages.table import ROWS, TABLE, rows
 from copg_pipelines.dags import plans_of
 from copg_pipelines.explain_cache import Basis, Forecast, changes
 from copg_pipelines.server.client import Client
+from copg_pipelines.server.compiled import read_compiled
 from copg_pipelines.server.connection import ClientError
-from copg_pipelines.server.runs import latest_run, tasks_of
+from copg_pipelines.server.runs import latest_runs
+from copg_pipelines.server.tasks import CACHED, tasks_of
 from copg_pipelines.server.versions import compiled, get_pipeline
 from copg_pipelines.target import Target
 
@@ -35,7 +37,7 @@ def explain_latest(client: Client, target: Target) -> list[Forecast]:
     recipe, plans = target.load(), plans_of(target.dag) or ROWS
     with compiled(target) as file:
         now = _nominal(next(iter(yaml.safe_load_all(file.path.read_text()))), {}, recipe, plans)
-    run = latest_run(client, get_pipeline(client, target.pipeline_name).pipeline_id)
+    run = latest_runs(client, get_pipeline(client, target.pipeline_name).pipeline_id)[0]
     reference = run.pipeline_version_reference
     version = client.pipelines.pipeline_service_get_pipeline_version(
         reference.pipeline_id, reference.pipeline_version_id
@@ -47,11 +49,8 @@ def explain_latest(client: Client, target: Target) -> list[Forecast]:
         before = _nominal(version.pipeline_spec, given or {}, recipe, plans)
     except KeyError as error:
         raise ClientError(f"version {version.display_name} is no DAG of ours: it has no {error}") from None
-    states: dict[str, str] = {}
-    for task in tasks_of(run):
-        name, state = task.display_name, str(task.state or "PENDING")
-        if states.get(name, "SUCCEEDED") == "SUCCEEDED":  # of a loop's tasks, one that failed
-            states[name] = state
+    told = tasks_of(run, read_compiled(version.pipeline_spec, given or {}).items)
+    states = {each.name: "SUCCEEDED" if each.state == CACHED else each.state for each in told.tasks}
     return _compare(before, now, states)
 
 
@@ -70,7 +69,7 @@ def _compare(old: Basis, new: Basis, states: Mapping[str, str]) -> list[Forecast
         once: dict[str, Sequence[Any]] = {"run": [None], "baseline": new.baselines, "trial": new.trials}
         for subject in once[ROWS[plan].once]:
             why = tuple(changes(plan, subject, old, new))
-            ended = states.get(stage, "SUCCEEDED")
+            ended = states.get(task_name(stage, subject), "SUCCEEDED")
             if not why and keys[0].get(plan) == keys[1][plan] and ended != "SUCCEEDED":
                 why = (f"nothing changed, but it is {ended} in the latest run",)
             found.append(Forecast(task_name(stage, subject), not why, why))

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from copg.cli import main as command_line
 
 PIPELINES = ["run", "compile", "create", "schedule", "unschedule", "versions", "rollback", "status"]
-PIPELINES += ["resume", "doctor", "lint", "explain-cache", "resources"]
+PIPELINES += ["resume", "cancel", "logs", "doctor", "lint", "explain-cache", "resources"]
 
 
 def call(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:

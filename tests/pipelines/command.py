@@ -79,4 +79,5 @@ def command(
     for name in os.environ:
         if name.startswith(SURROUNDINGS):
             monkeypatch.delenv(name)
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
     return Command(server, tmp_path, capsys, monkeypatch)

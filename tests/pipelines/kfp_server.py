@@ -1,4 +1,4 @@
-"""A KFP server that speaks v2beta1 over HTTP, for tests.
+"""A KFP server that speaks v2beta1 over HTTP, for tests; it answers as a real one of 2.17 was recorded.
 
 Every request is read into a model of ``kfp_server_api`` (an unknown field or a wrong value is answered 400),
 and every answer is built from one. It keeps what it is told in memory, and can be made to refuse, to break or
@@ -21,22 +21,19 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import kfp_server_api as api
 import yaml
 
+from tests.pipelines.recorded import MODELS, model, nodes_of, pod_of, recorded
 from tests.serving import JsonHandler, serving
 
-MODELS = api.ApiClient(api.Configuration())
+NOBODY = "00000000-0000-4000-8000-000000000000"
+"""Id of what was not there when answers were recorded."""
 PAGE = 2
 """Things a page, whatever the client asks for: it has to turn pages."""
-
-
-@dataclass(frozen=True)
-class _Body:
-    data: str
 
 
 def parse(kind: str, value: Any) -> Any:
     """A model from plain JSON values; unknown fields are refused, as protocol buffers do."""
     _check_fields(getattr(api, kind), value)
-    return MODELS.deserialize(_Body(json.dumps(value)), kind)
+    return model(kind, value)
 
 
 def _check_fields(model: Any, value: Any) -> None:
@@ -59,6 +56,30 @@ class Refused(Exception):
         super().__init__(message)
         self.status = status
 
+    def body(self) -> dict[str, Any]:
+        """As a server says it: in ``details`` once more, with what an internal error is hidden."""
+        code = {400: 3, 401: 16, 403: 7, 404: 5, 409: 10}.get(self.status, 13)
+        short = "Internal Server Error" if code == 13 else str(self).rpartition("Error: ")[2]
+        detail = {"@type": "type.googleapis.com/google.rpc.Status", "code": code, "message": short}
+        return {"code": code, "message": str(self), "details": [detail]}
+
+
+class Text(str):
+    """An answer that is no JSON."""
+
+
+def refusal(name: str, **known: str) -> Refused:
+    """A recorded refusal, with the ids of this test in place of those of then."""
+    found = recorded(name)
+    message = found["body"]["message"]
+    for then, now in known.items():
+        message = message.replace(then, now)
+    return Refused(found["status"], message)
+
+
+def _killed(state: str) -> str:
+    return "FAILED" if state in ("RUNNING", "PENDING") else state
+
 
 @dataclass
 class KfpServer:
@@ -79,6 +100,12 @@ class KfpServer:
     """Whether it does what it is silent about after the silence, not before."""
     scripts: dict[str, list[tuple[str, dict[str, str]]]] = field(default_factory=dict)
     """States of run and tasks at each look at a run, by its display name's first word; "" for any."""
+    logs: dict[str, str] = field(default_factory=dict)
+    """By the id of a node, or the name of a pod; that of a task that a script says failed is written."""
+    stopping: dict[str, int] = field(default_factory=dict)
+    """Looks at a run since it was asked to stop."""
+    deleted: set[str] = field(default_factory=set)
+    """Runs whose workflow somebody deleted: they stay as they are, and cannot be stopped."""
     pipelines: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, Any] = field(default_factory=dict)
     runs: dict[str, Any] = field(default_factory=dict)
@@ -128,7 +155,7 @@ class KfpServer:
     def pipeline_by_name(self, query: dict[str, str], body: Any, name: str) -> Any:
         found = next((each for each in self.pipelines.values() if each.name == name), None)
         if found is None or (found.namespace or "") != query.get("namespace", ""):
-            raise Refused(404, f"Pipeline {name} not found")
+            raise refusal("pipeline-missing-by-name", nothing=name)
         return found
 
     def upload_version(self, query: dict[str, str], body: Any) -> Any:
@@ -178,35 +205,65 @@ class KfpServer:
             raise Refused(400, "Run experiment not found")
         if run.pipeline_spec is None:
             self._one(self.versions, run.pipeline_version_reference.pipeline_version_id)
-        run.run_id, run.created_at, run.state = str(uuid.uuid4()), self.now(), "PENDING"
+        run.run_id, run.created_at = str(uuid.uuid4()), self.now()
+        run.storage_state, run.scheduled_at = "AVAILABLE", run.created_at
+        self._enter(run, "PENDING")
         self.runs[run.run_id] = run
         return run
 
     def get_run(self, query: dict[str, str], body: Any, name: str) -> Any:
-        run = self._one(self.runs, name)
+        run = self._one(self.runs, name, "run-missing")
         script = self.scripts.get(run.display_name.split()[0], self.scripts.get("", []))
-        if script:
+        if script and name not in self.deleted:
             state, tasks = script[min(self.looks[name], len(script) - 1)]
             self.looks[name] += 1
-            run.state = state
-            run.run_details = api.V2beta1RunDetails(
-                task_details=[self._task(run, task, state) for task, state in tasks.items()]
-            )
+            if name in self.stopping:
+                state = "FAILED" if self.stopping[name] else "CANCELING"
+                self.stopping[name] += 1
+                tasks = {task: _killed(each) if state == "FAILED" else each for task, each in tasks.items()}
+            self._enter(run, state)
+            run.run_details = api.V2beta1RunDetails(task_details=nodes_of(run, tasks))
+            for task in (each for each, stands in tasks.items() if stands == "FAILED"):
+                last = task.rpartition("/")[2]
+                self.logs[pod_of(run, task)] = f"I1129 main.go:67] begins\nerror: {last}: no such file\n"
         return run
 
-    def _task(self, run: Any, name: str, state: str) -> Any:
-        started = run.created_at + timedelta(seconds=1)
-        failed = state == "FAILED"
-        return api.V2beta1PipelineTaskDetail(
-            run_id=run.run_id,
-            task_id=f"{run.run_id}-{name}",
-            display_name=name,
-            create_time=run.created_at,
-            start_time=None if state == "PENDING" else started,
-            end_time=started + timedelta(seconds=2.5) if state in ("SUCCEEDED", "FAILED") else None,
-            state=state,
-            error=api.GoogleRpcStatus(code=2, message="exit code 1\nof main") if failed else None,
+    def _enter(self, run: Any, state: str) -> None:
+        """Give a run a state, which its history keeps; a server has none for a run that was cancelled."""
+        assert state != "CANCELED"
+        history = run.state_history or []
+        if not history or history[-1].state != state:
+            history.append(api.V2beta1RuntimeStatus(update_time=self.now(), state=state))
+        run.state, run.state_history = state, history
+
+    def recall(self, name: str) -> str:
+        """Hold a recorded run, and the version it ran; its id."""
+        run, version = (
+            model(kind, recorded(each)["body"])
+            for kind, each in (("V2beta1Run", name), ("V2beta1PipelineVersion", "version"))
         )
+        if run.pipeline_version_reference is not None:
+            version.pipeline_version_id = run.pipeline_version_reference.pipeline_version_id
+            self.versions[version.pipeline_version_id] = version
+        self.runs[run.run_id] = run
+        return str(run.run_id)
+
+    def terminate_run(self, query: dict[str, str], body: Any, name: str) -> Any:
+        run = self._one(self.runs, name, "run-missing")
+        if run.state not in ("PENDING", "RUNNING", None):
+            raise refusal("terminate-ended", **{recorded("run-succeeded")["body"]["run_id"]: name})
+        run.state = "CANCELING"  # before the workflow is looked for
+        self.stopping[name] = 0
+        if name in self.deleted:
+            why = f'workflows.argoproj.io "align-{name[:5]}" not found'
+            raise Refused(500, f"Failed to terminate a run: InternalServerError: {why}")
+        return {}
+
+    def run_log(self, query: dict[str, str], body: Any, run: str, pod: str) -> Any:
+        """A log; that there is none is said with the status of a good answer."""
+        if pod in self.logs:
+            return Text(self.logs[pod])
+        return Text(json.dumps(recorded("log-of-a-missing-pod")["body"]))
 
     def list_runs(self, query: dict[str, str], body: Any) -> Any:
         wanted = query.get("experiment_id", "")
@@ -214,23 +271,29 @@ class KfpServer:
         return self._page(api.V2beta1ListRunsResponse, "runs", held, query)
 
     def retry_run(self, query: dict[str, str], body: Any, name: str) -> Any:
-        run = self._one(self.runs, name)
-        if run.state not in ("FAILED", "CANCELED"):
-            raise Refused(400, "Only failed/error runs can be retried")
-        run.state = "RUNNING"
+        run = self._one(self.runs, name, "run-missing")
+        if run.state != "FAILED":
+            raise refusal("retry-succeeded", **{recorded("run-succeeded")["body"]["run_id"]: name})
+        self._enter(run, "RUNNING")
+        self.stopping.pop(name, None)
         return {}
 
     def create_schedule(self, query: dict[str, str], body: Any) -> Any:
         wanted = parse("V2beta1RecurringRun", body)
         cron = wanted.trigger.cron_schedule.cron
-        if len(cron.split()) != 6:
-            raise Refused(400, f"Schedule cron is malformed: Expected exactly 6 fields: {cron}")
+        if len(cron.split()) not in (5, 6):  # five are taken for minutes first, and run at another time
+            raise refusal("recurring-create-bad-cron", **{"every day": cron})
         if not 1 <= int(wanted.max_concurrency) <= 10:
             raise Refused(400, "max_concurrency must be in range [1, 10]")
-        self._one(self.versions, wanted.pipeline_version_reference.pipeline_version_id)
+        pinned = wanted.pipeline_version_reference.pipeline_version_id
+        if pinned not in self.versions:
+            raise refusal("recurring-create-unknown-version", **{NOBODY: pinned})
         wanted.recurring_run_id, wanted.created_at = str(uuid.uuid4()), self.now()
+        wanted.updated_at, wanted.namespace = wanted.created_at, wanted.namespace or "kubeflow"
         wanted.status = {"ENABLE": "ENABLED", "DISABLE": "DISABLED"}[wanted.mode]
         wanted.service_account = wanted.service_account or "pipeline-runner"
+        if not wanted.runtime_config.parameters and not wanted.runtime_config.pipeline_root:
+            wanted.runtime_config = None  # as it is told again
         self.schedules[wanted.recurring_run_id] = wanted
         return wanted
 
@@ -243,14 +306,19 @@ class KfpServer:
         return {}
 
     def delete_schedule(self, query: dict[str, str], body: Any, name: str) -> Any:
-        self._one(self.schedules, name)
+        if name not in self.schedules:
+            raise refusal("recurring-delete-missing", **{"89f7a688-c4d4-4108-b122-b2f80b140da2": name})
         if query.get("propagation_policy") != "ORPHAN":
-            raise Refused(400, f"deleting {name} so would delete the workflows it started, the running one too")
+            raise Refused(
+                400, f"deleting {name} so would delete the workflows it started, the running one too"
+            )
         del self.schedules[name]
         return {}
 
-    def _one(self, things: dict[str, Any], name: str) -> Any:
+    def _one(self, things: dict[str, Any], name: str, missing: str = "") -> Any:
         if name not in things:
+            if missing:
+                raise refusal(missing, **{NOBODY: name})
             raise Refused(404, f"{name} not found")
         return things[name]
 
@@ -258,7 +326,8 @@ class KfpServer:
         held = sorted(held, key=lambda each: each.created_at, reverse="desc" in query.get("sort_by", ""))
         first = int(query.get("page_token") or 0)
         more = str(first + PAGE) if first + PAGE < len(held) else None
-        return answer(**{name: held[first : first + PAGE], "next_page_token": more})
+        shown = held[first : first + PAGE] or None  # nothing is told as nothing
+        return answer(**{name: shown, "next_page_token": more, "total_size": len(held) or None})
 
 
 V = "/apis/v2beta1"
@@ -276,6 +345,8 @@ ROUTES: list[tuple[str, str, Callable[..., Any]]] = [
     (f"{V}/runs", "GET", KfpServer.list_runs),
     (f"{V}/runs/([^/:]+)", "GET", KfpServer.get_run),
     (f"{V}/runs/([^/:]+):retry", "POST", KfpServer.retry_run),
+    (f"{V}/runs/([^/:]+):terminate", "POST", KfpServer.terminate_run),
+    ("/apis/v1alpha1/runs/([^/]+)/nodes/([^/]+)/log", "GET", KfpServer.run_log),
     (f"{V}/recurringruns", "POST", KfpServer.create_schedule),
     (f"{V}/recurringruns", "GET", KfpServer.list_schedules),
     (f"{V}/recurringruns/([^/:]+):enable", "POST", KfpServer.enable_schedule),
@@ -310,9 +381,13 @@ def _handler(server: KfpServer) -> type[JsonHandler]:
                         self.close_connection = True
                         return
                     raise Refused(broken[1], "upstream connect error\nor disconnect")
-                self.say(200, plain(self._act(url.path, query, data)))
+                said = self._act(url.path, query, data)
+                if isinstance(said, Text):
+                    self.write(200, said.encode(), "text/plain; charset=utf-8")
+                else:
+                    self.say(200, plain(said))
             except Refused as refused:
-                self.say(refused.status, {"error": str(refused), "code": 13, "message": str(refused)})
+                self.say(refused.status, refused.body())
             except (ValueError, KeyError, TypeError) as error:
                 self.say(400, {"code": 3, "message": f"{type(error).__name__}: {error}"})
 

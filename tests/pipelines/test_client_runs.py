@@ -17,9 +17,9 @@ QUICK = ("--poll", "0.01")
 RUNS = "POST /apis/v2beta1/runs"
 WELL = [
     ("PENDING", {}),
-    ("RUNNING", {"root": "RUNNING", "resolve-driver": "SUCCEEDED", "resolve": "RUNNING"}),
-    ("RUNNING", {"root": "RUNNING", "resolve": "SUCCEEDED", "train": "RUNNING", "executor": "RUNNING"}),
-    ("SUCCEEDED", {"root": "SUCCEEDED", "resolve": "SUCCEEDED", "train": "SUCCEEDED", "report": "SUCCEEDED"}),
+    ("RUNNING", {"resolve": "RUNNING"}),
+    ("RUNNING", {"resolve": "SUCCEEDED", "train": "RUNNING"}),
+    ("SUCCEEDED", {"resolve": "SUCCEEDED", "train": "SUCCEEDED", "report": "SUCCEEDED"}),
 ]
 BADLY = [
     ("RUNNING", {"resolve": "SUCCEEDED", "train": "RUNNING"}),
@@ -79,15 +79,15 @@ def test_a_failed_run_exits_with_its_task_and_cause(command: Command, server: Kf
     server.scripts = {"": BADLY}
     failed = run(command)
     assert failed.code == 1
-    assert failed.why.endswith("is FAILED in train: exit code 1 of main")
-    assert re.search(r"train +FAILED +2\.5 s  exit code 1 of main", failed.out)
+    assert failed.why.endswith("is FAILED in train: no such file")
+    assert re.search(r"train +FAILED +2\.5 s  no such file", failed.out)
 
 
 def test_a_cancelled_run_ends_the_wait_and_fails(command: Command, server: KfpServer) -> None:
-    server.scripts = {"": [("RUNNING", {}), ("CANCELING", {}), ("CANCELED", {})]}
+    server.scripts = {"": [("RUNNING", {"train": "RUNNING"}), ("CANCELING", {"train": "RUNNING"}), BADLY[-1]]}
     cancelled = run(command)
     assert cancelled.code == 1
-    assert cancelled.why.endswith("is CANCELED")
+    assert cancelled.why.endswith("is CANCELED while train ran")
 
 
 def test_a_wait_that_is_over_says_how_to_go_on(command: Command, server: KfpServer) -> None:
@@ -173,7 +173,7 @@ def test_status_shows_the_latest_run_and_fails_with_it(command: Command, server:
     newest = list(server.runs)[-1]
     assert failed.out.startswith(f"run {newest}")
     assert (failed.code, "is FAILED in train" in failed.why) == (1, True)
-    assert command("status", "align", "gone").why.endswith("answered 404: gone not found")
+    assert command("status", "align", "gone").why.endswith("Run gone not found")
 
 
 def test_status_of_a_pipeline_that_never_ran(command: Command, server: KfpServer) -> None:
@@ -208,8 +208,9 @@ def test_a_webhook_is_told_of_a_run_that_failed_and_of_no_other(
     assert failed.code == 1
     (message,) = told
     assert message["event"] == "failed"
-    assert message["text"].endswith("is FAILED in train: exit code 1 of main")
-    assert message["failure"]["stage"] == ["train"]
+    assert message["text"].endswith("is FAILED in train: no such file")
+    assert message["failure"] == {"stage": "train", "trial": None, "cause": "no such file"}
+    assert [each["task"] for each in message["tasks"]] == ["resolve", "train"]
     assert "secret" not in failed.out + failed.error
 
 

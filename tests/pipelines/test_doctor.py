@@ -125,7 +125,7 @@ def kubernetes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Command
                 command = cluster.pods[-1]["spec"]["containers"][0]["command"]
                 names = [door.partition("|")[0] for door in command[3:]]
                 lines = ["0.1.0", *(f"door|{name}|{cluster.faults.get(name, '')}" for name in names)]
-                self.say_text(200, "\n".join(lines))
+                self.write(200, "\n".join(lines).encode(), "text/plain")
             elif path.startswith(f"{CORE}/pods/"):
                 status = cluster.before.pop(0) if cluster.before else cluster.pod
                 self.say(200, {"metadata": {}, "status": status})

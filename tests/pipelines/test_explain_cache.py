@@ -184,7 +184,7 @@ def test_against_a_server_what_the_dag_itself_gives_a_task_is_compared(
 
 
 def test_against_a_server_the_two_dags_are_compared(command: Command, server: KfpServer) -> None:
-    states = {"resolve": "SUCCEEDED", "train": "FAILED"}
+    states = {"resolve": "SUCCEEDED", "for-loop-2/0/train": "FAILED"}
     server.scripts = {"": [("FAILED", states)]}
     command.with_recipe("run", "align", "--on", "cluster", "--poll", "0.01")
 

@@ -1,19 +1,25 @@
-"""The commands that look at runs, caches and servers: ``status``, ``explain-cache`` and ``doctor``."""
+"""Commands that look: ``status``, ``logs`` at runs, ``explain-cache`` at caches, ``doctor`` at servers."""
 
+import functools
 import sys
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
 
 from copg.cli.command import Refusal, refuses
 from copg.cli.options import OptionalRecipe, runs_here
+from copg.errors import ConfigError
 from copg_pipelines.cli.options import CONNECTION, HERE, Place, Wait, connected, targeted, waiting
 from copg_pipelines.target import Target
+
+Context = Annotated[str, typer.Option(help="Kube context; default: the current one.")]
 
 
 @refuses(
     Refusal(("timeout", "poll"), lambda given: not given["follow_it"], "without --follow"),
     Refusal(("pipeline",), lambda given: given["run"], "with the id of a run"),
+    Refusal(("kube_context",), lambda given: given["follow_it"], "with --follow"),
 )
 @connected
 @waiting("timeout", "poll")
@@ -22,26 +28,75 @@ def status(
     target: Target,
     run: Annotated[str, typer.Argument(help="Id of the run; default: the latest.")] = "",
     follow_it: Annotated[bool, typer.Option("--follow", "-f", help="Wait for its end.")] = False,
+    kube_context: Context = "",
     *,
     wait: Wait,
     connect: Any,
 ) -> None:
-    """Show a run's tasks, how they stand and how long they took; fails when the run failed."""
-    from copg_pipelines.server.runs import ended, latest_run, show_run, why_not_succeeded
+    """Show a run's tasks, how they stand and how long they took; fails when the run failed.
+
+    Where a kube context is at hand, also why a pod of it does not start.
+    """
+    from copg_pipelines.server.runs import CANCELED, LOST, ended, latest_runs, outcome
+    from copg_pipelines.server.showing import look, show_run
     from copg_pipelines.server.versions import get_pipeline
 
     client = connect()
+    before: list[Any] = []
     if run:
-        shown = client.runs.run_service_get_run(run)
+        found = client.runs.run_service_get_run(run)
     else:
-        shown = latest_run(client, get_pipeline(client, target.pipeline_name).pipeline_id)
-    if follow_it and not ended(shown):
-        wait.wait(client, shown.run_id, target.dag)
+        found, *before = latest_runs(client, get_pipeline(client, target.pipeline_name).pipeline_id)
+    if follow_it and not ended(found):
+        wait.wait(client, found.run_id, target.dag)
         return
-    show_run(client, shown, print)
-    if ended(shown) and shown.state != "SUCCEEDED":
-        print(f"error: {why_not_succeeded(shown)}", file=sys.stderr)
+    shown = look(client, found, functools.partial(_pods_of, client, kube_context))
+    show_run(shown, print)
+    for each in before:
+        if outcome(each) == CANCELED:
+            print(f"the run before, {each.run_id}, was cancelled")
+    if (ended(found) and shown.outcome != "SUCCEEDED") or shown.outcome == LOST:
+        print(f"error: {shown.why()}", file=sys.stderr)
         raise typer.Exit(1)
+
+
+def _pods_of(client: Any, context: str, workflow: str) -> tuple[bool, Mapping[str, str]] | None:
+    from copg_pipelines.doctor.pods import look_at_pods
+
+    found = look_at_pods(context, client.connection.namespace or "kubeflow", workflow)
+    return None if found is None else (found.gone, found.waiting)
+
+
+@refuses(Refusal(("attempt",), lambda given: not given["task"], "without a task"))
+@connected
+def logs(
+    run: Annotated[str, typer.Argument(help="Id of the run.")],
+    task: Annotated[
+        str, typer.Argument(help="As status names it; default: those that failed, else those that run.")
+    ] = "",
+    attempt: Annotated[int, typer.Option(help="Which attempt; 0: the latest.")] = 0,
+    *,
+    connect: Any,
+) -> None:
+    """Print what tasks of a run wrote; the server keeps it when their pods are gone."""
+    from copg_pipelines.server.logs import log_of
+    from copg_pipelines.server.showing import Shown
+
+    client = connect()
+    shown = Shown(client, client.runs.run_service_get_run(run))
+    chosen = shown.choose(task)
+    missing = []
+    for each in chosen:
+        log = log_of(client, run, each, shown.compiled, attempt)
+        if log is None:
+            missing.append(each.name)
+            continue
+        if len(chosen) > 1:
+            print(f"== {each.name}")
+        print(log.rstrip("\n"))
+    if missing:
+        which = f" of attempt {attempt}" if attempt else ""
+        raise ConfigError(f"the server has no log{which} of {', '.join(missing)}")
 
 
 @refuses(
@@ -85,7 +140,7 @@ def doctor(
     image: Annotated[
         str, typer.Option(help="Image to pull for a try, by a pod that is deleted; else the placement's.")
     ] = "",
-    kube_context: Annotated[str, typer.Option(help="Kube context; default: the current one.")] = "",
+    kube_context: Context = "",
     kfp_namespace: Annotated[str, typer.Option(help="Where KFP is installed.")] = "kubeflow",
     cluster: Annotated[
         bool, typer.Option("--cluster/--no-cluster", help="Whether to look at Kubernetes too.")

@@ -1,4 +1,4 @@
-"""``run`` and ``resume``: a DAG, or one stage of it, on this machine or on a server."""
+"""``run``, ``resume`` and ``cancel``: a DAG, or one stage of it, on this machine or on a server."""
 
 import sys
 from pathlib import Path
@@ -118,6 +118,32 @@ def resume(
     retry(client, run)
     print(f"resumed: {client.connection.page('runs/details', run)}")
     wait.wait(client, run)
+
+
+@connected
+@waiting("poll", "webhook")
+def cancel(
+    run: Annotated[str, typer.Argument(help="Id of the run.")],
+    timeout: Annotated[float, typer.Option(help="Minutes to wait until it has stopped.")] = 5.0,
+    *,
+    wait: Wait,
+    connect: Any,
+) -> None:
+    """Stop a run on a server, and wait until it has stopped; it can be resumed.
+
+    The run's own last task is stopped with it, so that this command tells the webhook.
+    """
+    from copg_pipelines.server import runs
+    from copg_pipelines.server.following import tell
+    from copg_pipelines.server.showing import Shown, show_run
+
+    client = connect()
+    stopped, outcome = runs.cancel(client, run, timeout_s=60 * timeout, every_s=wait.poll)
+    shown = Shown(client, stopped, lost=outcome == runs.LOST)
+    show_run(shown, print)
+    tell(wait.webhook, shown)
+    if outcome not in (runs.CANCELED, runs.LOST):
+        raise ConfigError(f"run {run} was over before it could be stopped: it is {outcome}")
 
 
 def _run_here(target: Target, only: str, given: list[str], trial: str, webhook: str) -> None:

@@ -55,8 +55,13 @@ class Client:
 
     def get(self, path: str) -> Any:
         """The JSON at an address that no service of v2beta1 covers."""
+        return json.loads(self.text(path))
+
+    def text(self, path: str) -> str:
+        """What is at an address that no service of v2beta1 covers."""
         url = f"{self.connection.host.rstrip('/')}{path}"
-        return json.loads(self._api.rest_client.request("GET", url).data)
+        data: bytes = self._api.rest_client.request("GET", url).data
+        return data.decode("utf-8", "replace")
 
     def last_response(self) -> Any | None:
         """The answer to the latest request, with its headers."""

@@ -16,8 +16,9 @@ POD_TOKEN = Path("/var/run/secrets/kubeflow/pipelines/token")
 """Where a pod that may talk to a multi-user server finds its token."""
 IN_CLUSTER = "http://ml-pipeline.kubeflow.svc.cluster.local:8888"
 AGAIN = (429, 500, 502, 503, 504)
-ONLY_ONCE = ("/runs", "/recurringruns", ":retry")
-"""Ends of addresses where a POST that is sent twice does its work twice; other POSTs name what they make."""
+ONLY_ONCE = ("/runs", "/recurringruns", ":retry", ":terminate")
+"""Ends of addresses where a POST that is sent twice does its work twice or is refused; others name what they
+make."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 10.0
 """Between two attempts, where there is patience for it."""
 MAX_REASON = 300

@@ -2,16 +2,21 @@
 
 import sys
 import time
-from typing import Any, TextIO
+from typing import TextIO
 
 import typer
 
 from copg_pipelines.server.client import Client
+from copg_pipelines.server.compiled import compiled_of
 from copg_pipelines.server.connection import ClientError
-from copg_pipelines.server.runs import ended, say_addresses, task_line, tasks_of, why_not_succeeded
+from copg_pipelines.server.lost import is_lost
+from copg_pipelines.server.runs import ended
+from copg_pipelines.server.showing import Shown, say_rest
 
 TIMED_OUT = 124
 """Exit code of a wait that ended before the run; the one of ``timeout``."""
+DOUBT_S = 120.0
+"""Without a change, after which the pods are looked for; and between two such looks."""
 
 
 class StillRunning(ClientError):
@@ -19,32 +24,46 @@ class StillRunning(ClientError):
 
 
 def follow(
-    client: Client, run_id: str, out: TextIO, *, timeout_s: float | None = None, every_s: float = 5.0
-) -> Any:
+    client: Client,
+    run_id: str,
+    out: TextIO,
+    *,
+    timeout_s: float | None = None,
+    every_s: float = 5.0,
+    doubt_s: float = DOUBT_S,
+) -> Shown:
     """Write a line to ``out`` for each change of a task until the run ends.
 
     Returns:
-        The run: succeeded, failed, cancelled or skipped.
+        The run: succeeded, failed, cancelled, skipped or lost.
 
     Raises:
         StillRunning: it did not end within ``timeout_s``.
     """
-    seen: dict[str, str] = {}
-    give_up = None if timeout_s is None else time.monotonic() + timeout_s
+    seen: dict[str, tuple[str, int]] = {}
+    began = changed = time.monotonic()
+    compiled, missing, noted = None, False, False
     while True:
         run = client.runs.run_service_get_run(run_id)
-        for task in tasks_of(run):
-            state = str(task.state or "PENDING")
-            if seen.get(task.task_id) != state:
-                seen[task.task_id] = state
-                out.write(task_line(task) + "\n")
-                out.flush()
+        compiled = compiled or compiled_of(client, run)
+        shown = Shown(client, run, compiled)
+        for task in shown.told.tasks:
+            stands = (task.state, task.attempts)
+            if seen.get(task.node) != stands:
+                seen[task.node], changed, missing = stands, time.monotonic(), False
+                print(shown.line(task), file=out, flush=True)
         if ended(run):
-            return run
-        if give_up is not None and time.monotonic() + every_s > give_up:
-            raise StillRunning(
-                f"run {run_id} is still {run.state or 'PENDING'} after {timeout_s:g} s and goes on"
-            )
+            return shown
+        if shown.note() and not noted:
+            noted = True
+            print(shown.note(), file=out, flush=True)
+        if time.monotonic() - changed >= doubt_s:
+            gone = is_lost(client, run, shown.told, compiled)
+            if gone and missing:  # twice: a node may be lost and its pod be tried again elsewhere
+                return Shown(client, run, compiled, lost=True)
+            missing, changed = gone, time.monotonic()
+        if timeout_s is not None and time.monotonic() + every_s > began + timeout_s:
+            raise StillRunning(f"run {run_id} is still {shown.outcome} after {timeout_s:g} s and goes on")
         time.sleep(every_s)
 
 
@@ -65,7 +84,7 @@ def wait_for(client: Client, run_id: str, dag: str, timeout_min: float, poll_s: 
     """
     how = f"copg status {dag} {run_id} --follow --host {client.connection.host}"
     try:
-        run = follow(
+        shown = follow(
             client, run_id, sys.stdout, timeout_s=60 * timeout_min if timeout_min else None, every_s=poll_s
         )
     except StillRunning as error:
@@ -76,27 +95,24 @@ def wait_for(client: Client, run_id: str, dag: str, timeout_min: float, poll_s: 
         raise typer.Exit(130) from None
     except ClientError as error:
         raise ClientError(f"{error}; the run goes on; to follow it: {how}", error.status) from None
-    say_addresses(client, run, print)
-    if run.state == "SUCCEEDED":
+    say_rest(shown, print)
+    if shown.outcome == "SUCCEEDED":
         return
-    why = why_not_succeeded(run)
-    if webhook:
-        _tell(client, webhook, run, why)
-    print(f"error: {why}", file=sys.stderr)
+    tell(webhook, shown)
+    print(f"error: {shown.why()}", file=sys.stderr)
     raise typer.Exit(1)
 
 
-def _tell(client: Client, webhook: str, run: Any, why: str) -> None:
+def tell(webhook: str, shown: Shown) -> None:
+    """Tell a webhook how a run ended; a warning where it could not be told.
+
+    Args:
+        webhook: its address; empty: there is none.
+        shown: the run.
+    """
+    if not webhook:
+        return
     from copg.run.webhook import post
 
-    message = {
-        "event": str(run.state).lower(),
-        "text": f"copg: {why}",
-        "name": run.display_name,
-        "run": run.run_id,
-        "started": run.created_at.isoformat() if run.created_at else None,
-        "failure": {"stage": [t.display_name for t in tasks_of(run) if t.state == "FAILED"], "cause": why},
-        "page": client.connection.page("runs/details", run.run_id),
-    }
-    if problem := post(webhook, message):
+    if problem := post(webhook, shown.message()):
         print(f"warning: the webhook was not told: {problem}", file=sys.stderr)

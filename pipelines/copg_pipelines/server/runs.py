@@ -1,21 +1,20 @@
-"""Runs on a KFP server: submit a pinned version, show its tasks, run the failed ones again."""
+"""Runs on a KFP server: submit a pinned version, find it again, run what failed again, cancel it."""
 
-import re
+import itertools
+import time
 import uuid
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import kfp_server_api as api
 
 from copg_pipelines.server.client import Client, every, made_once
 from copg_pipelines.server.connection import ClientError
+from copg_pipelines.server.tasks import CANCELED, ENDED, cancelled_at
 from copg_pipelines.target import Target
 
-ENDED = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
-MACHINERY = re.compile(r"^(root|executor|system-.*|.*-driver|iteration-iterator)$")
-"""Nodes of the workflow engine that stand between the tasks."""
-REPORT, PAGE = "report", "page"
+CANCELING, LOST = "CANCELING", "LOST"
+REPORTED = 3
+"""Looks at a run within which whoever watches its workflow has reported of it."""
 
 
 def ensure_experiment(client: Client, name: str) -> Any:
@@ -71,59 +70,31 @@ def list_runs(client: Client, experiment_id: str = "") -> Any:
     return every(lambda **page: listing(sort_by="created_at desc", **where, **page), "runs")
 
 
-def latest_run(client: Client, pipeline_id: str) -> Any:
-    """The newest run of a pipeline.
+def latest_runs(client: Client, pipeline_id: str) -> list[Any]:
+    """The newest run of a pipeline, and the one before where there is one.
 
     Raises:
         ClientError: it never ran.
     """
-    for run in list_runs(client):
+
+    def is_of(run: Any) -> bool:
         reference = run.pipeline_version_reference
-        if reference is not None and reference.pipeline_id == pipeline_id:
-            return client.runs.run_service_get_run(run.run_id)
-    raise ClientError("the pipeline has no run yet", 404)
+        return reference is not None and reference.pipeline_id == pipeline_id
+
+    found = list(itertools.islice(filter(is_of, list_runs(client)), 2))
+    if not found:
+        raise ClientError("the pipeline has no run yet", 404)
+    return [client.runs.run_service_get_run(found[0].run_id), *found[1:]]
 
 
-def tasks_of(run: Any) -> list[Any]:
-    """The tasks of a run by the time they began, without the workflow engine's own nodes."""
-    details = run.run_details.task_details if run.run_details else None
-    shown = [each for each in details or [] if each.display_name and not MACHINERY.match(each.display_name)]
-    last = datetime.max.replace(tzinfo=UTC)
-    return sorted(shown, key=lambda each: each.start_time or each.create_time or last)
+def ended(run: Any) -> bool:
+    """Whether a run is over."""
+    return run.state in ENDED
 
 
-def show_run(client: Client, run: Any, say: Callable[[str], None]) -> None:
-    """Say how a run stands, task by task, and where to see it."""
-    say(f"run {run.run_id}  {run.display_name}  {run.state or 'PENDING'}")
-    for task in tasks_of(run):
-        say(task_line(task))
-    say_addresses(client, run, say)
-
-
-def say_addresses(client: Client, run: Any, say: Callable[[str], None]) -> None:
-    """Say where the pages of a run and of its report are."""
-    address = client.connection.page("runs/details", run.run_id)
-    say(f"run: {address}")
-    report = next((task for task in tasks_of(run) if task.display_name == REPORT), None)
-    if report is None or report.state != "SUCCEEDED":
-        return
-    artifacts = (report.outputs or {}).get(PAGE)
-    if artifacts is not None and artifacts.artifact_ids:
-        say(f"report: {client.connection.page('artifacts', artifacts.artifact_ids[0])}")
-    else:  # no KFP server tells the outputs of a task yet
-        say(f"report: {address} (task {REPORT}, output {PAGE})")
-
-
-def why_not_succeeded(run: Any) -> str:
-    """In one line, why a run ended as it did."""
-    failed = [task for task in tasks_of(run) if task.state == "FAILED"]
-    reasons = [
-        error.message for error in (*(task.error for task in failed), run.error) if error and error.message
-    ]
-    which = f" in {', '.join(dict.fromkeys(task.display_name for task in failed))}" if failed else ""
-    return f"run {run.run_id} is {run.state}{which}" + (
-        f": {' '.join(reasons[0].split())}" if reasons else ""
-    )
+def outcome(run: Any) -> str:
+    """The state of a run; CANCELED for one that was cancelled, of which a server says that it failed."""
+    return CANCELED if cancelled_at(run) is not None else str(run.state or "PENDING")
 
 
 def retry(client: Client, run_id: str) -> Any:
@@ -133,9 +104,9 @@ def retry(client: Client, run_id: str) -> Any:
         ClientError: it did not fail, or the server refuses.
     """
     run = client.runs.run_service_get_run(run_id)
-    if run.state not in ("FAILED", "CANCELED"):
+    if run.state not in ("FAILED", CANCELED):
         raise ClientError(
-            f"run {run_id} is {run.state or 'PENDING'}: only one that failed or was cancelled can be resumed"
+            f"run {run_id} is {outcome(run)}: only one that failed or was cancelled can be resumed"
         )
     try:
         client.runs.run_service_retry_run(run_id)
@@ -148,22 +119,48 @@ def retry(client: Client, run_id: str) -> Any:
     return run
 
 
-def ended(run: Any) -> bool:
-    """Whether a run is over."""
-    return run.state in ENDED
+def cancel(client: Client, run_id: str, *, timeout_s: float, every_s: float) -> tuple[Any, str]:
+    """Ask a run to stop, and wait until it has.
+
+    The server marks the run before it looks for its workflow. Where that is gone nobody ever reports of it,
+    so that the mark is all that comes of it.
+
+    Args:
+        client: of the server.
+        run_id: the run.
+        timeout_s: how long to wait for its end.
+        every_s: between two looks.
+
+    Returns:
+        The run, and its outcome: CANCELED, LOST where nothing of it was there to be stopped, or as it ended
+        meanwhile.
+
+    Raises:
+        ClientError: it was over already, the server refuses, or it did not end in time.
+    """
+    run = client.runs.run_service_get_run(run_id)
+    if ended(run):
+        raise ClientError(f"run {run_id} is {outcome(run)} already", 400)
+    refused = run.state != CANCELING and _refuses_to_stop(client, run_id)
+    looks, give_up = 0, time.monotonic() + timeout_s
+    while not ended(run := client.runs.run_service_get_run(run_id)):
+        looks += 1
+        reported = CANCELING in [each.state for each in run.state_history or []]
+        if refused and looks > REPORTED and not reported:
+            return run, LOST
+        if time.monotonic() + every_s > give_up:
+            raise ClientError(f"run {run_id} is still {run.state} {timeout_s:g} s after it was asked to stop")
+        time.sleep(every_s)
+    return run, outcome(run)
 
 
-def task_line(task: Any) -> str:
-    """``train            RUNNING       12.3 s``, with the reason when it failed."""
-    state = str(task.state or "PENDING")
-    message = task.error.message if task.error and task.error.message else ""
-    why = f"  {' '.join(message.split())}" if message and state == "FAILED" else ""
-    return f"{task.display_name:<28} {state:<10}{_seconds(task, datetime.now(UTC))}{why}"
-
-
-def _seconds(task: Any, now: datetime) -> str:
-    if task.start_time is None or task.start_time.year <= 1970:  # the server's way to say never
-        return ""
-    end = task.end_time if task.end_time and task.end_time.year > 1970 else now
-    took = max(timedelta(), end - task.start_time).total_seconds()
-    return f"{took:>9.1f} s"
+def _refuses_to_stop(client: Client, run_id: str) -> bool:
+    """Ask a run to stop; whether the server could not pass that on, though it marked the run."""
+    try:
+        client.runs.run_service_terminate_run(run_id)
+    except ClientError:
+        run = client.runs.run_service_get_run(run_id)
+        if run.state != CANCELING and not ended(run):
+            raise
+        return True
+    return False

@@ -16,8 +16,8 @@ from copg_pipelines.server.versions import reference_to, version_name
 
 ENABLE, DISABLE = "ENABLE", "DISABLE"
 ORPHAN = "ORPHAN"
-"""What becomes of the workflows of a schedule that is deleted: nothing. Anything else deletes them with it, the
-running one too."""
+"""What becomes of the workflows of a schedule that is deleted: nothing. Anything else deletes them with it,
+the running one too."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,98 @@
+"""The pods of one run, where a kube context is at hand: whether there are any, and why one does not start."""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kubernetes import client as k8s
+
+from copg.errors import ConfigError
+from copg_pipelines.doctor.kube import TIMEOUT_S, Cluster, connect_cluster, get, why
+
+OF_WORKFLOW, OF_NODE = "workflows.argoproj.io/workflow", "workflows.argoproj.io/node-id"
+"""Label and annotation that Argo gives a pod."""
+NO_NEWS = ("PodInitializing", "ContainerCreating")
+"""What a container waits for in the ordinary way."""
+
+
+@dataclass(frozen=True)
+class RunPods:
+    """What a cluster tells of a run."""
+
+    gone: bool = False
+    """Whether its workflow is no more."""
+    waiting: dict[str, str] = field(default_factory=dict)
+    """Why a pod does not start, by the id of its node."""
+
+
+def look_at_pods(context: str, namespace: str, workflow: str) -> RunPods | None:
+    """What a cluster tells of a run; None where none is at hand.
+
+    Only a context that was named can tell that a workflow is gone: the current one may be of another cluster.
+
+    Args:
+        context: kube context; empty: the current one.
+        namespace: of the run.
+        workflow: its name.
+
+    Raises:
+        ConfigError: the context was named and cannot be asked.
+    """
+    if not context and not _at_hand():
+        return None
+    try:
+        cluster = connect_cluster(context)
+        custom = k8s.CustomObjectsApi(cluster.core.api_client).get_namespaced_custom_object
+        if context and get(custom, "argoproj.io", "v1alpha1", namespace, "workflows", workflow) is None:
+            return RunPods(gone=True)
+        return RunPods(waiting=_waiting(cluster, namespace, workflow))
+    except Exception as error:  # whatever a kube configuration or its plugins may raise
+        if context:
+            raise ConfigError(f"kube_context={context!r}: {why(error)}") from None
+        return None
+
+
+def _at_hand() -> bool:
+    default = Path.home() / ".kube" / "config"
+    named = os.environ.get("KUBECONFIG", str(default)).split(os.pathsep)
+    return "KUBERNETES_SERVICE_HOST" in os.environ or any(Path(each).is_file() for each in named if each)
+
+
+def _waiting(cluster: Cluster, namespace: str, workflow: str) -> dict[str, str]:
+    pods = cluster.core.list_namespaced_pod(
+        namespace,
+        label_selector=f"{OF_WORKFLOW}={workflow}",
+        field_selector="status.phase=Pending",
+        _request_timeout=TIMEOUT_S,
+    )
+    named = {(pod.metadata.annotations or {}).get(OF_NODE, ""): pod for pod in pods.items}
+    reasons = {node: reason_of(pod) or _warned(cluster, pod) for node, pod in named.items() if node}
+    return {node: reason for node, reason in reasons.items() if reason}
+
+
+def reason_of(pod: Any) -> str:
+    """Why a pod waits, as its status says; empty where it says nothing of note."""
+    for each in (*(pod.status.init_container_statuses or []), *(pod.status.container_statuses or [])):
+        waits = each.state.waiting if each.state else None
+        if waits is not None and waits.reason and waits.reason not in NO_NEWS:
+            return _line(waits.reason, waits.message)
+    for each in pod.status.conditions or []:
+        if each.type == "PodScheduled" and each.status == "False":
+            return _line(each.reason, each.message)
+    return ""
+
+
+def _warned(cluster: Cluster, pod: Any) -> str:
+    """The latest warning about a pod: a volume or a secret that is missing is told nowhere else."""
+    events = cluster.core.list_namespaced_event(
+        pod.metadata.namespace,
+        field_selector=f"involvedObject.name={pod.metadata.name},type=Warning",
+        _request_timeout=TIMEOUT_S,
+    )
+    latest = events.items[-1] if events.items else None
+    return _line(latest.reason, latest.message) if latest is not None else ""
+
+
+def _line(reason: str | None, message: str | None) -> str:
+    return " ".join(": ".join(filter(None, (reason, message))).split())[:300]

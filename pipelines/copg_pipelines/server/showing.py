@@ -1,0 +1,175 @@
+"""How a run on a server stands, in words: a line a task, and one for why it did not succeed."""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+
+from copg_pipelines.server.client import Client
+from copg_pipelines.server.compiled import Compiled, compiled_of
+from copg_pipelines.server.connection import ClientError
+from copg_pipelines.server.logs import cause_in, log_of
+from copg_pipelines.server.lost import is_lost
+from copg_pipelines.server.runs import CANCELING, LOST, ended, outcome
+from copg_pipelines.server.tasks import CANCELED, Task, Told, tasks_of
+
+REPORT, PAGE = "report", "page"
+
+
+class Shown:
+    """A run as the server tells it at one moment, and what is known of it besides."""
+
+    def __init__(
+        self,
+        client: Client,
+        run: Any,
+        compiled: Compiled | None = None,
+        *,
+        lost: bool = False,
+        waiting: Mapping[str, str] | None = None,
+    ) -> None:
+        self.client, self.run, self.waiting = client, run, waiting or {}
+        self.compiled = compiled if compiled is not None else compiled_of(client, run)
+        self.outcome = LOST if lost else outcome(run)
+        """State of the run; CANCELED or LOST where the server has no word for it."""
+        self._causes: dict[str, str] = {}
+
+    @cached_property
+    def told(self) -> Told:
+        """What the server tells of its tasks."""
+        return tasks_of(self.run, self.compiled.items)
+
+    @cached_property
+    def failed(self) -> list[Task]:
+        """The tasks that failed, in the order in which they ended."""
+        last = datetime.max.replace(tzinfo=UTC)
+        return sorted((t for t in self.told.tasks if t.state == "FAILED"), key=lambda t: t.end or last)
+
+    def choose(self, name: str = "") -> list[Task]:
+        """The tasks of a name or a stage; without one those that failed, else those that run.
+
+        Raises:
+            ClientError: there is none.
+        """
+        tasks = list(self.told.tasks)
+        if name:
+            found = [each for each in tasks if each.name == name] or [
+                each for each in tasks if each.stage == name
+            ]
+        else:
+            found = self.failed or [each for each in tasks if each.state == "RUNNING"]
+        if not found:
+            known = ", ".join(dict.fromkeys(each.name for each in tasks)) or "none"
+            what = f"task={name!r} is unknown" if name else "no task failed or runs: name one"
+            raise ClientError(f"{what}; there are: {known}", 404)
+        return found
+
+    def cause(self, task: Task) -> str:
+        """Why a task failed: as the server says, else from its log, which is read once."""
+        if task.message:
+            return task.message
+        if task.node not in self._causes:
+            log = log_of(self.client, self.run.run_id, task, self.compiled)
+            self._causes[task.node] = cause_in(log or "", task.name)
+        return self._causes[task.node]
+
+    def line(self, task: Task) -> str:
+        """How a task stands; see ``Task.line``."""
+        waits = self.waiting.get(task.pods[-1], "") if task.pods and task.state == "PENDING" else ""
+        return task.line(datetime.now(UTC), self.cause(task) if task.state == "FAILED" else waits)
+
+    def note(self) -> str:
+        """What to know about states that stopped; empty where the server tells of all."""
+        if self.told.stopped is None:
+            return ""
+        over = f"the run itself is {self.outcome}" if ended(self.run) else "the run itself goes on"
+        return (
+            f"note: the server stopped telling of tasks at {self.told.stopped:%H:%M:%S} UTC, as it does "
+            f"above 1 MiB of workflow: {over}; later states are not known from here"
+        )
+
+    def why(self) -> str:
+        """In one line, why a run ended as it did."""
+        run_id = self.run.run_id
+        if self.outcome == LOST:
+            said = self.run.state
+            how = "" if said == CANCELING else f"; copg cancel {run_id} marks it there"
+            return (
+                f"run {run_id} is LOST: its workflow was deleted, and the server goes on saying {said}{how}"
+            )
+        if self.outcome == CANCELED:
+            stopped = [each.name for each in self.told.tasks if each.state == CANCELED]
+            return f"run {run_id} is CANCELED" + (f" while {', '.join(stopped)} ran" if stopped else "")
+        which = f" in {', '.join(dict.fromkeys(each.name for each in self.failed))}" if self.failed else ""
+        said = self.run.error.message if self.run.error and self.run.error.message else ""
+        cause = next(filter(None, map(self.cause, self.failed)), "") or " ".join(said.split())
+        return f"run {run_id} is {self.outcome}{which}" + (f": {cause}" if cause else "")
+
+    def message(self) -> dict[str, Any]:
+        """What a webhook is told."""
+        first = self.failed[0] if self.failed else None
+        why = self.why()
+        trial = first.name.removeprefix(first.stage).lstrip("-") or None if first else None
+        cause = (self.cause(first) if first else "") or why
+        return {
+            "event": self.outcome.lower(),
+            "text": f"copg: {why}",
+            "name": self.run.display_name,
+            "run": self.run.run_id,
+            "started": self.run.created_at.isoformat() if self.run.created_at else None,
+            "failure": {"stage": first.stage if first else None, "trial": trial, "cause": cause},
+            "tasks": [self._told_of(each) for each in self.told.tasks],
+            "page": self.client.connection.page("runs/details", self.run.run_id),
+        }
+
+    def _told_of(self, task: Task) -> Mapping[str, Any]:
+        told = {"task": task.name, "state": task.state, "attempts": task.attempts, "seconds": task.seconds()}
+        return told | ({"cause": self.cause(task)} if task.state == "FAILED" else {})
+
+
+def look(
+    client: Client, run: Any, pods_of: Callable[[str], tuple[bool, Mapping[str, str]] | None] | None = None
+) -> Shown:
+    """A run as it stands.
+
+    Args:
+        client: of the server.
+        run: as the server tells it.
+        pods_of: asks the cluster of a workflow, whether it is gone and what its pods wait for by node; None
+            where there is none at hand: then the logs of its pods tell.
+    """
+    shown = Shown(client, run)
+    if ended(run):
+        return shown
+    asked = pods_of(shown.told.workflow) if pods_of is not None and shown.told.workflow else None
+    gone, waiting = asked if asked is not None else (False, {})
+    lost = gone or is_lost(client, run, shown.told, shown.compiled)
+    return Shown(client, run, shown.compiled, lost=lost, waiting=waiting)
+
+
+def show_run(shown: Shown, say: Callable[[str], None]) -> None:
+    """Say how a run stands, task by task, and where to see it."""
+    run = shown.run
+    say(f"run {run.run_id}  {run.display_name}  {shown.outcome}")
+    for task in shown.told.tasks:
+        say(shown.line(task))
+    say_rest(shown, say)
+
+
+def say_rest(shown: Shown, say: Callable[[str], None]) -> None:
+    """Say what never began, what is not known, and where the pages of a run and of its report are."""
+    if ended(shown.run) and shown.told.never:
+        say(f"never began: {', '.join(shown.told.never)}")
+    if note := shown.note():
+        say(note)
+    client, run = shown.client, shown.run
+    address = client.connection.page("runs/details", run.run_id)
+    say(f"run: {address}")
+    report = next((task for task in shown.told.tasks if task.name == REPORT), None)
+    if report is None or report.state not in ("SUCCEEDED", "CACHED"):
+        return
+    artifacts = (report.outputs or {}).get(PAGE)
+    if artifacts is not None and artifacts.artifact_ids:
+        say(f"report: {client.connection.page('artifacts', artifacts.artifact_ids[0])}")
+    else:  # no KFP server tells the outputs of a task yet
+        say(f"report: {address} (task {REPORT}, output {PAGE})")
