@@ -15,23 +15,30 @@ def track(
     total: int | None = None,
     *,
     count: Callable[[T], int] = lambda item: 1,
+    before: int = 0,
     quiet_s: float = 2.0,
 ) -> Iterator[T]:
     """Yield ``items`` while standard error shows how many are done, how fast, and the time left.
 
     Args:
         description: what is being done, in a word or two.
-        total: how many items there are, where the iterable does not know.
+        total: how many items there are, where the iterable does not know; with those of ``before``.
         count: how many one item stands for, where it is a batch; ``total`` counts in the same unit.
+        before: how many were done earlier, by work that is now gone on with; they took no time here.
         quiet_s: seconds before which nothing is shown.
     """
     if total is None and isinstance(items, Sized):
-        total = len(items)
-    yield from (_bar if sys.stderr.isatty() else _lines)(items, description, total, count, quiet_s)
+        total = before + len(items)
+    yield from (_bar if sys.stderr.isatty() else _lines)(items, description, total, count, before, quiet_s)
 
 
 def _bar(
-    items: Iterable[T], description: str, total: int | None, count: Callable[[T], int], quiet_s: float
+    items: Iterable[T],
+    description: str,
+    total: int | None,
+    count: Callable[[T], int],
+    before: int,
+    quiet_s: float,
 ) -> Iterator[T]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -45,7 +52,7 @@ def _bar(
         console=Console(stderr=True),
         transient=True,
     )
-    task = progress.add_task(description, total=total)
+    task = progress.add_task(description, total=total, completed=before)
     shown = False
     try:
         for item in items:
@@ -60,17 +67,22 @@ def _bar(
 
 
 def _lines(
-    items: Iterable[T], description: str, total: int | None, count: Callable[[T], int], quiet_s: float
+    items: Iterable[T],
+    description: str,
+    total: int | None,
+    count: Callable[[T], int],
+    before: int,
+    quiet_s: float,
 ) -> Iterator[T]:
     started = time.monotonic()
     printed = started + quiet_s - LINE_EVERY_S
-    done = 0
+    done = before
     for item in items:
         yield item
         done += count(item)
         now = time.monotonic()
         if now - printed > LINE_EVERY_S:
             printed = now
-            rate = done / (now - started)
+            rate = (done - before) / (now - started)
             left = f" of {total}, {(total - done) / rate:.0f} s left" if total else ""
             print(f"{description}: {done}{left} ({rate:.1f}/s)", file=sys.stderr, flush=True)

@@ -19,6 +19,7 @@ from copg.cli.command import make_command
 from copg.cli.renamed import RenamedError, refuse_renamed
 from copg.cli.stores import store_app
 from copg.errors import CopgError
+from copg.lm.memory import memory_mistake
 
 GROUP = "copg.commands"
 INTERRUPTED = 130
@@ -123,6 +124,11 @@ def main() -> None:
     except CopgError as error:
         code = 2 if isinstance(error, RenamedError | MissingExtraError) else 1
         message = str(error)
+    except (RuntimeError, MemoryError, OSError) as error:
+        mistake = memory_mistake(error, {})
+        if mistake is None:
+            raise
+        code, message = 1, str(mistake)
     except usage_error as error:
         message = error.format_message() if len(sys.argv) > 1 else ""
         if not message:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-GIB = 2**30
+from copg.lm.memory import container_limit, gib
+
 PROCESS_BYTES = 800 * 2**20
 """Of Python with torch and transformers loaded, before any weight."""
 FLOATS_PER_TOKEN = 16
@@ -97,31 +98,16 @@ def shortfalls(needs: Needs, run_dir: Path) -> tuple[list[str], list[str]]:
     import psutil
 
     memory = psutil.virtual_memory()
-    total = min(memory.total, _memory_limit() or memory.total)
+    total = min(memory.total, container_limit() or memory.total)
     existing = next(folder for folder in (run_dir, *run_dir.parents) if folder.exists())
     free = psutil.disk_usage(str(existing)).free
     impossible, doubtful = [], []
     if needs.memory > total:
-        impossible.append(
-            f"training needs about {_gib(needs.memory)} of memory, the machine has {_gib(total)}"
-        )
+        impossible.append(f"training needs about {gib(needs.memory)} of memory, the machine has {gib(total)}")
     elif needs.memory > memory.available:
         doubtful.append(
-            f"training needs about {_gib(needs.memory)} of memory, {_gib(memory.available)} are free now"
+            f"training needs about {gib(needs.memory)} of memory, {gib(memory.available)} are free now"
         )
     if needs.disk > free:
-        impossible.append(f"the run needs about {_gib(needs.disk)} of disk, {existing} has {_gib(free)} free")
+        impossible.append(f"the run needs about {gib(needs.disk)} of disk, {existing} has {gib(free)} free")
     return impossible, doubtful
-
-
-def _memory_limit() -> int | None:
-    """Of the container, where there is one."""
-    for name in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        path = Path(name)
-        if path.is_file() and (text := path.read_text().strip()).isdigit():
-            return int(text)
-    return None
-
-
-def _gib(num_bytes: int) -> str:
-    return f"{num_bytes / GIB:.1f} GiB"

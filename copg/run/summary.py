@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from copg.artifacts import write_json
+from copg.run.memory_watch import why_killed
 from copg.run.task_record import (
     RECORDS,
     RUN,
@@ -98,7 +99,7 @@ def _failure(
     bad = sorted((r for r in mine.values() if r.state != "succeeded"), key=lambda r: (r.started, r.task))
     failed = [record for record in bad if record.state == "failed"]
     for record in failed + bad:
-        cause = record.message or "killed while it ran: out of memory, or stopped from outside"
+        cause = record.message or why_killed(record.stage, record.memory)
         return _cause(record.stage, record.subject, cause)
     missing = [task for task in tasks if task["task"] not in records]
     if succeeded and tasks and not missing:

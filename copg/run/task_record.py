@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,12 +19,13 @@ from typing import Any, Protocol
 from copg.artifacts import MANIFEST, write_json
 from copg.digests import json_digest
 from copg.errors import ArtifactError, CopgError
+from copg.lm.memory import memory_mistake
+from copg.run.machine import read_machine
+from copg.run.memory_watch import noting_memory
 from copg.stores.addresses import copy_artifact, is_finished
 
 RUN = "run.json"
 """The present run: written by ``resolve``, read by every task after it."""
-MACHINE = "machine.json"
-"""``{"cores": .., "tasks_at_once": ..}``, written by whoever runs several tasks on one machine."""
 RECORDS = "stages"
 """Folder of the records."""
 RENEWAL = "renewal"
@@ -75,6 +76,8 @@ class TaskRecord:
     """What a summary needs and would otherwise have to fetch."""
     inputs: dict[str, list[str]] = field(default_factory=dict)
     """Digests of the artifacts it took, by their names."""
+    memory: dict[str, Any] = field(default_factory=dict)
+    """Peak and limit in bytes, and what to lower, for a task that is killed."""
 
     def measured(self, metrics: Mapping[str, float], artifact: MetricsFile) -> None:
         """Note a stage's metrics, and hand the finite ones to the pipeline's ``Metrics`` artifact.
@@ -196,7 +199,7 @@ def recorded(
     """
     home, outputs = Path(run_dir), outputs or {}
     run = read_json(home / RUN)
-    _limit_threads(read_json(home / MACHINE), run, stage, subject)
+    _limit_threads(read_machine(home), run, stage, subject)
     record = TaskRecord(
         stage=stage,
         task=task_name(stage, subject),
@@ -212,18 +215,24 @@ def recorded(
             yield known
             return
     write_record(home, record)
-    started = time.monotonic()
+    started, settings = time.monotonic(), plan.get("config", {})
+
+    def note(memory: dict[str, Any]) -> None:
+        write_record(home, replace(record, memory=memory))
+
     try:
-        yield record
+        with noting_memory(stage, settings, note):
+            yield record
         record.state = "succeeded"
         record.outputs.update({name: artifact.uri for name, artifact in outputs.items()})
-    except CopgError as error:
-        record.state, record.message = "failed", str(error)
-        print(f"error: {record.task}: {error}", file=sys.stderr, flush=True)
-        raise SystemExit(1) from None
     except BaseException as error:
-        record.state, record.message = "failed", f"{type(error).__name__}: {error}".partition("\n")[0]
-        raise
+        mistake = error if isinstance(error, CopgError) else memory_mistake(error, {stage: settings})
+        record.state = "failed"
+        record.message = str(mistake or f"{type(error).__name__}: {error}".partition("\n")[0])
+        if mistake is None:
+            raise
+        print(f"error: {record.task}: {mistake}", file=sys.stderr, flush=True)
+        raise SystemExit(1) from None
     finally:
         record.seconds = round(time.monotonic() - started, 3)
         record.run = str(read_json(home / RUN).get("run", ""))  # ``resolve`` gave it just now

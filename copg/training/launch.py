@@ -17,6 +17,7 @@ import copg.errors
 from copg.artifacts import MANIFEST, write_json
 from copg.config import parse_config
 from copg.errors import CopgError
+from copg.lm.memory import memory_mistake
 from copg.training.config import TrainConfig
 
 REQUEST, FAILURE = "request.json", "failure.json"
@@ -156,16 +157,19 @@ def take_part(folder: Path, train: Callable[..., Any]) -> None:
     Args:
         train: the stage, from a ``TrainConfig`` and the paths of its artifacts.
     """
+    settings: dict[str, Any] = {}
     try:
         request = json.loads((folder / REQUEST).read_text())
-        config = parse_config(TrainConfig, request.pop("config"), where="train")
+        settings = request.pop("config")
+        config = parse_config(TrainConfig, settings, where="train")
         paths = {name: Path(path) for name, path in request.items()}
         if (paths["training"] / MANIFEST).exists():  # sealed last: all pods were started again after the end
             return
         if os.environ.get("RANK", "0") == "0":  # torchrun's; all processes stop as soon as one wants to
             end_when_abandoned(folder, config.launch.abandoned_s)
         train(config, **paths)
-    except Exception as error:
+    except Exception as problem:
+        error = memory_mistake(problem, {"train": settings}) or problem
         user = isinstance(error, CopgError)
         if user or not (folder / FAILURE).exists():  # else another process was faster, which tells no mistake
             message = str(error) if user else f"{type(error).__name__}: {error}".partition("\n")[0]

@@ -100,7 +100,8 @@ class Loop:
             self._sample(tracker)
         steps = range(self.state.step, self.num_steps)
         with sigterm_noted() as asked:
-            for step in track(steps, self.config.trial.label) if self._main else steps:
+            shown = track(steps, self.config.trial.label, before=self.state.step) if self._main else steps
+            for step in shown:
                 if self.state.reason:
                     break
                 self._step(step, tracker)

@@ -21,9 +21,10 @@ import psutil
 from copg.artifacts import write_json
 from copg.errors import ConfigError, CopgError
 from copg.run.check import check_recipe
+from copg.run.machine import write_machine
 from copg.run.recipe import Recipe, parse_recipe
 from copg.run.summary import SUMMARY, read_records, write_summary
-from copg.run.task_record import MACHINE, RUN, read_json
+from copg.run.task_record import RUN, read_json
 from copg.stores.addresses import is_finished
 from copg_pipelines.dags import Shape, build_dag
 from copg_pipelines.dags.compiling import arguments, taken
@@ -131,7 +132,7 @@ def _run_and_watch(
     build: Callable[[], Any], recipe: Recipe, root: Path, runner: Any = None
 ) -> tuple[bool, Path]:
     """Whether ``kfp.local`` says that the pipeline succeeded, and the log."""
-    write_json(root / MACHINE, {"cores": count_cores(), "tasks_at_once": TASKS_AT_ONCE})
+    write_machine(root, cores=count_cores(), tasks_at_once=TASKS_AT_ONCE)
     log = root / "logs" / f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}.log"
     log.parent.mkdir(exist_ok=True)
     with log.open("w", buffering=1) as stream, watching(root, sys.stdout):

@@ -14,8 +14,9 @@ from kfp import dsl
 
 from copg.artifacts import begin, read_manifest, seal
 from copg.records import SPLITS
+from copg.run.machine import MACHINE
 from copg.run.summary import SUMMARY, read_records
-from copg.run.task_record import MACHINE, RUN, read_json
+from copg.run.task_record import RUN, read_json
 from tests.containers.alone import build_alone
 from tests.containers.conftest import Run
 from tests.containers.engine import execute, kfp_runner

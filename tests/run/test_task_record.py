@@ -6,8 +6,8 @@ import fsspec
 import pytest
 
 from copg.errors import RewardError
+from copg.run.machine import MACHINE, write_machine
 from copg.run.task_record import (
-    MACHINE,
     RUN,
     TaskRecord,
     read_record,
@@ -91,7 +91,7 @@ def test_tasks_that_run_at_once_share_the_cores(
 ) -> None:
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         monkeypatch.setenv(name, "99")
-    (tmp_path / MACHINE).write_text(json.dumps({"cores": 8, "tasks_at_once": 2}))
+    write_machine(tmp_path, cores=8, tasks_at_once=2)
     tasks = [
         {"task": f"{stage_}-{name}", "stage": stage_, "subject": {"name": name}, "loop": loop}
         for loop, names in (("trials", "abc"), ("baselines", ["reference"]))
@@ -102,6 +102,12 @@ def test_tasks_that_run_at_once_share_the_cores(
     (tmp_path / RUN).write_text(json.dumps({"run": "r", "tasks": tasks}))
     with recorded(stage, PLAN, str(tmp_path), subject=subject):
         assert os.environ["OMP_NUM_THREADS"] == threads
+    # as on a cluster, whose volume got a copy of this directory
+    said = json.loads((tmp_path / MACHINE).read_text())
+    (tmp_path / MACHINE).write_text(json.dumps({**said, "machine": "another"}))
+    monkeypatch.setenv("OMP_NUM_THREADS", "99")
+    with recorded(stage, PLAN, str(tmp_path), subject=subject):
+        assert os.environ["OMP_NUM_THREADS"] == "99"
 
 
 class Artifact:

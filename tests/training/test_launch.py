@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from copg.artifacts import read_manifest
 from copg.config import parse_config
-from copg.errors import ConfigError, MismatchError
+from copg.errors import ConfigError, MemoryLimitError, MismatchError
 from copg.lm.config import GenerationConfig, RowConfig
 from copg.stages.reference import ReferenceConfig, reference_groups
 from copg.stages.train import train_policy
@@ -28,7 +28,7 @@ from copg.training.config import (
     TrainConfig,
     TrialConfig,
 )
-from copg.training.launch import ALIVE, ProcessError, raise_failure, take_part, write_request
+from copg.training.launch import ALIVE, FAILURE, ProcessError, raise_failure, take_part, write_request
 from tests import tiny
 
 FSDP2 = LaunchConfig(processes=2, sharding="fsdp2")
@@ -164,6 +164,21 @@ def test_a_pod_that_is_started_again_after_the_end_has_nothing_to_do(
     write_request(tmp_path / "folder", asdict(config), **paths)
     take_part(tmp_path / "folder", train_policy)
     assert read_manifest(tmp_path / "policy", schema="policy") == before
+
+
+def test_a_full_card_in_a_process_is_a_mistake_that_outranks_what_the_others_noted(
+    config: TrainConfig, tmp_path: Path
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB")
+
+    paths = {name: tmp_path / name for name in ("referenced", "policy", "training")}
+    write_request(tmp_path, asdict(config), **paths)
+    (tmp_path / FAILURE).write_text(json.dumps({"kind": "", "message": "a peer was lost"}))
+    with pytest.raises(RuntimeError, match="out of memory"):
+        take_part(tmp_path, full)
+    with pytest.raises(MemoryLimitError, match=r"the card is full.*; lower train\.rows\.tokens_per_batch="):
+        raise_failure(tmp_path, "unused")
 
 
 def test_over_how_many_processes_it_is_spread_is_no_part_of_what_a_checkpoint_belongs_to(

@@ -62,7 +62,7 @@ def test_a_job_that_no_controller_looks_at_ends_too(
     cluster: Cluster, address: str, referenced: Path, tmp_path: Path
 ) -> None:
     cluster.pods = []
-    with pytest.raises(ConfigError, match="has no pod after 0.1 s: no event says why"):
+    with pytest.raises(ConfigError, match=r"has no pod after 0.1 s: no event says why"):
         call(address, tmp_path, referenced, no_pod_s=0.1)
 
 

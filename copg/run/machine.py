@@ -1,0 +1,29 @@
+"""The machine that runs several tasks at once: how they share its cores, said in a file beside the runs."""
+
+import json
+import platform
+from pathlib import Path
+from typing import Any
+
+from copg.artifacts import write_json
+
+MACHINE = "machine.json"
+"""In the directory of the runs, which may be copied to where another machine runs the tasks."""
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+def write_machine(run_dir: Path, *, cores: int, tasks_at_once: int) -> None:
+    """Say how many tasks run at once on this machine."""
+    write_json(run_dir / MACHINE, {"machine": _name(), "cores": cores, "tasks_at_once": tasks_at_once})
+
+
+def read_machine(run_dir: Path) -> dict[str, Any]:
+    """Cores and tasks at once; nothing where no file says it, or one that another machine wrote."""
+    path = run_dir / MACHINE
+    found = dict(json.loads(path.read_text())) if path.is_file() else {}
+    return found if found.get("machine") == _name() else {}
+
+
+def _name() -> str:
+    """The same in every container of a machine until it is started again."""
+    return BOOT_ID.read_text().strip() if BOOT_ID.is_file() else platform.node()

@@ -1,0 +1,76 @@
+"""What a line of progress says, by a clock that the test turns."""
+
+import io
+import time
+from collections.abc import Iterator
+
+import pytest
+import rich.progress
+
+from copg.progress import track
+
+
+class Clock:
+    """Seconds that pass only when an item is worked."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
+
+    def items(self, number: int, seconds: float) -> Iterator[int]:
+        for each in range(number):
+            self.now += seconds
+            yield each
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    return capsys.readouterr().err.splitlines()
+
+
+def test_work_that_is_gone_on_with_counts_from_there_and_is_timed_from_here(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    list(track(clock.items(3, seconds=10.0), "copg_0.05", 100, before=90))
+    # 10 s after the start: 91 are done, one of them here, in 10 s: 9 are left, 90 s; 20 s later again
+    assert lines(capsys) == [
+        "copg_0.05: 91 of 100, 90 s left (0.1/s)",
+        "copg_0.05: 93 of 100, 70 s left (0.1/s)",
+    ]
+
+
+def test_the_total_of_a_list_holds_what_was_done_before(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for _ in track(range(6, 10), "train", before=6):
+        clock.now += 20.0
+    assert lines(capsys)[0] == "train: 7 of 10, 60 s left (0.1/s)"  # three steps of 20 s
+
+
+def test_without_a_total_no_time_is_left(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    list(track(clock.items(1, seconds=4.0), "reading", count=lambda item: 8))
+    assert lines(capsys) == ["reading: 8 (2.0/s)"]
+
+
+def test_a_bar_begins_where_the_work_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    bars: list[rich.progress.Progress] = []
+
+    class Progress(rich.progress.Progress):
+        def add_task(self, *names: object, **given: object) -> rich.progress.TaskID:
+            bars.append(self)
+            return super().add_task(*names, **given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(rich.progress, "Progress", Progress)
+    monkeypatch.setattr("sys.stderr", Terminal())
+    found = [
+        (bars[0].tasks[0].completed, bars[0].tasks[0].total) for _ in track(range(6, 8), "train", before=6)
+    ]
+    assert found == [(6, 8), (7, 8)]
