@@ -141,7 +141,8 @@ def test_argo_reads_whole_numbers(tmp_path: Path, options: dict[str, Any], says:
 @pytest.mark.parametrize("name", [path.stem for path in sorted(RECIPES.glob("*.yaml"))])
 @pytest.mark.parametrize("dag", DAGS)
 def test_no_dag_of_ours_has_a_fault(tmp_path: Path, dag: str, name: str) -> None:
-    recipe, path = load_recipe(RECIPES / f"{name}.yaml", here=RECIPES), tmp_path / "dag.yaml"
+    there = ["records=/runs/records.jsonl", "model=/runs/model"]
+    recipe, path = load_recipe(RECIPES / f"{name}.yaml", there), tmp_path / "dag.yaml"
     compile_to(path, partial(build_dag, dag), recipe, run_dir="/runs/x", image=IMAGE)
     assert faults(*read_compiled(path)) == []
 

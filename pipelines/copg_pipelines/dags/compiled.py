@@ -1,6 +1,7 @@
 """A compiled DAG, read: its tasks, what they are given, and where it comes from."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,9 @@ from typing import Any
 import yaml
 
 from copg.errors import CopgError
+
+COPY = re.compile(r"-\d+$")
+"""What the compiler adds to the name of a component that it meets again."""
 
 
 class LintError(CopgError):
@@ -43,6 +47,11 @@ class Task:
     executor: str
     copies: int
     """Times it runs, as far as that is known when the DAG is compiled."""
+
+    @property
+    def stage(self) -> str:
+        """What people call it: its component, wherever it stands."""
+        return COPY.sub("", self.component.removeprefix("comp-"))
 
     @property
     def grouped(self) -> bool:

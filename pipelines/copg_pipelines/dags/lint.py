@@ -2,9 +2,9 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from copg_pipelines.dags.compiled import (
     LintError,
@@ -23,8 +23,11 @@ MAX_PARAMETER_BYTES = 10_000
 """Of one parameter's value; a server refuses more."""
 MAX_TASKS = 50
 """Of one run: its Workflow object has to fit into what etcd takes, 1.5 MiB."""
+FROM_PARAMETER = re.compile(r"\{\{\$\.inputs\.parameters\[[^\]]+\]\}\}")
 SHORTEST_BACKOFF_S = 3600.0
 """``backoff_max_duration`` counts from the first attempt's start: after it nothing is tried again."""
+
+Of = TypeVar("Of")
 
 
 def lint(path: Path) -> list[str]:
@@ -57,43 +60,43 @@ def _doubts(spec: Mapping[str, Any]) -> list[str]:
 
 
 def _caches(spec: Mapping[str, Any], tasks: list[Task]) -> Iterator[str]:
-    for each in tasks:
-        if each.component.removeprefix("comp-") in UNCACHED:
-            continue
-        if not each.task.get("cachingOptions", {}).get("enableCache"):
-            yield f"task {each.name}: its cache is off, so that it runs again though nothing changed"
+    cached = [each for each in tasks if each.component.removeprefix("comp-") not in UNCACHED]
+    if off := [each for each in cached if not each.task.get("cachingOptions", {}).get("enableCache")]:
+        yield f"{_stages(off)}: the cache is off, so that they run again though nothing changed"
 
 
 def _images(spec: Mapping[str, Any], tasks: list[Task]) -> Iterator[str]:
-    images: dict[str, list[str]] = {}
-    for each in tasks:
-        images.setdefault(container_of(spec, each)["image"], []).append(each.name)
-    for image, names in images.items():
+    for image, those in _together(tasks, lambda each: str(container_of(spec, each)["image"])):
         if "@sha256:" not in image:
             yield (
-                f"image {image} of {', '.join(names)}: has no digest, so that a cached result outlives the "
+                f"image {image} of {_stages(those)}: has no digest, so that a cached result outlives the "
                 "image it came from; name it as REPOSITORY@sha256:..."
             )
 
 
 def _retries(spec: Mapping[str, Any], tasks: list[Task]) -> Iterator[str]:
-    for each in tasks:
-        policy = each.task.get("retryPolicy", {})
-        longest = _seconds(policy.get("backoffMaxDuration", "3600s"))
-        if policy.get("maxRetryCount") and ONE_ATTEMPT_S < longest <= SHORTEST_BACKOFF_S:
+    def longest(task: Task) -> float:
+        return _seconds(task.task.get("retryPolicy", {}).get("backoffMaxDuration", "3600s"))
+
+    retried = [each for each in tasks if each.task.get("retryPolicy", {}).get("maxRetryCount")]
+    for seconds, those in _together(retried, longest):
+        if ONE_ATTEMPT_S < seconds <= SHORTEST_BACKOFF_S:
             yield (
-                f"task {each.name}: is not tried again once {longest:g} s have passed since its first "
-                "attempt began; set backoff_max_duration to days"
+                f"{_stages(those)}: not tried again once {seconds:g} s have passed since the first attempt "
+                "began; set backoff_max_duration to days"
             )
 
 
 def _resources(spec: Mapping[str, Any], tasks: list[Task]) -> Iterator[str]:
-    for each in tasks:
-        resources = container_of(spec, each).get("resources", {})
-        if each.grouped and (found := re.search(r"\{\{\$\.inputs\.parameters\[[^\]]+\]\}\}", str(resources))):
+    def parameter(task: Task) -> str:
+        found = FROM_PARAMETER.search(str(container_of(spec, task).get("resources", {})))
+        return found[0] if found else ""
+
+    for found, those in _together([each for each in tasks if each.grouped], parameter):
+        if found:
             yield (
-                f"task {each.name}: a pipeline parameter sets its resources inside a group ({found[0]}), "
-                "which no server can read there; set them when the DAG is compiled"
+                f"{_stages(those)}: a pipeline parameter sets resources inside a group ({found}), which no "
+                "server can read there; set them when the DAG is compiled"
             )
 
 
@@ -106,7 +109,7 @@ def _parameters(spec: Mapping[str, Any], tasks: list[Task]) -> Iterator[str]:
     for each in tasks:
         for name, source in each.task.get("inputs", {}).get("parameters", {}).items():
             if "constant" in source.get("runtimeValue", {}):
-                values[f"task {each.name}: input {name}"] = source["runtimeValue"]["constant"]
+                values[f"task {each.stage}: input {name}"] = source["runtimeValue"]["constant"]
     for where, value in values.items():
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         size = len(text.encode())
@@ -119,7 +122,7 @@ def _count(spec: Mapping[str, Any], tasks: list[Task]) -> Iterator[str]:
     if number > MAX_TASKS:
         most = max(tasks, key=lambda each: each.copies)
         yield (
-            f"tasks: {number} of them, and a run holds about {MAX_TASKS}; {most.name} alone runs "
+            f"tasks: {number} of them, and a run holds about {MAX_TASKS}; {most.stage} alone runs "
             f"{most.copies} times"
         )
 
@@ -137,6 +140,17 @@ def _descriptions(spec: Mapping[str, Any], tasks: list[Task]) -> Iterator[str]:
                     if not each.get("description"):
                         what = way.removesuffix("Definitions")
                         yield f"component {component.removeprefix('comp-')}: {what} {name} has no description"
+
+
+def _together(tasks: Sequence[Task], of: Callable[[Task], Of]) -> list[tuple[Of, list[Task]]]:
+    """The tasks that have something in common, which is then told once."""
+    return [(key, [each for each in tasks if of(each) == key]) for key in dict.fromkeys(map(of, tasks))]
+
+
+def _stages(tasks: Sequence[Task]) -> str:
+    """``task train``, ``tasks score, train``: each stage once, however many tasks it has."""
+    names = list(dict.fromkeys(each.stage for each in tasks))
+    return f"task{'s' if len(names) > 1 else ''} {', '.join(names)}"
 
 
 def _seconds(text: str) -> float:
