@@ -64,14 +64,14 @@ def load(case: Case, task: dict[str, Any]) -> tuple[Any, Any]:
     """Model and tokeniser; the head gets a bias that ends completions after ``mean`` tokens."""
     import torch
 
-    from copg.lm.load import load_model, load_tokenizer
+    from copg.lm.load import load_codec, load_model
 
     dtype = torch.bfloat16 if task["device"] == "cuda" else torch.float32
     model = load_model(task["model"], dtype=dtype)
     bias = torch.zeros(case.size.vocab, dtype=dtype)
     bias[model.config.eos_token_id] = math.log(case.size.vocab / case.mean)
     model.lm_head.bias = torch.nn.Parameter(bias)
-    return model.to(task["device"]), load_tokenizer(task["model"])
+    return model.to(task["device"]), load_codec(task["model"])
 
 
 @contextmanager
@@ -93,7 +93,7 @@ def make_prompts(case: Case) -> list[list[int]]:
     return [prompt for prompt in made for _ in range(case.samples)]
 
 
-def run_copg(case: Case, model: Any, tokenizer: Any, prompts: list[list[int]], **how: Any) -> list[list[int]]:
+def run_copg(case: Case, model: Any, codec: Any, prompts: list[list[int]], **how: Any) -> list[list[int]]:
     """Through ``copg.lm.engines.own``, as stages ``train`` and ``evaluate`` draw."""
     from copg.lm.config import GenerationConfig
     from copg.lm.engines.own import draw
@@ -104,12 +104,12 @@ def run_copg(case: Case, model: Any, tokenizer: Any, prompts: list[list[int]], *
         temperature=how["temperature"],
         tokens_per_batch=case.tokens_per_batch,
     )
-    policy, keys = Policy(tokenizer=tokenizer, loaded=model), [str(i) for i in range(len(prompts))]
+    policy, keys = Policy(codec=codec, loaded=model), [str(i) for i in range(len(prompts))]
     return [drawn.token_ids for drawn in draw(policy, prompts, keys, config)]
 
 
 def run_transformers(
-    case: Case, model: Any, tokenizer: Any, prompts: list[list[int]], **how: Any
+    case: Case, model: Any, codec: Any, prompts: list[list[int]], **how: Any
 ) -> list[list[int]]:
     """Through ``model.generate``, sorted by length; equal prompts by ``num_return_sequences``."""
     import torch
@@ -125,18 +125,18 @@ def run_transformers(
     rows = max(1, how["rows"] // samples)
     for start in range(0, len(order), rows):
         batch = order[start : start + rows]
-        inputs = tokenizer.pad({"input_ids": [unique[i] for i in batch]}, padding_side="left")
+        inputs = codec.tokenizer.pad({"input_ids": [unique[i] for i in batch]}, padding_side="left")
         inputs = {name: torch.tensor(value, device=model.device) for name, value in inputs.items()}
         out = model.generate(
             **inputs,
             **settings,
             max_new_tokens=how["max_new_tokens"],
             num_return_sequences=samples,
-            pad_token_id=tokenizer.pad_token_id,
+            pad_token_id=codec.tokenizer.pad_token_id,
         )
         width = inputs["input_ids"].shape[1]
         for at, row in enumerate(out[:, width:].tolist()):
-            end = row.index(tokenizer.eos_token_id) + 1 if tokenizer.eos_token_id in row else len(row)
+            end = row.index(codec.end_of_text) + 1 if codec.end_of_text in row else len(row)
             drawn[batch[at // samples] * samples + at % samples] = row[:end]
     return drawn
 
@@ -144,20 +144,18 @@ def run_transformers(
 def child(task: dict[str, Any]) -> None:
     """One measurement, after a small one that is not counted."""
     case = {**CASES, **CUDA_CASES, **SMOKE}[task["case"]]
-    model, tokenizer = load(case, task)
+    model, codec = load(case, task)
     prompts = make_prompts(case)
     draw = run_copg if task["side"] == "copg" else run_transformers
     budget = case.tokens_per_batch // (case.longest + case.max_new_tokens)
     how = {"rows": case.rows if task["side"] == "transformers_rows" else budget}
     some = prompts[:: case.samples][:GREEDY_PROMPTS]
     with no_bias(model):
-        greedy = draw(case, model, tokenizer, some, temperature=0.0, max_new_tokens=GREEDY_TOKENS, **how)
+        greedy = draw(case, model, codec, some, temperature=0.0, max_new_tokens=GREEDY_TOKENS, **how)
     assert len({token for drawn in greedy for token in drawn}) > GREEDY_TOKENS, "every prompt says the same"
     whole = Stopwatch(task["device"])
     with whole:
-        drawn = draw(
-            case, model, tokenizer, prompts, temperature=1.0, max_new_tokens=case.max_new_tokens, **how
-        )
+        drawn = draw(case, model, codec, prompts, temperature=1.0, max_new_tokens=case.max_new_tokens, **how)
     num_tokens = sum(map(len, drawn))
     tell(
         {

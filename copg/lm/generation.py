@@ -27,7 +27,7 @@ class Generated:
 def generated(
     drawn: Sequence[list[int]], prompts: Sequence[Sequence[int]], codec: TextCodec
 ) -> list[Generated]:
-    """Completions from their token ids, in the order of their prompts; one that ends with a stop is finished."""
+    """Completions from their token ids, in the order of prompts; one that ends with a stop is finished."""
     return [
         Generated(ids, codec.decode(ids, prompt), finished=ids[-1] in codec.stops)
         for ids, prompt in zip(drawn, prompts, strict=True)
@@ -71,9 +71,9 @@ class Engine(Protocol):
     ) -> list[Generated]:
         """One completion of each prompt, in the order given.
 
-        A completion ends with a token of ``policy.codec.stops`` or after ``max_new_tokens``, whichever is first. Its
-        noise is a function of (seed, noise key), so that another key draws another completion of the same
-        prompt. Whether the same key draws the same tokens again in another batch, an engine says itself.
+        A completion ends with a token of ``policy.codec.stops`` or after ``max_new_tokens``, whichever is
+        first. Its noise is a function of (seed, noise key), so that another key draws another completion of
+        the same prompt. Whether a key draws the same tokens again in another batch, an engine says itself.
 
         Args:
             policy: an engine that computes elsewhere reads its ``location`` and never loads it here.

@@ -13,7 +13,7 @@ SENTINEL = "Qzwordzq"
 """Stands for words of the assistant: letters alone, so that no template trims, splits or escapes it."""
 ASKED = "Qzaskedzq"
 """The same for words of the user."""
-MARKER = re.compile(r"<\|[^<>|\s]+\|>|<｜[^<>｜\s]+｜>|<[a-z]+(?:_[a-z]+)+>")
+MARKER = re.compile(r"<\|[^<>|\s]+\|>|<\uff5c[^<>\uff5c\s]+\uff5c>|<[a-z]+(?:_[a-z]+)+>")
 """What looks like a token of its own: ``<|im_end|>``, ``<end_of_turn>``."""
 CLOSES_THINKING = {
     "</think>": "<think>",
@@ -21,7 +21,7 @@ CLOSES_THINKING = {
     "<channel|>": "<|channel>thought",
     "[/THINK]": "[THINK]",
 }
-"""What stands between thinking and answer in the text of models that think, and what the thinking begins with."""
+"""What stands between thinking and answer in the text of models that think, and what begins it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +119,8 @@ class Template:
         if said is None:
             return eos
         raise ModelError(
-            f"the chat template ends a turn with {said!r}, which is no token of the tokeniser, whose text ends "
-            f"with {name.get(eos, eos)!r}: the template is another model's, or has no end of turn"
+            f"the chat template ends a turn with {said!r}, which is no token of the tokeniser, whose text "
+            f"ends with {name.get(eos, eos)!r}: the template is another model's, or has no end of turn"
         )
 
     def _check_markers(self, frame: Frame, added: dict[str, int]) -> None:

@@ -9,11 +9,10 @@ from typing import Any
 
 from copg.errors import ModelError, RecordError
 from copg.lm.config import TextConfig
+from copg.lm.pieces import Pieces
 from copg.lm.template import CLOSES_THINKING, Template, spoken
 from copg.records import Prompt
 
-MARKERS = ("\n", "0", ".", "a")
-"""Texts to encode after, where a tokeniser puts a space in front of whatever it is given."""
 CONTEXT, HEAD = 32, 48
 """Characters before and after the start of a completion, in which a token that spans both is looked for."""
 
@@ -74,11 +73,12 @@ class TextCodec:
         self.template = Template(tokenizer, self.config.template_kwargs)
         tokens = tokenizer.added_tokens_decoder
         self._added = {str(token): index for index, token in tokens.items()}
+        self._tokens = frozenset(tokens)
         special = {index: str(token) for index, token in tokens.items() if token.special}
         self._named = frozenset(named_ends) & special.keys()
         spelled = sorted(special.values(), key=len, reverse=True)
         self._special = re.compile("|".join(map(re.escape, spelled)) or "(?!)")
-        self._spaces = self._puts_space()
+        self._pieces = Pieces(tokenizer, split_special=self.config.special_tokens == "text")
 
     @property
     def end_of_text(self) -> int:
@@ -131,10 +131,7 @@ class TextCodec:
             RecordError: the template refuses the messages, or a prompt has no tokens at all (the first
                 completion token would have nothing to be predicted from).
         """
-        if isinstance(prompt, str):
-            opening = self._open_text(prompt)
-        else:
-            opening = self._open_chat(prompt)
+        opening = self._open_text(prompt) if isinstance(prompt, str) else self._open_chat(prompt)
         if not opening.ids:
             raise RecordError(f"prompt {prompt!r:.60} has no tokens, and the tokeniser adds no start token")
         return opening
@@ -152,7 +149,8 @@ class TextCodec:
             begun = messages.pop()["content"]
         frame = self.template.frame(messages, begun)
         end = self.tokenizer.convert_ids_to_tokens(self.end_of_turn)
-        before, lead = frame.before, ""
+        before = frame.before
+        lead: str | None = ""
         if self.config.lead == "drawn" and not begun:
             before = frame.opened
             lead = frame.before[len(before) :] if frame.before.startswith(before) else None
@@ -165,23 +163,15 @@ class TextCodec:
         tail = before[-CONTEXT:]
         ends = [tail.rfind(token) + len(token) for token in self._added if token in tail]
         ids = list(self.tokenizer(before, add_special_tokens=False, verbose=False).input_ids)
-        return Opening(
-            ids,
-            messages,
-            begun,
-            before,
-            lead,
-            frame.after,
-            gap if found else "",
-            tail[max(ends, default=0) :],
-        )
+        gap, context = gap if found else "", tail[max(ends, default=0) :]
+        return Opening(ids, messages, begun, before, lead, frame.after, gap, context)
 
     def encode(self, opening: Opening, text: str, *, finished: bool) -> Encoded:
         """Token ids of a completion, apart from its prompt, so that the boundary between them never moves.
 
         Args:
             opening: its prompt.
-            text: as it was logged; what spells a special token stays text unless ``special_tokens`` says else.
+            text: as it was logged; what spells a special token is text unless ``special_tokens`` says else.
             finished: append the token that ends the turn, of plain text the end of text; False for a
                 completion that was cut off.
 
@@ -193,13 +183,13 @@ class TextCodec:
         drawn = text
         if opening.messages is not None:
             drawn = self._drawn(opening, text, notes) + (opening.gap if finished else "")
-        after_token = opening.ids[-1] in self._added.values()
-        ids = self._ids(drawn, after_token=after_token)
-        if self._text(ids, after_token=after_token, skip=False) != drawn:
+        after_token = opening.ids[-1] in self._tokens
+        ids = self._pieces.ids(drawn, after_token=after_token)
+        if self._pieces.text(ids, after_token=after_token, skip_special=False) != drawn:
             notes.append("changed_by_tokenizer")
         if opening.context and drawn:
-            both = self._ids(opening.context + drawn[:HEAD])
-            if both != self._ids(opening.context) + self._ids(drawn[:HEAD], after_token=after_token):
+            apart = [self._pieces.ids(piece) for piece in (opening.context, drawn[:HEAD])]
+            if self._pieces.ids(opening.context + drawn[:HEAD]) != [*apart[0], *apart[1]]:
                 notes.append("merges_with_prompt")
         if finished:
             ids.append(self.end_of_text if opening.messages is None else self.end_of_turn)
@@ -208,12 +198,11 @@ class TextCodec:
     def _drawn(self, opening: Opening, text: str, notes: list[str]) -> str:
         """What a model draws to say ``text``: the template's own words around it included."""
         close = self.template.closes_thinking
-        thinks = close is not None and close in text
-        if thinks and self.config.thinking == "refuse":
-            raise RecordError(f"thinking up to {close!r} in a completion: set text.thinking to strip or keep")
-        if thinks and self.config.thinking == "keep":
-            return self._thought(opening, text, close, notes)
-        if thinks:
+        if close is not None and close in text:
+            if self.config.thinking == "refuse":
+                raise RecordError(f"thinking up to {close!r}: set text.thinking to strip or keep")
+            if self.config.thinking == "keep":
+                return self._thought(opening, text, close, notes)
             text = text.rpartition(close)[2].lstrip("\n")
             notes.append("thinking_stripped")
         if opening.lead is None:
@@ -250,7 +239,7 @@ class TextCodec:
         skip = self.config.special_tokens == "text"
         if not skip and ids and ids[-1] in self.stops:
             ids = ids[:-1]
-        return self._text(ids, after_token=prompt_ids[-1] in self._added.values(), skip=skip)
+        return self._pieces.text(ids, after_token=prompt_ids[-1] in self._tokens, skip_special=skip)
 
     def said(self, opening: Opening, drawn: str) -> str:
         """The words alone of a completion that was drawn: without what the template writes around them."""
@@ -265,42 +254,3 @@ class TextCodec:
             messages.append(spoken(begun + text))
         rendered = self.template.render(messages)
         return list(self.tokenizer(rendered, add_special_tokens=False, verbose=False).input_ids)
-
-    def _ids(self, text: str, *, after_token: bool = False) -> list[int]:
-        """Ids of text that goes on: without the space that some tokenisers put in front of any text.
-
-        They put it after a token of their own as well, and so it stands in every conversation they cut.
-        """
-        if self._spaces and not after_token:
-            for marker in MARKERS:
-                start, both = self._cut(marker), self._cut(marker + text)
-                if both[: len(start)] == start:
-                    return both[len(start) :]
-        return self._cut(text)
-
-    def _cut(self, text: str) -> list[int]:
-        split = self.config.special_tokens == "text"
-        return list(
-            self.tokenizer(
-                text, add_special_tokens=False, split_special_tokens=split, verbose=False
-            ).input_ids
-        )
-
-    def _text(self, ids: Sequence[int], *, after_token: bool, skip: bool) -> str:
-        """Text of ids, a space at its start included: decoding alone takes it for that of the tokeniser."""
-        marker = MARKERS[0] if self._spaces and not after_token else ""
-        known = self._cut(marker) if marker else []
-        text = self.tokenizer.decode(
-            [*known, *ids], skip_special_tokens=skip, clean_up_tokenization_spaces=False
-        )
-        return str(text).removeprefix(marker)
-
-    def _puts_space(self) -> bool:
-        """Whether the tokeniser puts a space in front of text that has none."""
-        word = "a"
-        alone = self._cut(word)
-        for marker in MARKERS[:-1]:
-            start, both = self._cut(marker), self._cut(marker + word)
-            if start and both[: len(start)] == start:
-                return both[len(start) :] != alone
-        return False

@@ -116,9 +116,9 @@ def encode(codec: TextCodec, prompt: Prompt, completion: str, *, form: Form) -> 
         return EncodedPair(ids, start, whole.sequence_ids().count(0))
     opening = codec.open(text)
     end = tokenizer.eos_token_id is not None
-    ids = codec.encode(opening, completion, finished=end).ids
+    said = codec.encode(opening, completion, finished=end).ids
     start = int(opening.ids[0] == tokenizer.bos_token_id)
-    return EncodedPair({"input_ids": [*opening.ids, *ids]}, start, len(opening.ids) - start)
+    return EncodedPair({"input_ids": [*opening.ids, *said]}, start, len(opening.ids) - start)
 
 
 def _encode_chat(codec: TextCodec, prompt: Prompt, completion: str) -> EncodedPair:

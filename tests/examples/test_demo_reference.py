@@ -10,8 +10,7 @@ from copg.digests import model_digest
 from copg.lm.config import GenerationConfig
 from copg.lm.engines.own import draw
 from copg.lm.generation import Policy
-from copg.lm.load import load_model, load_tokenizer
-from copg.lm.text import encode_prompt
+from copg.lm.load import load_codec, load_model, load_tokenizer
 from examples.demo import train_reference
 from examples.fitting import Budget
 from examples.reports import draw_report
@@ -36,18 +35,18 @@ def test_it_is_a_llama_of_about_a_million_parameters_with_its_own_tokeniser(refe
 
 
 def test_a_prompt_is_short_and_the_tokeniser_gives_any_text_back(reference: Path) -> None:
-    tokenizer = load_tokenizer(reference)
-    lengths = [len(encode_prompt(tokenizer, draw_report(random.Random(i)).prompt)) for i in range(50)]
+    codec = load_codec(reference)
+    lengths = [len(codec.open(draw_report(random.Random(i)).prompt).ids) for i in range(50)]
     assert 25 <= min(lengths) <= max(lengths) <= 80
     for text in ("Fire at Corley farm.", "naïve 漢字 \t\n🙂", "  two spaces"):
-        ids = tokenizer(text, add_special_tokens=False).input_ids
-        assert tokenizer.decode(ids, clean_up_tokenization_spaces=False) == text
+        opening = codec.open("Fire.")
+        assert codec.decode(codec.encode(opening, text, finished=True).ids, opening.ids) == text
 
 
 def test_its_completions_end(reference: Path) -> None:
-    model, tokenizer = load_model(reference), load_tokenizer(reference)
-    prompts = [encode_prompt(tokenizer, draw_report(random.Random(i)).prompt) for i in range(32)]
-    policy, keys = Policy(tokenizer=tokenizer, loaded=model), [str(i) for i in range(32)]
+    model, codec = load_model(reference), load_codec(reference)
+    prompts = [codec.open(draw_report(random.Random(i)).prompt).ids for i in range(32)]
+    policy, keys = Policy(codec=codec, loaded=model), [str(i) for i in range(32)]
     drawn = draw(policy, prompts, keys, GenerationConfig(max_new_tokens=96))
     assert sum(d.finished for d in drawn) >= 28
     assert sum(d.text.endswith(".") for d in drawn) >= 16, [d.text for d in drawn]

@@ -26,7 +26,7 @@ from copg.lm.config import GenerationConfig
 config = parse_config(GenerationConfig, {"engine": "echo"}, where="generation")
 assert "torch" not in sys.modules
 from copg.lm.generation import Policy, load_engine
-print(load_engine(config)(Policy(tokenizer=None), [[1]], ["a/0"], config)[0].text)
+print(load_engine(config)(Policy(codec=None), [[1]], ["a/0"], config)[0].text)
 print(*sorted(name for name in sys.modules if name.startswith("copg.lm.engines.")))
 """
 

@@ -1,10 +1,12 @@
 """Generation: what is drawn is the model's own distribution, and no batch changes it."""
 
+import json
 import math
 import random
 from collections import Counter
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,9 @@ from copg.errors import RecordError
 from copg.lm.config import GenerationConfig
 from copg.lm.engines import own
 from copg.lm.engines.own import draw, uniform_noise
-from copg.lm.generation import Generated, Policy, max_prompt_tokens, stop_tokens
+from copg.lm.generation import Generated, Policy, max_prompt_tokens
+from copg.lm.load import load_codec
+from copg.lm.text import TextCodec
 from copg.progress import track
 from tests import tiny
 
@@ -48,7 +52,7 @@ def prompts(count: int, seed: int = 0) -> list[list[int]]:
 
 
 def generate(model: Any, tokenizer: Any, *rest: Any, **options: Any) -> list[Generated]:
-    return draw(Policy(tokenizer=tokenizer, loaded=model), *rest, **options)
+    return draw(Policy(codec=TextCodec(tokenizer), loaded=model), *rest, **options)
 
 
 def drawn_one_by_one(model: Any, prompt: list[int], key: str, config: GenerationConfig) -> list[int]:
@@ -198,13 +202,18 @@ def test_logits_that_are_not_finite_are_told(temperature: float, value: float) -
         generate(broken, TOKENIZER, prompts(2), ["a", "b"], replace(CONFIG, temperature=temperature))
 
 
-def test_a_models_other_end_tokens_end_a_completion_when_they_are_special(model: PreTrainedModel) -> None:
+def test_a_models_other_end_tokens_end_a_completion_when_they_are_special(tmp_path: Path) -> None:
     cat = tiny.VOCABULARY.index("cat")
     named = tiny.build_model()
     named.generation_config.eos_token_id = [EOS, 1, cat]  # end, start (special), a word (a left-over)
-    assert stop_tokens(named.generation_config, TOKENIZER) == {EOS, 1}
-    named.generation_config.eos_token_id = None
-    assert stop_tokens(named.generation_config, TOKENIZER) == {EOS}
+    TOKENIZER.save_pretrained(tmp_path)
+    named.save_pretrained(tmp_path)
+    assert load_codec(tmp_path).stops == {EOS, 1}
+    (tmp_path / "generation_config.json").unlink()
+    assert load_codec(tmp_path).stops == {EOS}
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "eos_token_id": [EOS, 0]}))
+    assert load_codec(tmp_path).stops == {EOS, 0}  # as transformers has it, without generation_config.json
 
 
 def test_progress_counts_completions(

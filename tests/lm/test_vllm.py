@@ -14,7 +14,7 @@ from copg.lm.config import GenerationConfig
 from copg.lm.engines.own import draw as draw_own
 from copg.lm.engines.vllm import draw
 from copg.lm.generation import Policy
-from copg.lm.load import load_model, load_tokenizer
+from copg.lm.load import load_codec, load_model
 from copg.training.config import SampleConfig
 from tests import tiny
 
@@ -96,10 +96,10 @@ def model(tmp_path: Path) -> Path:
 
 
 def test_it_draws_what_the_model_says_in_the_order_given(config: GenerationConfig, model: Path) -> None:
-    tokenizer = load_tokenizer(model)
-    found = draw(Policy(location=model, tokenizer=tokenizer), PROMPTS, KEYS, config)
+    codec = load_codec(model)
+    found = draw(Policy(location=model, codec=codec), PROMPTS, KEYS, config)
     greedy = replace(config, vllm_python="")
-    assert found == draw_own(Policy(loaded=load_model(model), tokenizer=tokenizer), PROMPTS, KEYS, greedy)
+    assert found == draw_own(Policy(loaded=load_model(model), codec=codec), PROMPTS, KEYS, greedy)
 
 
 def test_an_adapter_is_served_over_its_base(config: GenerationConfig, model: Path, tmp_path: Path) -> None:
@@ -108,19 +108,19 @@ def test_an_adapter_is_served_over_its_base(config: GenerationConfig, model: Pat
     )
     adapted.peft_config["default"].base_model_name_or_path = str(model)
     adapted.save_pretrained(tmp_path / "adapter")
-    tokenizer = load_tokenizer(model)
-    found = draw(Policy(location=tmp_path / "adapter", tokenizer=tokenizer), PROMPTS, KEYS, config)
+    codec = load_codec(model)
+    found = draw(Policy(location=tmp_path / "adapter", codec=codec), PROMPTS, KEYS, config)
     own, adapted = replace(config, vllm_python=""), load_model(tmp_path / "adapter")
-    assert found == draw_own(Policy(loaded=adapted, tokenizer=tokenizer), PROMPTS, KEYS, own)
-    assert found != draw_own(Policy(location=model, tokenizer=tokenizer), PROMPTS, KEYS, own)
+    assert found == draw_own(Policy(loaded=adapted, codec=codec), PROMPTS, KEYS, own)
+    assert found != draw_own(Policy(location=model, codec=codec), PROMPTS, KEYS, own)
 
 
 def test_a_sequence_has_its_own_seed_whatever_shares_its_request(
     config: GenerationConfig, model: Path
 ) -> None:
-    tokenizer, hot = load_tokenizer(model), replace(config, temperature=1.0, max_new_tokens=12)
-    first, _, second = draw(Policy(location=model, tokenizer=tokenizer), PROMPTS, KEYS, hot)
-    (alone,) = draw(Policy(location=model, tokenizer=tokenizer), PROMPTS[:1], KEYS[:1], hot)
+    codec, hot = load_codec(model), replace(config, temperature=1.0, max_new_tokens=12)
+    first, _, second = draw(Policy(location=model, codec=codec), PROMPTS, KEYS, hot)
+    (alone,) = draw(Policy(location=model, codec=codec), PROMPTS[:1], KEYS[:1], hot)
     assert first == alone
     assert first != second  # another sample of the same prompt
 
@@ -132,13 +132,13 @@ def test_what_vllm_died_of_is_told_in_one_line(
     with pytest.raises(
         ModelError, match=r"^vLLM ended with exit code 1: RuntimeError: no room for the weights$"
     ):
-        draw(Policy(location=model, tokenizer=load_tokenizer(model)), PROMPTS, KEYS, config)
+        draw(Policy(location=model, codec=load_codec(model)), PROMPTS, KEYS, config)
 
 
 def test_a_python_that_is_not_there_is_named(config: GenerationConfig, model: Path) -> None:
     nowhere = replace(config, vllm_python="/nowhere/python")
     with pytest.raises(ModelError, match="vllm_python='/nowhere/python' cannot be run: No such file"):
-        draw(Policy(location=model, tokenizer=load_tokenizer(model)), PROMPTS, KEYS, nowhere)
+        draw(Policy(location=model, codec=load_codec(model)), PROMPTS, KEYS, nowhere)
 
 
 def test_training_refuses_an_engine_that_reads_weights_from_disk() -> None:

@@ -7,6 +7,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, Llam
 
 from copg.errors import ModelError, RewardError
 from copg.lm.batches import length_batches
+from copg.lm.text import TextCodec
 from copg.rewards.classifier import Classifier, forward
 from copg.rewards.contract import RewardSpec
 from copg.rewards.mixture import build_mixture
@@ -32,7 +33,10 @@ def test_a_batch_gives_what_the_library_gives_one_by_one(text_model, chat_model,
     for model, form in ((text_model, "text"), (chat_model, "chat"), (pair_model, "pair")):
         tokenizer = AutoTokenizer.from_pretrained(model)
         assert pick_form(tokenizer) == form
-        ids = [encode(tokenizer, p, c, form=form).ids for p, c in zip(PROMPTS, COMPLETIONS, strict=True)]
+        ids = [
+            encode(TextCodec(tokenizer), p, c, form=form).ids
+            for p, c in zip(PROMPTS, COMPLETIONS, strict=True)
+        ]
         expected = one_by_one(model, ids)
         assert max(expected) - min(expected) > 0.1
         for tokens_per_batch in (1, 40, 10_000):
@@ -50,7 +54,7 @@ def test_a_forward_leaves_the_configuration_of_the_model_alone(text_model) -> No
 
 def test_a_text_is_prompt_completion_and_end(text_model) -> None:
     tokenizer = AutoTokenizer.from_pretrained(text_model)
-    encoded = encode(tokenizer, "the cat", "sat .", form="text")
+    encoded = encode(TextCodec(tokenizer), "the cat", "sat .", form="text")
     assert tokenizer.convert_ids_to_tokens(encoded.ids["input_ids"]) == [
         "<s>",
         "the",
@@ -66,13 +70,15 @@ def test_a_chat_goes_through_the_template_with_one_start_token(chat_model) -> No
     tokenizer = AutoTokenizer.from_pretrained(chat_model)
     expected = ["<s>", "<", "user", ">", "who", "<", "assistant", ">", "the", "cat", "</s>"]
     for prompt in ("who", [{"role": "user", "content": "who"}]):
-        encoded = encode(tokenizer, prompt, "the cat", form="chat")
+        encoded = encode(TextCodec(tokenizer), prompt, "the cat", form="chat")
         assert tokenizer.convert_ids_to_tokens(encoded.ids["input_ids"]) == expected
 
 
 def test_two_devices_share_the_batches_and_keep_the_order(text_model) -> None:
     tokenizer = AutoTokenizer.from_pretrained(text_model)
-    ids = [encode(tokenizer, p, c, form="text").ids for p, c in zip(PROMPTS, COMPLETIONS, strict=True)]
+    ids = [
+        encode(TextCodec(tokenizer), p, c, form="text").ids for p, c in zip(PROMPTS, COMPLETIONS, strict=True)
+    ]
     two = Classifier(text_model, revision=None, dtype=torch.float32, devices=[torch.device("cpu")] * 2)
     found = [row[0] for row in two.logits(ids * 5, tokens_per_batch=1)]
     assert found == pytest.approx(one_by_one(text_model, ids) * 5, abs=2e-5)
@@ -87,7 +93,7 @@ def test_what_is_too_long_is_refused_by_name_or_loses_the_start_of_its_prompt(te
     for model, form in ((text_model, "text"), (pair_model, "pair")):
         cut = RewardModel(model=model, too_long="cut_prompt")([long], ["the cat sat ."], [{}])
         tokenizer = AutoTokenizer.from_pretrained(model)
-        over = len(encode(tokenizer, long, "the cat sat .", form=form).ids["input_ids"]) - 64
+        over = len(encode(TextCodec(tokenizer), long, "the cat sat .", form=form).ids["input_ids"]) - 64
         shorter = " ".join(long.split()[over:])
         assert cut == RewardModel(model=model)([shorter], ["the cat sat ."], [{}])
     with pytest.raises(RewardError, match="70 tokens"):

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from copg.errors import RewardError
+from copg.lm.text import TextCodec
 from copg.records import Completion, Group
 from copg.training.reward_model import (
     bradley_terry_loss,
@@ -67,7 +68,7 @@ def read(groups: list[Group], max_tokens: int = 99) -> tuple[list, Counter]:
     dropped: Counter[str] = Counter()
     found = read_comparisons(
         groups,
-        llama_tokenizer(),
+        TextCodec(llama_tokenizer()),
         form="text",
         max_tokens=max_tokens,
         min_gap=0,

@@ -1,0 +1,60 @@
+"""Text that goes on where other text ended, to token ids and back, without a space of the tokeniser's own."""
+
+from collections.abc import Sequence
+from typing import Any
+
+MARKERS = ("\n", "0", ".", "a")
+"""Texts to encode after, where a tokeniser puts a space in front of whatever it is given."""
+
+
+class Pieces:
+    """A tokeniser, for text that does not start where it starts."""
+
+    def __init__(self, tokenizer: Any, *, split_special: bool) -> None:
+        """Look whether it puts a space in front.
+
+        Args:
+            tokenizer: of ``transformers``.
+            split_special: whether text that spells a special token stays text.
+        """
+        self._tokenizer = tokenizer
+        self._split_special = split_special
+        self.puts_space = self._puts_space()
+        """Whether a space stands in front of text that has none, as SentencePiece has it."""
+
+    def ids(self, text: str, *, after_token: bool = False) -> list[int]:
+        """Token ids of text that goes on.
+
+        Args:
+            text: its start is cut as in the middle of a text.
+            after_token: it follows a token that is no text. There the tokeniser puts its space in every
+                conversation it cuts, and so it is left.
+        """
+        if self.puts_space and not after_token:
+            for marker in MARKERS:
+                start, both = self._cut(marker), self._cut(marker + text)
+                if both[: len(start)] == start:
+                    return both[len(start) :]
+        return self._cut(text)
+
+    def text(self, ids: Sequence[int], *, after_token: bool, skip_special: bool) -> str:
+        """Text of ids, a space at its start included: decoding alone takes it for that of the tokeniser."""
+        marker = MARKERS[0] if self.puts_space and not after_token else ""
+        known = self._cut(marker) if marker else []
+        text = self._tokenizer.decode(
+            [*known, *ids], skip_special_tokens=skip_special, clean_up_tokenization_spaces=False
+        )
+        return str(text).removeprefix(marker)
+
+    def _puts_space(self) -> bool:
+        word = MARKERS[-1]
+        alone = self._cut(word)
+        for marker in MARKERS[:-1]:
+            start, both = self._cut(marker), self._cut(marker + word)
+            if start and both[: len(start)] == start:
+                return both[len(start) :] != alone
+        return False
+
+    def _cut(self, text: str) -> list[int]:
+        options = {"add_special_tokens": False, "split_special_tokens": self._split_special}
+        return list(self._tokenizer(text, **options, verbose=False).input_ids)

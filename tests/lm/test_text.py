@@ -1,0 +1,241 @@
+"""Text to ids and back: what is scored is what would be drawn, to the token."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from copg.config import parse_config
+from copg.errors import ConfigError, ModelError, RecordError
+from copg.lm.config import TextConfig
+from copg.lm.text import Opening, TextCodec
+
+ASK = [{"role": "user", "content": "why"}]
+TURNS = (
+    "{{ bos_token }}{% for m in messages %}<turn>{{ m.role }}\n{{ m.content | trim }}<end>\n{% endfor %}"
+    "{% if add_generation_prompt %}<turn>assistant\n{% endif %}"
+)
+THINKS = TURNS.replace(
+    "{{ m.content | trim }}",
+    "{% if m.role == 'assistant' %}<think>\n\n</think>\n\n{{ m.content.split('</think>')[-1].lstrip('\n') }}"
+    "{% else %}{{ m.content }}{% endif %}",
+)
+OPENS_THINKING = TURNS.replace("<turn>assistant\n", "<turn>assistant\n<think>\n")
+LLAMA_2 = (
+    "{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}[INST] {{ m.content | trim }} [/INST]"
+    "{% else %} {{ m.content | trim }} {{ eos_token }}{% endif %}{% endfor %}"
+)
+
+
+def build(template: str | None = TURNS, *, spaces: bool = False) -> PreTrainedTokenizerFast:
+    """A token a character, and for some words; with ``spaces``, a space in front of any text, as Llama's."""
+    specials = ["<pad>", "<s>", "</s>", "<unk>", "<turn>", "<end>"]
+    letters = [chr(c) for c in range(33, 127)] + ["\n", "▁", "é"]
+    words = ["ye", "yes", "▁yes"]
+    merges = [("y", "e"), ("ye", "s"), ("▁", "yes")]
+    vocabulary = {word: i for i, word in enumerate([*specials, *letters, *words])}
+    tokenizer = Tokenizer(models.BPE(vocabulary, merges, unk_token="<unk>"))
+    replace = normalizers.Replace(" ", "▁")
+    put = [normalizers.Prepend("▁")] if spaces else []
+    tokenizer.normalizer = normalizers.Sequence([*put, replace])  # type: ignore[assignment]
+    strip = [decoders.Strip(" ", 1, 0)] if spaces else []
+    tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.Fuse(), *strip])  # type: ignore[assignment]
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(pattern="▁", behavior="merged_with_next")  # type: ignore[assignment]
+    made = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token="<s>",
+        eos_token="</s>",
+        pad_token="<pad>",
+        unk_token="<unk>",
+        extra_special_tokens=["<turn>", "<end>"],
+        chat_template=template,
+    )
+    made.add_tokens([AddedToken("<think>", special=False), AddedToken("</think>", special=False)])
+    return made
+
+
+def tokens(codec: TextCodec, ids: list[int]) -> list[str]:
+    return list(codec.tokenizer.convert_ids_to_tokens(ids))
+
+
+def opened(codec: TextCodec, prompt: Any = ASK) -> Opening:
+    return codec.open(prompt)
+
+
+def test_a_turn_ends_as_the_template_ends_it_and_a_text_with_the_end_of_text() -> None:
+    codec = TextCodec(build())
+    assert tokens(codec, codec.encode(opened(codec), "no", finished=True).ids) == ["n", "o", "<end>"]
+    assert tokens(codec, codec.encode(opened(codec), "no", finished=False).ids) == ["n", "o"]
+    assert tokens(codec, codec.encode(opened(codec, "why"), "no", finished=True).ids) == ["n", "o", "</s>"]
+    assert codec.about() == {"end_of_turn": "<end>", "end_of_text": "</s>", "stops": ["</s>", "<end>"]}
+
+
+@pytest.mark.parametrize("template", [TURNS, THINKS, LLAMA_2])
+@pytest.mark.parametrize("spaces", [False, True])
+@pytest.mark.parametrize("lead", ["prompt", "drawn"])
+@pytest.mark.parametrize("text", ["yes", "no yes", " yes", "a\n\nb", "ye s", ""])
+def test_ids_are_those_of_the_conversation_rendered_whole(
+    template: str, spaces: bool, lead: Any, text: str
+) -> None:
+    codec = TextCodec(build(template, spaces=spaces), TextConfig(lead=lead))
+    opening = opened(codec)
+    encoded = codec.encode(opening, text, finished=True)
+    whole = codec.whole(ASK, text)
+    assert whole[: len(opening.ids) + len(encoded.ids)] == opening.ids + encoded.ids
+    assert whole.count(1) == 1  # one start token
+    rest = codec.tokenizer.decode(whole[len(opening.ids) + len(encoded.ids) :])
+    assert rest.strip() == ""
+    kept = text.strip() if template != THINKS else text
+    assert codec.said(opening, codec.decode(encoded.ids, opening.ids)) == kept
+    assert ("changed_by_template" in encoded.notes) == (kept != text)
+    assert "merges_with_prompt" not in encoded.notes
+
+
+@pytest.mark.parametrize("spaces", [False, True])
+@pytest.mark.parametrize("text", ["yes", " yes", "  no", "\nyes", "no ", " "])
+def test_plain_text_has_no_space_that_was_not_written_and_keeps_those_that_were(
+    spaces: bool, text: str
+) -> None:
+    codec = TextCodec(build(None, spaces=spaces))
+    opening = opened(codec, "why?")
+    encoded = codec.encode(opening, text, finished=True)
+    assert codec.decode(encoded.ids, opening.ids) == text
+    assert "changed_by_tokenizer" not in encoded.notes
+    first = {"yes": "yes", " yes": "▁yes", "  no": "▁", "\nyes": "\n", "no ": "n", " ": "▁"}[text]
+    assert tokens(codec, encoded.ids)[0] == first
+    if not spaces:  # as they always were: the tokeniser's own
+        own = codec.tokenizer(text, add_special_tokens=False).input_ids
+        assert encoded.ids == [*own, codec.end_of_text]
+
+
+def test_a_token_that_would_span_the_boundary_is_counted() -> None:
+    codec = TextCodec(build(None))
+    opening = opened(codec, "why? ")
+    assert codec.encode(opening, "yes", finished=True).notes == ("merges_with_prompt",)  # "▁yes" in one text
+    assert codec.encode(opening, "no", finished=True).notes == ()
+
+
+def test_text_that_the_tokeniser_changes_and_tokens_spelled_in_it_are_told() -> None:
+    codec = TextCodec(build(None))
+    opening = opened(codec, "why?")
+    assert codec.encode(opening, "▁", finished=True).notes == ("changed_by_tokenizer",)
+    spelled = codec.encode(opening, "a<end>b", finished=True)
+    assert spelled.notes == ("spells_special_tokens",)
+    assert tokens(codec, spelled.ids) == [*"a<end>b", "</s>"]
+    reads = TextCodec(build(None), TextConfig(special_tokens="tokens"))
+    ids = reads.encode(opening, "a<end>b", finished=True).ids
+    assert tokens(reads, ids) == ["a", "<end>", "b", "</s>"]
+    assert reads.decode(ids, opening.ids) == "a<end>b"
+    assert codec.decode(ids, opening.ids) == "ab"
+
+
+def test_an_empty_think_block_is_of_the_prompt_or_drawn_by_one_setting() -> None:
+    for lead, in_prompt in (("prompt", True), ("drawn", False)):
+        codec = TextCodec(build(THINKS), TextConfig(lead=lead))
+        opening = opened(codec)
+        ids = codec.encode(opening, "no", finished=True).ids
+        block = ["<think>", "\n", "\n", "</think>", "\n", "\n"]
+        assert (tokens(codec, opening.ids)[-6:] == block) is in_prompt
+        assert tokens(codec, ids) == [*([] if in_prompt else block), "n", "o", "<end>"]
+        assert codec.said(opening, codec.decode(ids, opening.ids)) == "no"
+
+
+def test_thinking_in_logs_is_refused_stripped_or_kept_and_told() -> None:
+    text = "<think>\nhm\n</think>\n\nno"
+    codec = TextCodec(build(THINKS))
+    with pytest.raises(RecordError, match=r"thinking up to '</think>': set text.thinking to strip or keep"):
+        codec.encode(opened(codec), text, finished=True)
+    strips = TextCodec(build(THINKS), TextConfig(thinking="strip"))
+    encoded = strips.encode(opened(strips), text, finished=True)
+    assert (tokens(strips, encoded.ids), encoded.notes) == (["n", "o", "<end>"], ("thinking_stripped",))
+    keeps = TextCodec(build(THINKS), TextConfig(thinking="keep", lead="drawn"))
+    encoded = keeps.encode(opened(keeps), text, finished=True)
+    # this template writes an empty block whatever was thought: not as it renders the conversation whole
+    assert encoded.notes == ("not_as_rendered",)
+    assert keeps.tokenizer.decode(encoded.ids) == text + "<end>"
+    plain = TextCodec(build(TURNS))  # a template that knows of no thinking: words like any other
+    assert plain.encode(opened(plain), text, finished=True).notes == ()
+    with pytest.raises(ConfigError, match="thinking='keep' needs lead='drawn'"):
+        parse_config(TextConfig, {"thinking": "keep"}, where="text")
+
+
+def test_where_the_generation_prompt_begins_to_think_logs_without_thinking_are_read_from_the_whole() -> None:
+    codec = TextCodec(build(OPENS_THINKING))
+    assert opened(codec).before.endswith("<turn>assistant\n")
+    drawn = TextCodec(build(OPENS_THINKING), TextConfig(lead="drawn"))
+    assert opened(drawn).before.endswith("<turn>assistant\n<think>\n")
+    with pytest.raises(RecordError, match="no thinking in a completion"):
+        drawn.encode(opened(drawn), "no", finished=True)
+
+
+def test_an_assistants_message_at_the_end_of_a_prompt_is_gone_on_with() -> None:
+    codec = TextCodec(build())
+    prompt = [*ASK, {"role": "assistant", "content": "Well, "}]
+    opening = opened(codec, prompt)
+    assert opening.before.endswith("<turn>assistant\nWell,")
+    ids = codec.encode(opening, "yes", finished=True).ids
+    assert tokens(codec, ids) == ["▁yes", "<end>"]
+    assert codec.said(opening, codec.decode(ids, opening.ids)) == "yes"
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        (TURNS.replace("<end>", "<|im_end|>"), r"ends a turn with '<\|im_end\|>'.*ends with '</s>'"),
+        (TURNS.replace("<end>\n", "\nUser: "), r"ends a turn with 'User:'.*ends with '</s>'"),
+        (  # <end> at the end, <turn> in between: neither is named as an end
+            "{% for m in messages %}<turn>{{ m.content }}{% if loop.last %}<end>{% endif %}{% endfor %}",
+            "a turn ends with '<turn>' or '<end>'",
+        ),
+    ],
+)
+def test_an_end_that_cannot_be_told_is_refused_by_both_names(template: str, message: str) -> None:
+    codec = TextCodec(build(template))
+    with pytest.raises(ModelError, match=message):
+        opened(codec)
+    assert codec.stops == {codec.end_of_text}
+    assert opened(codec, "plain text").ids
+
+
+def test_of_two_ends_the_one_that_the_model_names_is_taken() -> None:
+    template = "{% for m in messages %}<turn>{{ m.content }}{% if loop.last %}<end>{% endif %}{% endfor %}"
+    tokenizer = build(template)
+    end = tokenizer.convert_tokens_to_ids("<end>")
+    assert TextCodec(tokenizer, named_ends=[end]).end_of_turn == end
+
+
+def test_a_template_of_another_model_is_refused_by_the_marker_it_lacks() -> None:
+    codec = TextCodec(build(TURNS.replace("<turn>assistant", "<|assistant|>")))
+    assert opened(codec).ids  # in plain words, as Zephyr's
+    mixed = "{% for m in messages %}<|im_start|>{{ m.content }}<|end|>{% endfor %}"
+    tokenizer = build(mixed)
+    tokenizer.add_tokens([AddedToken("<|end|>", special=True)])
+    with pytest.raises(ModelError, match=r"writes '<\|im_start\|>', which is no token"):
+        opened(TextCodec(tokenizer))
+
+
+def test_a_template_that_refuses_messages_or_is_not_there_is_told() -> None:
+    refuses = "{% if messages[0].role != 'user' %}{{ raise_exception('a user first') }}{% endif %}" + TURNS
+    codec = TextCodec(build(refuses))
+    with pytest.raises(RecordError, match="the chat template refuses the messages: a user first"):
+        opened(codec, [{"role": "system", "content": "a"}])
+    with pytest.raises(ModelError, match="no chat template"):
+        opened(TextCodec(build(None)))
+    with pytest.raises(RecordError, match="prompt '' has no tokens"):
+        opened(TextCodec(build(None)), "")
+
+
+def test_settings_of_the_template_reach_it() -> None:
+    template = TURNS.replace("{{ bos_token }}", "{{ bos_token }}{{ mood }}")
+    codec = TextCodec(build(template), TextConfig(template_kwargs={"mood": "glad"}))
+    assert opened(codec).before.startswith("<s>glad<turn>")
+
+
+def test_the_module_loads_without_torch() -> None:
+    import subprocess
+    import sys
+
+    code = "import sys, copg.lm.text; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2]).returncode == 0
