@@ -46,7 +46,7 @@ class Cluster:
         return done.stdout if check else done.stdout + done.stderr
 
     def pipelines(self, *words: str, code: int = 0) -> str:
-        """What ``copg`` prints, when it ends as expected."""
+        """What ``copg`` prints, with its errors where one is expected, when it ends so."""
         done = subprocess.run(
             [sys.executable, "-m", "copg.cli", *words, *self._whose()],
             env={**os.environ, "KF_PIPELINES_ENDPOINT": self.host},
@@ -56,7 +56,7 @@ class Cluster:
             timeout=3000,
         )
         assert done.returncode == code, f"{' '.join(words)}: {done.stdout}\n{done.stderr}"
-        return done.stdout
+        return done.stdout + (done.stderr if code else "")
 
     def _whose(self) -> list[str]:
         return [] if self.namespace == API[0] else ["--namespace", self.namespace]

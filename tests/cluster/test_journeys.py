@@ -1,0 +1,112 @@
+"""What befalls a run on a cluster: a mistake, a cancellation, another schedule, many trials, several nodes."""
+
+import json
+import re
+import time
+from typing import Any
+
+import pytest
+
+from tests.cluster.cluster import ACCOUNT, Cluster, wait_until
+from tests.cluster.conftest import ON_VOLUME, Data
+from tests.cluster.test_align import PIPELINE, RUN_ID, run, trainers, version_of
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(5400)]
+
+LONG = ("--set", "train.epochs=60")
+"""Of a training that is still going on when something happens to it."""
+
+
+def started(cluster: Cluster, data: Data, name: str, *words: str) -> str:
+    """The id of a run that nobody waits for."""
+    found = RUN_ID.search(run(cluster, data, name, "--no-wait", *words))
+    assert found
+    return found[0]
+
+
+def trains(cluster: Cluster, run_id: str, run_dir: str) -> None:
+    """Wait until a run has a checkpoint to go on from, and trains on."""
+    wait_until(
+        "a checkpoint to go on from",
+        lambda: cluster.sh(f"find {run_dir}/checkpoints -name '*.safetensors' 2>/dev/null | head -1").strip(),
+        minutes=30,
+    )
+    assert [pod for pod in trainers(cluster, run_id) if pod["status"]["phase"] == "Running"]
+
+
+def test_a_misspelt_path_ends_the_run_within_three_minutes_and_is_told(ready: Cluster, data: Data) -> None:
+    wrong = f"records={ON_VOLUME}/recordz.jsonl"
+    options = ["--on", "cluster", "--service-account", ACCOUNT, *version_of(ready, data, "misspelt")]
+    began = time.monotonic()
+    said = ready.pipelines("run", "align", *options, "--set", wrong, "--timeout", "10", code=1)
+    assert time.monotonic() - began < 180
+    assert re.search(r"error: run \S+ is FAILED in resolve: .*recordz\.jsonl", said)
+    assert ready.read(f"{ON_VOLUME}-misspelt/summary.json")["failure"]["stage"] == "resolve"
+
+
+def test_a_run_that_is_cancelled_says_so_and_goes_on_when_it_is_resumed(ready: Cluster, data: Data) -> None:
+    run_dir = f"{ON_VOLUME}-cancelled"
+    run_id = started(ready, data, "cancelled", *LONG)
+    trains(ready, run_id, run_dir)
+    said = ready.pipelines("cancel", run_id)
+    assert f"run {run_id}" in said.splitlines()[0]
+    assert said.splitlines()[0].endswith("CANCELED")
+    assert re.search(r"^train-copg_0\.1 +CANCELED", said, re.MULTILINE)
+    assert ready.read(f"{run_dir}/summary.json") is None  # its exit handler was stopped with it
+    assert "CANCELED" in ready.pipelines("status", "align", run_id, code=1)
+    ready.pipelines("resume", run_id, "--timeout", "45")
+    summary = ready.read(f"{run_dir}/summary.json")
+    assert (summary["state"], summary["failure"]) == ("succeeded", None)
+    training = ready.records(run_dir)["train-copg_0.1"].outputs["training"]
+    assert training
+
+
+def test_a_schedule_that_is_replaced_leaves_the_run_that_it_started(ready: Cluster, data: Data) -> None:
+    run_dir = f"{ON_VOLUME}-replaced"
+    options = ["--service-account", ACCOUNT, *version_of(ready, data, "replaced"), *LONG]
+    ready.pipelines("schedule", "align", "--cron", "* * * * *", *options)
+    try:
+        wait_until("a scheduled run", lambda: ready.read(f"{run_dir}/run.json"), minutes=10)
+        said = ready.pipelines("schedule", "align", "--cron", "0 4 * * 1", *options)
+        assert "replaced" in said
+    finally:
+        ready.pipelines("unschedule", "align", "--all", "--pipeline", PIPELINE)
+    summary = wait_until("its summary", lambda: ready.read(f"{run_dir}/summary.json"), minutes=45)
+    assert (summary["state"], summary["failure"]) == ("succeeded", None)
+
+
+def test_fifteen_trials_are_told_to_their_end(ready: Cluster, data: Data) -> None:
+    trials = [{"method": "copg", "beta": round(0.02 * number, 2)} for number in range(1, 16)]
+    words = ["--set", f"trials={json.dumps(trials)}", "--set", "train.epochs=1", "--timeout", "75"]
+    said = run(ready, data, "fifteen", *words)
+    assert "the server stopped telling" not in said
+    shown = {line.split()[0] for line in said.splitlines() if " SUCCEEDED" in line}
+    assert len([name for name in shown if name.startswith(("train-", "evaluate-copg"))]) == 30
+    assert len(ready.read(f"{ON_VOLUME}-fifteen/summary.json")["trials"]) == 15
+
+
+@pytest.fixture(params=["", "copg"], ids=["at once", "from a queue"])
+def nodes(request: pytest.FixtureRequest, ready: Cluster) -> dict[str, Any]:
+    """The placement of a training on two nodes; skipped where the cluster lacks what it takes."""
+    wanted = {"": "trainjobs.trainer.kubeflow.org", "copg": "localqueues.kueue.x-k8s.io"}[request.param]
+    if "NotFound" in ready.kubectl("get", "crd", wanted, check=False):
+        pytest.skip(f"the cluster has no {wanted}")
+    if request.param and request.param not in ready.kubectl("get", "localqueues", "-o", "name", check=False):
+        pytest.skip(f"the namespace has no LocalQueue {request.param}")
+    return {"nodes": 2, **({"queue": request.param} if request.param else {})}
+
+
+def test_two_nodes_train_together_and_survive_the_loss_of_one(
+    ready: Cluster, data: Data, nodes: dict[str, Any]
+) -> None:
+    name = f"nodes{nodes.get('queue', '')}"
+    run_dir = f"{ON_VOLUME}-{name}"
+    placed = ["--set", f"placement.stages.train={json.dumps(nodes)}"]
+    run_id = started(ready, data, name, *LONG, *placed)
+    trains(ready, run_id, run_dir)
+    first, *_ = ready.pods("jobset.sigs.k8s.io/jobset-name")
+    ready.kubectl("delete", "pod", first["metadata"]["name"])
+    ready.pipelines("status", "align", run_id, "--follow", "--timeout", "60")
+    summary = ready.read(f"{run_dir}/summary.json")
+    assert (summary["state"], summary["failure"]) == ("succeeded", None)
+    assert ready.kubectl("get", "trainjobs", "-o", "name").strip() == ""
