@@ -1,4 +1,4 @@
-"""What befalls a run on a cluster: a mistake, a cancellation, another schedule, many trials, several nodes."""
+"""What befalls a run on a cluster: a mistake, a cancellation, another schedule, many trials, two nodes."""
 
 import json
 import re
