@@ -2,10 +2,10 @@
 
 from kfp import dsl
 
-from copg_components import IMAGE
+from copg_components._component import component
 
 
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
+@component
 def reference(
     plan: dict,
     run_dir: str,
@@ -29,8 +29,10 @@ def reference(
     from pathlib import Path
 
     from copg.config import parse_config
+    from copg.run.plan_files import read_plan
     from copg_components._process import recorded
 
+    plan = read_plan(plan, run_dir)
     taken, left = {"scored": scored}, {"referenced": referenced}
     with recorded("reference", plan, run_dir, inputs=taken, outputs=left, metrics=metrics) as record:
         if record.answers:
@@ -41,7 +43,7 @@ def reference(
         record.measured(reference_groups(config, Path(scored.path), Path(referenced.path)), metrics)
 
 
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
+@component
 def reference_shard(
     plan: dict, run_dir: str, shard: int, num_shards: int, scored: dsl.Input[dsl.Dataset]
 ) -> int:
@@ -60,8 +62,10 @@ def reference_shard(
     from pathlib import Path
 
     from copg.config import parse_config
+    from copg.run.plan_files import read_plan
     from copg_components._process import recorded
 
+    plan = read_plan(plan, run_dir)
     subject = {"name": f"shard-{shard + 1}-of-{num_shards}", "shard": shard}
     with recorded("reference", plan, run_dir, subject, inputs={"scored": scored}) as record:
         if record.answers:

@@ -1,24 +1,19 @@
 """Component ``resolve``."""
 
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
-from kfp import dsl
-
-from copg.stages.table import TABLE
-from copg_components import IMAGE
+from copg.stages.table import TABLE, rows
+from copg_components._component import component
 
 
 def resolved() -> Any:
     """Outputs: a plan of each row of the table of stages, and what the loops go over."""
-    from typing import NamedTuple
-
-    from copg.stages.table import TABLE
-
     plans = [(row.name, dict) for row in TABLE]
     return NamedTuple("Resolved", [*plans, ("baselines", list), ("trials", list)])
 
 
-@dsl.component(base_image=IMAGE, install_kfp_package=False, additional_funcs=[resolved])
+@component
 def resolve(
     name: str,
     records: str,
@@ -54,8 +49,8 @@ def resolve(
         trials: The trials, as the loop takes them.
     """
     from copg.config import parse_config
+    from copg.run.plan_files import store_plan
     from copg.run.resolve import ResolveConfig, resolve_recipe
-    from copg.stages.table import TABLE
     from copg_components._process import recorded
 
     recipe = {
@@ -72,9 +67,14 @@ def resolve(
     config |= {"plans": plans, "again": again}
     with recorded("resolve", {"key": "always"}, run_dir):
         found = resolve_recipe(parse_config(ResolveConfig, config, where="resolve"))
-    return (*[found.plans.get(row.name, {}) for row in TABLE], found.baselines, found.trials)
+        short = {
+            row.name: store_plan(Path(run_dir), found.plans[row.name], settings.get(row.stage, {}))
+            for row in rows(found.plans)
+        }
+    return (*[short.get(row.name, {}) for row in TABLE], found.baselines, found.trials)
 
 
-for _row in TABLE:
-    _output = resolve.component_spec.outputs[_row.name]
-    _output.description = f"Settings and digest of {_row.name}; empty when the run has no such task."
+if hasattr(resolve, "component_spec"):  # in a task it is a function, and nobody reads descriptions
+    for _row in TABLE:
+        _output = resolve.component_spec.outputs[_row.name]
+        _output.description = f"Settings and digest of {_row.name}; empty when the run has no such task."

@@ -2,10 +2,10 @@
 
 from kfp import dsl
 
-from copg_components import IMAGE
+from copg_components._component import component
 
 
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
+@component
 def reward(
     plan: dict,
     run_dir: str,
@@ -31,9 +31,11 @@ def reward(
     from pathlib import Path
 
     from copg.config import parse_config
+    from copg.run.plan_files import read_plan
     from copg.run.trained_reward import model_folder
     from copg_components._process import recorded
 
+    plan = read_plan(plan, run_dir)
     with recorded("reward", plan, run_dir) as record:
         from copg.stages.reward import RewardConfig, train_reward_once
 

@@ -2,10 +2,10 @@
 
 from kfp import dsl
 
-from copg_components import IMAGE
+from copg_components._component import component
 
 
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
+@component
 def score(
     plan: dict,
     run_dir: str,
@@ -29,8 +29,10 @@ def score(
     from pathlib import Path
 
     from copg.config import parse_config
+    from copg.run.plan_files import read_plan
     from copg_components._process import recorded
 
+    plan = read_plan(plan, run_dir)
     taken, left = {"groups": groups}, {"scored": scored}
     with recorded("score", plan, run_dir, inputs=taken, outputs=left, metrics=metrics) as record:
         if record.answers:
@@ -41,7 +43,7 @@ def score(
         record.measured(score_groups(config, Path(groups.path), Path(scored.path)), metrics)
 
 
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
+@component
 def score_shard(plan: dict, run_dir: str, shard: int, num_shards: int, groups: dsl.Input[dsl.Dataset]) -> int:
     """Fill the store with the rewards of one share of the groups.
 
@@ -58,8 +60,10 @@ def score_shard(plan: dict, run_dir: str, shard: int, num_shards: int, groups: d
     from pathlib import Path
 
     from copg.config import parse_config
+    from copg.run.plan_files import read_plan
     from copg_components._process import recorded
 
+    plan = read_plan(plan, run_dir)
     subject = {"name": f"shard-{shard + 1}-of-{num_shards}", "shard": shard}
     with recorded("score", plan, run_dir, subject, inputs={"groups": groups}) as record:
         if record.answers:

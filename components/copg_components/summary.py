@@ -2,10 +2,10 @@
 
 from kfp import dsl
 
-from copg_components import IMAGE
+from copg_components._component import component
 
 
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
+@component
 def summary(run_dir: str, status: dsl.PipelineTaskFinalStatus) -> None:
     """Write summary.json from the records of the tasks, and tell a webhook of a run that failed.
 

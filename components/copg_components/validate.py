@@ -2,10 +2,10 @@
 
 from kfp import dsl
 
-from copg_components import IMAGE
+from copg_components._component import component
 
 
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
+@component
 def validate(
     plan: dict,
     records: str,
@@ -30,8 +30,10 @@ def validate(
     from pathlib import Path
 
     from copg.config import parse_config
+    from copg.run.plan_files import read_plan
     from copg_components._process import recorded
 
+    plan = read_plan(plan, run_dir)
     left = {"groups": groups, "docs": docs}
     with recorded("validate", plan, run_dir, inputs={}, outputs=left, metrics=metrics) as record:
         if record.answers:

@@ -3,6 +3,7 @@
 import builtins
 import contextlib
 import fcntl
+import functools
 import logging
 import os
 import signal
@@ -34,6 +35,8 @@ RECIPE = "recipe.json"
 """The recipe of the latest run of the whole DAG, with which ``resume`` goes on."""
 PROCESS = "copg"
 """Stands for the image of a task that is a process: the local cache goes by it, so it holds no version."""
+EXECUTOR_MODULE = "kfp.dsl.executor_main"
+"""Stands in the command of a task that is a process: ``kfp.local`` runs no other as one."""
 TASKS_AT_ONCE = 2
 """As many tasks of a loop as ``kfp.local`` runs together."""
 ENVIRONMENT = {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_DISABLE_TELEMETRY": "1"}
@@ -91,12 +94,16 @@ def kept_recipe(root: Path) -> tuple[str, Recipe]:
     return dag, parse_recipe(kept)
 
 
-def _build(dag: str, recipe: Recipe, image: str) -> Any:
-    def place(task: Any) -> Any:
-        if task.component_spec.name == "summary":
-            task.set_env_variable("COPG_WEBHOOK_URL", "")  # who started the run tells the webhook
-        return task.set_container_image(image or PROCESS)
+def place_here(task: Any, image: str = PROCESS) -> Any:
+    """A task as a process on this machine, or in a container of an image."""
+    if task.component_spec.name == "summary":
+        task.set_env_variable("COPG_WEBHOOK_URL", "")  # who started the run tells the webhook
+    task.container_spec.args.append(EXECUTOR_MODULE)
+    return task.set_container_image(image)
 
+
+def _build(dag: str, recipe: Recipe, image: str) -> Any:
+    place = functools.partial(place_here, image=image or PROCESS)
     return build_dag(dag, Shape(place=place, trains_reward=recipe.trains_reward))
 
 

@@ -13,7 +13,7 @@ from copg.run.recipe import Recipe
 from copg.run.summary import RESOLVE_KEY
 from copg.run.task_record import RUN, read_json, read_record, record_path, task_key, task_name
 from copg_pipelines.dags import Shape
-from copg_pipelines.local import run_stage_local
+from copg_pipelines.local import place_here, run_stage_local
 from copg_pipelines.target import Target
 
 if TYPE_CHECKING:  # loads kfp
@@ -28,7 +28,7 @@ def run_stage_here(recipe: Recipe, root: Path, single: "Single") -> None:
     """
     from copg_pipelines.dags.single import build_single
 
-    log = run_stage_local(recipe, root, lambda: build_single(single, Shape()))
+    log = run_stage_local(recipe, root, lambda: build_single(single, Shape(place=place_here)))
     root, task = root.resolve(), task_name(single.stage, single.subject)
     run = read_json(root / RUN)
     key = run.get("plans", {}).get(single.plan, {}).get("key", "")

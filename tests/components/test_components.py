@@ -1,6 +1,9 @@
 """Every component: typed, documented, and free of network when a task starts."""
 
 import importlib
+import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -37,3 +40,43 @@ def test_a_task_installs_nothing_and_runs_in_our_image(name: str) -> None:
     container = spec_of(name).implementation.container
     assert container.image == IMAGE
     assert "pip install" not in " ".join(container.command)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_task_runs_its_component_by_name_and_carries_no_source(name: str) -> None:
+    container = spec_of(name).implementation.container
+    assert container.command == ["python3", "-m", "copg_components", name]
+    assert container.args == ["{{$}}"]
+
+
+def test_the_program_of_a_task_calls_its_component_without_kfp_s_compiler(tmp_path: Path) -> None:
+    status = {"pipelineJobResourceName": "x", "state": "FAILED", "pipelineTaskName": "summary"}
+    given = {
+        "inputs": {"parameterValues": {"run_dir": str(tmp_path), "status": status}},
+        "outputs": {"outputFile": str(tmp_path / "out.json")},
+    }
+    # an image has none of the libraries that kfp compiles with
+    program = (
+        "import runpy, sys; sys.modules['google.protobuf'] = None; sys.modules['kfp_server_api'] = None; "
+        "runpy.run_module('copg_components', run_name='__main__', alter_sys=True)"
+    )
+    command = [sys.executable, "-c", program, "summary", json.dumps(given)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "summary.json").is_file()
+
+
+def test_a_mistake_outside_of_a_task_s_record_is_one_line(tmp_path: Path) -> None:
+    kinds = {"groups": "system.Dataset", "docs": "system.HTML", "metrics": "system.Metrics"}
+    left = {
+        name: {"artifacts": [{"name": name, "uri": f"{tmp_path}/{name}", "type": {"schemaTitle": kind}}]}
+        for name, kind in kinds.items()
+    }
+    values = {"plan": {"digest": "0" * 32, "told": ""}, "records": "x", "run_dir": str(tmp_path)}
+    outputs = {"artifacts": left, "outputFile": str(tmp_path / "out.json")}
+    given = {"inputs": {"parameterValues": values}, "outputs": outputs}
+    command = [sys.executable, "-m", "copg_components", "validate", json.dumps(given)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"error: validate: {tmp_path}/plans/{'0' * 32}.json: is gone; ")

@@ -23,18 +23,15 @@ def build_alone(
         artifacts: address of each artifact it takes; several for an input that takes a list.
     """
     inputs = component.component_spec.inputs
+    many = {name: list(uri) for name, uri in artifacts.items() if not isinstance(uri, str)}
 
     @dsl.pipeline(name="alone")
     def alone() -> None:
-        given = {}
+        given: dict[str, Any] = {"addresses": many} if many else {}
         for name, uri in artifacts.items():
-            kind = CLASSES[inputs[name].type.partition("@")[0]]
             if isinstance(uri, str):
+                kind = CLASSES[inputs[name].type.partition("@")[0]]
                 given[name] = dsl.importer(artifact_uri=uri, artifact_class=kind).output
-            else:
-                with dsl.ParallelFor(list(uri), name=name) as each:
-                    imported = dsl.importer(artifact_uri=each, artifact_class=kind)
-                given[name] = dsl.Collected(imported.output)
         place(component(**parameters, **given))
 
     return alone

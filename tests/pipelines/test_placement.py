@@ -86,8 +86,9 @@ def test_every_task_has_limits_the_volume_the_secrets_and_no_root(
         assert containers[name]["image"] == IMAGE
         assert containers[name]["env"] == [{"name": "HF_HUB_OFFLINE", "value": "1"}]
         assert [(m["constant"], m["mountPath"]) for m in pod["pvcMount"]] == [("copg-runs", "/runs")]
-        assert [(s["secretName"], s["optional"]) for s in pod["secretAsEnv"]] == [("copg-secrets", True)]
-        assert {k["envVar"] for k in pod["secretAsEnv"][0]["keyToEnv"]} > {"HF_TOKEN", "AWS_ACCESS_KEY_ID"}
+        (secret,) = pod["secretAsVolume"]
+        assert (secret["secretName"], secret["optional"]) == ("copg-secrets", True)
+        assert secret["mountPath"] == "/secrets/copg-secrets"
         assert pod["securityContext"] == {
             "runAsNonRoot": True,
             "runAsUser": "65532",

@@ -1,5 +1,6 @@
 """What 0.1.0 left on a disk: its reference store answers, and the rest says what is computed once more."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -45,7 +46,7 @@ def test_each_stage_whose_code_has_another_digest_is_named(old: Path) -> None:
 
 
 def test_the_lint_finds_in_its_dags_what_no_server_ran() -> None:
-    *loops, image = lint(LEFT / "demo_dag.yaml")
+    *loops, weight, image = lint(LEFT / "demo_dag.yaml")
     # the three tasks that take an item of a loop over trials or baselines
     assert [line.partition(";")[0] for line in loops] == [
         f"task {task} is STRUCT, and what it is given is STRING"
@@ -55,6 +56,9 @@ def test_the_lint_finds_in_its_dags_what_no_server_ran() -> None:
             "for-loop-2/train: input trial",
         )
     ]
+    # seen: 170 nodes of 8.6 kB
+    assert re.match(r"weight: 1,4\d\d,\d{3} bytes in 170 nodes, and above 1,048,576 a server tells", weight)
+    assert weight.endswith(" 2 of trials (here 5)")
     assert image.startswith("image copg:0.1.0-python3.11 of ")
     assert "has no digest" in image
     only = [line for line in lint(LEFT / "only_report_dag.yaml") if "description" not in line]

@@ -21,14 +21,17 @@ def compile_dag(target: Target, output: Output) -> None:
 
 def lint_dag(file: Annotated[Path, typer.Argument(help="A compiled DAG, .yaml.")]) -> None:
     """Read a compiled DAG for what goes wrong on a server, a line each; fails when there is any."""
+    from copg_pipelines.dags.compiled import read_compiled
     from copg_pipelines.dags.lint import lint
+    from copg_pipelines.dags.weight import LIMIT, weigh
 
     findings = lint(file)
     for finding in findings:
         print(finding)
     if findings:
         raise typer.Exit(1)
-    print(f"{file}: nothing found")
+    weight = weigh(*read_compiled(file))
+    print(f"{file}: nothing found; weighs {weight.num_bytes:,} of {LIMIT:,} bytes; {weight.room}")
 
 
 def resources(

@@ -108,6 +108,28 @@ def compile_to(
     except OSError as error:
         raise ConfigError(f"output={str(output)!r}: {error.strerror}") from None
     parameters = taken(pipeline, arguments(there, run_dir))
+    _lighten(pipeline.pipeline_spec)
     compiler.Compiler().compile(pipeline, str(output), pipeline_parameters=parameters)
     # the compiler's comments show dictionaries in an order that changes from process to process
     output.write_text(DEFAULT_IN_COMMENT.sub(r"\1", output.read_text()))
+
+
+def _lighten(spec: Any) -> None:
+    """Take away what every pod of a server carries and nothing reads.
+
+    Descriptions of the components' ports, which no page shows, and optional inputs that no task is given.
+    """
+    components = dict(spec.components)
+    tasks = [task for each in (spec.root, *components.values()) for task in each.dag.tasks.values()]
+    for name, component in components.items():
+        if not component.executor_label:
+            continue
+        for way in (component.input_definitions, component.output_definitions):
+            for port in (*way.parameters.values(), *way.artifacts.values()):
+                port.ClearField("description")
+        inputs = [task.inputs for task in tasks if task.component_ref.name == name]
+        for kind in ("parameters", "artifacts"):
+            given = {port for each in inputs for port in getattr(each, kind)}
+            ports = getattr(component.input_definitions, kind)
+            for port in [port for port, each in ports.items() if each.is_optional and port not in given]:
+                del ports[port]

@@ -21,8 +21,6 @@ UNCACHED = ("resolve", "summary")
 """Tasks that are meant to run every time."""
 MAX_PARAMETER_BYTES = 10_000
 """Of one parameter's value; a server refuses more."""
-MAX_TASKS = 50
-"""Of one run: its Workflow object has to fit into what etcd takes, 1.5 MiB."""
 FROM_PARAMETER = re.compile(r"\{\{\$\.inputs\.parameters\[[^\]]+\]\}\}")
 SHORTEST_BACKOFF_S = 3600.0
 """``backoff_max_duration`` counts from the first attempt's start: after it nothing is tried again."""
@@ -55,7 +53,7 @@ def lint_or_refuse(path: Path) -> list[str]:
 
 def _doubts(spec: Mapping[str, Any]) -> list[str]:
     tasks = list(walk_tasks(spec))
-    checks = (_caches, _images, _retries, _resources, _parameters, _count, _descriptions)
+    checks = (_caches, _images, _retries, _resources, _parameters, _descriptions)
     return [finding for check in checks for finding in check(spec, tasks)]
 
 
@@ -117,29 +115,12 @@ def _parameters(spec: Mapping[str, Any], tasks: list[Task]) -> Iterator[str]:
             yield f"{where}: {size:,} bytes, and a server takes {MAX_PARAMETER_BYTES:,}; put it into a file"
 
 
-def _count(spec: Mapping[str, Any], tasks: list[Task]) -> Iterator[str]:
-    number = sum(each.copies for each in tasks)
-    if number > MAX_TASKS:
-        most = max(tasks, key=lambda each: each.copies)
-        yield (
-            f"tasks: {number} of them, and a run holds about {MAX_TASKS}; {most.stage} alone runs "
-            f"{most.copies} times"
-        )
-
-
 def _descriptions(spec: Mapping[str, Any], tasks: list[Task]) -> Iterator[str]:
     if not spec["pipelineInfo"].get("description"):
         yield f"pipeline {spec['pipelineInfo'].get('name')}: has no description"
     for name, each in root_parameters(spec).items():
         if not each.get("description"):
             yield f"parameter {name}: has no description"
-    for component in dict.fromkeys(each.component for each in tasks):
-        for way in ("inputDefinitions", "outputDefinitions"):
-            for kind in ("parameters", "artifacts"):
-                for name, each in spec["components"][component].get(way, {}).get(kind, {}).items():
-                    if not each.get("description"):
-                        what = way.removesuffix("Definitions")
-                        yield f"component {component.removeprefix('comp-')}: {what} {name} has no description"
 
 
 def _together(tasks: Sequence[Task], of: Callable[[Task], Of]) -> list[tuple[Of, list[Task]]]:

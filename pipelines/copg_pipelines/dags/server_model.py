@@ -6,6 +6,8 @@ Each was seen on a real server, which takes such a DAG without a word; ``kfp.loc
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from copg_pipelines.dags.weight import LIMIT, Weight, weigh
+
 NUMBERS = ("NUMBER_INTEGER", "NUMBER_DOUBLE")
 STRUCTS = ("STRUCT", "TASK_FINAL_STATUS", "TASK_CONFIG")
 
@@ -18,7 +20,16 @@ def faults(spec: Mapping[str, Any], platform: Mapping[str, Any]) -> list[str]:
         platform: what Kubernetes is to give its tasks.
     """
     checks = (_types, _collected_importers, _retries)
-    return [finding for check in checks for finding in check(spec)]
+    return [*(finding for check in checks for finding in check(spec)), *_weight(weigh(spec, platform))]
+
+
+def _weight(weight: Weight) -> Iterator[str]:
+    """Above what Argo keeps plainly, KFP never learns how the tasks went."""
+    if not weight.fits:
+        yield (
+            f"weight: {weight.num_bytes:,} bytes in {weight.nodes} nodes, and above {LIMIT:,} a server tells "
+            f"old states for ever; {weight.room}"
+        )
 
 
 def _dags(spec: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any], Mapping[str, Any]]]:

@@ -4,6 +4,7 @@ Everything is set when the DAG is compiled: a resource that a pipeline parameter
 handler compiles to a DAG that no server runs.
 """
 
+from copg_components.cluster.secrets import KEYS, MOUNTED
 from kfp import dsl, kubernetes
 
 from copg.errors import ConfigError
@@ -72,8 +73,13 @@ def _give_identity(task: dsl.PipelineTask, pod: Pod) -> None:
         task, run_as_user=pod.security.user, run_as_group=pod.security.group, run_as_non_root=True
     )
     for secret in pod.secrets:
-        keys = {key: key for key in secret.keys}
-        kubernetes.use_secret_as_env(task, secret.name, keys, optional=secret.optional)
+        if secret.keys == list(KEYS):
+            kubernetes.use_secret_as_volume(
+                task, secret.name, f"{MOUNTED}/{secret.name}", optional=secret.optional
+            )
+        else:
+            keys = {key: key for key in secret.keys}
+            kubernetes.use_secret_as_env(task, secret.name, keys, optional=secret.optional)
     if pod.image.pull_policy:
         kubernetes.set_image_pull_policy(task, pod.image.pull_policy)
     if pod.image.pull_secrets:

@@ -1,0 +1,187 @@
+"""What a run weighs on a server: the Workflow that Argo keeps of it, node by node, in bytes of JSON.
+
+Above 1 MiB Argo packs the nodes away, and from then on KFP tells old states for ever. The model follows the
+sources of KFP 2.17 (``argocompiler``, ``driver``) and Argo 4.0: what is given to a template stands in its
+node, and KFP's controller tries every template again, which makes two nodes of each.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from copg_pipelines.dags.pod_patch import CHANNEL, PodPatch, typical_value
+
+LIMIT = 2**20
+"""Bytes of the whole Workflow, above which Argo compresses its nodes."""
+BARE_NODE = 540
+"""Bytes of a node's own: ids, times, phase, template; beside its name and what it is given."""
+TEMPLATES = 14_000
+"""Bytes of the templates that KFP gives every Workflow, and of what surrounds them."""
+TASK = 420
+"""Bytes of a task in its DAG's template, beside its specification."""
+
+
+@dataclass(frozen=True)
+class Weight:
+    """Of one run."""
+
+    nodes: int
+    num_bytes: int
+    items: Mapping[str, int]
+    """Iterations of each loop, by the loop's name."""
+    per_item: Mapping[str, int]
+    """Bytes of one more iteration of each loop."""
+
+    @property
+    def fits(self) -> bool:
+        """Whether a server can follow the run to its end."""
+        return self.num_bytes <= LIMIT
+
+    @property
+    def room(self) -> str:
+        """How many iterations of each loop fit, and how many are there, for people."""
+        fit = (
+            f"{self.items_that_fit(loop)} of {loop} (here {number})" for loop, number in self.items.items()
+        )
+        return f"of each loop alone fit: {', '.join(fit)}" if self.items else "no loop could be shorter"
+
+    def items_that_fit(self, loop: str) -> int:
+        """Iterations of a loop that fit, while all else stays as it is."""
+        return max(0, self.items[loop] + (LIMIT - self.num_bytes) // self.per_item[loop])
+
+
+def weigh(spec: Mapping[str, Any], platform: Mapping[str, Any]) -> Weight:
+    """The weight of a run of a compiled DAG, with its parameters' defaults.
+
+    Args:
+        spec: the compiled DAG.
+        platform: what Kubernetes is to give its tasks.
+    """
+    walk = _Walk(spec, PodPatch(spec, platform))
+    walk.pair("run")
+    walk.driver("run(0).root", spec["root"], {}, runtime_config=_defaults(spec))
+    walk.pair("run(0).root", parent=1)
+    walk.dag("run(0).root(0)", spec["root"], _defaults(spec))
+    return Weight(walk.nodes, walk.num_bytes + _spec_bytes(spec, walk.patch), walk.items, walk.per_item)
+
+
+class _Walk:
+    """Adds up the nodes of a Workflow in the order in which Argo makes them."""
+
+    def __init__(self, spec: Mapping[str, Any], patch: PodPatch) -> None:
+        self.spec, self.patch = spec, patch
+        self.nodes, self.num_bytes = 0, 0
+        self.items: dict[str, int] = {}
+        self.per_item: dict[str, int] = {}
+
+    def pair(self, name: str, *, outputs: int = 0, **inputs: Any) -> None:
+        """A template's node and that of its first attempt, which hold the same."""
+        given = sum(_parameter(key, value) for key, value in inputs.items())
+        self.nodes += 2
+        self.num_bytes += 2 * (BARE_NODE + len(name) + given + outputs)
+
+    def driver(self, name: str, component: Any, task: Any, **inputs: Any) -> None:
+        """The pod that resolves what a DAG, or an iteration of one, is given."""
+        given = {"component": _text(component), "task": _text(task), **inputs}
+        texts = {key: value if isinstance(value, str) else _text(value) for key, value in given.items()}
+        outputs = sum(
+            _parameter(key, "12345") + 60 for key in ("execution-id", "iteration-count", "condition")
+        )
+        self.pair(f"{name}-driver", outputs=outputs, **texts)
+
+    def dag(self, name: str, component: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+        """All nodes of a DAG's tasks."""
+        tasks = component["dag"].get("tasks", {})
+        loops = {}
+        for key, task in tasks.items():
+            if "parameterIterator" in task:
+                inner = self.spec["components"][task["componentRef"]["name"]]
+                loops[key] = len(loop_items(task, _given(task, inner, given)))
+        for key, task in tasks.items():
+            inner = self.spec["components"][task["componentRef"]["name"]]
+            here = f"{name}.{key}"
+            if "parameterIterator" in task:
+                self._loop(here, key, task, inner, given)
+            elif "dag" in inner:
+                self.driver(here, inner, task)
+                self.pair(here, parent=1)
+                self.dag(f"{here}(0)", inner, _given(task, inner, given))
+            elif self.patch.is_container(inner):
+                self._container(here, task, inner, self.patch.of(key, task, inner, given, loops))
+            else:
+                self.pair(here, task=_text(task), component=_text(inner), importer=_text(given))
+
+    def _loop(
+        self, name: str, key: str, task: Mapping[str, Any], inner: Any, given: Mapping[str, Any]
+    ) -> None:
+        held, item = _given(task, inner, given), task["parameterIterator"]["itemInput"]
+        items = loop_items(task, held)
+        self.pair(name, parent=1)
+        self.driver(f"{name}(0).iteration", inner, task)
+        self.nodes += 1
+        self.num_bytes += BARE_NODE + len(name) + 30 * len(items)
+        before = self.num_bytes
+        for number, value in enumerate(items):
+            here = f"{name}(0).iteration-iterations({number}:{number})"
+            self.pair(here, parent=1, index=number)
+            self.driver(f"{here}(0).iteration-item", inner, task)
+            self.pair(f"{here}(0).iteration-item", parent=1)
+            self.dag(f"{here}(0).iteration-item(0)", inner, {**held, item: value})
+        told = task.get("taskInfo", {}).get("name", key)
+        self.items[told], self.per_item[told] = len(items), (self.num_bytes - before) // len(items)
+
+    def _container(self, name: str, task: Mapping[str, Any], inner: Any, patch: str) -> None:
+        outputs = _parameter("pod-spec-patch", patch) + 200
+        if "triggerPolicy" in task:  # an exit handler's, in a DAG of its own
+            self.pair(f"{name}.onExit", parent=1)
+        described = {name: _text(each) for name, each in self.patch.described(inner).items()}
+        self.pair(f"{name}-driver", outputs=outputs, task=_text(task), parent=1, **described)
+        retry = {"retry": _text(task.get("retryPolicy", {})), "labels": _text(self.patch.labels(inner))}
+        self.pair(name, patch=patch, cached="false", **retry)
+        self.pair(f"{name}(0).executor", patch=patch, **retry)
+
+
+def loop_items(task: Mapping[str, Any], held: Mapping[str, Any]) -> list[Any]:
+    """What a loop goes over, as far as the file tells; one unknown item otherwise."""
+    items = task["parameterIterator"]["items"]
+    found = json.loads(items["raw"]) if "raw" in items else held.get(items["inputParameter"])
+    return found if isinstance(found, list) and found else [typical_value("STRUCT")]
+
+
+def _given(task: Mapping[str, Any], inner: Any, above: Mapping[str, Any]) -> dict[str, Any]:
+    """What a DAG within a DAG is given, where the file tells it.
+
+    An output of a task is unknown, but one that is called like a list of the pipeline's is taken for it.
+    """
+    known = {}
+    for name, source in task.get("inputs", {}).get("parameters", {}).items():
+        output = source.get("taskOutputParameter", {}).get("outputParameterKey")
+        known[name] = above.get(source.get("componentInputParameter") or f"{CHANNEL}{output}")
+    return {name: value for name, value in known.items() if value is not None}
+
+
+def _defaults(spec: Mapping[str, Any]) -> dict[str, Any]:
+    parameters = spec["root"].get("inputDefinitions", {}).get("parameters", {})
+    return {name: each["defaultValue"] for name, each in parameters.items() if "defaultValue" in each}
+
+
+def _spec_bytes(spec: Mapping[str, Any], patch: PodPatch) -> int:
+    """The Workflow's own specification: each component once, each task in its DAG's template."""
+    every = {"root": spec["root"], **spec["components"]}
+    arguments = {_text(each): _text(patch.described(each)) for each in every.values()}
+    tasks = [task for each in every.values() for task in each.get("dag", {}).get("tasks", {}).values()]
+    copies = [2 if "parameterIterator" in task else 1 for task in tasks]
+    return (
+        TEMPLATES
+        + sum(len(json.dumps(each)) + 120 for each in arguments.values())
+        + sum(many * (len(json.dumps(_text(task))) + TASK) for many, task in zip(copies, tasks, strict=True))
+    )
+
+
+def _parameter(name: str, value: Any) -> int:
+    return len(json.dumps({"name": name, "value": str(value)}, ensure_ascii=False)) + 1
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
