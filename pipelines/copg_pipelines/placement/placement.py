@@ -64,7 +64,11 @@ def placed(recipe: Recipe, config: PlacementConfig) -> Recipe:
     """
     stages = {stage: dict(settings) for stage, settings in recipe.stages.items()}
     stores = config.stores
-    for stage, name, store in (("score", "store", stores.rewards), ("reference", "store", stores.references)):
+    for stage, name, store in (
+        ("score", "store", stores.rewards),
+        ("reference", "store", stores.references),
+        ("promote", "champions", stores.champions),
+    ):
         if store:
             stages[stage] = {name: store, **stages.get(stage, {})}
     if stores.checkpoints:
