@@ -58,33 +58,32 @@ def show(
 def rollback(
     version: Annotated[str, typer.Argument(help="Of one that was champion before, as show prints it.")],
     recipe: OptionalRecipe = None,
-    model: Name = "",
+    name: Name = "",
     tracking: Tracking = "",
     run_dir: RunDir = "",
 ) -> None:
     """Make an earlier version champion again.
 
-    Refused unless its weights lie where they should, unchanged. Its address must be one of this machine: that of a volume of a cluster is one in a pod with the volume.
-    The next run is measured against it, and may promote what was rolled back once more.
+    Refused unless its weights lie where they should, unchanged, as seen from here: the address of a volume of
+    a cluster is one in a pod that has the volume. The next run is measured against it like any other
+    champion, and may promote what was rolled back once more.
 
     copg champion rollback 3 --recipe demo.yaml
     """
     from copg.stores.addresses import find_damage
 
-    registry = _open(recipe, model, tracking, run_dir)
+    registry = _open(recipe, name, tracking, run_dir)
     now, *before = registry.champions()
+    model, earlier = registry.model_name, {each.version: each for each in before}
     if version == now.version:
-        raise ConfigError(f"version {version} of {registry.model_name!r} is champion already")
-    found = {each.version: each for each in before}.get(version)
-    if found is None:
-        known = [each.version for each in before]
-        raise ConfigError(
-            f"version {version} of {registry.model_name!r} never was champion; use one of {known}"
-        )
-    if damage := find_damage(found.policy_uri, digest=found.digest):
-        raise ConfigError(f"version {version} cannot be champion again: {found.policy_uri}: {damage}")
+        raise ConfigError(f"version {version} of {model!r} is champion already")
+    if version not in earlier:
+        raise ConfigError(f"version {version} of {model!r} never was champion; use one of {list(earlier)}")
+    address = earlier[version].policy_uri
+    if damage := find_damage(address, digest=earlier[version].digest):
+        raise ConfigError(f"version {version} of {model!r} cannot be champion again: {address}: {damage}")
     registry.make_champion(version)
-    print(f"{name}: version {version} is champion again; version {now.version} was until now")
+    print(f"{model}: version {version} is champion again; version {now.version} was until now")
 
 
 def _open(recipe: Path | None, name: str, tracking: str, run_dir: str) -> "Registry":
