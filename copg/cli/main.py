@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from copg.cli import stages
+from copg.cli.champion import champion_app
 from copg.cli.command import make_command
 from copg.cli.renamed import RenamedError, refuse_renamed
 from copg.cli.stores import store_app
@@ -108,6 +109,7 @@ app = typer.Typer(
 )
 app.add_typer(stages.app)
 app.add_typer(store_app)
+app.add_typer(champion_app)
 
 
 def main() -> None:

@@ -100,9 +100,11 @@ def copy_artifact(source: str, target: str) -> None:
 def _copy_file(files: Any, path: str, there: Any, target: str) -> None:
     if not _is_local(there):
         if files is there:
-            return there.cp_file(path, target)
+            there.cp_file(path, target)
+            return
         with files.open(path, "rb") as given, there.open(target, "wb") as taken:
-            return shutil.copyfileobj(given, taken, _BLOCK)
+            shutil.copyfileobj(given, taken, _BLOCK)
+        return
     part = Path(f"{target}.{uuid.uuid4().hex}.part")
     part.parent.mkdir(parents=True, exist_ok=True)
     try:

@@ -61,9 +61,7 @@ def retire_champions(registry: Registry, *, folder: str, keep: int) -> dict[str,
     for past in registry.versions():
         ours = past.policy_uri.startswith(f"{folder.rstrip('/')}/{registry.model_name}/")
         if ours and past.policy_uri not in kept and not past.undecided:
-            reason = (
-                f"champion {past.version} of {registry.model_name!r} is past; promote.keep_champions={keep}"
-            )
+            reason = f"version {past.version} of {registry.model_name!r} is past: keep_champions={keep}"
             deleted = delete_weights(past.policy_uri, digest=past.digest, reason=reason)
             if deleted.why_not != NO_WEIGHTS:
                 found[past.version] = str(deleted)

@@ -74,9 +74,14 @@ class Registry:
                     return sorted(found, key=lambda version: -int(version.version))
 
     def champions(self) -> list[RegisteredVersion]:
-        """Those that ever were champion, who became it latest first."""
-        found = [version for version in self.versions() if PROMOTED in version.tags]
-        return sorted(found, key=lambda version: version.tags[PROMOTED], reverse=True)
+        """Those that ever were champion: who is it now, then who became it latest.
+
+        Of a registry of 0.1.0, which kept no dates, the present one and the one before.
+        """
+        dated = [version for version in self.versions() if PROMOTED in version.tags]
+        dated.sort(key=lambda version: version.tags[PROMOTED], reverse=True)
+        found = [self.get(CHAMPION), *dated, self.get(PREVIOUS)]
+        return list({version.version: version for version in found if version is not None}.values())
 
     def register_version(
         self, policy_uri: str, *, digest: str, tags: Mapping[str, str], description: str

@@ -9,6 +9,7 @@ from copg_pipelines.dags.compiling import compile_dag
 from copg_pipelines.placement.config import parse_placement
 from copg_pipelines.placement.paths import placed
 from copg_pipelines.placement.placement import Placement
+from copg_pipelines.placement.pod import describe_pod
 
 from copg.errors import ConfigError
 from copg.run.recipe import load_recipe, parse_recipe
@@ -26,7 +27,12 @@ PLACEMENT: dict[str, Any] = {
     "image": {"name": IMAGE, "pull_policy": "IfNotPresent", "pull_secrets": ["registry"]},
     "trials_at_once": 2,
     "paths": {"../data": "/runs/data"},
-    "stores": {"references": "s3://bucket/references", "checkpoints": "/runs/checkpoints"},
+    "stores": {
+        "references": "s3://bucket/references",
+        "checkpoints": "/runs/checkpoints",
+        "champions": "minio://mlpipeline/champions",
+        "minio": {"endpoint": "http://store.example:9000"},
+    },
     "environment": {"HF_HUB_OFFLINE": "1"},
     "run": {"timeout_hours": 240, "keep_days": 2},
     "defaults": {"memory": {"request": "1Gi", "limit": "4Gi"}, "node_selector": {"pool": "cpu"}},
@@ -84,7 +90,7 @@ def test_every_task_has_limits_the_volume_the_secrets_and_no_root(
         resources = containers[name]["resources"]
         assert {"resourceCpuLimit", "resourceMemoryLimit"} <= resources.keys()
         assert containers[name]["image"] == IMAGE
-        assert containers[name]["env"] == [{"name": "HF_HUB_OFFLINE", "value": "1"}]
+        assert {"name": "HF_HUB_OFFLINE", "value": "1"} in containers[name]["env"]
         assert [(m["constant"], m["mountPath"]) for m in pod["pvcMount"]] == [("copg-runs", "/runs")]
         (secret,) = pod["secretAsVolume"]
         assert (secret["secretName"], secret["optional"]) == ("copg-secrets", True)
@@ -156,6 +162,26 @@ def test_paths_and_stores_are_those_of_the_pods(documents: Any) -> None:
     settings = parameters["settings"]["defaultValue"]
     assert settings["reference"] == {"store": "s3://bucket/references"}
     assert settings["train"] == {"checkpoint": {"folder": "/runs/checkpoints"}}
+    assert settings["promote"] == {"champions": "minio://mlpipeline/champions"}
+
+
+def test_every_task_may_read_where_the_launcher_keeps_artifacts(documents: Any, containers: Any) -> None:
+    variables = [
+        {"secretKey": "accesskey", "envVar": "COPG_MINIO_ACCESS_KEY"},
+        {"secretKey": "secretkey", "envVar": "COPG_MINIO_SECRET_KEY"},
+    ]
+    for pod in documents[1]["deploymentSpec"]["executors"].values():
+        (given,) = [each for each in pod["secretAsEnv"] if each["secretName"] == "mlpipeline-minio-artifact"]
+        assert (given["keyToEnv"], given["optional"]) == (variables, True)
+    endpoint = {"name": "COPG_MINIO_ENDPOINT", "value": "http://store.example:9000"}
+    assert all(endpoint in container["env"] for container in containers.values())
+
+
+def test_a_store_without_a_secret_is_not_read() -> None:
+    config = parse_placement({"stores": {"minio": {"secret": ""}}})
+    pod = describe_pod(config, config.task("score"), IMAGE)
+    assert [secret.name for secret in pod.secrets] == ["copg-secrets"]
+    assert pod.environment == {}
 
 
 @pytest.mark.parametrize(
@@ -180,6 +206,7 @@ def test_a_recipe_that_names_no_tracking_has_the_cluster_s(
     [
         ({"gpus": 1}, "placement.gpus is unknown; use one of ['defaults', 'environment', 'image'"),
         ({"stages": {"train": {"gpu": {"cuont": 1}}}}, "placement.stages.train.gpu.cuont is unknown"),
+        ({"stores": {"minio": {"endpoint": "store:9000"}}}, "stores.minio.endpoint='store:9000' must begin"),
         ({"stages": {"train": 5}}, "placement.stages.train=5: must be a mapping"),
         ({"stages": {"trian": {}}}, "placement.stages ['trian'] are unknown; use ['resolve', 'validate'"),
         ({"defaults": {"memory": {"limit": "8GB"}}}, "placement.defaults: memory='8GB' must be a whole"),

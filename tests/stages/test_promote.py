@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,7 +12,9 @@ from copg.artifacts import read_manifest
 from copg.config import parse_config
 from copg.digests import file_digest
 from copg.errors import ArtifactError, ConfigError, TrackingError
+from copg.run.sources import fetch
 from copg.stages.promote import PromoteConfig, promote_best
+from copg.stores.addresses import find_damage
 from copg.tracking.mlflow import connect
 from copg.tracking.registry import CHALLENGER, PREVIOUS, Registry
 from copg.tracking.retention import delete_weights
@@ -19,6 +22,7 @@ from tests.evaluations import Made, make_evaluation, make_groups, make_policy
 
 GOOD = Made("copg_0.1", 0.2, 3.0, "copg", 0.1)
 BETTER = Made("copg_0.05", 0.3, 5.0, "copg", 0.05)
+FARTHER = Made("copg_0.02", 0.4, 8.0, "copg", 0.02)
 FAR = Made("copg_0.01", 0.5, 30.0, "copg", 0.01)
 EQUAL = Made("copg_1", 0.0, 0.1, "copg", 1.0)
 LOST = Made("pg_0.1", 0.9, 2.0, "pg", 0.1, diverged=True)
@@ -187,6 +191,97 @@ def test_a_champion_crowned_meanwhile_is_not_replaced_unmeasured(run) -> None:
     assert not found["promoted"]
     assert found["reasons"] == ["version 1 became champion without being measured by this run; run it again"]
     assert found["champion"]["version"] == "1"
+
+
+def test_a_champion_that_was_never_measured_is_replaced_where_the_run_says_that_it_saw_it(run) -> None:
+    run.promote(GOOD)
+    # its base model was another, say: resolve told so, and the run went on against the reference
+    found = run.promote(BETTER, replaces="1")
+    assert (found["promoted"], found["version"], found["previous"]["version"]) == (True, "2", "1")
+    assert not run.promote(FARTHER, replaces="1")["promoted"], "by now it is another's place"
+
+
+def test_of_two_runs_at_once_the_slower_says_so_and_is_not_promoted(run, uri, monkeypatch) -> None:
+    def slower(self, *given, **named) -> str:
+        if given[0] == str(run.policy(GOOD)):  # between our registration and our award, another is registered
+            monkeypatch.setattr(Registry, "bid", register)
+            register(
+                Registry(uri, run.model_name), "/other", digest="o", tags={}, description="", replaces=""
+            )
+        return register(self, *given, **named)
+
+    register = Registry.bid
+    monkeypatch.setattr(Registry, "bid", slower)
+    found = run.promote(GOOD)
+    assert (found["promoted"], found["version"], found["champion"]) == (False, "2", None)
+    assert found["reasons"] == ["version 1 became champion at the same time and was faster; run it again"]
+    assert "## Not promoted" in (run.out / "model_card.md").read_text()
+    version = connect(uri).get_model_version(run.model_name, "2")
+    assert version.description == (run.out / "model_card.md").read_text()
+    assert Registry(uri, run.model_name).get(CHALLENGER).version == "2"
+
+
+def test_a_promoted_policy_outlasts_the_artifacts_of_its_run(run, tmp_path) -> None:
+    found = run.promote(GOOD, champions=f"{tmp_path}/champions")
+    digest = read_manifest(run.policy(GOOD), schema="policy").digest
+    kept = tmp_path / "champions" / run.model_name / digest[:12]
+    assert found["champion"] == {"version": "1", "source": str(kept), "digest": digest}
+    weights = "model-00001-of-00002.safetensors"
+    assert (kept / weights).samefile(run.policy(GOOD) / weights), "a link takes no space"
+    shutil.rmtree(run.policy(GOOD))
+    assert read_manifest(kept, schema="policy").digest == digest
+    assert {path.name.partition(".")[2] for path in kept.iterdir()} == {"json", "safetensors"}
+
+
+@pytest.mark.parametrize("scheme", ["minio", "memory"])
+def test_a_policy_in_an_object_store_is_promoted_by_its_address(run, store, scheme) -> None:
+    run.evaluate(GOOD)
+    bucket = f"{scheme}://{store.bucket}"
+    files, root = fsspec.url_to_fs(f"{bucket}/run/policy")
+    files.put(f"{run.policy(GOOD)}/", root, recursive=True)
+    _lies_at(run, GOOD, f"{bucket}/run/policy")
+    found = run.promote(GOOD, champions=f"{bucket}/champions")
+    files.rm(root, recursive=True)
+    source = found["champion"]["source"]
+    assert source.startswith(f"{bucket}/champions/{run.model_name}/")
+    fetched = fetch(source, run.folder / "fetched")
+    assert read_manifest(fetched, schema="policy").digest == found["champion"]["digest"]
+    assert not find_damage(source, digest=found["champion"]["digest"])
+
+
+def _lies_at(run: Run, made: Made, address: str) -> None:
+    path = run.folder / "evaluations" / made.name / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["facts"]["policy_uri"] = address
+    path.write_text(json.dumps(manifest))
+
+
+def test_where_the_policy_cannot_be_copied_nothing_is_promoted(run, uri, tmp_path) -> None:
+    run.evaluate(GOOD)
+    (run.policy(GOOD) / "model-00002-of-00002.safetensors").unlink()
+    with pytest.raises(ArtifactError, match=r"is not the policy: model-00002.* is missing"):
+        run.promote(GOOD, champions=f"{tmp_path}/champions")
+    (tmp_path / "file").touch()
+    with pytest.raises(ArtifactError, match=r"file/champions/.* Not a directory"):
+        run.promote(GOOD, champions=f"{tmp_path}/file/champions")
+    assert Registry(uri, run.model_name).versions() == []
+
+
+def test_champions_long_past_lose_their_copies_and_the_ones_before_stay_for_a_rollback(run, tmp_path) -> None:
+    folder = tmp_path / "champions"
+    before, retired, made_so_far = None, [], (GOOD, BETTER, FARTHER)
+    for made in made_so_far:
+        settings = {"champions": str(folder), "keep_champions": 1, "max_kl": 20.0}
+        retired.append(run.promote(made, champion=before, **settings)["retired"])
+        before = run.champion(made)
+    assert retired == [{}, {}, {"1": "deleted 2 files, 0.0 MiB"}]
+    digests = [read_manifest(run.policy(made), schema="policy").digest for made in made_so_far]
+    copies = [folder / run.model_name / digest[:12] for digest in digests]
+    assert [len(list(copy.glob("*.safetensors"))) for copy in copies] == [0, 2, 2]
+    assert "is past: keep_champions=1" in (copies[0] / "weights_deleted.txt").read_text()
+    assert run.weights(GOOD) == 2, "what lies elsewhere is not touched"
+    again = run.promote(FARTHER, champion=before, **settings)
+    assert (again["version"], again["retired"]) == ("3", {}), "told once"
 
 
 def test_data_that_are_not_valid_promote_nobody(run) -> None:

@@ -3,6 +3,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from pathlib import Path
@@ -205,6 +206,99 @@ def test_the_same_weights_registered_twice_are_one_version(uri) -> None:
     assert len(registry.versions()) == 2
 
 
+def bid(registry: Registry, digest: str, replaces: str = "") -> str:
+    return registry.bid(f"/{digest}", digest=digest, tags={}, description="", replaces=replaces)
+
+
+@pytest.mark.parametrize("first_decided", [0, 1])
+def test_of_two_promotions_the_first_registered_wins_whoever_is_decided_first(uri, first_decided) -> None:
+    registry = Registry(uri, f"two {first_decided}")
+    bids = [bid(registry, "d1"), bid(registry, "d2")]
+    order = bids if first_decided == 0 else bids[::-1]
+    faster = {version: registry.award(version) for version in order}
+    assert faster[bids[0]] is None
+    assert faster[bids[1]].version == bids[0]
+    assert registry.get(CHAMPION).version == bids[0]
+    assert [registry.award(version) is None for version in bids] == [True, False], "and it stays so"
+
+
+def test_who_was_measured_against_a_champion_of_the_past_loses(uri) -> None:
+    registry = Registry(uri, "late")
+    one = bid(registry, "d1")
+    registry.award(one)
+    two, late = bid(registry, "d2", one), bid(registry, "d3", one)
+    assert registry.award(two) is None
+    assert registry.award(late).version == two
+    never = bid(registry, "d4")  # as if there were no champion
+    assert registry.award(never).version == two
+    assert [version.version for version in registry.champions()] == [two, one]
+
+
+def test_a_promotion_cut_short_blocks_nobody_and_is_finished_by_the_next_run(uri) -> None:
+    registry = Registry(uri, "cut short")
+    cut = bid(registry, "d1")  # and the process is killed
+    assert champion(uri, "cut short").version == cut
+    again = bid(registry, "d2", cut)
+    assert registry.award(again) is None
+    assert champion(uri, "cut short").version == again
+
+
+def test_a_retried_promotion_is_the_same_bid_and_a_later_one_is_not(uri) -> None:
+    registry = Registry(uri, "retried")
+    one = bid(registry, "d1")
+    assert bid(registry, "d1") == one
+    registry.award(one)
+    two = bid(registry, "d2", one)
+    registry.award(two)
+    back = bid(registry, "d1", two)  # the weights of the first again, better on new prompts
+    assert (back, registry.award(back)) == ("3", None)
+
+
+def test_after_a_rollback_the_place_can_be_taken_again(uri) -> None:
+    registry = Registry(uri, "rolled back")
+    one = bid(registry, "d1")
+    registry.award(one)
+    two = bid(registry, "d2", one)
+    registry.award(two)
+    registry.make_champion(one)
+    assert [version.version for version in registry.champions()] == [one, two]
+    three = bid(registry, "d3", one)
+    assert registry.award(three) is None
+    assert champion(uri, "rolled back").version == three
+
+
+RACE = """
+import sys, time
+from copg.tracking.registry import Registry
+registry = Registry(sys.argv[1], "processes")
+print("ready", flush=True)
+sys.stdin.readline()
+bid = registry.bid("/" + sys.argv[2], digest=sys.argv[2], tags={}, description="", replaces="")
+faster = registry.award(bid)
+print("won" if faster is None else f"lost to {faster.version}")
+"""
+
+
+@pytest.mark.nightly
+def test_of_two_processes_at_once_exactly_one_promotes(uri) -> None:
+    racers = [
+        subprocess.Popen(
+            [sys.executable, "-c", RACE, uri, name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for name in ("a", "b")
+    ]
+    for racer in racers:
+        assert racer.stdout.readline() == "ready\n"
+    for racer in racers:
+        racer.stdin.write("go\n")
+        racer.stdin.flush()
+    told = sorted(racer.communicate(timeout=60)[0].strip() for racer in racers)
+    assert told == ["lost to 1", "won"]
+
+
 def test_more_versions_than_a_page_holds_are_all_found(uri, monkeypatch) -> None:
     registry = Registry(uri, "pages")
     for i in range(5):
@@ -329,10 +423,35 @@ def test_a_server_keeps_the_same_runs_and_versions_as_a_file(server) -> None:
     assert champion(address, "served").policy_uri == "s3://b/policy"
 
 
-def test_a_server_that_takes_no_local_path_says_so_in_one_line(server) -> None:
-    with pytest.raises(TrackingError, match="local path") as caught:
-        Registry(server[0], "local").register_version("/policy", digest="d", tags={}, description="")
-    assert "\n" not in str(caught.value)
+def test_a_server_takes_the_path_of_a_volume_and_a_run_reads_it_as_one(server) -> None:
+    registry = Registry(server[0], "local")
+    version = registry.register_version("/runs/champions/local/abc", digest="d", tags={}, description="")
+    assert (
+        connect(server[0]).get_model_version("local", version).source == "local:///runs/champions/local/abc"
+    )
+    assert registry.versions()[0].policy_uri == "/runs/champions/local/abc"
+
+
+def test_of_promotions_at_once_on_a_server_exactly_one_wins(server) -> None:
+    address, names = server[0], [f"d{number}" for number in range(4)]
+    outcomes = {}
+
+    def promote(digest: str) -> None:
+        registry = Registry(address, "race")
+        together.wait()
+        version = registry.bid(f"/{digest}", digest=digest, tags={}, description="", replaces="")
+        outcomes[version] = registry.award(version)
+
+    together = threading.Barrier(len(names))
+    threads = [threading.Thread(target=promote, args=(name,)) for name in names]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    won = [version for version, faster in outcomes.items() if faster is None]
+    assert (len(outcomes), won) == (4, ["1"])
+    assert {faster.version for faster in outcomes.values() if faster is not None} == {"1"}
+    assert champion(address, "race").version == "1"
 
 
 def test_a_server_lost_in_the_middle_stops_the_tracking_and_not_the_training(

@@ -117,9 +117,9 @@ def _secrets(cluster: Cluster, asked: Requirements) -> Iterator[Finding]:
     for need in asked.secrets:
         secret = get(cluster.core.read_namespaced_secret, need.name, asked.namespace)
         data = secret.data or {} if secret is not None else {}
-        missing = [key for key in need.keys if key not in data]
+        missing = [key for key in need.variable_of if key not in data]
         without = f"; without {', '.join(missing)}" if missing else ""
-        keys = need.keys or ["HF_TOKEN"]
+        keys = list(need.variable_of) or ["HF_TOKEN"]
         literals = [f"--from-literal={key}=..." for key in (keys[:1] if need.optional else keys)]
         make = f"kubectl -n {asked.namespace} create secret generic {need.name} {' '.join(literals)}"
         if secret is None and need.optional:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import field
 from typing import Annotated, Any, Literal
 
+from copg_components._object_store import ACCESS_KEY, SECRET_KEY
 from copg_components.cluster.secrets import KEYS
 from pydantic import Field
 
@@ -56,11 +57,41 @@ class SecretConfig:
 
     name: str = "copg-secrets"
     keys: list[str] = field(default_factory=lambda: list(KEYS))
+    variables: dict[str, str] = field(default_factory=dict)
+    """More keys of it, whose variables have other names: ``{accesskey: AWS_ACCESS_KEY_ID}``."""
     optional: bool = True
     """Whether pods start without the Secret or a key of it."""
 
     def __post_init__(self) -> None:
         check_names("secrets.name", self.name)
+
+    @property
+    def variable_of(self) -> dict[str, str]:
+        """The environment variable of each key."""
+        return {**{key: key for key in self.keys}, **self.variables}
+
+
+@configuration
+class MinioConfig:
+    """What KFP calls ``minio://``: where its launcher keeps artifacts, and the tasks find them again."""
+
+    endpoint: str = ""
+    """With its scheme, such as ``http://minio-service.kubeflow:9000``; empty: the launcher's own default."""
+    secret: str = "mlpipeline-minio-artifact"
+    """Empty: the tasks get no keys, and do again what an earlier run did unless KFP's cache answers."""
+    access_key: str = "accesskey"
+    secret_key: str = "secretkey"
+
+    def __post_init__(self) -> None:
+        check_names("stores.minio.secret", *filter(None, [self.secret]))
+        if self.endpoint and not self.endpoint.startswith(("http://", "https://")):
+            raise ValueError(f"stores.minio.endpoint={self.endpoint!r} must begin with http:// or https://")
+
+    @property
+    def secrets(self) -> list[SecretConfig]:
+        """The keys as the tasks get them."""
+        variables = {self.access_key: ACCESS_KEY, self.secret_key: SECRET_KEY}
+        return [SecretConfig(name=self.secret, keys=[], variables=variables)] if self.secret else []
 
 
 @configuration
@@ -70,6 +101,9 @@ class StoresConfig:
     rewards: str = ""
     references: str = ""
     checkpoints: str = ""
+    champions: str = ""
+    """To which promoted policies are copied."""
+    minio: MinioConfig = field(default_factory=MinioConfig)
     tracking: str = "http://copg-mlflow:5000"
     """MLflow server, where the recipe names none: parallel pods must not write to one SQLite file. A cluster
     without copg's own names its own."""

@@ -14,7 +14,7 @@ from copg_pipelines.placement.config import PlacementConfig
 
 OF_REWARDS = ("model", "tokenizer", "key_file", "cache")
 """Settings of rewards that hold a path, or may hold one."""
-SURE = ("run_dir", "tracking", "store", "folder", "cache", "key_file")
+SURE = ("run_dir", "tracking", "store", "folder", "champions", "cache", "key_file")
 """Settings that hold nothing else, unless it is a URL."""
 OF_FILES = ("sqlite:///", "file://")
 """Beginnings of a URL after which a path comes."""
@@ -28,7 +28,11 @@ def placed(recipe: Recipe, config: PlacementConfig) -> Recipe:
     """
     stages = {stage: dict(settings) for stage, settings in recipe.stages.items()}
     stores = config.stores
-    for stage, name, store in (("score", "store", stores.rewards), ("reference", "store", stores.references)):
+    for stage, name, store in (
+        ("score", "store", stores.rewards),
+        ("reference", "store", stores.references),
+        ("promote", "champions", stores.champions),
+    ):
         if store:
             stages[stage] = {name: store, **stages.get(stage, {})}
     if stores.checkpoints:

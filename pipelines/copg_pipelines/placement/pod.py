@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, fields, replace
 
+from copg_components._object_store import ENDPOINT
+
 from copg_pipelines.placement.config import (
     ImageConfig,
     PlacementConfig,
@@ -55,12 +57,14 @@ def describe_pod(config: PlacementConfig, task: TaskConfig, image: str) -> Pod:
         task: of a stage, as the placement has it.
         image: of every task.
     """
+    minio = config.stores.minio
+    endpoint = {ENDPOINT: minio.endpoint} if minio.endpoint else {}
     machine = {each.name: getattr(task, each.name) for each in fields(TaskConfig) if each.name != "retry"}
     return Pod(
         image=replace(config.image, name=image),
-        environment=config.environment,
+        environment={**endpoint, **config.environment},
         volumes=config.volumes,
-        secrets=config.secrets,
+        secrets=[*config.secrets, *minio.secrets],
         security=config.security,
         **machine,
     )

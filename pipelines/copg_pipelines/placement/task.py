@@ -73,13 +73,12 @@ def _give_identity(task: dsl.PipelineTask, pod: Pod) -> None:
         task, run_as_user=pod.security.user, run_as_group=pod.security.group, run_as_non_root=True
     )
     for secret in pod.secrets:
-        if secret.keys == list(KEYS):
+        if secret.keys == list(KEYS) and not secret.variables:
             kubernetes.use_secret_as_volume(
                 task, secret.name, f"{MOUNTED}/{secret.name}", optional=secret.optional
             )
         else:
-            keys = {key: key for key in secret.keys}
-            kubernetes.use_secret_as_env(task, secret.name, keys, optional=secret.optional)
+            kubernetes.use_secret_as_env(task, secret.name, secret.variable_of, optional=secret.optional)
     if pod.image.pull_policy:
         kubernetes.set_image_pull_policy(task, pod.image.pull_policy)
     if pod.image.pull_secrets:

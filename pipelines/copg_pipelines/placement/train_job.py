@@ -47,11 +47,11 @@ def _environment(pod: Pod) -> list[dict[str, Any]]:
     plain = [{"name": name, "value": value} for name, value in sorted(pod.environment.items())]
     secret = [
         {
-            "name": key,
+            "name": variable,
             "valueFrom": {"secretKeyRef": {"name": each.name, "key": key, "optional": each.optional}},
         }
         for each in pod.secrets
-        for key in each.keys
+        for key, variable in each.variable_of.items()
     ]
     return plain + secret
 
