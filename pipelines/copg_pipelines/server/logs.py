@@ -56,7 +56,7 @@ def log_of(client: Client, run_id: str, task: Task, compiled: Compiled, attempt:
     A pod that is over has it under the id of its node, in the archive; one that runs, or of whose node the
     server lost sight, under its own name.
     """
-    if not task.pods:
+    if not (task.pods and 0 <= attempt <= len(task.pods)):
         return None
     pod = task.pods[attempt - 1]
     for each in (pod, *pod_names(pod, compiled)):
