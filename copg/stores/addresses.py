@@ -94,9 +94,11 @@ def copy_artifact(source: str, target: str) -> None:
     try:
         files, root = fsspec.url_to_fs(source)
         there, base = fsspec.url_to_fs(target)
-        if files.isfile(root):
-            return _copy_file(files, root, there, base)
-        names = sorted(_relative(files, root), key=lambda name: (name == MANIFEST, name))
+        if _ask(source, lambda: files.isfile(root)):
+            return _ask(f"{source} to {target}", lambda: _copy_file(files, root, there, base))
+        names = sorted(
+            _ask(source, lambda: _relative(files, root)), key=lambda name: (name == MANIFEST, name)
+        )
         if not names:
             raise FileNotFoundError("nothing lies there")
         for name in names:
@@ -107,7 +109,7 @@ def copy_artifact(source: str, target: str) -> None:
 
 
 def _ask(address: str, call: Callable[[], T]) -> T:
-    """What a call gives that may be made again; where it goes to a store, a fault that passes is waited out."""
+    """What a call gives that may be made again; of a store, a fault that passes is waited out."""
     return patiently(call, what=address, retries=LOOKING) if "://" in address else call()
 
 
