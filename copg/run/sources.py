@@ -12,9 +12,13 @@ from copg.artifacts import write_json
 from copg.data.files import file_format, find_files
 from copg.digests import ADAPTER, MODEL_FILES, file_digest, json_digest, model_digest, policy_digest
 from copg.errors import ModelError, RecordError
+from copg.stores.files import open_files, passes, patiently
+from copg.stores.retrying import Retries
 
 MEMO = "digests.json"
 COMMIT_LENGTH = 40
+HUB = Retries(first_s=2.0, longest_s=10.0, patience_s=30.0)
+"""For a hub that is away: ``resolve``, which asks it, is tried once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,16 +141,26 @@ def _on_hub(
 
     if revision is not None and len(revision) == COMMIT_LENGTH:
         return Source(json_digest([kind, name, revision]), _cached(name, revision, kind), revision)
-    try:
+
+    def ask() -> Source:
         commit = str(HfApi().repo_info(name, revision=revision, repo_type=kind).sha)
+        return Source(json_digest([kind, name, commit]), _cached(name, commit, kind), commit)
+
+    try:
+        return ask()
     except Exception as problem:  # whatever the network does, the hub's cache may still know the name
         try:
             found = snapshot_download(name, revision=revision, repo_type=kind, local_files_only=True)
+            return Source(json_digest([kind, name, Path(found).name]), Path(found), Path(found).name)
         except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError):
             reason = str(problem).partition("\n")[0]
-            raise error(f"{kind}={name!r}: no such local path, and the hub gave none: {reason}") from None
-        return Source(json_digest([kind, name, Path(found).name]), Path(found), Path(found).name)
-    return Source(json_digest([kind, name, commit]), _cached(name, commit, kind), commit)
+            passing = passes(problem)
+    try:
+        if passing:
+            return patiently(ask, what=f"the hub, asked for {name},", retries=HUB)
+    except Exception as problem:
+        reason = str(problem).partition("\n")[0]
+    raise error(f"{kind}={name!r}: no such local path, and the hub gave none: {reason}")
 
 
 def _cached(name: str, commit: str, kind: str) -> Path | None:
@@ -168,10 +182,8 @@ def fetch(uri: str, into: Path) -> Path:
     local = uri.removeprefix("file://")
     if "://" not in local:
         return Path(local)
-    import fsspec
-
     try:
-        files, path = fsspec.url_to_fs(uri)
+        files, path = open_files(uri)
         files.get(path.rstrip("/") + "/", str(into), recursive=True)
     except (ImportError, OSError, ValueError) as error:
         raise ModelError(f"{uri}: cannot be fetched: {error}") from None

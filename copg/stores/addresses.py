@@ -4,13 +4,20 @@ import hashlib
 import json
 import shutil
 import uuid
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from copg.artifacts import MANIFEST, WEIGHTS_DELETED
 from copg.errors import ArtifactError
+from copg.stores.files import patiently
+from copg.stores.retrying import Retries
 
+T = TypeVar("T")
 _BLOCK = 2**24
+LOOKING = Retries(first_s=1.0, longest_s=10.0, patience_s=60.0)
+"""For what an earlier run left: where it cannot be had, there is another way."""
 
 
 def is_finished(address: str) -> bool:
@@ -22,7 +29,8 @@ def is_finished(address: str) -> bool:
 
     try:
         files, path_there = fsspec.url_to_fs(address)
-        whole = files.isfile(path_there) or files.isfile(f"{path_there}/{MANIFEST}")
+        here = (path_there, f"{path_there}/{MANIFEST}")
+        whole = _ask(address, lambda: any(map(files.isfile, here)))
     except Exception:  # of an object store, whatever its client raises
         return False
     return bool(whole)
@@ -42,13 +50,13 @@ def find_damage(address: str, *, digest: str) -> str:
 
     try:
         files, root = fsspec.url_to_fs(address)
-        found = _manifest(files, root)
+        found = _ask(address, lambda: _manifest(files, root))
         if found is None:
             return f"no {MANIFEST} lies there"
         if found["digest"] != digest:
             return f"another artifact lies there, of digest {found['digest'][:12]}"
         for name, expected in found["files"].items():
-            if damage := _file_damage(files, root, name, expected):
+            if damage := _ask(address, partial(_file_damage, files, root, name, expected)):
                 return damage
     except OSError as error:
         raise ArtifactError(f"{address}: cannot be looked at: {_line(error)}") from None
@@ -66,7 +74,7 @@ def state_of(address: str) -> list[list[str]]:
 
     try:
         files, root = fsspec.url_to_fs(address)
-        found = files.find(root, detail=True)
+        found = _ask(address, lambda: files.find(root, detail=True))
     except (OSError, ImportError, ValueError):
         return []
     kept = ("size", "mtime", "ino", "LastModified", "ETag", "updated")
@@ -86,15 +94,23 @@ def copy_artifact(source: str, target: str) -> None:
     try:
         files, root = fsspec.url_to_fs(source)
         there, base = fsspec.url_to_fs(target)
-        if files.isfile(root):
-            return _copy_file(files, root, there, base)
-        names = sorted(_relative(files, root), key=lambda name: (name == MANIFEST, name))
+        if _ask(source, lambda: files.isfile(root)):
+            return _ask(f"{source} to {target}", lambda: _copy_file(files, root, there, base))
+        names = sorted(
+            _ask(source, lambda: _relative(files, root)), key=lambda name: (name == MANIFEST, name)
+        )
         if not names:
             raise FileNotFoundError("nothing lies there")
         for name in names:
-            _copy_file(files, f"{root}/{name}", there, f"{base}/{name}")
+            copy = partial(_copy_file, files, f"{root}/{name}", there, f"{base}/{name}")
+            _ask(f"{source} to {target}", copy)
     except (OSError, ImportError, ValueError) as error:
         raise ArtifactError(f"{source}: cannot be copied to {target}: {_line(error)}") from None
+
+
+def _ask(address: str, call: Callable[[], T]) -> T:
+    """What a call gives that may be made again; of a store, a fault that passes is waited out."""
+    return patiently(call, what=address, retries=LOOKING) if "://" in address else call()
 
 
 def _copy_file(files: Any, path: str, there: Any, target: str) -> None:

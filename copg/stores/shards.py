@@ -3,15 +3,17 @@
 Writers never touch one another's shards, so any number may write.
 """
 
+import io
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from copg.errors import StoreError
+from copg.stores.files import passes
 
 BATCH_ROWS = 131_072
 
@@ -51,16 +53,28 @@ class Shards:
             for shard in left:
                 met.add(shard)
                 try:
-                    with self.fs.open(shard, "rb") as file:
+                    with self._open(shard) as file:
                         yield from pq.ParquetFile(file).iter_batches(batch_size=BATCH_ROWS, columns=columns)
                 except FileNotFoundError:
                     break
                 except (OSError, pa.ArrowException) as error:
+                    if not self._local and passes(error):
+                        raise  # the store is away, and the shard may be whole
                     raise StoreError(
                         f"{shard}: cannot be read ({error}); remove it and it is computed again"
                     ) from None
             else:
                 return
+
+    def _open(self, shard: str) -> IO[bytes]:
+        """A store's shard is fetched whole: a fault on the way is waited out, and does not blame it."""
+        if self._local:
+            return self.fs.open(shard, "rb")  # type: ignore[no-any-return]
+        return io.BytesIO(self.fs.cat_file(shard))
+
+    @property
+    def _local(self) -> bool:
+        return "file" in self.fs.protocol
 
     def write(self, table: pa.Table) -> str:
         """Add one shard, visible whole or not at all; returns its path."""
@@ -75,7 +89,7 @@ class Shards:
         """
         self.fs.makedirs(self.path, exist_ok=True)
         path = f"{self.path}/{name}"
-        if "file" not in self.fs.protocol:
+        if not self._local:
             self.fs.pipe_file(path, data)
             return path
         part = f"{path}.{uuid.uuid4().hex}.part"

@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 
 from copg.errors import StoreError
+from copg.stores.files import open_files
 from copg.stores.shards import Shards
 from copg.stores.sorted_values import KEY, SortedValues
 
@@ -64,7 +64,7 @@ class ValueStore:
             rows_per_shard: how many new values wait in memory before they are written.
             flush_every_s: seconds they wait at most, which is the work that a killed process can lose.
         """
-        fs, path = fsspec.url_to_fs(root)
+        fs, path = open_files(root)
         self.kind = kind
         self.path = f"{path.rstrip('/')}/{folder[:FOLDER_DIGITS]}"
         self.shards = Shards(fs, self.path)
@@ -201,6 +201,6 @@ class ValueStore:
 
 def find_stores(kind: ValueKind, root: str) -> list[ValueStore]:
     """Every sub-folder of a store that holds values of a kind."""
-    fs, path = fsspec.url_to_fs(root)
+    fs, path = open_files(root)
     found = sorted(fs.glob(f"{path.rstrip('/')}/*/{kind.about}.json"))
     return [ValueStore(kind, root, about.split("/")[-2]) for about in found]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from copg.artifacts import MANIFEST, WEIGHTS_DELETED
+from copg.stores.files import open_files
 
 NO_WEIGHTS = "it has no weights any more"
 
@@ -35,14 +36,11 @@ def delete_weights(uri: str, *, digest: str, reason: str) -> Deleted:
         digest: of the policy, as its evaluation has it.
         reason: a sentence for whoever asks for the weights later.
     """
-    import fsspec
-
     try:
-        files, root = fsspec.core.url_to_fs(uri)
+        files, root = open_files(uri)
         if not files.isfile(f"{root}/{MANIFEST}"):
             return Deleted(why_not=f"no {MANIFEST} there")
-        with files.open(f"{root}/{MANIFEST}", "rb") as file:
-            manifest = json.load(file)
+        manifest = json.loads(files.cat_file(f"{root}/{MANIFEST}"))
         if manifest.get("schema") != "policy" or manifest.get("digest") != digest:
             return Deleted(why_not=f"its {MANIFEST} is not that of this policy")
         return _delete_listed(files, root, set(manifest["files"]), reason)
@@ -57,8 +55,7 @@ def _delete_listed(files: Any, root: str, listed: set[str], reason: str) -> Dele
     if not weights:
         return Deleted(why_not=NO_WEIGHTS)
     num_bytes = sum(files.size(path) for path in weights)
-    with files.open(f"{root}/{WEIGHTS_DELETED}", "w") as file:
-        file.write(f"{reason}\n")
+    files.pipe_file(f"{root}/{WEIGHTS_DELETED}", f"{reason}\n".encode())
     for path in weights:
         files.rm_file(path)
     return Deleted(len(weights), num_bytes)

@@ -4,9 +4,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
-import fsspec
-
 from copg.digests import json_digest
+from copg.stores.files import open_files
 from copg.training.checkpoint import STATE, list_checkpoints
 from copg.training.config import TrainConfig
 
@@ -25,7 +24,7 @@ class CheckpointStore:
         self._remote = "://" in location
         if self._remote:
             self.folder = Path(tempfile.gettempdir()) / "copg-checkpoints" / run
-            self._fs, path = fsspec.url_to_fs(location)
+            self._fs, path = open_files(location)
             self._root = f"{path.rstrip('/')}/{run}"
 
     def fetch(self) -> None:

@@ -3,6 +3,7 @@
 import functools
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -145,6 +146,9 @@ def doctor(
     cluster: Annotated[
         bool, typer.Option("--cluster/--no-cluster", help="Whether to look at Kubernetes too.")
     ] = True,
+    manifests: Annotated[
+        Path | None, typer.Option(help="Overlay: what applying it would change of others.", file_okay=False)
+    ] = None,
     *,
     connect: Any,
 ) -> None:
@@ -152,6 +156,9 @@ def doctor(
 
     With --recipe, also whether the cluster has what its placement asks for. Fails when there is a todo.
     """
+    from itertools import chain
+
+    from copg_pipelines.doctor.changes import check_changes
     from copg_pipelines.doctor.examination import examine
     from copg_pipelines.doctor.kube import connect_cluster
     from copg_pipelines.doctor.requirements import requirements_of
@@ -159,7 +166,9 @@ def doctor(
     client = connect()
     asked = requirements_of(recipe, kfp_namespace, client.connection.namespace or kfp_namespace, image)
     well = True
-    for finding in examine(client, (lambda: connect_cluster(kube_context)) if cluster else None, asked):
+    examined = examine(client, (lambda: connect_cluster(kube_context)) if cluster else None, asked)
+    changes = check_changes(manifests, kube_context) if manifests else ()
+    for finding in chain(examined, changes):
         print(finding.line(), flush=True)
         well = well and finding.well is not False
     if not well:

@@ -1,0 +1,117 @@
+"""Files of an object store, whose calls are made again while a fault lasts that passes.
+
+A task whose program fails is not started again: only its pod may be lost. So a store or a network that is
+away for a while is waited for here.
+"""
+
+import errno
+import functools
+import socket
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from copg.stores.retrying import Busy, Retries
+
+T = TypeVar("T")
+RETRIES = Retries(first_s=1.0, longest_s=30.0, jitter=(0.5, 1.5), patience_s=600.0)
+NUMBERS = {
+    errno.EAGAIN,
+    errno.EBUSY,
+    errno.ECONNABORTED,
+    errno.EHOSTUNREACH,
+    errno.EIO,
+    errno.ENETDOWN,
+    errno.ENETUNREACH,
+    errno.EPIPE,
+    errno.ETIMEDOUT,
+    socket.EAI_AGAIN,
+}
+NAMES = {
+    "ClientConnectionError",  # aiohttp, under the file systems of S3 and of Google
+    "ClientPayloadError",
+    "HTTPClientError",  # botocore
+    "ConnectionError",
+    "Timeout",  # requests
+    "TransportError",  # httpx, under the model hub
+}
+"""Of classes in libraries that may not be installed."""
+ASKED_FOR = "OfflineModeIsEnabled"
+"""Of the model hub, where the user wants no network."""
+STATUSES = {408, 429, 500, 502, 503, 504}
+
+
+def open_files(location: str) -> tuple[Any, str]:
+    """The file system of a path or URL, as fsspec knows it, and the path within; a store's is patient.
+
+    Raises:
+        ImportError: the library of the URL's scheme is not installed.
+        ValueError: no file system has this scheme.
+    """
+    import fsspec
+
+    fs, path = fsspec.url_to_fs(location)
+    return (fs if "file" in fs.protocol else PatientFiles(fs)), path
+
+
+class PatientFiles:
+    """A file system of fsspec, each call of which waits for a store that is away; what is opened does not."""
+
+    def __init__(self, fs: Any) -> None:
+        self._fs = fs
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._fs, name)
+        if not callable(found):
+            return found
+
+        @functools.wraps(found)
+        def call(*args: Any, **options: Any) -> Any:
+            return patiently(lambda: found(*args, **options), what=f"{self._fs.protocol}: {name}")
+
+        return call
+
+
+def patiently(ask: Callable[[], T], *, what: str, retries: Retries | None = None) -> T:
+    """What ``ask`` returns, also when faults that pass come first.
+
+    Args:
+        what: is asked, for the line that says what is waited for.
+        retries: how long.
+
+    Raises:
+        Exception: what ``ask`` raised: a fault of another kind at once, one that passes when patience ends.
+    """
+    last: list[Exception] = []
+
+    def attempt() -> T:
+        try:
+            return ask()
+        except Exception as error:
+            if not passes(error):
+                raise
+            if not last:
+                reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+                print(f"{what} did not work ({reason}); trying again", file=sys.stderr, flush=True)
+            last[:] = [error]
+            raise Busy(error) from error
+
+    try:
+        return (retries or RETRIES)(attempt)
+    except Busy:
+        raise last[0] from None
+
+
+def passes(error: BaseException) -> bool:
+    """Whether a fault is one of network or store that another attempt may not meet."""
+    if type(error).__name__ == ASKED_FOR:
+        return False
+    if isinstance(error, ConnectionError | TimeoutError):
+        return True
+    if isinstance(error, OSError) and error.errno in NUMBERS:
+        return True
+    answered = getattr(error, "response", None)
+    status = getattr(answered, "status_code", None) or getattr(error, "status", None)
+    if status is not None:
+        return status in STATUSES
+    return any(each.__name__ in NAMES for each in type(error).__mro__)

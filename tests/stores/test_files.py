@@ -1,0 +1,173 @@
+"""A store that is away for a while changes nothing; what is wrong with a call is told at once."""
+
+import errno
+import hashlib
+import json
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+
+from copg.artifacts import MANIFEST
+from copg.errors import ArtifactError
+from copg.stores import addresses, files
+from copg.stores.addresses import copy_artifact, find_damage, is_finished
+from copg.stores.files import open_files, passes, patiently
+from copg.stores.retrying import Retries
+from copg.stores.reward_store import open_rewards
+from copg.training.checkpoint_store import CheckpointStore
+
+KEYS = [bytes([n]) * 16 for n in range(3)]
+
+
+class Flaky:
+    """A file system in memory, every call of which fails once before it works."""
+
+    def __init__(self) -> None:
+        self.inner = fsspec.filesystem("memory", skip_instance_cache=True)
+        self.protocol = ("flaky",)
+        self.failed: list[str] = []
+        self.away = False
+        """Whether calls never work."""
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self.inner, name)
+
+        def call(*args: Any, **options: Any) -> Any:
+            asked = f"{name} {args}"
+            if self.away or asked not in self.failed:
+                self.failed.append(asked)
+                raise OSError(errno.EBUSY, "Please reduce your request rate.")  # as s3fs says SlowDown
+            self.failed.remove(asked)
+            return found(*args, **options)
+
+        return call
+
+
+@pytest.fixture
+def flaky(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Flaky]:
+    fs = Flaky()
+    monkeypatch.setattr(fsspec, "url_to_fs", lambda url: (fs, f"/{url.partition('://')[2]}"))
+    monkeypatch.setattr(files, "RETRIES", Retries(first_s=0.001, longest_s=0.002, patience_s=0.2))
+    (tmp_path / "machine").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "machine"))
+    yield fs
+    fs.inner.rm("/bucket", recursive=True) if fs.inner.exists("/bucket") else None
+
+
+def test_values_are_written_and_read_while_every_call_fails_once(
+    flaky: Flaky, capfd: pytest.CaptureFixture[str]
+) -> None:
+    store = open_rewards("s3://bucket/rewards", "d" * 20, {"name": "length"})
+    store.append(KEYS, [1.0, 2.0, 3.0])
+    store.flush()
+    again = open_rewards("s3://bucket/rewards", "d" * 20)
+    assert again.get(KEYS) == [1.0, 2.0, 3.0]
+    assert again.verify() == {"rows": 3, "not_finite": 0, "contradictions": 0}
+    assert "did not work (OSError: [Errno 16] Please reduce your request rate.); trying again" in (
+        capfd.readouterr().err
+    )
+
+
+def test_a_store_that_stays_away_is_told_as_such_and_no_shard_is_blamed(
+    flaky: Flaky, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_rewards("s3://bucket/rewards", "d" * 20, {"name": "length"})
+    store.append(KEYS, [1.0, 2.0, 3.0])
+    store.flush()
+    paths = store.shards.paths()
+    monkeypatch.setattr(store.shards, "paths", lambda: paths)  # listed, and then the store goes away
+    flaky.away = True
+    with pytest.raises(OSError, match="reduce your request rate"):
+        next(store.shards.batches())
+
+
+def test_a_checkpoint_is_pushed_and_fetched_while_every_call_fails_once(flaky: Flaky, tmp_path: Path) -> None:
+    store = CheckpointStore("s3://bucket/checkpoints", "run")
+    store.fetch()
+    step = store.folder / "step_1"
+    step.mkdir()
+    for name in ("state.json", "model.safetensors"):
+        (step / name).write_text(name)
+    store.push()
+    shutil.rmtree(store.folder)  # another machine
+    again = CheckpointStore("s3://bucket/checkpoints", "run")
+    again.fetch()
+    assert {path.name for path in again.folder.rglob("*") if path.is_file()} == {
+        "state.json",
+        "model.safetensors",
+    }
+
+
+def test_an_artifact_is_looked_at_and_copied_while_every_call_fails_once(
+    flaky: Flaky, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(addresses, "LOOKING", files.RETRIES)
+    content = b"weights"
+    manifest = {"digest": "d", "files": {"model": hashlib.sha256(content).hexdigest()}}
+    flaky.inner.pipe_file("/bucket/policy/model", content)
+    flaky.inner.pipe_file(f"/bucket/policy/{MANIFEST}", json.dumps(manifest).encode())
+    assert is_finished("s3://bucket/policy")
+    assert find_damage("s3://bucket/policy", digest="d") == ""
+    copy_artifact("s3://bucket/policy", "s3://bucket/champion")
+    assert flaky.inner.cat_file("/bucket/champion/model") == content
+    flaky.away = True
+    assert not is_finished("s3://bucket/policy")  # nobody can look
+    with pytest.raises(ArtifactError, match="cannot be looked at"):
+        find_damage("s3://bucket/policy", digest="d")
+
+
+def test_a_folder_is_as_patient_as_its_disk(tmp_path: Path) -> None:
+    fs, path = open_files(str(tmp_path))
+    assert (type(fs).__name__, path) == ("LocalFileSystem", str(tmp_path))
+
+
+class HttpError(Exception):
+    def __init__(self, status: int) -> None:
+        self.status = status
+
+
+class TransportError(Exception):
+    """Called like httpx's own."""
+
+
+class OfflineModeIsEnabled(ConnectionError):
+    """Called like the hub's own."""
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (ConnectionResetError(), True),
+        (TimeoutError(), True),
+        (OSError(errno.EIO, "We encountered an internal error"), True),
+        (socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"), True),
+        (HttpError(503), True),
+        (TransportError(), True),
+        (type("ReadTimeout", (TransportError,), {})(), True),
+        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), False),
+        (HttpError(404), False),
+        (PermissionError(errno.EACCES, "Access Denied"), False),
+        (FileNotFoundError(errno.ENOENT, "NoSuchBucket"), False),
+        (OfflineModeIsEnabled(), False),
+        (ValueError("connection"), False),
+    ],
+    ids=lambda value: value if isinstance(value, bool) else f"{type(value).__name__} {value}"[:40],
+)
+def test_what_passes_and_what_does_not(error: Exception, expected: bool) -> None:
+    assert passes(error) is expected
+    tries: list[int] = []
+
+    def ask() -> None:
+        tries.append(1)
+        raise error
+
+    with pytest.raises(type(error)) as caught:
+        patiently(ask, what="it", retries=Retries(first_s=0.001, attempts=3))
+    assert caught.value is error
+    assert len(tries) == (3 if expected else 1)
