@@ -74,6 +74,8 @@ class TaskRecord:
     """What a summary needs and would otherwise have to fetch."""
     inputs: dict[str, list[str]] = field(default_factory=dict)
     """Digests of the artifacts it took, by their names."""
+    cards: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What each artifact that it left is, for people."""
 
     def measured(self, metrics: Mapping[str, float], artifact: MetricsFile) -> None:
         """Note a stage's metrics, and hand the finite ones to the pipeline's ``Metrics`` artifact.
