@@ -1,4 +1,4 @@
-"""What the process of a task begins with: the stores of KFP's artifacts, and few searches of memory.
+"""The process of a task: it knows the stores of KFP's artifacts, and says of each that it left what it is.
 
 With transformers and MLflow loaded a search for circles takes a second or two: a tenth of their
 imports, and once more at the end, where the system takes the memory back anyway.
@@ -6,16 +6,27 @@ imports, and once more at the end, where the system takes the memory back anyway
 
 import atexit
 import gc
-from functools import wraps
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from copg.run import task_record
+from copg.run.card import card_of
 from copg_components._object_store import register
 
 
-@wraps(task_record.recorded)
-def recorded(*args: Any, **kwargs: Any) -> Any:
+@contextmanager
+def recorded(*args: Any, outputs: Mapping[str, Any] | None = None, **kwargs: Any) -> Iterator[Any]:
+    """``copg.run.task_record.recorded``, after which artifacts carry as metadata what they are."""
     register()
     gc.set_threshold(100_000, 50, 100)
     atexit.register(gc.freeze)
-    return task_record.recorded(*args, **kwargs)
+    left = outputs or {}
+    with task_record.recorded(*args, outputs=left, **kwargs) as record:
+        done_before = record.answers
+        yield record
+        if not done_before:
+            record.cards = {name: card for name, each in left.items() if (card := card_of(Path(each.path)))}
+    for name, artifact in left.items():
+        artifact.metadata.update(record.cards.get(name, {}))

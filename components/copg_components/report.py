@@ -32,7 +32,7 @@ def report(
 
     Returns:
         report: The page and its numbers.
-        page: The page alone.
+        page: Its verdict and results, with a link to the whole.
         brief: The same in a few lines.
         metrics: Best reward, its KL, and the gain over the reference.
     """
@@ -67,7 +67,8 @@ def report(
             evaluations=[Path(evaluation.path) for evaluation in each["evaluations"]],
             trainings=[Path(training.path) for training in each["trainings"]],
             report=Path(report.path),
+            address=report.uri,
         )
-        shutil.copyfile(Path(report.path) / "report.html", page.path)
+        shutil.copyfile(Path(report.path) / "brief.html", page.path)
         shutil.copyfile(Path(report.path) / "report.md", brief.path)
         record.measured(found, metrics)

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from markupsafe import Markup
 
@@ -26,6 +27,8 @@ from copg.report.texts import estimate_texts, flatten, is_digest, number
 from copg.rewards import tables
 
 FOLDER = Path(__file__).parent
+SOURCES = {"minio": "minio", "s3": "s3", "gs": "gcs"}
+"""How the pages of Kubeflow call an object store, by the beginning of its addresses."""
 PAGES = templates(
     FOLDER, number=number, estimate_texts=estimate_texts, flatten=flatten, is_digest=is_digest, tables=tables
 )
@@ -149,6 +152,30 @@ def render_page(contents: Contents) -> str:
         version=__version__,
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )
+
+
+def render_brief(contents: Contents, address: str = "") -> str:
+    """Verdict and results alone, in some kilobytes, for a page of Kubeflow that shows it in a frame.
+
+    Args:
+        contents: as of the whole page.
+        address: where the whole page will lie: a path, or a URL of an object store; empty: not told.
+    """
+    return PAGES.get_template("brief.j2").render(
+        page=contents,
+        address=address,
+        link=link_to(address),
+        style=Markup((FOLDER / "page.css").read_text(encoding="utf-8")),
+    )
+
+
+def link_to(address: str) -> str:
+    """Where Kubeflow's own pages serve a file of an object store; empty for other addresses."""
+    scheme, _, there = address.partition("://")
+    bucket, _, key = there.partition("/")
+    if scheme not in SOURCES or not key:
+        return ""
+    return f"artifacts/get?{urlencode({'source': SOURCES[scheme], 'bucket': bucket, 'key': key})}"
 
 
 def _charts(contents: Contents, styles: dict[str, Style]) -> Charts:

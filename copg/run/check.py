@@ -1,6 +1,6 @@
 """What is wrong with a recipe, told without its data and models: before a DAG is made of it, and in it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -42,8 +42,8 @@ def settings_of(recipe: Recipe, run_dir: Path, *, revision: str | None = None, d
     Raises:
         ConfigError: all mistakes, not just the first.
     """
-    known = {"run_dir": run_dir, "revision": revision, "model_digest": digest}
-    return parse_stages(recipe, {stage: stage_settings(recipe, stage, **known) for stage in recipe.planned})
+    known = partial(stage_settings, recipe, run_dir=run_dir, revision=revision, model_digest=digest)
+    return parse_stages(recipe, {stage: known(stage) for stage in recipe.planned})
 
 
 def called_rewards(configs: dict[str, Any]) -> dict[str, list[RewardSpec]]:
@@ -74,7 +74,9 @@ def _of_sections(recipe: Recipe, run_dir: Path) -> Iterator[str]:
 def _of_rewards(configs: dict[str, Any]) -> Iterator[str]:
     for specs in called_rewards(configs).values():
         ours = [each for each in specs if ":" not in each.name and not means_trained(vars(each))]
-        for look in (partial(check_parts, specs), *(partial(build_reward, spec) for spec in ours)):
+        looks: list[Callable[[], Any]] = [partial(check_parts, specs)]
+        looks += [partial(build_reward, spec) for spec in ours]
+        for look in looks:
             try:
                 look()
             except CopgError as error:

@@ -78,6 +78,8 @@ class TaskRecord:
     """Digests of the artifacts it took, by their names."""
     memory: dict[str, Any] = field(default_factory=dict)
     """Peak and limit in bytes, and what to lower, for a task that is killed."""
+    cards: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What each artifact that it left is, for people."""
 
     def measured(self, metrics: Mapping[str, float], artifact: MetricsFile) -> None:
         """Note a stage's metrics, and hand the finite ones to the pipeline's ``Metrics`` artifact.

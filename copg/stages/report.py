@@ -15,11 +15,13 @@ from copg.progress import track
 from copg.report.curves import read_curves
 from copg.report.markdown import render_markdown
 from copg.report.numbers import Policy, compare_policies, on_frontier, plain, report_numbers
-from copg.report.page import Contents, render_page
+from copg.report.page import Contents, render_brief, render_page
 from copg.report.samples import pick_samples
 
 __all__ = ["ReportConfig", "report_trials"]
 
+PAGE, BRIEF = "report.html", "brief.html"
+"""The whole page, of megabytes, and one of kilobytes."""
 LIBRARIES = ("copg", "torch", "transformers", "accelerate", "peft", "datasets", "numpy", "mlflow", "plotly")
 
 
@@ -50,8 +52,9 @@ def report_trials(
     evaluations: list[Path],
     trainings: list[Path],
     report: Path,
+    address: str = "",
 ) -> dict[str, float]:
-    """Write ``report.html``, its numbers as ``report.json``, and ``report.md`` in a few lines.
+    """Write ``report.html``, and less of it: ``brief.html``, ``report.md``, the numbers as ``report.json``.
 
     The outcome is that of the gate on the same numbers, so promotion comes to the same one, unless the
     champion changes between the two stages.
@@ -60,6 +63,8 @@ def report_trials(
         groups: what all evaluations were made on.
         reference: its evaluation, as ``champion`` and ``evaluations`` are those of champion and trials.
         trainings: records of the trials' trainings; a trial without one has no curves.
+        report: where the artifact goes.
+        address: where people will find it, for the link of the small page; empty: not told.
 
     Returns:
         Reward and KL of the best trial, its gain over the reference, and counts of trials.
@@ -72,9 +77,11 @@ def report_trials(
     bounds = {"max_kl": config.max_kl, "min_gain": config.min_gain}
     outcome = judge(found, **bounds)
     policies = compare_policies(found, outcome, list(trained.values()))
-    page = render_page(_contents(config, found, trained, policies, outcome))
+    contents = _contents(config, found, trained, policies, outcome)
+    page, brief = render_page(contents), render_brief(contents, address and f"{address}/{PAGE}")
     begin(report)
-    (report / "report.html").write_text(page, encoding="utf-8")
+    (report / PAGE).write_text(page, encoding="utf-8")
+    (report / BRIEF).write_text(brief, encoding="utf-8")
     (report / "report.md").write_text(render_markdown(config.name, policies, outcome), encoding="utf-8")
     facts = {"data": plain(found.groups.facts), "logged": plain(_logged(found))}
     write_json(report / "report.json", report_numbers(policies, outcome, name=config.name, **bounds, **facts))
@@ -87,7 +94,7 @@ def report_trials(
         config=asdict(config),
         parents=found.parents,
         facts={"metrics": metrics},
-        volatile=("report.html",),
+        volatile=(PAGE, BRIEF),
     )
     return metrics
 

@@ -15,6 +15,8 @@ class Row:
 
     name: str
     """Of the plan, which is one of the outputs of ``resolve``."""
+    title: str
+    """What its tasks do, for people who look at a DAG."""
     stage: str = ""
     """Function, component and section of the recipe; empty: as the plan."""
     once: Literal["run", "baseline", "trial"] = "run"
@@ -43,9 +45,10 @@ class Row:
 NUMERIC = ("torch", "transformers")
 
 TABLE = (
-    Row(name="validate", digests=("data",)),
+    Row(name="validate", title="Check and split the records", digests=("data",)),
     Row(
         name="reward",
+        title="Train a reward model",
         after=("validate",),
         digests=("reward_base",),
         inputs=("groups",),
@@ -55,6 +58,7 @@ TABLE = (
     ),
     Row(
         name="score",
+        title="Score the completions",
         after=("validate", "reward"),
         digests=("rewards/score",),
         inputs=("groups",),
@@ -62,6 +66,7 @@ TABLE = (
     ),
     Row(
         name="reference",
+        title="Log-probabilities of the reference",
         after=("score",),
         digests=("model",),
         inputs=("scored",),
@@ -70,6 +75,7 @@ TABLE = (
     ),
     Row(
         name="baseline",
+        title="Evaluate reference and champion",
         stage="evaluate",
         once="baseline",
         after=("score",),
@@ -79,6 +85,7 @@ TABLE = (
     ),
     Row(
         name="train",
+        title="Train the trial",
         once="trial",
         after=("reference",),
         digests=("rewards/train",),
@@ -88,6 +95,7 @@ TABLE = (
     ),
     Row(
         name="evaluate",
+        title="Evaluate the trial",
         once="trial",
         after=("baseline", "train"),
         digests=("model", "rewards/evaluate"),
@@ -96,6 +104,7 @@ TABLE = (
     ),
     Row(
         name="report",
+        title="Write the report",
         after=("evaluate",),
         inputs=("groups",),
         collected=("baselines", "evaluations", "trainings"),
@@ -103,6 +112,7 @@ TABLE = (
     ),
     Row(
         name="promote",
+        title="Promote the best trial",
         after=("evaluate",),
         inputs=("groups",),
         collected=("baselines", "evaluations"),

@@ -50,6 +50,18 @@ def test_at_most_ten_parameters_with_the_recipe_as_their_defaults(dag: dict[str,
     assert all(parameter["description"] for parameter in parameters.values())
 
 
+def test_the_dag_and_each_of_its_tasks_have_a_name_for_people(dag: dict[str, Any]) -> None:
+    assert dag["pipelineInfo"]["displayName"] == "Align a language model"
+    named = {
+        name: task["taskInfo"]["name"]
+        for name, task in tasks(dag).items()
+        if "executorLabel" in dag["components"][task["componentRef"]["name"]]
+    }
+    assert len(named) == 10
+    assert all(title[:1].isupper() and " " in title for title in named.values()), named
+    assert len(set(named.values())) == len(named)
+
+
 def test_only_resolve_and_the_exit_handler_are_never_cached(dag: dict[str, Any]) -> None:
     uncached = {
         name

@@ -32,7 +32,7 @@ def test_an_outline_tells_of_every_task_and_every_setting_of_its_pod(dag: Path) 
     pipeline, platform = yaml.safe_load_all(dag.read_text())
     text = outline(dag)
     for name, pod in platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"].items():
-        assert f"{name.removeprefix('exec-')}:" in text
+        assert f"{name.removeprefix('exec-')}, called " in text
         assert [key for key in pod if f"{key}:" not in text] == []
     for executor in pipeline["deploymentSpec"]["executors"].values():
         container = executor["container"]

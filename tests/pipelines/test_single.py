@@ -65,7 +65,7 @@ def test_a_stage_runs_alone_on_what_another_left_with_the_dag_s_parameters(place
 
 
 def test_a_stage_that_fails_is_told_in_one_line(place: Path) -> None:
-    failed = run(place, "--only", "validate", "--set", "validate.select_fraction=2")
+    failed = run(place, "--only", "validate", "--set", "model=./none")  # seen when it is looked for
     assert failed.returncode == 1
     assert failed.stderr.startswith("error: stage resolve: ")
     assert len(failed.stderr.splitlines()) == 1

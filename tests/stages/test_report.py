@@ -13,6 +13,7 @@ from copg.config import parse_config
 from copg.errors import ArtifactError, ConfigError
 from copg.evaluation.estimates import paired_difference, win_rate
 from copg.evaluation.results import read_draws, read_measured
+from copg.report.page import link_to
 from copg.stages.promote import PromoteConfig, promote_best
 from copg.stages.report import ReportConfig, report_trials
 from tests.browser import Browser, find_chromium
@@ -56,7 +57,10 @@ class Sweep:
         }
         out = self.folder / f"report {self.count}"
         self.metrics = report_trials(
-            parse_config(ReportConfig, {**config, **settings}, where="report"), **inputs, report=out
+            parse_config(ReportConfig, {**config, **settings}, where="report"),
+            **inputs,
+            report=out,
+            address="minio://mlpipeline/v2/a b/report",
         )
         return out
 
@@ -356,3 +360,31 @@ heavy = {"torch", "transformers", "mlflow", "datasets", "pandas", "plotly.graph_
 print(sorted(heavy & set(sys.modules)))
 """
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+
+
+def test_the_small_page_has_verdict_and_results_and_a_link_to_the_whole(report, sweep) -> None:
+    text = (report / "brief.html").read_text()
+    assert len(text.encode()) < 30_000 < 1_000_000 < (report / "report.html").stat().st_size
+    link = "artifacts/get?source=minio&amp;bucket=mlpipeline&amp;key=v2%2Fa+b%2Freport%2Freport.html"
+    assert f'href="{link}"' in text
+    assert "<code>minio://mlpipeline/v2/a b/report/report.html</code>" in text
+    assert "<script" not in text
+    table = text[text.index("<table>") :]
+    assert table.count('<th scope="row">') == 2 + len(sweep.evaluations)  # reference, champion, trials
+    whole = (report / "report.html").read_text()
+    assert table[: table.index("</table>")] in whole
+    assert re.search("<h1>(.*?)</h1>", text)[1] == re.search("<h1>(.*?)</h1>", whole)[1]
+
+
+@pytest.mark.parametrize(
+    ("address", "link"),
+    [
+        ("s3://bucket/a/report.html", "artifacts/get?source=s3&bucket=bucket&key=a%2Freport.html"),
+        ("gs://bucket/report.html", "artifacts/get?source=gcs&bucket=bucket&key=report.html"),
+        ("/runs/report.html", ""),
+        ("https://example/report.html", ""),
+        ("", ""),
+    ],
+)
+def test_a_link_is_made_for_what_the_pages_of_kubeflow_serve(address, link) -> None:
+    assert link_to(address) == link

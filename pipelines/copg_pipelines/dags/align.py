@@ -15,7 +15,7 @@ from copg_components.train import train
 from copg_components.validate import validate
 from kfp import dsl
 
-from copg.stages.table import TABLE
+from copg.stages.table import ROWS, TABLE
 from copg_pipelines.dags import Shape
 from copg_pipelines.dags.compiling import takes
 from copg_pipelines.dags.resolved import build_resolved
@@ -37,7 +37,9 @@ def build(shape: Shape) -> Any:
     @takes(Parameter(n, Parameter.POSITIONAL_OR_KEYWORD, annotation=kind) for n, kind in kinds.items())
     def stages(given: dict[str, Any]) -> None:
         def task(component: Any, plan: str, **inputs: Any) -> dsl.PipelineTask:
-            return place(component(plan=given[plan], run_dir=given["run_dir"], **inputs))
+            title = ROWS[plan].title + (", a share" if "shard" in inputs else "")
+            made = component(plan=given[plan], run_dir=given["run_dir"], **inputs)
+            return place(made).set_display_name(title)
 
         def filled(stage: str, shard_of: Any, *after: dsl.PipelineTask, **inputs: Any) -> dict[str, Any]:
             """Tasks that compute a stage's values into its store, where the stage itself then finds them."""
@@ -81,12 +83,13 @@ def build(shape: Shape) -> Any:
 
     def summed(run_dir: Any) -> dsl.ExitHandler:
         last = place(summary(run_dir=run_dir)).set_caching_options(enable_caching=False)
-        return dsl.ExitHandler(last, name="whatever happens")
+        return dsl.ExitHandler(last.set_display_name("Sum up, whatever happened"), name="whatever happens")
 
     return build_resolved(
         place,
         follow,
         name="align",
+        title="Align a language model",
         description="Align a language model on a score of whole completions.",
         pipeline_config=shape.pipeline_config,
         around=summed,

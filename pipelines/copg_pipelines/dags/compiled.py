@@ -73,11 +73,11 @@ def walk_tasks(spec: Mapping[str, Any]) -> Iterator[Task]:
             inner = spec["components"][component]
             given = _given_lists(task, known, lists)
             times = copies * _iterations(task, given)
-            name = "/".join((*groups, task.get("taskInfo", {}).get("name", key)))
             if "dag" in inner:
-                yield from walk(inner["dag"], tuple(name.split("/")), times, given)
+                around = (*groups, task.get("taskInfo", {}).get("name", key))
+                yield from walk(inner["dag"], around, times, given)
             elif "container" in spec["deploymentSpec"]["executors"].get(inner["executorLabel"], {}):
-                yield Task(name, task, component, inner["executorLabel"], times)
+                yield Task("/".join((*groups, key)), task, component, inner["executorLabel"], times)
 
     yield from walk(spec["root"]["dag"], (), 1, lists)
 

@@ -24,6 +24,7 @@ def build_resolved(
     follow: Callable[[Mapping[str, Any], Any, Any], None],
     *,
     name: str,
+    title: str,
     description: str,
     pipeline_config: Any = None,
     around: Callable[[Any], AbstractContextManager[Any]] = lambda run_dir: nullcontext(),
@@ -35,17 +36,19 @@ def build_resolved(
         place: called once with every task.
         follow: adds what comes after ``resolve``; it gets the plans, ``records`` and ``run_dir``.
         name: of the pipeline.
+        title: of the pipeline, for people.
         description: of the pipeline, for who sees it on a server.
         pipeline_config: limits of a whole run.
         around: called with ``run_dir``; all tasks stand within what it gives.
         told: to ``resolve``, beside the parameters: ``plans`` or ``again``.
     """
 
-    @dsl.pipeline(name=name, description=description, pipeline_config=pipeline_config)
+    @dsl.pipeline(name=name, display_name=title, description=description, pipeline_config=pipeline_config)
     @takes(PARAMETERS.values(), resolve.python_func.__doc__)
     def dag(given: dict[str, Any]) -> None:
         with around(given["run_dir"]):
             resolved = place(resolve(**given, **told)).set_caching_options(enable_caching=False)
+            resolved.set_display_name("Check the recipe and what it names")
             follow(resolved.outputs, given["records"], given["run_dir"])
 
     return dag

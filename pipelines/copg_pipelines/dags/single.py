@@ -148,12 +148,13 @@ def build_single(single: Single, shape: Shape) -> Any:
         takes = component.component_spec.inputs
         inputs |= {name: value for name, value in parameters.items() if name in takes and value is not None}
         task = component(plan=plans[single.plan], run_dir=run_dir, **inputs, **more)
-        place(task).set_caching_options(enable_caching=False)
+        place(task).set_caching_options(enable_caching=False).set_display_name(ROWS[single.plan].title)
 
     return build_resolved(
         place,
         follow,
         name=f"only-{single.stage}",
+        title=f"{ROWS[single.plan].title}, alone",
         description=f"Stage {single.stage} on artifacts that exist.",
         again=True,
         pipeline_config=shape.pipeline_config,

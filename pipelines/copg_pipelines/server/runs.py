@@ -48,7 +48,7 @@ def submit(client: Client, target: Target, name: str, **what: Any) -> Any:
     """
     group = ensure_experiment(client, target.pipeline_name)
     run = api.V2beta1Run(
-        display_name=f"{name} {uuid.uuid4().hex[:8]}",
+        display_name=f"{name} {datetime.now(UTC):%Y-%m-%d %H:%M} {uuid.uuid4().hex[:8]}",
         experiment_id=group.experiment_id,
         runtime_config=api.V2beta1RuntimeConfig(parameters={}, pipeline_root=target.pipeline_root or None),
         service_account=target.service_account or None,

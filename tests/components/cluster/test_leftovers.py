@@ -35,7 +35,7 @@ class Stored:
     """An artifact of KFP: ``uri`` is where it is stored, ``path`` where the task sees it."""
 
     def __init__(self, path: Path, *, remote: bool) -> None:
-        self.path = str(path)
+        self.path, self.metadata = str(path), dict[str, Any]()
         self.uri = f"s3://bucket/{path.name}" if remote else self.path
 
 
