@@ -187,8 +187,8 @@ def recorded(
     """Record a stage while it runs; a user's mistake ends the process with its line and exit code 1.
 
     A task that an earlier run did, on inputs of the same contents, need not be done again: its record is
-    given, which ``answers``, and its artifacts are handed on. Kubeflow's own caches also go by the text of
-    the component and the name of the image; this goes by the task's key alone.
+    given, which ``answers``, and its artifacts are handed on. Kubeflow's own caches also go by the name of
+    the image; this goes by the task's key alone.
 
     Args:
         stage: its name.

@@ -1,13 +1,14 @@
 """What a run weighs on a server, beside what was seen on one."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
-from copg_pipelines.dags.compiled import read_compiled
+from copg_pipelines.dags.compiled import LintError, read_compiled
 from copg_pipelines.dags.compiling import compile_dag
-from copg_pipelines.dags.server_model import faults
+from copg_pipelines.dags.lint import lint_or_refuse
 from copg_pipelines.dags.weight import BARE_NODE, LIMIT, Weight, weigh
 
 from copg.run.recipe import parse_recipe
@@ -68,9 +69,19 @@ def test_as_many_trials_fit_as_is_said(tmp_path: Path) -> None:
     most = few.items_that_fit("trials")
     assert with_trials(tmp_path, most - 1).fits
     assert not with_trials(tmp_path, most + 1).fits
-    (fault,) = faults(*read_compiled(tmp_path / "dag.yaml"))
-    assert fault.startswith("weight: 1,")
-    assert f"of trials (here {most + 1})" in fault
+    # the run goes on: that it cannot be followed is told, and not refused
+    (told,) = lint_or_refuse(tmp_path / "dag.yaml")
+    assert told.startswith("weight: 1,")
+    # what report and promote are given grows as well, by a tenth of a trial
+    assert re.search(rf" ({most - 1}|{most}) of trials \(here {most + 1}\)", told), told
+
+
+def test_a_run_that_would_die_of_its_weight_is_refused(tmp_path: Path) -> None:
+    few = with_trials(tmp_path, 2)
+    assert with_trials(tmp_path, 3 * few.items_that_fit("trials")).runs
+    assert not with_trials(tmp_path, 100).runs
+    with pytest.raises(LintError, match=r"weight: .* bytes in .* nodes, which .* the run would die"):
+        lint_or_refuse(tmp_path / "dag.yaml")
 
 
 def test_shards_weigh_too(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from copg_pipelines.dags.compiled import (
     walk_tasks,
 )
 from copg_pipelines.dags.server_model import faults
+from copg_pipelines.dags.weight import LIMIT, Weight, weigh
 from copg_pipelines.placement.task import ONE_ATTEMPT_S
 
 UNCACHED = ("resolve", "summary")
@@ -35,7 +36,7 @@ def lint(path: Path) -> list[str]:
         LintError: the file is no compiled DAG.
     """
     spec, platform = read_compiled(path)
-    return [*faults(spec, platform), *_doubts(spec)]
+    return [*faults(spec, platform), *_doubts(spec, platform)]
 
 
 def lint_or_refuse(path: Path) -> list[str]:
@@ -48,13 +49,22 @@ def lint_or_refuse(path: Path) -> list[str]:
     if found := faults(spec, platform):
         more = f" (and {len(found) - 1} more: copg lint tells them)" if len(found) > 1 else ""
         raise LintError(f"no server can run this DAG: {found[0]}{more}")
-    return _doubts(spec)
+    return _doubts(spec, platform)
 
 
-def _doubts(spec: Mapping[str, Any]) -> list[str]:
+def _doubts(spec: Mapping[str, Any], platform: Mapping[str, Any]) -> list[str]:
     tasks = list(walk_tasks(spec))
+    weight = weigh(spec, platform)
+    heavy = [] if weight.fits or not weight.runs else [_heavy(weight)]
     checks = (_caches, _images, _retries, _resources, _parameters, _descriptions)
-    return [finding for check in checks for finding in check(spec, tasks)]
+    return [*heavy, *(finding for check in checks for finding in check(spec, tasks))]
+
+
+def _heavy(weight: Weight) -> str:
+    return (
+        f"weight: {weight.num_bytes:,} bytes in {weight.nodes} nodes, and above {LIMIT:,} a server tells old "
+        f"states of tasks for ever, in a run that goes on; {weight.room}"
+    )
 
 
 def _caches(spec: Mapping[str, Any], tasks: list[Task]) -> Iterator[str]:

@@ -24,11 +24,10 @@ def faults(spec: Mapping[str, Any], platform: Mapping[str, Any]) -> list[str]:
 
 
 def _weight(weight: Weight) -> Iterator[str]:
-    """Above what Argo keeps plainly, KFP never learns how the tasks went."""
-    if not weight.fits:
+    if not weight.runs:
         yield (
-            f"weight: {weight.num_bytes:,} bytes in {weight.nodes} nodes, and above {LIMIT:,} a server tells "
-            f"old states for ever; {weight.room}"
+            f"weight: {weight.num_bytes:,} bytes in {weight.nodes} nodes, which Argo cannot pack into "
+            f"{LIMIT:,}: the run would die; {weight.room}"
         )
 
 

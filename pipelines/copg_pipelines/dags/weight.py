@@ -13,11 +13,16 @@ from typing import Any
 from copg_pipelines.dags.pod_patch import CHANNEL, PodPatch, typical_value
 
 LIMIT = 2**20
-"""Bytes of the whole Workflow, above which Argo compresses its nodes."""
+"""Bytes of the whole Workflow, above which Argo compresses its nodes, and which it may never exceed."""
+PACKING = 6
+"""Times smaller that nodes are compressed, at the least: their patches are much alike."""
 BARE_NODE = 540
 """Bytes of a node's own: ids, times, phase, template; beside its name and what it is given."""
 TEMPLATES = 14_000
 """Bytes of the templates that KFP gives every Workflow, and of what surrounds them."""
+PARENT = {"parent-dag-id": "12345"}
+AFTER_ALL = "ALL_UPSTREAM_TASKS_COMPLETED"
+"""Of an exit handler, which has a DAG of its own."""
 TASK = 420
 """Bytes of a task in its DAG's template, beside its specification."""
 
@@ -28,6 +33,8 @@ class Weight:
 
     nodes: int
     num_bytes: int
+    spec_bytes: int
+    """Of these the Workflow's own specification, which nothing compresses."""
     items: Mapping[str, int]
     """Iterations of each loop, by the loop's name."""
     per_item: Mapping[str, int]
@@ -37,6 +44,11 @@ class Weight:
     def fits(self) -> bool:
         """Whether a server can follow the run to its end."""
         return self.num_bytes <= LIMIT
+
+    @property
+    def runs(self) -> bool:
+        """Whether the run gets to its end, followed or not."""
+        return self.spec_bytes + (self.num_bytes - self.spec_bytes) / PACKING <= LIMIT
 
     @property
     def room(self) -> str:
@@ -59,11 +71,12 @@ def weigh(spec: Mapping[str, Any], platform: Mapping[str, Any]) -> Weight:
         platform: what Kubernetes is to give its tasks.
     """
     walk = _Walk(spec, PodPatch(spec, platform))
-    walk.pair("run")
+    walk.pair("run", {})
     walk.driver("run(0).root", spec["root"], {}, runtime_config=_defaults(spec))
-    walk.pair("run(0).root", parent=1)
+    walk.pair("run(0).root")
     walk.dag("run(0).root(0)", spec["root"], _defaults(spec))
-    return Weight(walk.nodes, walk.num_bytes + _spec_bytes(spec, walk.patch), walk.items, walk.per_item)
+    own = _spec_bytes(spec, walk.patch)
+    return Weight(walk.nodes, walk.num_bytes + own, own, walk.items, walk.per_item)
 
 
 class _Walk:
@@ -75,7 +88,7 @@ class _Walk:
         self.items: dict[str, int] = {}
         self.per_item: dict[str, int] = {}
 
-    def pair(self, name: str, *, outputs: int = 0, **inputs: Any) -> None:
+    def pair(self, name: str, inputs: Mapping[str, Any] = PARENT, outputs: int = 0) -> None:
         """A template's node and that of its first attempt, which hold the same."""
         given = sum(_parameter(key, value) for key, value in inputs.items())
         self.nodes += 2
@@ -88,7 +101,7 @@ class _Walk:
         outputs = sum(
             _parameter(key, "12345") + 60 for key in ("execution-id", "iteration-count", "condition")
         )
-        self.pair(f"{name}-driver", outputs=outputs, **texts)
+        self.pair(f"{name}-driver", texts, outputs)
 
     def dag(self, name: str, component: Mapping[str, Any], given: Mapping[str, Any]) -> None:
         """All nodes of a DAG's tasks."""
@@ -105,41 +118,41 @@ class _Walk:
                 self._loop(here, key, task, inner, given)
             elif "dag" in inner:
                 self.driver(here, inner, task)
-                self.pair(here, parent=1)
+                self.pair(here)
                 self.dag(f"{here}(0)", inner, _given(task, inner, given))
             elif self.patch.is_container(inner):
                 self._container(here, task, inner, self.patch.of(key, task, inner, given, loops))
             else:
-                self.pair(here, task=_text(task), component=_text(inner), importer=_text(given))
+                self.pair(here, {"task": _text(task), "component": _text(inner), "importer": _text(given)})
 
     def _loop(
         self, name: str, key: str, task: Mapping[str, Any], inner: Any, given: Mapping[str, Any]
     ) -> None:
         held, item = _given(task, inner, given), task["parameterIterator"]["itemInput"]
         items = loop_items(task, held)
-        self.pair(name, parent=1)
+        self.pair(name)
         self.driver(f"{name}(0).iteration", inner, task)
         self.nodes += 1
         self.num_bytes += BARE_NODE + len(name) + 30 * len(items)
         before = self.num_bytes
         for number, value in enumerate(items):
             here = f"{name}(0).iteration-iterations({number}:{number})"
-            self.pair(here, parent=1, index=number)
+            self.pair(here, {**PARENT, "iteration-index": number})
             self.driver(f"{here}(0).iteration-item", inner, task)
-            self.pair(f"{here}(0).iteration-item", parent=1)
+            self.pair(f"{here}(0).iteration-item")
             self.dag(f"{here}(0).iteration-item(0)", inner, {**held, item: value})
         told = task.get("taskInfo", {}).get("name", key)
         self.items[told], self.per_item[told] = len(items), (self.num_bytes - before) // len(items)
 
     def _container(self, name: str, task: Mapping[str, Any], inner: Any, patch: str) -> None:
+        if task.get("triggerPolicy", {}).get("strategy") == AFTER_ALL:
+            self.pair(f"{name}.onExit")
+        described = {key: _text(each) for key, each in self.patch.described(inner).items()}
         outputs = _parameter("pod-spec-patch", patch) + 200
-        if "triggerPolicy" in task:  # an exit handler's, in a DAG of its own
-            self.pair(f"{name}.onExit", parent=1)
-        described = {name: _text(each) for name, each in self.patch.described(inner).items()}
-        self.pair(f"{name}-driver", outputs=outputs, task=_text(task), parent=1, **described)
-        retry = {"retry": _text(task.get("retryPolicy", {})), "labels": _text(self.patch.labels(inner))}
-        self.pair(name, patch=patch, cached="false", **retry)
-        self.pair(f"{name}(0).executor", patch=patch, **retry)
+        self.pair(f"{name}-driver", {**PARENT, "task": _text(task), **described}, outputs)
+        more = {"retry": _text(task.get("retryPolicy", {})), "labels": _text(self.patch.labels(inner))}
+        self.pair(name, {"pod-spec-patch": patch, "cached-decision": "false", **more})
+        self.pair(f"{name}(0).executor", {"pod-spec-patch": patch, **more})
 
 
 def loop_items(task: Mapping[str, Any], held: Mapping[str, Any]) -> list[Any]:
