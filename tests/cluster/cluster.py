@@ -100,9 +100,9 @@ def wait_until(what: str, found: Callable[[], Any], *, minutes: float, every_s: 
 
 
 @contextmanager
-def forwarded(cluster: Cluster) -> Iterator[str]:
-    """The address of KFP's API on this machine, for as long as it is needed."""
-    namespace, service, port = API
+def forwarded(cluster: Cluster, where: tuple[str, str, int] = API) -> Iterator[str]:
+    """The address of a service, KFP's API or another, on this machine, for as long as it is needed."""
+    namespace, service, port = where
     command = ["kubectl", "--context", cluster.context, "--namespace", namespace]
     process = subprocess.Popen(
         [*command, "port-forward", service, f":{port}"], stdout=subprocess.PIPE, text=True
