@@ -23,6 +23,7 @@ from copg.run.footprint import estimate_needs, measure_model, shortfalls
 from copg.run.plan import Plan, make_plan
 from copg.run.recipe import Recipe
 from copg.run.sources import DigestMemo, Source, find_model, find_policy, find_records
+from copg.run.summary import unfinished
 from copg.run.task_record import RENEWAL, RUN, trial_method
 from copg.stages.table import TABLE
 
@@ -62,8 +63,12 @@ def resolve_recipe(config: ResolveConfig) -> Resolution:
         RewardError: a reward is unknown or cannot be loaded.
     """
     run_dir = Path(config.run_dir)
-    run = {"run": uuid.uuid4().hex[:12], "started": datetime.now(UTC).isoformat(timespec="seconds")}
+    run: dict[str, Any] = {
+        "run": uuid.uuid4().hex[:12],
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
     run_dir.mkdir(parents=True, exist_ok=True)
+    run |= {"alone": config.again, "before": unfinished(run_dir)}  # one stage alone writes no summary
     write_json(run_dir / RUN, {**run, "name": config.recipe.name})
     resolution = plan_recipe(config)
     write_json(run_dir / RUN, {**run, "name": config.recipe.name, **asdict(resolution)})

@@ -38,6 +38,26 @@ def write_summary(run_dir: Path, *, succeeded: bool) -> dict[str, Any]:
     return summary
 
 
+def unfinished(run_dir: Path) -> dict[str, Any] | None:
+    """The latest run so far, where it left no summary: it was cancelled, or its last task could not start.
+
+    Args:
+        run_dir: directory of the runs.
+
+    Returns:
+        Its id, when it began, and the tasks that were stopped while they ran; None where it ended by itself.
+    """
+    before = read_json(run_dir / RUN)
+    if not before.get("tasks") or before.get("alone"):  # ``resolve`` itself never ended: it is tried again
+        return None
+    if read_json(run_dir / SUMMARY).get("run") == before["run"]:
+        return None
+    records = {**read_records(run_dir, before), "resolve": None}  # whose record is of the run to come
+    mine = [each for each in records.values() if each is not None and each.run == before["run"]]
+    stopped = [each.task for each in mine if each.state == "running"]
+    return {"run": before["run"], "started": before.get("started"), "stopped": sorted(stopped)}
+
+
 def read_records(run_dir: Path, run: Mapping[str, Any]) -> dict[str, TaskRecord]:
     """The record of each task of a run, by its name, where there is one."""
     found = {"resolve": read_record(record_path(run_dir, "resolve", RESOLVE_KEY))}
@@ -84,6 +104,7 @@ def summarise(
         "seconds": {name: record.seconds for name, record in records.items()},
         "executed": sorted(mine),
         "cached": [t["task"] for t in tasks if t["task"] not in mine and _ended_well(records.get(t["task"]))],
+        "before": run.get("before"),
         "warnings": run.get("warnings", []),
         "digests": run.get("digests", {}),
     }

@@ -248,6 +248,8 @@ def show_summary(summary: dict[str, Any]) -> None:
     print()
     for reason in summary["reasons"]:
         print(f"  {reason}")
+    if before := summary.get("before"):
+        print(f"the run before, {before['run']}, was cancelled or lost: it left no summary")
     if summary["cached"]:
         print(f"unchanged, from the cache: {', '.join(summary['cached'])}")
     print(f"report: {summary['report']}")

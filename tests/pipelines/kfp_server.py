@@ -180,6 +180,12 @@ class KfpServer:
         self.versions[version.pipeline_version_id] = version
         return version
 
+    def upload_pipeline(self, query: dict[str, str], body: Any) -> Any:
+        """A pipeline with its first version, which bears its name; the way of ``kfp pipeline create``."""
+        made = self.create_pipeline({}, {"name": query["name"], "display_name": query["name"]})
+        self.upload_version({"pipelineid": made.pipeline_id, "name": query["name"]}, body)
+        return made
+
     def list_versions(self, query: dict[str, str], body: Any, pipeline: str) -> Any:
         held = [each for each in self.versions.values() if each.pipeline_id == pipeline]
         return self._page(api.V2beta1ListPipelineVersionsResponse, "pipeline_versions", held, query)
@@ -188,7 +194,9 @@ class KfpServer:
         return self._one(self.versions, version)
 
     def list_experiments(self, query: dict[str, str], body: Any) -> Any:
-        held = list(self.experiments.values())
+        asked = json.loads(query.get("filter", "{}")).get("predicates", [])
+        named = [each["stringValue"] for each in asked if each["key"] == "display_name"]
+        held = [each for each in self.experiments.values() if not named or each.display_name in named]
         return self._page(api.V2beta1ListExperimentsResponse, "experiments", held, query)
 
     def create_experiment(self, query: dict[str, str], body: Any) -> Any:
@@ -242,7 +250,10 @@ class KfpServer:
         group = str(uuid.uuid5(uuid.NAMESPACE_DNS, pipeline))
         self.experiments.setdefault(group, api.V2beta1Experiment(experiment_id=group, created_at=self.now()))
         of = found or self.create_pipeline({}, {"name": pipeline, "display_name": pipeline})
-        version = self.upload_version({"pipelineid": of.pipeline_id, "name": str(uuid.uuid4())}, "{}")
+        versions = [each for each in self.versions.values() if each.pipeline_id == of.pipeline_id]
+        if not versions:
+            versions = [self.upload_version({"pipelineid": of.pipeline_id, "name": str(uuid.uuid4())}, "{}")]
+        version = versions[-1]
         ids = {"pipeline_id": of.pipeline_id, "pipeline_version_id": version.pipeline_version_id}
         wanted = {"display_name": "begun", "experiment_id": group, "pipeline_version_reference": ids}
         return str(self.create_run({}, wanted).run_id)
@@ -346,6 +357,7 @@ ROUTES: list[tuple[str, str, Callable[..., Any]]] = [
     (f"{V}/healthz", "GET", KfpServer.healthz),
     ("/apis/v1beta1/healthz", "GET", KfpServer.healthz_before),
     (f"{V}/pipelines", "POST", KfpServer.create_pipeline),
+    (f"{V}/pipelines/upload", "POST", KfpServer.upload_pipeline),
     (f"{V}/pipelines/names/([^/]+)", "GET", KfpServer.pipeline_by_name),
     (f"{V}/pipelines/upload_version", "POST", KfpServer.upload_version),
     (f"{V}/pipelines/([^/]+)/versions", "GET", KfpServer.list_versions),

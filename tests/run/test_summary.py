@@ -2,7 +2,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from copg.run.summary import SUMMARY, summarise, write_summary
+from copg.run.summary import SUMMARY, summarise, unfinished, write_summary
 from copg.run.task_record import RUN, TaskRecord, write_record
 
 TRIALS = [{"method": "copg", "beta": 0.1}, {"method": "ipo", "beta": 1.0}]
@@ -124,3 +124,18 @@ def test_an_old_failure_of_a_task_that_was_not_reached_is_not_this_runs(tmp_path
     assert summary["failure"]["cause"] == "this time"
     assert "promote" not in summary["cached"]
     assert json.loads((tmp_path / SUMMARY).read_text()) == summary
+
+
+def test_the_summary_says_that_the_run_before_was_cut_off(tmp_path: Path) -> None:
+    validate = {"task": "validate", "stage": "validate", "subject": None, "key": "k", "loop": None}
+    (tmp_path / "run.json").write_text(json.dumps({"run": "first", "started": "then", "tasks": [validate]}))
+    for name, key in (("resolve", "always"), ("validate", "k")):
+        write_record(tmp_path, TaskRecord(stage=name, task=name, key=key, run="first", state="running"))
+    before = unfinished(tmp_path)
+    assert before == {"run": "first", "started": "then", "stopped": ["validate"]}
+    assert summarise({"run": "second", "before": before}, {}, succeeded=True)["before"] == before
+    (tmp_path / "summary.json").write_text(json.dumps({"run": "first"}))
+    assert unfinished(tmp_path) is None  # it ended by itself
+    (tmp_path / "run.json").write_text(json.dumps({"run": "second", "tasks": [validate], "alone": True}))
+    assert unfinished(tmp_path) is None  # one stage alone writes none
+    assert unfinished(tmp_path / "empty") is None

@@ -38,8 +38,9 @@ def status(
 
     Where a kube context is at hand, also why a pod of it does not start.
     """
-    from copg_pipelines.server.runs import CANCELED, LOST, ended, latest_runs, outcome
+    from copg_pipelines.server.runs import LOST, ended, latest_runs, outcome
     from copg_pipelines.server.showing import look, show_run
+    from copg_pipelines.server.tasks import CANCELED
     from copg_pipelines.server.versions import get_pipeline
 
     client = connect()

@@ -136,13 +136,14 @@ def cancel(
     from copg_pipelines.server import runs
     from copg_pipelines.server.following import tell
     from copg_pipelines.server.showing import Shown, show_run
+    from copg_pipelines.server.tasks import CANCELED
 
     client = connect()
     stopped, outcome = runs.cancel(client, run, timeout_s=60 * timeout, every_s=wait.poll)
     shown = Shown(client, stopped, lost=outcome == runs.LOST)
     show_run(shown, print)
     tell(wait.webhook, shown)
-    if outcome not in (runs.CANCELED, runs.LOST):
+    if outcome not in (CANCELED, runs.LOST):
         raise ConfigError(f"run {run} was over before it could be stopped: it is {outcome}")
 
 
