@@ -3,6 +3,7 @@
 import itertools
 import time
 import uuid
+from datetime import UTC, datetime
 from typing import Any
 
 import kfp_server_api as api
