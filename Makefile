@@ -9,7 +9,7 @@ PY = $(VENV)/bin/python
 PIP = $(PY) -m pip --disable-pip-version-check -q
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 
-.PHONY: help install demo test nightly coverage-floor check format base base-image wheels image test-image test-containers kind-up kind-test kind-down clean
+.PHONY: help install demo test nightly coverage-floor check format base base-image wheels image test-image test-containers catalogue kind-up kind-test kind-down clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -110,6 +110,9 @@ test-image: install  ## the image on a base of our own, made without a network
 
 test-containers: test-image  ## every component, and the demo, in containers beside the same in processes
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/containers --image $(IMAGE)
+
+catalogue: install  ## every component for DAGs of other people, in the form of kubeflow/pipelines-components (IMAGE)
+	$(PY) -m copg_pipelines.catalogue build/catalogue --image $(IMAGE)
 
 kind-up:  ## a cluster of kind with KFP, our image and our manifests (IMAGE, ENGINE)
 	ENGINE=$(ENGINE) IMAGE=$(IMAGE) manifests/kind.sh up

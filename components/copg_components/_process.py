@@ -6,27 +6,42 @@ imports, and once more at the end, where the system takes the memory back anyway
 
 import atexit
 import gc
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from copg.digests import json_digest
 from copg.run import task_record
 from copg.run.card import card_of
 from copg_components._object_store import register
 
 
 @contextmanager
-def recorded(*args: Any, outputs: Mapping[str, Any] | None = None, **kwargs: Any) -> Iterator[Any]:
+def recorded(
+    stage: str,
+    plan: Mapping[str, Any],
+    *args: Any,
+    outputs: Mapping[str, Any] | None = None,
+    **kwargs: Any,
+) -> Iterator[Any]:
     """``copg.run.task_record.recorded``, after which artifacts carry as metadata what they are."""
     register()
     gc.set_threshold(100_000, 50, 100)
     atexit.register(gc.freeze)
     left = outputs or {}
-    with task_record.recorded(*args, outputs=left, **kwargs) as record:
+    with task_record.recorded(stage, _keyed(plan), *args, outputs=left, **kwargs) as record:
         done_before = record.answers
         yield record
         if not done_before:
             record.cards = {name: card for name, each in left.items() if (card := card_of(Path(each.path)))}
     for name, artifact in left.items():
         artifact.metadata.update(record.cards.get(name, {}))
+
+
+def _keyed(plan: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A plan of ``resolve``, or settings that somebody wrote by hand: then nothing answers for the task."""
+    if "key" in plan:
+        return plan
+    return {**plan, "key": json_digest(plan.get("config", {})), task_record.RENEWAL: uuid.uuid4().hex}

@@ -29,3 +29,11 @@ def test_an_artifact_carries_its_card_and_so_does_one_that_is_handed_on(tmp_path
     with recorded("validate", plan, str(tmp_path), inputs={}, outputs={"groups": again}) as record:
         assert record.answers
     assert (again.uri, again.metadata) == (first.uri, expected)
+
+
+def test_settings_written_by_hand_need_no_key_and_are_worked_every_time(tmp_path: Path) -> None:
+    for number in range(2):
+        with recorded("validate", {"config": {"seed": 1}}, str(tmp_path), inputs={}) as record:
+            assert (number, record.answers) == (number, False)
+    with recorded("validate", {"config": {"seed": 2}}, str(tmp_path), inputs={}) as other:
+        assert other.key != record.key
