@@ -9,7 +9,7 @@ PY = $(VENV)/bin/python
 PIP = $(PY) -m pip --disable-pip-version-check -q
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 
-.PHONY: help install demo test nightly coverage-floor check format base base-image wheels image test-image test-containers catalogue kind-up kind-test kind-down clean
+.PHONY: help install demo test real nightly coverage-floor check format base base-image wheels image test-image test-containers catalogue kind-up kind-test kind-down clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -30,6 +30,10 @@ demo: install  ## records, a tiny reference, then the whole DAG on this machine
 
 test: install  ## the tests that need no container, cluster or GPU, without the slow proofs
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests
+
+real: install  ## real tokenisers for the tests, into build/real, and the tests of them
+	$(PY) -m tests.real fetch
+	OMP_NUM_THREADS=1 $(PY) -m pytest -m "" --timeout 900 tests/lm/test_real_tokenizers.py
 
 nightly: install  ## all of these and the slow proofs, with branch coverage by file and its floor
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term -m "" --timeout 900 tests

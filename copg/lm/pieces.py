@@ -1,6 +1,7 @@
 """Text that goes on where other text ended, to token ids and back, without a space of the tokeniser's own."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 MARKERS = ("\n", "0", ".", "a")
@@ -27,10 +28,10 @@ class Pieces:
 
         Args:
             text: its start is cut as in the middle of a text.
-            after_token: it follows a token that is no text. There the tokeniser puts its space in every
-                conversation it cuts, and so it is left.
+            after_token: it follows a token that is no text. Some tokenisers put their space there as well, in
+                every conversation they cut, and so it is left.
         """
-        if self.puts_space and not after_token:
+        if self._is_inside(after_token):
             for marker in MARKERS:
                 start, both = self._cut(marker), self._cut(marker + text)
                 if both[: len(start)] == start:
@@ -39,12 +40,23 @@ class Pieces:
 
     def text(self, ids: Sequence[int], *, after_token: bool, skip_special: bool) -> str:
         """Text of ids, a space at its start included: decoding alone takes it for that of the tokeniser."""
-        marker = MARKERS[0] if self.puts_space and not after_token else ""
+        marker = MARKERS[0] if self._is_inside(after_token) else ""
         known = self._cut(marker) if marker else []
         text = self._tokenizer.decode(
             [*known, *ids], skip_special_tokens=skip_special, clean_up_tokenization_spaces=False
         )
         return str(text).removeprefix(marker)
+
+    def _is_inside(self, after_token: bool) -> bool:
+        """Whether a space would be put that is not there in a whole text."""
+        return self.puts_space and not (after_token and self._puts_space_after_token)
+
+    @cached_property
+    def _puts_space_after_token(self) -> bool:
+        """Whether it does so in every stretch of text between tokens, not in the first alone."""
+        token = next(str(token) for token in self._tokenizer.added_tokens_decoder.values() if token.special)
+        alone = self._cut(MARKERS[-1])
+        return self._whole(token + MARKERS[-1])[-len(alone) :] == alone
 
     def _puts_space(self) -> bool:
         word = MARKERS[-1]
@@ -54,6 +66,9 @@ class Pieces:
             if start and both[: len(start)] == start:
                 return both[len(start) :] != alone
         return False
+
+    def _whole(self, text: str) -> list[int]:
+        return list(self._tokenizer(text, add_special_tokens=False, verbose=False).input_ids)
 
     def _cut(self, text: str) -> list[int]:
         options = {"add_special_tokens": False, "split_special_tokens": self._split_special}

@@ -147,4 +147,6 @@ def _first_token(text: str, added: dict[str, int]) -> tuple[str, int | None]:
         if not text[:place].strip():
             return "", added[text[place : place - length]]
         text = text[:place]
-    return next(iter(text.split()), ""), None
+    word = next(iter(text.split()), "")
+    marker = MARKER.match(word)
+    return marker.group() if marker else word, None

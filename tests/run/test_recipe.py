@@ -13,6 +13,7 @@ VALUES: dict[str, Any] = {
     "model": "model",
     "rewards": [{"name": "length"}],
     "trials": [{"method": "copg", "beta": 0.05}, {"method": "ipo", "beta": 1.0}],
+    "text": {"thinking": "strip"},
     "train": {"epochs": 2, "rows": {"tokens_per_batch": 512}},
 }
 
@@ -105,11 +106,14 @@ def test_what_is_said_once_reaches_every_stage_that_needs_it() -> None:
         "revision": "c0ffee",
         "epochs": 2,
         "rows": {"tokens_per_batch": 512},
+        "text": {"thinking": "strip"},
         "checkpoint": {"folder": "/runs/demo/checkpoints"},
         "samples": {"rewards": [{"name": "length"}]},
         "tracking": {"uri": "sqlite:////runs/demo/mlflow.db", "experiment": "demo"},
     }
     reference = stage_settings(recipe, "reference", run_dir=run_dir, model_digest="d")
+    evaluate = stage_settings(recipe, "evaluate", run_dir=run_dir)
+    assert reference["text"] == evaluate["text"] == train["text"], "what is scored is what is drawn"
     assert reference["rows"] == {"tokens_per_batch": 512}, "train must meet the reference in the same rows"
     assert (reference["store"], reference["model_digest"]) == ("/runs/demo/store", "d")
 

@@ -1,0 +1,64 @@
+"""The rule on real tokenisers and templates: the ids that are scored are those that would be drawn."""
+
+import pytest
+
+from copg.lm.text import TextCodec
+from tests import real
+
+pytestmark = [
+    pytest.mark.nightly,
+    pytest.mark.skipif(
+        not all((real.FOLDER / name).is_dir() for name in real.TOKENIZERS),
+        reason="needs real tokenisers in build/real: make real",
+    ),
+]
+CASES = len(real.TEXTS) * len(real.PROMPTS)
+ENDS = {  # of each tokeniser's own template, as its model's page has it
+    "gemma3": ("gemma3 (own)", "<end_of_turn>"),
+    "llama2": ("llama2 (published)", "</s>"),
+    "llama3_1": ("llama3_1 (own)", "<|eot_id|>"),
+    "qwen3": ("qwen3 (own)", "<|im_end|>"),
+    "deepseek_v3": ("deepseek_v3 (own)", "<｜end▁of▁sentence｜>"),
+    "gptoss": ("gptoss", "<|return|>"),
+    "mistral_v1": ("mistral (published)", "</s>"),
+    "mistral_v3": ("tekken (published)", "</s>"),
+    "tekken": ("tekken (published)", "</s>"),
+}
+
+
+@pytest.mark.parametrize("name", real.TOKENIZERS)
+def test_every_template_is_exact_or_refused_by_its_marker(name: str) -> None:
+    templates = real.templates()
+    title, end = ENDS[name]
+    if title not in templates:
+        pytest.skip(f"template {title} needs the extra 'trl'")
+    for lead in ("prompt", "drawn"):
+        own = real.judge(name, templates[title], lead)
+        assert (own.refused, own.end, own.passed) == ("", end, CASES)
+    held = real.tokenizer(name).get_vocab()
+    for title, template in templates.items():
+        found = real.judge(name, template)
+        assert found.missed == [], title
+        assert found.passed == (0 if found.refused else CASES), title
+        if not found.refused:
+            assert found.end in held, title
+        else:
+            assert "which is no token" in found.refused or "is undefined" in found.refused, title
+
+
+@pytest.mark.parametrize("name", ["llama2", "mistral_v1"])
+def test_a_planted_bug_is_seen(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    template = real.OWN["llama2"]
+    assert real.judge(name, template).missed == []
+    with monkeypatch.context() as patched:  # a prefix space lost, as by encoding a completion alone
+        patched.setattr("copg.lm.pieces.Pieces._is_inside", lambda self, after_token: False)
+        assert real.judge(name, template).missed
+    with monkeypatch.context() as patched:  # an end that is not the template's
+        patched.setattr(TextCodec, "end_of_turn", 0)
+        assert real.judge(name, template).missed
+
+
+def test_the_table_in_the_docs_is_the_one_that_was_measured() -> None:
+    if not real.trl_templates():
+        pytest.skip("needs the extra 'trl'")
+    assert real.TABLE.read_text() == real.table()
