@@ -60,7 +60,12 @@ def test_the_champion_is_shown_with_its_numbers_and_the_ones_before(
     ]
     told = dict(line.split(maxsplit=1) for line in lines[1 : lines.index(titles[1])])
     assert told["address"] == str(tmp_path / "2")
-    assert [told[key] for key in ("reward", "kl", "run", "trial")] == ["0.2 [0, 1]", "2 [1, 3]", "run 2", "copg_1"]
+    assert [told[key] for key in ("reward", "kl", "run", "trial")] == [
+        "0.2 [0, 1]",
+        "2 [1, 3]",
+        "run 2",
+        "copg_1",
+    ]
     assert told["digest"] == read_manifest(tmp_path / "2", schema="policy").digest
     assert call(monkeypatch, "show", *whose, "--json") == 0
     assert [each["version"] for each in json.loads(capsys.readouterr().out)] == ["3", "2", "1"]
