@@ -16,7 +16,8 @@ from copg.lm.divergence import Trace, compare_reference, trace_policy
 from copg.lm.generation import Generated, Policy, load_engine, max_prompt_tokens
 from copg.lm.load import check_vocabulary, load_codec, load_config
 from copg.lm.rows import TokenGroup
-from copg.lm.text import Opening, TextCodec
+from copg.lm.template import Opening
+from copg.lm.text import TextCodec
 from copg.records import Completion, Group, prompt_text
 from copg.rewards.bulk import score_drawn
 from copg.rewards.mixture import Mixture

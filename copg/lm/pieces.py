@@ -56,18 +56,20 @@ class Pieces:
         """Whether it does so in every stretch of text between tokens, not in the first alone."""
         token = next(str(token) for token in self._tokenizer.added_tokens_decoder.values() if token.special)
         alone = self._cut(MARKERS[-1])
-        return self._whole(token + MARKERS[-1])[-len(alone) :] == alone
+        return self.whole(token + MARKERS[-1])[-len(alone) :] == alone
 
     def _puts_space(self) -> bool:
         word = MARKERS[-1]
         alone = self._cut(word)
         for marker in MARKERS[:-1]:
             start, both = self._cut(marker), self._cut(marker + word)
-            if start and both[: len(start)] == start:
-                return both[len(start) :] != alone
+            if start and both[: len(start)] == start and len(both) > len(start):
+                seen = self._tokenizer.decode([*start, *alone], clean_up_tokenization_spaces=False)
+                return both[len(start) :] != alone and str(seen) == f"{marker} {word}"
         return False
 
-    def _whole(self, text: str) -> list[int]:
+    def whole(self, text: str) -> list[int]:
+        """Token ids of text by itself, in which what spells a special token is one."""
         return list(self._tokenizer(text, add_special_tokens=False, verbose=False).input_ids)
 
     def _cut(self, text: str) -> list[int]:

@@ -36,6 +36,28 @@ class Frame:
     """What follows them."""
 
 
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """A prompt as the model reads it, and what belongs around its completions."""
+
+    ids: list[int]
+    messages: list[dict[str, Any]] | None
+    """Of a chat, without the assistant's message that completions go on with; None for plain text."""
+    begun: str
+    """That message."""
+    before: str
+    """Text of the prompt as the template renders it."""
+    lead: str | None
+    """What the template writes after the prompt and before a completion's words; drawn with them. None:
+    only a completion that thinks can follow this prompt."""
+    after: str
+    """What the template writes after a completion's words."""
+    gap: str
+    """The start of it, up to the end of the turn; drawn as well."""
+    context: str
+    """The end of the prompt, as far as a token could reach from it into a completion."""
+
+
 class Template:
     """The chat template of a tokeniser, with the settings that it is given."""
 

@@ -10,33 +10,11 @@ from typing import Any
 from copg.errors import ModelError, RecordError
 from copg.lm.config import TextConfig
 from copg.lm.pieces import Pieces
-from copg.lm.template import CLOSES_THINKING, Template, spoken
+from copg.lm.template import CLOSES_THINKING, Opening, Template, spoken
 from copg.records import Prompt
 
 CONTEXT, HEAD = 32, 48
 """Characters before and after the start of a completion, in which a token that spans both is looked for."""
-
-
-@dataclass(frozen=True, slots=True)
-class Opening:
-    """A prompt as the model reads it, and what belongs around its completions."""
-
-    ids: list[int]
-    messages: list[dict[str, Any]] | None
-    """Of a chat, without the assistant's message that completions go on with; None for plain text."""
-    begun: str
-    """That message."""
-    before: str
-    """Text of the prompt as the template renders it."""
-    lead: str | None
-    """What the template writes after the prompt and before a completion's words; drawn with them. None:
-    only a completion that thinks can follow this prompt."""
-    after: str
-    """What the template writes after a completion's words."""
-    gap: str
-    """The start of it, up to the end of the turn; drawn as well."""
-    context: str
-    """The end of the prompt, as far as a token could reach from it into a completion."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +162,9 @@ class TextCodec:
         if opening.messages is not None:
             drawn = self._drawn(opening, text, notes) + (opening.gap if finished else "")
         after_token = opening.ids[-1] in self._tokens
-        ids = self._pieces.ids(drawn, after_token=after_token)
+        own = self._tokens_of_template(opening, drawn)
+        ids = self._pieces.whole(own) if own else []
+        ids += self._pieces.ids(drawn[len(own) :], after_token=after_token or bool(own))
         if self._pieces.text(ids, after_token=after_token, skip_special=False) != drawn:
             notes.append("changed_by_tokenizer")
         if opening.context and drawn:
@@ -194,6 +174,14 @@ class TextCodec:
         if finished:
             ids.append(self.end_of_text if opening.messages is None else self.end_of_turn)
         return Encoded(ids, tuple(notes))
+
+    def _tokens_of_template(self, opening: Opening, drawn: str) -> str:
+        """The start of what is drawn that the template wrote, up to its last special token.
+
+        It is read as tokens whatever the words after it are read as.
+        """
+        own = max((found.end() for found in self._special.finditer(opening.lead or "")), default=0)
+        return drawn[:own] if drawn.startswith((opening.lead or "")[:own]) else ""
 
     def _drawn(self, opening: Opening, text: str, notes: list[str]) -> str:
         """What a model draws to say ``text``: the template's own words around it included."""
@@ -244,6 +232,8 @@ class TextCodec:
     def said(self, opening: Opening, drawn: str) -> str:
         """The words alone of a completion that was drawn: without what the template writes around them."""
         lead, gap = opening.lead or "", opening.gap
+        if self.config.special_tokens == "text":
+            lead = self._special.sub("", lead)
         return drawn.removeprefix(lead).removesuffix(gap) if opening.messages is not None else drawn
 
     def whole(self, prompt: Sequence[dict[str, Any]], text: str | None) -> list[int]:

@@ -10,7 +10,9 @@ from transformers import PreTrainedTokenizerFast
 from copg.config import parse_config
 from copg.errors import ConfigError, ModelError, RecordError
 from copg.lm.config import TextConfig
-from copg.lm.text import Opening, TextCodec
+from copg.lm.template import Opening
+from copg.lm.text import TextCodec
+from tests import tiny
 
 ASK = [{"role": "user", "content": "why"}]
 TURNS = (
@@ -110,6 +112,30 @@ def test_plain_text_has_no_space_that_was_not_written_and_keeps_those_that_were(
         assert encoded.ids == [*own, codec.end_of_text]
 
 
+def test_a_tokeniser_of_words_has_no_space_to_cut() -> None:
+    codec = TextCodec(tiny.build_tokenizer())
+    assert not codec._pieces.puts_space
+    opening = opened(codec, "red cat")
+    ids = codec.encode(opening, "blue dog", finished=True).ids
+    assert tokens(codec, ids) == ["blue", "dog", "</s>"]
+    assert codec.decode(ids, opening.ids) == codec.tokenizer.decode(ids[:2])
+
+
+def test_a_space_is_put_after_a_token_by_some_tokenisers_and_by_others_at_the_start_alone() -> None:
+    for scheme, after in (("always", "▁yes"), ("first", "yes")):
+        tokenizer = build(TURNS.replace("\n", ""))
+        tokenizer.backend_tokenizer.normalizer = normalizers.Sequence([])
+        space = pre_tokenizers.Metaspace(prepend_scheme=scheme)
+        tokenizer.backend_tokenizer.pre_tokenizer = space
+        tokenizer.backend_tokenizer.decoder = decoders.Metaspace(prepend_scheme=scheme)
+        codec = TextCodec(tokenizer)
+        opening = codec.open([*ASK, {"role": "assistant", "content": "<turn>"}])
+        encoded = codec.encode(opening, "yes", finished=True)
+        assert tokens(codec, encoded.ids) == [after, "<end>"]
+        assert codec.decode(encoded.ids, opening.ids) == "yes"
+        assert encoded.notes == ()
+
+
 def test_a_token_that_would_span_the_boundary_is_counted() -> None:
     codec = TextCodec(build(None))
     opening = opened(codec, "why? ")
@@ -140,6 +166,15 @@ def test_an_empty_think_block_is_of_the_prompt_or_drawn_by_one_setting() -> None
         assert (tokens(codec, opening.ids)[-6:] == block) is in_prompt
         assert tokens(codec, ids) == [*([] if in_prompt else block), "n", "o", "<end>"]
         assert codec.said(opening, codec.decode(ids, opening.ids)) == "no"
+
+
+def test_the_header_of_a_channel_that_is_drawn_is_tokens_though_logs_are_text() -> None:
+    header = TURNS.replace("{{ m.content", "{% if m.role == 'assistant' %}a<turn>b{% endif %}{{ m.content")
+    codec = TextCodec(build(header), TextConfig(lead="drawn"))
+    opening = opened(codec)
+    ids = codec.encode(opening, "n<end>o", finished=True).ids
+    assert tokens(codec, ids) == ["a", "<turn>", "b", *"n<end>o", "<end>"]
+    assert codec.said(opening, codec.decode(ids, opening.ids)) == "n<end>o"
 
 
 def test_thinking_in_logs_is_refused_stripped_or_kept_and_told() -> None:
