@@ -234,63 +234,66 @@ def _compare(codec: TextCodec, prompt: Any, opening: Any, text: str, verdict: Ve
 
 def table() -> str:
     """Markdown: every pair that holds, and why the others are refused."""
-    cases = len(TEXTS) * len(PROMPTS)
-    rows, refused = [], []
+    rows: list[str] = []
+    refused: dict[str, dict[str, list[str]]] = {}
     for name in TOKENIZERS:
         for title, template in templates().items():
-            for lead in ("prompt", "drawn"):
-                found = judge(name, template, lead)
-                if found.refused:
-                    refused.append((name, title, lead, found.refused))
-                else:
-                    rows.append(
-                        f"| {name} | {title} | {lead} | `{found.end}` | {_code(found.lead)} "
-                        f"| {found.passed} of {cases} | {found.merges} |"
-                    )
-    print(len(rows), "pairs hold,", len(refused), "are refused")
-    return "\n".join([*_HEAD, *rows, "", *_refusals(refused), "", *_left_out(), ""])
+            found, drawn = (judge(name, template, lead) for lead in ("prompt", "drawn"))
+            if found.refused:
+                refused.setdefault(title, {}).setdefault(_marker(found.refused), []).append(name)
+                continue
+            cells = [name, title, _code(found.end), _code(found.lead), _cell(found), _cell(drawn)]
+            rows.append(f"| {' | '.join(cells)} |")
+    print(len(rows), "pairs hold,", sum(len(n) for t in refused.values() for n in t.values()), "are refused")
+    lines = [f"- {title}: {_reasons(reasons)}" for title, reasons in refused.items()]
+    return "\n".join([*_HEAD, *rows, "", "## Refused, by what is no token", "", *lines, *_left_out()])
 
 
-_HEAD = (
-    "# Tokenisers and chat templates",
-    "",
-    "Made by `python -m tests.real table`. Every text of a list (spaces, blank lines, accents, scripts,",
-    "code) after every prompt: the ids that are scored are those of the conversation that the template",
-    "renders whole, up to the end of the turn. `merges`: completions whose first token would, in one text,",
-    "reach into the prompt; their ids are those that can be drawn after it, and they are counted",
-    "(`merges_with_prompt`).",
-    "",
-    "| tokeniser | template | `text.lead` | a turn ends with | before the words | same | merges |",
-    "| --- | --- | --- | --- | --- | --- | --- |",
-)
+def _reasons(reasons: dict[str, list[str]]) -> str:
+    return "; ".join(f"{marker} is no token of {', '.join(names)}" for marker, names in reasons.items())
+
+
+def _cell(found: Verdict) -> str:
+    if found.refused:
+        return "refused: it thinks"
+    return f"{found.passed} of {len(TEXTS) * len(PROMPTS)}" + (
+        f", {found.merges} merge" if found.merges else ""
+    )
+
+
+def _marker(message: str) -> str:
+    """What a refusal names: the marker in its first quotes."""
+    return _code(message.split("'")[1])
+
+
+_HEAD = """
+# Tokenisers and chat templates
+
+Made by `python -m tests.real table`. Every text of a list (spaces, blank lines, accents, scripts, code)
+after every prompt: how many have the ids of the conversation that the template renders whole, up to the
+end of the turn, with what the template writes before the words counted as prompt and as drawn. `merge`:
+their first token would, in one text, reach into the prompt; their ids are those that can be drawn after
+it, and `reference` counts them (`text/merges_with_prompt`). `it thinks`: the generation prompt begins to
+think, which logs without thinking cannot follow.
+
+| tokeniser | template | a turn ends with | before the words | `lead: prompt` | `lead: drawn` |
+| --- | --- | --- | --- | --- | --- |
+""".strip().splitlines()
 
 
 def _code(text: str) -> str:
-    return f"`{json.dumps(text, ensure_ascii=False)[1:-1]}`" if text else ""
-
-
-def _refusals(refused: list[tuple[str, str, str, str]]) -> list[str]:
-    reasons: dict[str, list[str]] = {}
-    for name, title, lead, why in refused:
-        if lead == "prompt":
-            reasons.setdefault(f"{title}: {why}", []).append(name)
-    lines = [f"- {why} ({', '.join(names)})" for why, names in reasons.items()]
-    return [
-        "## Refused",
-        "",
-        "A template of another model, told by the first marker that is no token:",
-        "",
-        *lines,
-    ]
+    return f"`{json.dumps(text, ensure_ascii=False)[1:-1]}`".replace("|", r"\|") if text else ""
 
 
 def _left_out() -> list[str]:
     training = [path.stem for path in trl_templates() if path.stem.endswith("_training")]
     return [
+        "",
         "## Left out",
         "",
         f"- {len(training)} templates `*_training` of trl: for its own trainers; no model is served so.",
         f"- {', '.join(VISION)}: vision models, whose contents are lists of parts; records have texts.",
+        "",
     ]
 
 
