@@ -24,7 +24,10 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(7200)]
 NAME = "weekly"
 RUN_DIR, RECORDS = f"{ON_VOLUME}-{NAME}", f"{ON_VOLUME}-{NAME}.jsonl"
 STORE = ("kubeflow", "svc/seaweedfs", 9000)
-SETS = ["--set", f"records={RECORDS}", "--set", "promote.max_kl=1000"]
+LEARNT = '[{"name": "format", "params": {"pattern": "cat", "match": "anywhere"}}]'
+"""A reward that the first run raises for sure, so that there is a champion."""
+SETTINGS = (f"records={RECORDS}", f"rewards={LEARNT}", "trials.0.beta=0.05", "promote.max_kl=1000")
+SETS = [word for setting in SETTINGS for word in ("--set", setting)]
 
 
 def week(cluster: Cluster, data: Data, num_prompts: int) -> dict[str, Any]:

@@ -19,8 +19,8 @@ RECIPE: dict[str, Any] = {
     "name": "weekly",
     "records": "records.jsonl",
     "model": "./model",
-    "rewards": [{"name": "length", "params": {"target": 4}}],
-    "trials": [{"method": "copg", "beta": 0.1}],
+    "rewards": [{"name": "format", "params": {"pattern": "cat", "match": "anywhere"}}],  # soon learnt
+    "trials": [{"method": "copg", "beta": 0.05}],
     "validate": {"select_fraction": 0.25, "gate_fraction": 0.25},
     "train": {
         "epochs": 12,
@@ -61,7 +61,7 @@ def test_the_champion_of_a_run_whose_artifacts_are_gone_is_measured_against_by_e
         shutil.rmtree(tmp_path / "runs/artifacts")
         later = run(tmp_path, num_prompts)
         assert (later["state"], later["warnings"]) == ("succeeded", [])
-        assert {"validate", "train-copg_0.1", "evaluate-champion", "promote"} <= set(later["executed"])
+        assert {"validate", "train-copg_0.05", "evaluate-champion", "promote"} <= set(later["executed"])
         path = tmp_path / "runs/stages"
         (record,) = (
             found
