@@ -122,10 +122,13 @@ def test_a_setting_is_rendered_or_refused_by_name(
 
 
 @pytest.mark.parametrize("setting", ATTEMPTS)
-def test_how_often_a_task_is_tried_again_is_rendered(
+def test_how_often_a_task_is_tried_again_is_rendered_or_refused_by_name(
     setting: str, rendered: dict[Render, str], tmp_path: Path
 ) -> None:
-    assert as_task(POD, tmp_path, ATTEMPTS[setting]) != rendered[as_task]
+    try:
+        assert as_task(POD, tmp_path, ATTEMPTS[setting]) != rendered[as_task]
+    except ConfigError as error:
+        assert (setting, f"retry.{setting}=" in str(error)) == ("policy", True)
 
 
 def test_a_mount_of_a_train_job_says_no_empty_sub_path() -> None:
