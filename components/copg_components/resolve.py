@@ -55,8 +55,8 @@ def resolve(
     from copg.run.resolve import ResolveConfig, resolve_recipe
     from copg_components._process import recorded
 
-    given = {"name": name, "records": records, "model": model, "rewards": rewards, "trials": trials}
-    given |= {"settings": settings, "betas": betas, "epochs": epochs, "max_kl": max_kl}
+    given: dict[str, Any] = {"name": name, "records": records, "model": model, "rewards": rewards}
+    given |= {"trials": trials, "settings": settings, "betas": betas, "epochs": epochs, "max_kl": max_kl}
     with recorded("resolve", {"key": "always"}, run_dir):
         recipe, at_once = folded(given)
         config = {"recipe": recipe, "run_dir": run_dir, "tasks_at_once": at_once}
