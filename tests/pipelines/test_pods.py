@@ -126,9 +126,11 @@ def test_how_often_a_task_is_tried_again_is_rendered_or_refused_by_name(
     setting: str, rendered: dict[Render, str], tmp_path: Path
 ) -> None:
     try:
-        assert as_task(POD, tmp_path, ATTEMPTS[setting]) != rendered[as_task]
+        found = as_task(POD, tmp_path, ATTEMPTS[setting])
     except ConfigError as error:
-        assert (setting, f"retry.{setting}=" in str(error)) == ("policy", True)
+        found = str(error)
+    assert found != rendered[as_task]
+    assert setting != "policy" or found.startswith("retry.policy=")  # kfp 2.17 cannot say it
 
 
 def test_a_mount_of_a_train_job_says_no_empty_sub_path() -> None:
