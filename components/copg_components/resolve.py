@@ -18,14 +18,14 @@ def resolve(
     name: str,
     records: str,
     model: str,
-    revision: str,
     rewards: list,
     trials: list,
-    settings: dict,
-    tracking: str,
     run_dir: str,
-    tasks_at_once: int,
-    plans: list = [],  # noqa: B006 - the default of a component's input
+    settings: dict = {},  # noqa: B006 - the default of a component's input
+    betas: list = [],  # noqa: B006
+    epochs: int = 0,
+    max_kl: float = 0.0,
+    plans: list = [],  # noqa: B006
     again: bool = False,
 ) -> resolved():  # type: ignore[valid-type]
     """Check the recipe, and digest data, model, rewards and code: the one step that is never cached.
@@ -34,13 +34,14 @@ def resolve(
         name: Of the registered model and the experiment.
         records: File, folder or data set of records.
         model: Reference model: directory or hub name.
-        revision: Of the model on the hub; empty for its main branch.
         rewards: Rewards with weights and settings.
         trials: One training each, with method and beta.
-        settings: Settings of the stages, by stage.
-        tracking: MLflow server or database; empty for a file under the directory of the runs.
         run_dir: Stable directory of the runs; the same for every run of a recipe.
-        tasks_at_once: Trials that share this machine; 0 when tasks run elsewhere.
+        settings: Settings of the stages, by stage; and revision of the model on the hub, tracking (an MLflow
+            server or database), tasks_at_once (trials that share one machine).
+        betas: A trial for each, instead of those in trials, which must be of one method; empty for those.
+        epochs: Of every training; 0 for what the settings say.
+        max_kl: Nats that a promoted policy may be from its reference; 0 for what the settings say.
         plans: Names of the plans whose tasks the DAG has; empty for all.
         again: Whether tasks work though the record of an earlier run answers in their place.
 
@@ -49,26 +50,20 @@ def resolve(
         trials: The trials, as the loop takes them.
     """
     from copg.config import parse_config
+    from copg.run.form import folded
     from copg.run.plan_files import store_plan
     from copg.run.resolve import ResolveConfig, resolve_recipe
     from copg_components._process import recorded
 
-    recipe = {
-        "name": name,
-        "records": records,
-        "model": model,
-        "revision": revision or None,
-        "rewards": rewards,
-        "trials": trials,
-        "stages": settings,
-        "tracking": tracking,
-    }
-    config = {"recipe": recipe, "run_dir": run_dir, "tasks_at_once": tasks_at_once}
-    config |= {"plans": plans, "again": again}
+    given: dict[str, Any] = {"name": name, "records": records, "model": model, "rewards": rewards}
+    given |= {"trials": trials, "settings": settings, "betas": betas, "epochs": epochs, "max_kl": max_kl}
     with recorded("resolve", {"key": "always"}, run_dir):
+        recipe, at_once = folded(given)
+        config = {"recipe": recipe, "run_dir": run_dir, "tasks_at_once": at_once}
+        config |= {"plans": plans, "again": again}
         found = resolve_recipe(parse_config(ResolveConfig, config, where="resolve"))
         short = {
-            row.name: store_plan(Path(run_dir), found.plans[row.name], settings.get(row.stage, {}))
+            row.name: store_plan(Path(run_dir), found.plans[row.name], recipe["stages"].get(row.stage, {}))
             for row in rows(found.plans)
         }
     return (*[short.get(row.name, {}) for row in TABLE], found.baselines, found.trials)

@@ -110,7 +110,7 @@ def _documented(config: Any) -> dict[str, str]:
     """The text under each field of a class."""
     body = ast.parse(inspect.getsource(config)).body[0].body  # type: ignore[attr-defined]
     return {
-        field.target.id: " ".join(text.value.value.split())
+        field.target.id: " ".join(str(text.value.value).split())
         for field, text in pairwise(body)
         if isinstance(field, ast.AnnAssign)
         and isinstance(field.target, ast.Name)

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from copg.digests import json_digest
+from copg.run.form import OF_RUN, folded, unfolded
 from copg.run.plan import stage_keys
 from copg.run.recipe import Recipe, parse_recipe, parse_stages, stage_settings
 from copg.run.task_record import task_name
@@ -90,9 +91,9 @@ def _nominal(
     spec = spec.get("pipeline_spec", spec)
     inputs = spec["root"]["inputDefinitions"]["parameters"]
     value = {name: given.get(name, each.get("defaultValue")) for name, each in inputs.items()}
-    known = asdict(recipe) | value
-    keys = ("name", "records", "model", "rewards", "trials", "revision", "tracking")
-    recipe = parse_recipe({**{key: known[key] or "" for key in keys}, "stages": value.get("settings") or {}})
+    flat = {name: value[name] for name in OF_RUN if value.get(name)}  # parameters of 0.1.0
+    known = unfolded(recipe) | value
+    recipe = parse_recipe(folded(known | {"settings": {**(known["settings"] or {}), **flat}})[0])
     run_dir = Path(value["run_dir"])
     parsed = parse_stages(
         recipe, {stage: stage_settings(recipe, stage, run_dir=run_dir) for stage in recipe.planned}

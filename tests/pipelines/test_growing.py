@@ -277,8 +277,8 @@ def build(shape: Any) -> Any:
         summed = place(summary(run_dir=run_dir)).set_caching_options(enable_caching=False)
         with dsl.ExitHandler(summed):
             plan = place(
-                resolve(name=name, records=records, model=model, revision="", rewards=rewards, trials=trials,
-                        settings=settings, tracking="", run_dir=run_dir, tasks_at_once=0, plans=list(PLANS))
+                resolve(name=name, records=records, model=model, rewards=rewards, trials=trials,
+                        settings=settings, run_dir=run_dir, plans=list(PLANS))
             ).set_caching_options(enable_caching=False).outputs
             validated = place(validate(plan=plan["validate"], records=records, run_dir=run_dir))
             place(score(plan=plan["score"], run_dir=run_dir, groups=validated.outputs["groups"]))

@@ -4,7 +4,6 @@ import functools
 import inspect
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from copg_components import IMAGE
 
 from copg.errors import ConfigError
 from copg.run.check import check_recipe
+from copg.run.form import unfolded
 from copg.run.recipe import Recipe
 from copg_pipelines.dags import Shape, build_dag
 
@@ -26,14 +26,7 @@ def arguments(recipe: Recipe, run_dir: str, *, tasks_at_once: int = 0) -> dict[s
         run_dir: stable directory of the runs, as the tasks see it.
         tasks_at_once: trials that share one machine; 0 when each task has its own.
     """
-    values = asdict(recipe)
-    return {
-        **{name: values[name] for name in ("name", "records", "model", "rewards", "trials", "tracking")},
-        "revision": recipe.revision or "",
-        "settings": recipe.stages,
-        "run_dir": run_dir,
-        "tasks_at_once": tasks_at_once,
-    }
+    return {**unfolded(recipe, tasks_at_once=tasks_at_once), "run_dir": run_dir}
 
 
 def takes(

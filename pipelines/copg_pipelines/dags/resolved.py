@@ -10,9 +10,8 @@ from kfp import dsl
 
 from copg_pipelines.dags.compiling import takes
 
-DEFAULTS = {"settings": {}, "revision": "", "tracking": "", "tasks_at_once": 0}
 PARAMETERS = {
-    name: each.replace(default=DEFAULTS.get(name, each.default))
+    name: each
     for name, each in inspect.signature(resolve.python_func).parameters.items()
     if name not in ("plans", "again")
 }

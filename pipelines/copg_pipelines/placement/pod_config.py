@@ -100,6 +100,9 @@ class RetryConfig:
     """No new attempt later than this after the first one STARTED: one hour unless set, which a task that
     trained for two would have used up."""
 
+    policy: Literal["", "Always", "OnError", "OnFailure", "OnTransientError"] = ""
+    """Which ends of a pod are tried again, where KFP's SDK can say it (2.18); empty: KFP's own, OnError."""
+
     def __post_init__(self) -> None:
         if self.count and self.within_days < 1:
             raise ValueError(

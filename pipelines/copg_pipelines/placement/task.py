@@ -4,6 +4,9 @@ Everything is set when the DAG is compiled: a resource that a pipeline parameter
 handler compiles to a DAG that no server runs.
 """
 
+import inspect
+from importlib.metadata import version
+
 from copg_components.cluster.secrets import KEYS, MOUNTED
 from kfp import dsl, kubernetes
 
@@ -45,7 +48,20 @@ def _try(task: dsl.PipelineTask, retry: RetryConfig) -> None:
         backoff_duration=f"{retry.backoff_s}s",
         backoff_factor=retry.factor,
         backoff_max_duration=f"{round(86400 * retry.within_days)}s",
+        **_policy(task, retry),
     )
+
+
+def _policy(task: dsl.PipelineTask, retry: RetryConfig) -> dict[str, str]:
+    """The policy of retries, if one is asked for."""
+    if not retry.policy:
+        return {}
+    if "policy" not in inspect.signature(task.set_retry).parameters:
+        raise ConfigError(
+            f"retry.policy={retry.policy!r}: kfp {version('kfp')} cannot say it; install kfp 2.18, or patch "
+            "the workflow controller (manifests/workflow-controller)"
+        )
+    return {"policy": retry.policy}
 
 
 def _give_resources(task: dsl.PipelineTask, pod: Pod) -> None:
