@@ -107,15 +107,15 @@ def test_the_list_of_commands_loads_nothing_of_the_extra_s_libraries() -> None:
 def test_a_function_and_a_line_make_a_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "championing.py").write_text(
-        'def champion(name: str, alias: str = "champion") -> None:\n'
-        '    """Show who is champion."""\n'
+    (tmp_path / "crowning.py").write_text(
+        'def crown(name: str, alias: str = "champion") -> None:\n'
+        '    """Show who wears it."""\n'
         "    print(name, alias)\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    line = importlib.metadata.EntryPoint("champion", "championing:champion", "copg.commands")
-    monkeypatch.setattr(command_line, "joined", lambda: {"champion": line})
+    line = importlib.metadata.EntryPoint("crown", "crowning:crown", "copg.commands")
+    monkeypatch.setattr(command_line, "joined", lambda: {"crown": line})
     group = typer.main.get_command(command_line.app)
-    assert "champion" in group.list_commands(typer.Context(group))
-    assert call(monkeypatch, "champion", "demo", "--alias", "best") == 0
+    assert "crown" in group.list_commands(typer.Context(group))
+    assert call(monkeypatch, "crown", "demo", "--alias", "best") == 0
     assert capsys.readouterr().out == "demo best\n"

@@ -17,7 +17,9 @@ from copg_pipelines.watch import line, watching
 from copg.run.recipe import parse_recipe
 from copg.run.task_record import RUN, TaskRecord, write_record
 
-RECIPE = parse_recipe({"name": "x", "records": "r", "model": "m", "trials": [{"beta": 1.0}]})
+RECIPE = parse_recipe(
+    {"name": "x", "records": "r", "model": "m", "rewards": [{"name": "length"}], "trials": [{"beta": 1.0}]}
+)
 
 
 def test_two_runs_never_share_a_directory(tmp_path: Path) -> None:

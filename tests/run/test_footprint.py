@@ -7,7 +7,8 @@ import psutil
 import pytest
 from safetensors.numpy import save_file
 
-from copg.run.footprint import GIB, PROCESS_BYTES, ModelSize, Needs, estimate_needs, measure_model, shortfalls
+from copg.lm.memory import GIB
+from copg.run.footprint import PROCESS_BYTES, ModelSize, Needs, estimate_needs, measure_model, shortfalls
 
 TRAIN = {
     "rows": {
