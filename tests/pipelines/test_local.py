@@ -18,7 +18,13 @@ from copg.run.recipe import parse_recipe
 from copg.run.task_record import RUN, TaskRecord, write_record
 
 RECIPE = parse_recipe(
-    {"name": "x", "records": "r", "model": "m", "rewards": [{"name": "length"}], "trials": [{"beta": 1.0}]}
+    {
+        "name": "x",
+        "records": "r",
+        "model": "m",
+        "rewards": [{"name": "length", "params": {"max": 5}}],
+        "trials": [{"beta": 1.0}],
+    }
 )
 
 
