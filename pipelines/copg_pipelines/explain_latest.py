@@ -17,8 +17,8 @@ from copg.stages.table import ROWS, TABLE, rows
 from copg_pipelines.dags import plans_of
 from copg_pipelines.explain_cache import Basis, Forecast, changes
 from copg_pipelines.server.client import Client
-from copg_pipelines.server.compiled import read_compiled
 from copg_pipelines.server.connection import ClientError
+from copg_pipelines.server.outline import read_outline
 from copg_pipelines.server.runs import latest_runs
 from copg_pipelines.server.tasks import CACHED, tasks_of
 from copg_pipelines.server.versions import compiled, get_pipeline
@@ -50,7 +50,7 @@ def explain_latest(client: Client, target: Target) -> list[Forecast]:
         before = _nominal(version.pipeline_spec, given or {}, recipe, plans)
     except KeyError as error:
         raise ClientError(f"version {version.display_name} is no DAG of ours: it has no {error}") from None
-    told = tasks_of(run, read_compiled(version.pipeline_spec, given or {}).items)
+    told = tasks_of(run, read_outline(version.pipeline_spec, given or {}).items)
     states = {each.name: "SUCCEEDED" if each.state == CACHED else each.state for each in told.tasks}
     return _compare(before, now, states)
 

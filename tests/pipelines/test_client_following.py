@@ -11,10 +11,10 @@ import pytest
 from copg_pipelines.cli import inspecting
 from copg_pipelines.doctor.pods import reason_of
 from copg_pipelines.server.client import Client
-from copg_pipelines.server.compiled import compiled_of
 from copg_pipelines.server.connection import Connection
 from copg_pipelines.server.following import follow
 from copg_pipelines.server.lost import is_lost
+from copg_pipelines.server.outline import outline_of
 from copg_pipelines.server.tasks import tasks_of
 from kubernetes import client as k8s
 
@@ -103,12 +103,12 @@ def test_a_run_whose_workflow_was_deleted_is_lost_and_one_that_trains_is_not(
     run = server.recall("run-whose-workflow-was-deleted")
     client = client_of(server)
     told = client.runs.run_service_get_run(run)
-    compiled = compiled_of(client, told)
-    tasks = tasks_of(told, compiled.items)
+    outline = outline_of(client, told)
+    tasks = tasks_of(told, outline.items)
     now = datetime(2026, 11, 29, tzinfo=UTC)
 
     def lost(moment: datetime = now) -> bool:
-        return is_lost(client, told, tasks, compiled, moment)
+        return is_lost(client, told, tasks, outline, moment)
 
     assert not lost()  # no log at all: nobody can know
     (over,) = (each for each in tasks.tasks if each.name == "evaluate-reference")

@@ -4,15 +4,15 @@ import functools
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from copg_pipelines.server.compiled import read_compiled
 from copg_pipelines.server.logs import cause_in, pod_names
 from copg_pipelines.server.nodes import Tree, node_id
+from copg_pipelines.server.outline import read_outline
 from copg_pipelines.server.runs import outcome
 from copg_pipelines.server.tasks import Told, cancelled_at, tasks_of
 
 from tests.pipelines.recorded import RUNS, model, nodes_of, recorded, recorded_run
 
-COMPILED = read_compiled(recorded("version")["body"]["pipeline_spec"], {})
+COMPILED = read_outline(recorded("version")["body"]["pipeline_spec"], {})
 NOW = datetime(2026, 11, 29, 0, 20, tzinfo=UTC)
 WHOLE = ["resolve", "validate", "score", "reference", "evaluate-reference"]
 
@@ -153,8 +153,8 @@ def test_loops_are_told_by_what_they_go_over() -> None:
     assert COMPILED.items == {"for-loop-1": ("reference", "champion"), "for-loop-2": ("copg_0.05",)}
     spec = recorded("version")["body"]["pipeline_spec"]
     given = {"trials": [{"method": "ipo", "beta": 0.1}, {"name": "mine"}]}
-    assert read_compiled(spec, given).items["for-loop-2"] == ("ipo_0.1", "mine")
-    assert read_compiled({}, {}).items == {}
+    assert read_outline(spec, given).items["for-loop-2"] == ("ipo_0.1", "mine")
+    assert read_outline({}, {}).items == {}
 
 
 def test_names_of_pods() -> None:

@@ -89,7 +89,7 @@ def logs(
     chosen = shown.choose(task)
     missing = []
     for each in chosen:
-        log = log_of(client, run, each, shown.compiled, attempt)
+        log = log_of(client, run, each, shown.outline, attempt)
         if log is None:
             missing.append(each.name)
             continue

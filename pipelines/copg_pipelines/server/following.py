@@ -7,9 +7,9 @@ from typing import TextIO
 import typer
 
 from copg_pipelines.server.client import Client
-from copg_pipelines.server.compiled import compiled_of
 from copg_pipelines.server.connection import ClientError
 from copg_pipelines.server.lost import is_lost
+from copg_pipelines.server.outline import outline_of
 from copg_pipelines.server.runs import ended
 from copg_pipelines.server.showing import Shown, say_rest
 
@@ -42,11 +42,11 @@ def follow(
     """
     seen: dict[str, tuple[str, int]] = {}
     began = changed = time.monotonic()
-    compiled, missing, noted = None, False, False
+    outline, missing, noted = None, False, False
     while True:
         run = client.runs.run_service_get_run(run_id)
-        compiled = compiled or compiled_of(client, run)
-        shown = Shown(client, run, compiled)
+        outline = outline or outline_of(client, run)
+        shown = Shown(client, run, outline)
         for task in shown.told.tasks:
             stands = (task.state, task.attempts)
             if seen.get(task.node) != stands:
@@ -58,9 +58,9 @@ def follow(
             noted = True
             print(shown.note(), file=out, flush=True)
         if time.monotonic() - changed >= doubt_s:
-            gone = is_lost(client, run, shown.told, compiled)
+            gone = is_lost(client, run, shown.told, outline)
             if gone and missing:  # twice: a node may be lost and its pod be tried again elsewhere
-                return Shown(client, run, compiled, lost=True)
+                return Shown(client, run, outline, lost=True)
             missing, changed = gone, time.monotonic()
         if timeout_s is not None and time.monotonic() + every_s > began + timeout_s:
             raise StillRunning(f"run {run_id} is still {shown.outcome} after {timeout_s:g} s and goes on")

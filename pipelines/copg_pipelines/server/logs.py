@@ -5,8 +5,8 @@ import re
 from collections.abc import Iterator
 
 from copg_pipelines.server.client import Client
-from copg_pipelines.server.compiled import Compiled
 from copg_pipelines.server.connection import ClientError
+from copg_pipelines.server.outline import Outline
 from copg_pipelines.server.tasks import Task
 
 MOST = 300
@@ -50,7 +50,7 @@ def _refused(text: str) -> bool:
     return isinstance(found, dict) and set(found) <= {"error_message", "error_details"}
 
 
-def log_of(client: Client, run_id: str, task: Task, compiled: Compiled, attempt: int = 0) -> str | None:
+def log_of(client: Client, run_id: str, task: Task, outline: Outline, attempt: int = 0) -> str | None:
     """The log of one attempt at a task, the latest unless told otherwise; None where there is none.
 
     A pod that is over has it under the id of its node, in the archive; one that runs, or of whose node the
@@ -59,16 +59,16 @@ def log_of(client: Client, run_id: str, task: Task, compiled: Compiled, attempt:
     if not (task.pods and 0 <= attempt <= len(task.pods)):
         return None
     pod = task.pods[attempt - 1]
-    for each in (pod, *pod_names(pod, compiled)):
+    for each in (pod, *pod_names(pod, outline)):
         if (found := read_log(client, run_id, each)) is not None:
             return found
     return None
 
 
-def pod_names(node: str, compiled: Compiled) -> Iterator[str]:
+def pod_names(node: str, outline: Outline) -> Iterator[str]:
     """Names that the pod of a node may have."""
     workflow, _, number = node.rpartition("-")
-    for template in compiled.templates:
+    for template in outline.templates:
         yield f"{workflow}-{template}-{number}"
 
 

@@ -4,13 +4,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from copg_pipelines.server.client import Client
-from copg_pipelines.server.compiled import Compiled
 from copg_pipelines.server.logs import pod_names, read_log
+from copg_pipelines.server.outline import Outline
 from copg_pipelines.server.runs import CANCELING, ended
 from copg_pipelines.server.tasks import BEHIND, Told
 
 
-def is_lost(client: Client, run: Any, told: Told, compiled: Compiled, now: datetime | None = None) -> bool:
+def is_lost(client: Client, run: Any, told: Told, outline: Outline, now: datetime | None = None) -> bool:
     """Whether the pods of all tasks that are said to run are gone.
 
     The logs of pods tell: by its name a pod that is there has one, and one that is over has one in the
@@ -21,7 +21,7 @@ def is_lost(client: Client, run: Any, told: Told, compiled: Compiled, now: datet
         client: of the server.
         run: as the server tells it.
         told: of its tasks.
-        compiled: what its DAG tells of names of pods.
+        outline: what its DAG tells of names of pods.
         now: this moment.
     """
     since = (now or datetime.now(UTC)) - BEHIND
@@ -33,9 +33,9 @@ def is_lost(client: Client, run: Any, told: Told, compiled: Compiled, now: datet
     over = [task.pods[-1] for task in told.tasks if task.state == "SUCCEEDED" and task.pods]
     if not going or not over:
         return False
-    names = list(pod_names(over[-1], compiled))
+    names = list(pod_names(over[-1], outline))
     right = [at for at, name in enumerate(names) if read_log(client, run.run_id, name) is not None]
     if not right:
         return False
-    tried = [list(pod_names(task.pods[-1], compiled)) for task in going]
+    tried = [list(pod_names(task.pods[-1], outline)) for task in going]
     return all(read_log(client, run.run_id, name) is None for each in tried for name in each)

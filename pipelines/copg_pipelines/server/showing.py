@@ -6,10 +6,10 @@ from functools import cached_property
 from typing import Any
 
 from copg_pipelines.server.client import Client
-from copg_pipelines.server.compiled import Compiled, compiled_of
 from copg_pipelines.server.connection import ClientError
 from copg_pipelines.server.logs import cause_in, log_of
 from copg_pipelines.server.lost import is_lost
+from copg_pipelines.server.outline import Outline, outline_of
 from copg_pipelines.server.runs import CANCELING, LOST, ended, outcome
 from copg_pipelines.server.tasks import CANCELED, Task, Told, tasks_of
 
@@ -23,13 +23,13 @@ class Shown:
         self,
         client: Client,
         run: Any,
-        compiled: Compiled | None = None,
+        outline: Outline | None = None,
         *,
         lost: bool = False,
         waiting: Mapping[str, str] | None = None,
     ) -> None:
         self.client, self.run, self.waiting = client, run, waiting or {}
-        self.compiled = compiled if compiled is not None else compiled_of(client, run)
+        self.outline = outline if outline is not None else outline_of(client, run)
         self.outcome = LOST if lost else outcome(run)
         """State of the run; CANCELED or LOST where the server has no word for it."""
         self._causes: dict[str, str] = {}
@@ -37,7 +37,7 @@ class Shown:
     @cached_property
     def told(self) -> Told:
         """What the server tells of its tasks."""
-        return tasks_of(self.run, self.compiled.items)
+        return tasks_of(self.run, self.outline.items)
 
     @cached_property
     def failed(self) -> list[Task]:
@@ -69,7 +69,7 @@ class Shown:
         if task.message:
             return task.message
         if task.node not in self._causes:
-            log = log_of(self.client, self.run.run_id, task, self.compiled)
+            log = log_of(self.client, self.run.run_id, task, self.outline)
             self._causes[task.node] = cause_in(log or "", task.name)
         return self._causes[task.node]
 
@@ -143,8 +143,8 @@ def look(
         return shown
     asked = pods_of(shown.told.workflow) if pods_of is not None and shown.told.workflow else None
     gone, waiting = asked if asked is not None else (False, {})
-    lost = gone or is_lost(client, run, shown.told, shown.compiled)
-    return Shown(client, run, shown.compiled, lost=lost, waiting=waiting)
+    lost = gone or is_lost(client, run, shown.told, shown.outline)
+    return Shown(client, run, shown.outline, lost=lost, waiting=waiting)
 
 
 def show_run(shown: Shown, say: Callable[[str], None]) -> None:

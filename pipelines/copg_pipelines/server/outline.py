@@ -16,7 +16,7 @@ DRIVERS = ("system-container-driver", "system-dag-driver")
 
 
 @dataclass(frozen=True)
-class Compiled:
+class Outline:
     """What a DAG tells of the nodes of its runs."""
 
     items: Items = field(default_factory=dict)
@@ -24,7 +24,7 @@ class Compiled:
     """Of its pods, whose names begin with that of the workflow and then one of these."""
 
 
-def compiled_of(client: Client, run: Any) -> Compiled:
+def outline_of(client: Client, run: Any) -> Outline:
     """What the DAG of a run tells; nothing of one whose version is deleted."""
     spec, version = run.pipeline_spec, run.pipeline_version_reference
     if not spec and version is not None and version.pipeline_version_id:
@@ -35,10 +35,10 @@ def compiled_of(client: Client, run: Any) -> Compiled:
             if error.status != 404:
                 raise
     given = (run.runtime_config.parameters if run.runtime_config else None) or {}
-    return read_compiled(spec or {}, given)
+    return read_outline(spec or {}, given)
 
 
-def read_compiled(spec: Mapping[str, Any], given: Mapping[str, Any]) -> Compiled:
+def read_outline(spec: Mapping[str, Any], given: Mapping[str, Any]) -> Outline:
     """What a DAG tells.
 
     Args:
@@ -57,7 +57,7 @@ def read_compiled(spec: Mapping[str, Any], given: Mapping[str, Any]) -> Compiled
         found = [known[each] for each in known if over.endswith(f"-{each}")]
         if found:
             items[name] = found[0]
-    return Compiled(items, (*_templates(spec.get("platform_spec", {})), *DRIVERS))
+    return Outline(items, (*_templates(spec.get("platform_spec", {})), *DRIVERS))
 
 
 def _tasks(dag: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
