@@ -37,8 +37,8 @@ def resolve(
         rewards: Rewards with weights and settings.
         trials: One training each, with method and beta.
         run_dir: Stable directory of the runs; the same for every run of a recipe.
-        settings: Settings of the stages, by stage; and revision of the model on the hub, tracking (an MLflow
-            server or database), tasks_at_once (trials that share one machine).
+        settings: Settings of the stages, by stage; and what else the recipe says once: revision of the model
+            on the hub, tracking (an MLflow server or database), text; tasks_at_once on one machine.
         betas: A trial for each, instead of those in trials, which must be of one method; empty for those.
         epochs: Of every training; 0 for what the settings say.
         max_kl: Nats that a promoted policy may be from its reference; 0 for what the settings say.

@@ -1,16 +1,21 @@
 """The parameters of a pipeline as a recipe: what people turn in a form, folded into what the recipe says."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 from copg.errors import ConfigError
 from copg.run.recipe import Recipe
 from copg.run.task_record import trial_method
 
-OF_RUN = ("revision", "tracking", "tasks_at_once")
-"""Keys of ``settings`` that are no stage's: of the recipe, and of the machine that all tasks share."""
 WHOLE = ("name", "records", "model", "rewards", "trials")
 """Parameters that the recipe calls the same."""
+APART = ("stages", "placement")
+"""The sections, which are ``settings``; what the tasks are placed by, they need not know."""
+OF_RECIPE = tuple(each.name for each in fields(Recipe) if each.name not in (*WHOLE, *APART))
+"""Keys of ``settings`` that are no stage's: whatever else a recipe says."""
+AT_ONCE = "tasks_at_once"
+"""Likewise: of the machine that all tasks share."""
 
 
 def unfolded(recipe: Recipe, *, tasks_at_once: int = 0) -> dict[str, Any]:
@@ -20,7 +25,7 @@ def unfolded(recipe: Recipe, *, tasks_at_once: int = 0) -> dict[str, Any]:
         recipe: what to align.
         tasks_at_once: trials that share one machine; 0 when each task has its own.
     """
-    own = {"revision": recipe.revision, "tracking": recipe.tracking, "tasks_at_once": tasks_at_once}
+    own = {**{name: getattr(recipe, name) for name in OF_RECIPE}, AT_ONCE: tasks_at_once}
     settings = {**recipe.stages, **{name: value for name, value in own.items() if value}}
     turned: dict[str, Any] = {"betas": [], "epochs": 0, "max_kl": 0.0}
     return {**{name: getattr(recipe, name) for name in WHOLE}, "settings": settings, **turned}
@@ -36,7 +41,8 @@ def folded(parameters: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
         ConfigError: ``betas`` are given, and the trials differ in more than beta.
     """
     settings = dict(parameters.get("settings") or {})
-    own = {name: settings.pop(name) for name in OF_RUN if name in settings}
+    at_once = int(settings.pop(AT_ONCE, 0))
+    own = {name: settings.pop(name) for name in OF_RECIPE if name in settings}
     if parameters.get("epochs"):
         settings["train"] = {**(settings.get("train") or {}), "epochs": parameters["epochs"]}
     if parameters.get("max_kl"):
@@ -44,8 +50,7 @@ def folded(parameters: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
     recipe = {name: parameters[name] for name in WHOLE}
     if betas := parameters.get("betas"):
         recipe["trials"] = _with_betas(recipe["trials"], betas)
-    recipe |= {"revision": own.get("revision") or None, "tracking": own.get("tracking") or ""}
-    return {**recipe, "stages": settings}, int(own.get("tasks_at_once") or 0)
+    return {**recipe, **own, "stages": settings}, at_once
 
 
 def _with_betas(trials: Sequence[Mapping[str, Any]], betas: Sequence[Any]) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from copg.digests import json_digest
-from copg.run.form import OF_RUN, folded, unfolded
+from copg.run.form import OF_RECIPE, folded, unfolded
 from copg.run.plan import stage_keys
 from copg.run.recipe import Recipe, parse_recipe, parse_stages, stage_settings
 from copg.run.task_record import task_name
@@ -91,7 +91,7 @@ def _nominal(
     spec = spec.get("pipeline_spec", spec)
     inputs = spec["root"]["inputDefinitions"]["parameters"]
     value = {name: given.get(name, each.get("defaultValue")) for name, each in inputs.items()}
-    flat = {name: value[name] for name in OF_RUN if value.get(name)}  # parameters of 0.1.0
+    flat = {name: value[name] for name in OF_RECIPE if value.get(name)}  # parameters of 0.1.0
     known = unfolded(recipe) | value
     recipe = parse_recipe(folded(known | {"settings": {**(known["settings"] or {}), **flat}})[0])
     run_dir = Path(value["run_dir"])

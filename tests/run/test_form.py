@@ -1,12 +1,13 @@
 """What people turn in a pipeline's form, folded into the recipe."""
 
+from dataclasses import fields
 from typing import Any
 
 import pytest
 
 from copg.errors import ConfigError
 from copg.run.form import folded, unfolded
-from copg.run.recipe import parse_recipe
+from copg.run.recipe import Recipe, parse_recipe
 
 RECIPE: dict[str, Any] = {
     "name": "demo",
@@ -19,6 +20,7 @@ RECIPE: dict[str, Any] = {
     ],
     "revision": "abc",
     "tracking": "http://mlflow:5000",
+    "text": {"system": "Be brief."},
     "train": {"epochs": 2, "groups_per_step": 8},
     "promote": {"min_gain": 0.1},
 }
@@ -30,6 +32,8 @@ def turned(**form: Any) -> dict[str, Any]:
 
 def test_a_recipe_whose_form_nobody_turned_is_what_it_was() -> None:
     recipe = parse_recipe(RECIPE)
+    untold = [each.name for each in fields(Recipe) if not getattr(recipe, each.name)]
+    assert untold == ["placement"]  # else the rest would be compared with nothing
     parameters = unfolded(recipe, tasks_at_once=2)
     assert len(parameters) == 9  # ten with the directory of the runs
     values, at_once = folded(parameters)
@@ -38,9 +42,9 @@ def test_a_recipe_whose_form_nobody_turned_is_what_it_was() -> None:
 
 
 def test_a_recipe_without_revision_and_tracking_has_no_more_settings_than_its_stages() -> None:
-    plain = parse_recipe({**RECIPE, "revision": None, "tracking": ""})
+    plain = parse_recipe({**RECIPE, "revision": None, "tracking": "", "text": {}})
     assert unfolded(plain)["settings"] == plain.stages
-    assert folded(unfolded(plain))[0]["revision"] is None
+    assert parse_recipe(folded(unfolded(plain))[0]) == plain
 
 
 def test_epochs_and_the_bound_of_kl_are_laid_over_the_settings() -> None:
