@@ -17,6 +17,17 @@ CONTEXT, HEAD = 32, 48
 """Characters before and after the start of a completion, in which a token that spans both is looked for."""
 
 
+NOTES = (
+    "merges_with_prompt",
+    "changed_by_template",
+    "changed_by_tokenizer",
+    "spells_special_tokens",
+    "thinking_stripped",
+    "not_as_rendered",
+)
+"""What may become of a text on the way to its ids, and is counted."""
+
+
 @dataclass(frozen=True, slots=True)
 class Encoded:
     """Token ids of a completion, and what became of its text on the way."""
@@ -24,8 +35,7 @@ class Encoded:
     ids: list[int]
     """With the end of the turn when finished."""
     notes: tuple[str, ...] = ()
-    """What to count: ``changed_by_template``, ``changed_by_tokenizer``, ``merges_with_prompt``,
-    ``spells_special_tokens``, ``thinking_stripped``, ``not_as_rendered``."""
+    """Some of ``NOTES``."""
 
 
 class TextCodec:

@@ -11,6 +11,7 @@ from copg.config import Natural, configuration
 from copg.digests import model_digest
 from copg.errors import RecordError
 from copg.lm.config import RowConfig, TextConfig
+from copg.lm.text import NOTES
 from copg.records import SPLITS, Group, in_shard
 
 if TYPE_CHECKING:
@@ -207,5 +208,5 @@ def _metrics(engine: "ReferencePass", tally: "Tally") -> dict[str, float]:
         "reference/checked": float(engine.checked),
         "reference/difference": engine.difference,
         **{f"dropped/{reason}": float(count) for reason, count in sorted(tally.dropped.items())},
-        **{f"text/{reason}": float(count) for reason, count in sorted(tally.noted.items())},
+        **{f"text/{note}": float(tally.noted[note]) for note in NOTES},
     }

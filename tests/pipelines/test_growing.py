@@ -214,7 +214,7 @@ def test_a_stage_is_its_function_its_component_a_row_and_a_line_of_wiring(tree: 
         "def audit(plan: dict, run_dir: str, scored: dsl.Input[dsl.Dataset]) -> None:\n"
         '    """Look at the rewards."""\n',
     )
-    row = '    Row(name="audit", after=("score",), inputs=("scored",)),\n'
+    row = '    Row(name="audit", title="Look twice", after=("score",), inputs=("scored",)),\n'
     tree.edit(
         "copg/stages/table.py",
         '    Row(\n        name="reference",',
