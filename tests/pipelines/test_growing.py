@@ -62,7 +62,8 @@ import sys
 from pathlib import Path
 from copg.run.recipe import load_recipe
 from copg_pipelines.dags.compiling import compile_dag
-recipe = load_recipe(Path(sys.argv[1], "recipe.yaml"), here=Path(sys.argv[1]))
+there = ["placement.paths={/: /runs}"]
+recipe = load_recipe(Path(sys.argv[1], "recipe.yaml"), there, here=Path(sys.argv[1]))
 compile_dag(sys.argv[2], recipe, Path(sys.argv[1], "dag.yaml"), run_dir="/runs/tiny")
 """
 RUN_IT = """
