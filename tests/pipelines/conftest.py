@@ -1,13 +1,17 @@
-"""The command and the server it talks to, and a faster compiler, for all tests beside this file."""
+"""The command, the server and webhook it talks to, and a faster compiler, for all tests beside this file."""
 
+import json
 import sys
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from kfp.dsl import pipeline_task
 
 from tests.pipelines.command import command, server
+from tests.serving import serving
 
 __all__ = ["command", "server"]
 
@@ -23,3 +27,21 @@ def quick_compiler() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pipeline_task, "inspect", SimpleNamespace(stack=caller))
         yield
+
+
+@pytest.fixture
+def hook() -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """A webhook, and what it was told."""
+    told: list[dict[str, Any]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, *args: Any) -> None:
+            pass
+
+        def do_POST(self) -> None:
+            told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+    with serving(Handler) as url:
+        yield f"{url}/secret", told

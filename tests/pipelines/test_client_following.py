@@ -1,10 +1,7 @@
 """``status``, ``logs`` and ``cancel`` on runs as a real server told them."""
 
 import io
-import json
-from collections.abc import Iterator
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
@@ -21,28 +18,9 @@ from kubernetes import client as k8s
 from tests.pipelines.command import Command
 from tests.pipelines.kfp_server import KfpServer
 from tests.pipelines.recorded import pod_of, recorded
-from tests.serving import serving
 
 QUICK = ("--poll", "0.01")
 GOING = [("RUNNING", {"resolve": "SUCCEEDED", "train": "RUNNING"})]
-
-
-@pytest.fixture
-def hook() -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """A webhook, and what it was told."""
-    told: list[dict[str, Any]] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def log_message(self, *args: Any) -> None:
-            pass
-
-        def do_POST(self) -> None:
-            told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(200)
-            self.end_headers()
-
-    with serving(Handler) as url:
-        yield url, told
 
 
 def client_of(server: KfpServer) -> Client:

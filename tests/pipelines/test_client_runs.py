@@ -1,9 +1,6 @@
 """``run``, ``status`` and ``resume`` against a server: what is shown, and the exit code."""
 
-import json
 import re
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +8,6 @@ import pytest
 
 from tests.pipelines.command import Command
 from tests.pipelines.kfp_server import KfpServer
-from tests.serving import serving
 
 QUICK = ("--poll", "0.01")
 RUNS = "POST /apis/v2beta1/runs"
@@ -25,24 +21,6 @@ BADLY = [
     ("RUNNING", {"resolve": "SUCCEEDED", "train": "RUNNING"}),
     ("FAILED", {"resolve": "SUCCEEDED", "train": "FAILED"}),
 ]
-
-
-@pytest.fixture
-def hook() -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """A webhook, and what it was told."""
-    told: list[dict[str, Any]] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def log_message(self, *args: Any) -> None:
-            pass
-
-        def do_POST(self) -> None:
-            told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(200)
-            self.end_headers()
-
-    with serving(Handler) as url:
-        yield f"{url}/secret", told
 
 
 def run(command: Command, *words: str) -> Any:

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -37,7 +36,7 @@ from copg.training.config import (
 )
 from copg.training.launch import ALIVE, FAILURE, ProcessError
 from tests import tiny
-from tests.components.cluster.kubernetes_server import JOBS, Cluster, kubernetes_server
+from tests.components.cluster.kubernetes_server import JOBS, Cluster
 
 KEY = "0123456789abcdef" * 4
 RUN = "aaaaaaaaaaaa"
@@ -46,17 +45,6 @@ TEMPLATE = Placement(
     parse_placement({"stages": {"train": {"nodes": 2, "queue": "copg", "shm": "1Gi", "timeout_hours": 5}}}),
     "registry.example/copg@sha256:0",
 ).train_job()
-
-
-@pytest.fixture
-def cluster() -> Cluster:
-    return Cluster()
-
-
-@pytest.fixture
-def address(cluster: Cluster) -> Iterator[str]:
-    with kubernetes_server(cluster) as url:
-        yield url
 
 
 def jobs_at(address: str) -> TrainJobs:

@@ -2,7 +2,6 @@
 
 import copy
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import pytest
 from copg.artifacts import begin, seal, write_json
 from copg.errors import ConfigError, MemoryLimitError, MismatchError
 from copg.training.launch import FAILURE
-from tests.components.cluster.kubernetes_server import Cluster, kubernetes_server, pod, warning
+from tests.components.cluster.kubernetes_server import Cluster, pod, warning
 from tests.components.cluster.test_train_job import NAME, TEMPLATE, call, folder_of, leave_artifacts
 
 REFUSED = (
@@ -20,17 +19,6 @@ REFUSED = (
 )
 SPOT = {"key": "karpenter.sh/capacity-type", "operator": "Equal", "value": "spot", "effect": "NoSchedule"}
 MINE = {"key": "team", "operator": "Equal", "value": "mine", "effect": "NoSchedule"}
-
-
-@pytest.fixture
-def cluster() -> Cluster:
-    return Cluster()
-
-
-@pytest.fixture
-def address(cluster: Cluster) -> Iterator[str]:
-    with kubernetes_server(cluster) as url:
-        yield url
 
 
 @pytest.fixture
