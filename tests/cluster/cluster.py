@@ -17,8 +17,8 @@ from copg.run.task_record import TaskRecord
 ROOT = Path(__file__).parents[2]
 VOLUME_POD = "copg-volume"
 ACCOUNT = "copg-runner"
-API = ("kubeflow", "svc/ml-pipeline-ui", 80)
-"""KFP's namespace, the service of its API and pages and the port of it, wherever the tasks run."""
+API = ("kubeflow", "svc/ml-pipeline", 8888)
+"""KFP's namespace, the service of its API and the port of it, wherever the tasks run."""
 
 
 @dataclass
@@ -119,11 +119,11 @@ def forwarded(cluster: Cluster, where: tuple[str, str, int] = API) -> Iterator[s
 
 
 def function_of(pod: dict[str, Any]) -> str:
-    """Which component a task's pod runs: the word after ``--function_to_execute``."""
+    """Which component a task's pod runs: the word after ``python3 -m copg_components``."""
     main = next((c for c in pod["spec"]["containers"] if c["name"] == "main"), None)
     words = [*main.get("command", []), *main.get("args", [])] if main else []
-    marks = [number for number, word in enumerate(words) if word == "--function_to_execute"]
-    return words[marks[0] + 1] if marks and marks[0] + 1 < len(words) else ""
+    after = words.index("copg_components") + 1 if "copg_components" in words else len(words)
+    return words[after] if after < len(words) else ""
 
 
 def collect(cluster: Cluster, folder: Path) -> None:

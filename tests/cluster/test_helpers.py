@@ -14,13 +14,13 @@ from tests.pipelines.kfp_server import kfp_server
 
 
 def test_a_pod_says_which_component_it_runs() -> None:
-    launcher = ["--executor_type", "container", "--run_id", "1", "--", "sh", "-c", "python3 -m kfp"]
-    words = [*launcher, "--executor_input", "{}", "--function_to_execute", "train"]
-    wait = {"name": "wait", "args": ["--function_to_execute", "evaluate"]}
+    launcher = ["--executor_type", "container", "--run_id", "1"]
+    words = [*launcher, "--executor_input", "{}", "--", "python3", "-m", "copg_components", "train", "{}"]
+    wait = {"name": "wait", "args": ["-m", "copg_components", "evaluate"]}
     for main in ({"command": words}, {"command": ["launcher"], "args": words}):
         assert function_of({"spec": {"containers": [wait, {"name": "main", **main}]}}) == "train"
     assert function_of({"spec": {"containers": [wait]}}) == ""
-    assert function_of({"spec": {"containers": [{"name": "main", "args": words[:-1]}]}}) == ""
+    assert function_of({"spec": {"containers": [{"name": "main", "args": words[:-2]}]}}) == ""
 
 
 def test_the_pods_of_a_run_and_the_runs_of_a_schedule_are_told_from_others(
