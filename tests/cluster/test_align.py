@@ -112,8 +112,9 @@ def test_a_training_whose_pod_is_deleted_ends_as_if_nothing_had_been(
     ready.pipelines("status", "align", run_id[0], "--follow", "--timeout", "45")
     killed = ready.read(f"{run_dir}/summary.json")
     assert killed["state"] == "succeeded"
-    names = {each["metadata"]["name"] for each in trainers(ready, run_id[0])}
-    assert names - {pod["metadata"]["name"]}, "no second pod trained"
+    # another pod, which has the same name where the controller had not yet seen the first one run
+    pods = {each["metadata"]["uid"] for each in trainers(ready, run_id[0])}
+    assert pods - {pod["metadata"]["uid"]}, "no second pod trained"
     for there, undisturbed in zip(killed["trials"], whole["trials"], strict=True):
         for quantity in WITHIN:
             assert there[quantity] == pytest.approx(undisturbed[quantity], abs=1e-6)
