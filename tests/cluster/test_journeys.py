@@ -34,7 +34,7 @@ def trains(cluster: Cluster, run_id: str, run_dir: str) -> None:
     assert [pod for pod in trainers(cluster, run_id) if pod["status"]["phase"] == "Running"]
 
 
-def test_a_misspelt_path_ends_the_run_within_three_minutes_and_is_told(ready: Cluster, data: Data) -> None:
+def test_a_misspelt_path_ends_the_run_within_three_minutes_and_once_mended_it_goes_on(ready: Cluster, data: Data) -> None:
     wrong = f"records={ON_VOLUME}/recordz.jsonl"
     options = ["--on", "cluster", "--service-account", ACCOUNT, *version_of(ready, data, "misspelt")]
     began = time.monotonic()
@@ -42,6 +42,12 @@ def test_a_misspelt_path_ends_the_run_within_three_minutes_and_is_told(ready: Cl
     assert time.monotonic() - began < 180
     assert re.search(r"error: run \S+ is FAILED in resolve: .*recordz\.jsonl", said)
     assert ready.read(f"{ON_VOLUME}-misspelt/summary.json")["failure"]["stage"] == "resolve"
+    ready.sh(f"cp {ON_VOLUME}/records.jsonl {ON_VOLUME}/recordz.jsonl")
+    failed = RUN_ID.search(said)
+    assert failed
+    ready.pipelines("resume", failed[0], "--timeout", "45")
+    summary = ready.read(f"{ON_VOLUME}-misspelt/summary.json")
+    assert (summary["state"], summary["failure"]) == ("succeeded", None)
 
 
 def test_a_run_that_is_cancelled_says_so_and_goes_on_when_it_is_resumed(ready: Cluster, data: Data) -> None:
