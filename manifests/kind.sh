@@ -46,7 +46,7 @@ up() {
     in_cluster -n kubeflow patch configmap workflow-controller-configmap \
         --patch-file manifests/workflow-controller/retry-patch.yaml
     in_cluster -n kubeflow patch deployment workflow-controller \
-        --patch-file manifests/workflow-controller/requeue-patch.yaml
+        --patch-file manifests/workflow-controller/deployment-patch.yaml
     in_cluster -n kubeflow rollout restart deployment workflow-controller
     in_cluster -n kubeflow wait deployment --all --for condition=Available --timeout=20m
     in_cluster -n kubeflow wait pod/copg-volume --for condition=Ready --timeout=5m

@@ -10,6 +10,7 @@ os.environ["_KFP_RUNTIME"] = "true"  # kfp without its compiler, whose libraries
 from kfp.dsl.executor import Executor
 
 from copg.errors import CopgError
+from copg_components._object_store import register
 from copg_components.cluster.secrets import export_secrets
 
 
@@ -17,6 +18,7 @@ def main() -> None:
     """Call the component NAME, of the module of its stage, with what the ExecutorInput INPUT gives it."""
     name, given = sys.argv[1:3]
     export_secrets()
+    register()  # before the first address is read: stages take some as parameters
     module = importlib.import_module(f"copg_components.{name.removesuffix('_shard')}")
     try:
         Executor(executor_input=json.loads(given), function_to_execute=getattr(module, name)).execute()

@@ -1,4 +1,4 @@
-"""The process of a task: it knows the stores of KFP's artifacts, and says of each that it left what it is.
+"""The process of a task: it says of each artifact that it left what it is.
 
 With transformers and MLflow loaded a search for circles takes a second or two: a tenth of their
 imports, and once more at the end, where the system takes the memory back anyway.
@@ -15,7 +15,6 @@ from typing import Any
 from copg.digests import json_digest
 from copg.run import task_record
 from copg.run.card import card_of
-from copg_components._object_store import register
 
 
 @contextmanager
@@ -27,7 +26,6 @@ def recorded(
     **kwargs: Any,
 ) -> Iterator[Any]:
     """``copg.run.task_record.recorded``, after which artifacts carry as metadata what they are."""
-    register()
     gc.set_threshold(100_000, 50, 100)
     atexit.register(gc.freeze)
     left = outputs or {}

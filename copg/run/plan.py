@@ -70,7 +70,9 @@ def make_plan(
     Raises:
         TrackingError: the registry of the champion cannot be reached.
     """
-    trials = [{**trial, "code": digests[f"method/{trial_method(trial)}"]} for trial in recipe.trials]
+    # a short one, for KFP hands it to every node of a trial
+    codes = [digests[f"method/{trial_method(trial)}"][:16] for trial in recipe.trials]
+    trials = [{**trial, "code": code} for trial, code in zip(recipe.trials, codes, strict=True)]
     keys = stage_keys(configs, digests, trials)
     trials, notes = _renewed(run_dir, keys, trials)
     run_key = keys["promote"]

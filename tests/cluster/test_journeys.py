@@ -6,10 +6,11 @@ import time
 from typing import Any
 
 import pytest
+from copg_pipelines.doctor.pods import OF_WORKFLOW
 
 from tests.cluster.cluster import ACCOUNT, Cluster, wait_until
 from tests.cluster.conftest import ON_VOLUME, Data
-from tests.cluster.test_align import PIPELINE, RUN_ID, run, trainers, version_of
+from tests.cluster.test_align import PIPELINE, RUN_ID, pods_of, run, trainers, version_of
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(5400)]
 
@@ -34,7 +35,9 @@ def trains(cluster: Cluster, run_id: str, run_dir: str) -> None:
     assert [pod for pod in trainers(cluster, run_id) if pod["status"]["phase"] == "Running"]
 
 
-def test_a_misspelt_path_ends_the_run_within_three_minutes_and_once_mended_it_goes_on(ready: Cluster, data: Data) -> None:
+def test_a_misspelt_path_ends_the_run_within_three_minutes_and_once_mended_it_goes_on(
+    ready: Cluster, data: Data
+) -> None:
     wrong = f"records={ON_VOLUME}/recordz.jsonl"
     options = ["--on", "cluster", "--service-account", ACCOUNT, *version_of(ready, data, "misspelt")]
     began = time.monotonic()
@@ -54,6 +57,11 @@ def test_a_run_that_is_cancelled_says_so_and_goes_on_when_it_is_resumed(ready: C
     run_dir = f"{ON_VOLUME}-cancelled"
     run_id = started(ready, data, "cancelled", *LONG)
     trains(ready, run_id, run_dir)
+    asked = ("--kube-context", ready.context)
+    assert ready.pipelines("status", "align", run_id, *asked).splitlines()[0].endswith("RUNNING")
+    assert re.search(
+        r"^copg_0\.1: \d+ of \d+", ready.pipelines("logs", run_id, "train", *asked), re.MULTILINE
+    )
     said = ready.pipelines("cancel", run_id)
     assert f"run {run_id}" in said.splitlines()[0]
     assert said.splitlines()[0].endswith("CANCELED")
@@ -65,6 +73,21 @@ def test_a_run_that_is_cancelled_says_so_and_goes_on_when_it_is_resumed(ready: C
     assert (summary["state"], summary["failure"]) == ("succeeded", None)
     training = ready.records(run_dir)["train-copg_0.1"].outputs["training"]
     assert training
+
+
+def test_a_run_whose_workflow_somebody_deleted_is_lost(ready: Cluster, data: Data) -> None:
+    run_id = started(ready, data, "lost")
+    (workflow,) = wait_until(
+        "its pods",
+        lambda: {pod["metadata"]["labels"][OF_WORKFLOW] for pod in pods_of(ready, run_id)},
+        minutes=5,
+    )
+    ready.kubectl("delete", "workflows.argoproj.io", workflow)
+    asked = ("--kube-context", ready.context)
+    said = ready.pipelines("status", "align", run_id, *asked, code=1)
+    assert said.splitlines()[0].endswith("LOST")
+    assert "its workflow was deleted, and the server goes on saying" in said
+    assert ready.pipelines("cancel", run_id).splitlines()[0].endswith("LOST")
 
 
 def test_a_schedule_that_is_replaced_leaves_the_run_that_it_started(ready: Cluster, data: Data) -> None:

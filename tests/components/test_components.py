@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -80,3 +81,27 @@ def test_a_mistake_outside_of_a_task_s_record_is_one_line(tmp_path: Path) -> Non
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"error: validate: {tmp_path}/plans/{'0' * 32}.json: is gone; ")
+
+
+def test_the_program_of_a_task_knows_the_stores_before_it_reads_an_address(tmp_path: Path) -> None:
+    addresses = {"baselines": ["minio://mlpipeline/evaluation"], "evaluations": [], "trainings": []}
+    values = {"plan": {"config": {}}, "run_dir": str(tmp_path), "addresses": addresses}
+    kinds = {"report": "Artifact", "page": "HTML", "brief": "Markdown", "metrics": "Metrics"}
+    artifacts = {
+        name: {
+            "artifacts": [
+                {"name": name, "uri": f"{tmp_path}/{name}", "type": {"schemaTitle": f"system.{kind}"}}
+            ]
+        }
+        for name, kind in {"groups": "Dataset", **kinds}.items()
+    }
+    given = {
+        "inputs": {"parameterValues": values, "artifacts": {"groups": artifacts.pop("groups")}},
+        "outputs": {"artifacts": artifacts, "outputFile": str(tmp_path / "out.json")},
+    }
+    command = [sys.executable, "-m", "copg_components", "report", json.dumps(given)]
+    keys = {name: value for name, value in os.environ.items() if not name.startswith("COPG_MINIO")}
+    done = subprocess.run(command, env=keys, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "minio:// needs COPG_MINIO_ACCESS_KEY and COPG_MINIO_SECRET_KEY" in line, line

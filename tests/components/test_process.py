@@ -23,7 +23,7 @@ def test_an_artifact_carries_its_card_and_so_does_one_that_is_handed_on(tmp_path
         sealed = seal(
             Path(first.path), schema="groups", stage="validate", rows=3, config={}, parents={}, facts={}
         )
-    expected = {"schema": "groups", "stage": "validate", "rows": 3, "digest": sealed.digest}
+    expected = {"schema": "groups", "rows": 3, "digest": sealed.digest[:12]}
     assert first.metadata == expected
     again = artifact(tmp_path / "second")
     with recorded("validate", plan, str(tmp_path), inputs={}, outputs={"groups": again}) as record:

@@ -9,6 +9,7 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+from copg_pipelines.dags.weight import LIMIT
 
 from tests.manifests.built import MANIFESTS, build, schema
 
@@ -71,11 +72,12 @@ def test_the_controller_looks_every_second_and_keeps_its_environment(tmp_path: P
         "metadata": {"name": "workflow-controller"},
         "spec": {"template": {"spec": {"containers": [container]}}},
     }
-    found = patched(tmp_path, deployment, "requeue-patch.yaml")
+    found = patched(tmp_path, deployment, "deployment-patch.yaml")
     (left,) = found["spec"]["template"]["spec"]["containers"]
     assert {each["name"]: each["value"] for each in left.pop("env")} == {
         "TRANSIENT_ERROR_PATTERN": "(?i)(preempt)",
         "DEFAULT_REQUEUE_TIME": "1s",
+        "MAX_WORKFLOW_SIZE": str(LIMIT),
     }
     assert left == {name: value for name, value in container.items() if name != "env"}
 

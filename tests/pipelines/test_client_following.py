@@ -75,6 +75,23 @@ def test_logs_of_a_pod_that_runs_are_found_by_its_name(command: Command, server:
     assert command("logs", run, "train", "--attempt", "1").out == "first\n"
 
 
+def test_logs_of_a_pod_that_runs_are_asked_of_the_cluster_where_the_server_may_not_read_them(
+    command: Command, server: KfpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = server.recall("run-going-pod-retried")
+    asked: list[tuple[str, str]] = []
+
+    def log_of_pod(client: Any, context: str, node: str) -> str | None:
+        asked.append((context, node))
+        return "step 7\n" if context else None
+
+    monkeypatch.setattr(inspecting, "_log_of_pod", log_of_pod)
+    assert command("logs", run).why == "error: the server has no log of train-copg_0.05"
+    assert command("logs", run, "--kube-context", "mine").out == "step 7\n"
+    node = "long9xh7p7-1-2801344916-476554675"  # of the attempt that runs
+    assert asked == [("", node), ("mine", node)]
+
+
 def test_a_run_whose_workflow_was_deleted_is_lost_and_one_that_trains_is_not(
     command: Command, server: KfpServer
 ) -> None:
@@ -92,6 +109,9 @@ def test_a_run_whose_workflow_was_deleted_is_lost_and_one_that_trains_is_not(
     (over,) = (each for each in tasks.tasks if each.name == "evaluate-reference")
     name = "-metadata-0-1-retry-system-container-impl-".join(over.pods[-1].rsplit("-", 1))
     server.logs[name] = "kept\n"
+    assert not lost()  # a server of one user has no log of a pod that runs either
+    del client.many_users
+    server.multi_user = True
     assert lost()
     assert not lost(datetime(2026, 11, 28, 23, 35, tzinfo=UTC))  # the pod has hardly begun
     shown = command("status", "align", run)
@@ -104,6 +124,7 @@ def test_a_run_whose_workflow_was_deleted_is_lost_and_one_that_trains_is_not(
 
 
 def test_following_a_run_that_gets_lost_ends(server: KfpServer) -> None:
+    server.multi_user = True
     run = server.recall("run-whose-workflow-was-deleted")
     client = client_of(server)
     tasks = tasks_of(client.runs.run_service_get_run(run)).tasks

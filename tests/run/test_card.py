@@ -29,9 +29,8 @@ def test_a_policy_tells_its_base_its_method_and_whether_it_needs_the_base(
     digest = made(tmp_path / "policy", "policy", {file: "{}"}, config, **FACTS)
     assert card_of(tmp_path / "policy") == {
         "schema": "policy",
-        "stage": "x",
         "rows": 7,
-        "digest": digest,
+        "digest": digest[:12],
         "base_model": "owner/model@abc",
         "trial": "copg_0.05",
         "method": "copg",
@@ -43,8 +42,8 @@ def test_a_policy_tells_its_base_its_method_and_whether_it_needs_the_base(
 
 
 def test_groups_tell_rows_and_digest_and_no_model(tmp_path: Path) -> None:
-    digest = made(tmp_path / "groups", "groups", {"train.parquet": "x"}, {"seed": 0})
-    assert card_of(tmp_path / "groups") == {"schema": "groups", "stage": "x", "rows": 7, "digest": digest}
+    digest = made(tmp_path / "groups", "groups", {"train.parquet": "x"}, {"seed": 0, "model": "owner/model"})
+    assert card_of(tmp_path / "groups") == {"schema": "groups", "rows": 7, "digest": digest[:12]}
 
 
 def test_a_file_and_an_unfinished_directory_tell_nothing(tmp_path: Path) -> None:

@@ -31,7 +31,8 @@ def lint_dag(file: Annotated[Path, typer.Argument(help="A compiled DAG, .yaml.")
     if findings:
         raise typer.Exit(1)
     weight = weigh(*read_compiled(file))
-    print(f"{file}: nothing found; weighs {weight.num_bytes:,} of {LIMIT:,} bytes; {weight.room}")
+    told = [f"weighs {weight.num_bytes:,} of {LIMIT:,} bytes", weight.room, weight.condition]
+    print(f"{file}: nothing found; {'; '.join(filter(None, told))}")
 
 
 def resources(

@@ -62,11 +62,17 @@ def status(
         raise typer.Exit(1)
 
 
-def _pods_of(client: Any, context: str, workflow: str) -> tuple[bool, Mapping[str, str]] | None:
+def _pods_of(client: Any, context: str, workflow: str) -> tuple[bool | None, Mapping[str, str]] | None:
     from copg_pipelines.doctor.pods import look_at_pods
 
     found = look_at_pods(context, client.connection.namespace or "kubeflow", workflow)
     return None if found is None else (found.gone, found.waiting)
+
+
+def _log_of_pod(client: Any, context: str, node: str) -> str | None:
+    from copg_pipelines.doctor.pods import log_of_pod
+
+    return log_of_pod(context, client.connection.namespace or "kubeflow", node)
 
 
 @refuses(Refusal(("attempt",), lambda given: not given["task"], "without a task"))
@@ -77,10 +83,15 @@ def logs(
         str, typer.Argument(help="As status names it; default: those that failed, else those that run.")
     ] = "",
     attempt: Annotated[int, typer.Option(help="Which attempt; 0: the latest.")] = 0,
+    kube_context: Context = "",
     *,
     connect: Any,
 ) -> None:
-    """Print what tasks of a run wrote; the server keeps it when their pods are gone."""
+    """Print what tasks of a run wrote; the server keeps it when their pods are gone.
+
+    Of a pod that runs, a server of one user has no log: there the cluster is asked, where a kube context is at
+    hand.
+    """
     from copg_pipelines.server.logs import log_of
     from copg_pipelines.server.showing import Shown
 
@@ -90,6 +101,8 @@ def logs(
     missing = []
     for each in chosen:
         log = log_of(client, run, each, shown.outline, attempt)
+        if log is None and 0 <= attempt <= len(each.pods) > 0:
+            log = _log_of_pod(client, kube_context, each.pods[attempt - 1])
         if log is None:
             missing.append(each.name)
             continue

@@ -49,7 +49,8 @@ def lint_or_refuse(path: Path) -> list[str]:
     if found := faults(spec, platform):
         more = f" (and {len(found) - 1} more: copg lint tells them)" if len(found) > 1 else ""
         raise LintError(f"no server can run this DAG: {found[0]}{more}")
-    return _doubts(spec, platform)
+    needs = weigh(spec, platform).condition
+    return [*([f"weight: {needs}"] if needs else []), *_doubts(spec, platform)]
 
 
 def _doubts(spec: Mapping[str, Any], platform: Mapping[str, Any]) -> list[str]:

@@ -18,8 +18,29 @@ PLAN_BYTES = 140
 """Of a plan of ``resolve``: its digest, and a line for people."""
 TRIAL_BYTES = 120
 """Of an item of a loop that only a run knows."""
-METADATA_BYTES = 90
-"""Of an artifact that comes from another task: its own, and the store it lies in."""
+METADATA = {
+    "digest": "x" * 12,
+    "display_name": "referenced",
+    "rows": 1234,
+    "schema": "referenced",
+    "store_session_info": json.dumps(
+        {
+            "Provider": "minio",
+            "Params": {
+                "accessKeyKey": "accesskey",
+                "disableSSL": "true",
+                "endpoint": "seaweedfs.kubeflow:9000",
+                "fromEnv": "false",
+                "maxRetries": "5",
+                "region": "minio",
+                "secretKeyKey": "secretkey",
+                "secretName": "mlpipeline-minio-artifact",
+            },
+        },
+        separators=(",", ":"),
+    ),
+}
+"""Of an artifact that comes from another task: what we say of it, and where the server says that it lies."""
 LAUNCHER = """
 /kfp-launcher/launch --executor_type container --pipeline_name align --run_id
 32cd7820-9ff8-4dea-b25c-c0c0e63de930 --execution_id 12345 --executor_input --component_spec --pod_name
@@ -163,7 +184,7 @@ def _producer(source: Mapping[str, Any]) -> str:
 
 def _artifact(port: str, task: str, *, known: bool = False) -> dict[str, Any]:
     found = {"name": port, "type": {"schemaTitle": "system.Artifact"}, "uri": URI.format(task, port)}
-    return found | ({"metadata": {"m": "x" * METADATA_BYTES}} if known else {})
+    return found | ({"metadata": METADATA} if known else {})
 
 
 def _secrets(pod: Mapping[str, Any]) -> list[dict[str, Any]]:

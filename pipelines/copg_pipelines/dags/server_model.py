@@ -6,7 +6,7 @@ Each was seen on a real server, which takes such a DAG without a word; ``kfp.loc
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from copg_pipelines.dags.weight import LIMIT, Weight, weigh
+from copg_pipelines.dags.weight import UNPATCHED, Weight, weigh
 
 NUMBERS = ("NUMBER_INTEGER", "NUMBER_DOUBLE")
 STRUCTS = ("STRUCT", "TASK_FINAL_STATUS", "TASK_CONFIG")
@@ -27,7 +27,7 @@ def _weight(weight: Weight) -> Iterator[str]:
     if not weight.runs:
         yield (
             f"weight: {weight.num_bytes:,} bytes in {weight.nodes} nodes, which Argo cannot pack into "
-            f"{LIMIT:,}: the run would die; {weight.room}"
+            f"{UNPATCHED:,}: the run would die; {weight.room}"
         )
 
 

@@ -1,6 +1,6 @@
 """What a run weighs on a server: the Workflow that Argo keeps of it, node by node, in bytes of JSON.
 
-Above 1 MiB Argo packs the nodes away, and from then on KFP tells old states for ever. The model follows the
+Above a limit Argo packs the nodes away, and from then on KFP tells old states for ever. The model follows the
 sources of KFP 2.17 (``argocompiler``, ``driver``) and Argo 4.0: what is given to a template stands in its
 node, and KFP's controller tries every template again, which makes two nodes of each.
 """
@@ -12,8 +12,10 @@ from typing import Any
 
 from copg_pipelines.dags.pod_patch import CHANNEL, PodPatch, typical_value
 
-LIMIT = 2**20
-"""Bytes of the whole Workflow, above which Argo compresses its nodes, and which it may never exceed."""
+UNPATCHED = 2**20
+"""Bytes of the whole Workflow, above which Argo as KFP installs it compresses the nodes."""
+LIMIT = 1_468_006
+"""The same with ``manifests/workflow-controller/deployment-patch.yaml``; etcd takes 1.5 MiB at the most."""
 PACKING = 6
 """Times smaller that nodes are compressed, at the least: their patches are much alike."""
 BARE_NODE = 540
@@ -38,7 +40,7 @@ class Weight:
     items: Mapping[str, int]
     """Iterations of each loop, by the loop's name."""
     per_item: Mapping[str, int]
-    """Bytes of one more iteration of each loop."""
+    """Bytes of one more iteration of each loop, and of what others are given of it."""
 
     @property
     def fits(self) -> bool:
@@ -46,9 +48,19 @@ class Weight:
         return self.num_bytes <= LIMIT
 
     @property
+    def condition(self) -> str:
+        """What a controller must have been given for it; empty where any will do."""
+        if self.num_bytes <= UNPATCHED or not self.fits:
+            return ""
+        return (
+            f"above {UNPATCHED:,} bytes the workflow controller needs "
+            "manifests/workflow-controller/deployment-patch.yaml, or states of tasks freeze"
+        )
+
+    @property
     def runs(self) -> bool:
         """Whether the run gets to its end, followed or not."""
-        return self.spec_bytes + (self.num_bytes - self.spec_bytes) / PACKING <= LIMIT
+        return self.spec_bytes + (self.num_bytes - self.spec_bytes) / PACKING <= UNPATCHED
 
     @property
     def room(self) -> str:
@@ -70,23 +82,30 @@ def weigh(spec: Mapping[str, Any], platform: Mapping[str, Any]) -> Weight:
         spec: the compiled DAG.
         platform: what Kubernetes is to give its tasks.
     """
-    walk = _Walk(spec, PodPatch(spec, platform))
+    walk = _walked(spec, platform)
+    per_item = {loop: _walked(spec, platform, longer=loop).num_bytes - walk.num_bytes for loop in walk.items}
+    own = _spec_bytes(spec, walk.patch)
+    return Weight(walk.nodes, walk.num_bytes + own, own, walk.items, per_item)
+
+
+def _walked(spec: Mapping[str, Any], platform: Mapping[str, Any], longer: str = "") -> "_Walk":
+    walk = _Walk(spec, PodPatch(spec, platform), longer)
     walk.pair("run", {})
     walk.driver("run(0).root", spec["root"], {}, runtime_config=_defaults(spec))
     walk.pair("run(0).root")
     walk.dag("run(0).root(0)", spec["root"], _defaults(spec))
-    own = _spec_bytes(spec, walk.patch)
-    return Weight(walk.nodes, walk.num_bytes + own, own, walk.items, walk.per_item)
+    return walk
 
 
 class _Walk:
     """Adds up the nodes of a Workflow in the order in which Argo makes them."""
 
-    def __init__(self, spec: Mapping[str, Any], patch: PodPatch) -> None:
+    def __init__(self, spec: Mapping[str, Any], patch: PodPatch, longer: str) -> None:
         self.spec, self.patch = spec, patch
+        self.longer = longer
+        """A loop that goes over its last item twice."""
         self.nodes, self.num_bytes = 0, 0
         self.items: dict[str, int] = {}
-        self.per_item: dict[str, int] = {}
 
     def pair(self, name: str, inputs: Mapping[str, Any] = PARENT, outputs: int = 0) -> None:
         """A template's node and that of its first attempt, which hold the same."""
@@ -110,7 +129,7 @@ class _Walk:
         for key, task in tasks.items():
             if "parameterIterator" in task:
                 inner = self.spec["components"][task["componentRef"]["name"]]
-                loops[key] = len(loop_items(task, _given(task, inner, given)))
+                loops[key] = len(self._items(key, task, _given(task, inner, given)))
         for key, task in tasks.items():
             inner = self.spec["components"][task["componentRef"]["name"]]
             here = f"{name}.{key}"
@@ -129,20 +148,22 @@ class _Walk:
         self, name: str, key: str, task: Mapping[str, Any], inner: Any, given: Mapping[str, Any]
     ) -> None:
         held, item = _given(task, inner, given), task["parameterIterator"]["itemInput"]
-        items = loop_items(task, held)
+        items = self._items(key, task, held)
         self.pair(name)
         self.driver(f"{name}(0).iteration", inner, task)
         self.nodes += 1
         self.num_bytes += BARE_NODE + len(name) + 30 * len(items)
-        before = self.num_bytes
         for number, value in enumerate(items):
             here = f"{name}(0).iteration-iterations({number}:{number})"
             self.pair(here, {**PARENT, "iteration-index": number})
             self.driver(f"{here}(0).iteration-item", inner, task)
             self.pair(f"{here}(0).iteration-item")
             self.dag(f"{here}(0).iteration-item(0)", inner, {**held, item: value})
-        told = task.get("taskInfo", {}).get("name", key)
-        self.items[told], self.per_item[told] = len(items), (self.num_bytes - before) // len(items)
+        self.items[task.get("taskInfo", {}).get("name", key)] = len(items)
+
+    def _items(self, key: str, task: Mapping[str, Any], held: Mapping[str, Any]) -> list[Any]:
+        items = loop_items(task, held)
+        return [*items, items[-1]] if task.get("taskInfo", {}).get("name", key) == self.longer else items
 
     def _container(self, name: str, task: Mapping[str, Any], inner: Any, patch: str) -> None:
         if task.get("triggerPolicy", {}).get("strategy") == AFTER_ALL:

@@ -20,8 +20,8 @@ NO_NEWS = ("PodInitializing", "ContainerCreating")
 class RunPods:
     """What a cluster tells of a run."""
 
-    gone: bool = False
-    """Whether its workflow is no more."""
+    gone: bool | None = None
+    """Whether its workflow is no more; None where that is not known."""
     waiting: dict[str, str] = field(default_factory=dict)
     """Why a pod does not start, by the id of its node."""
 
@@ -44,13 +44,47 @@ def look_at_pods(context: str, namespace: str, workflow: str) -> RunPods | None:
     try:
         cluster = connect_cluster(context)
         custom = k8s.CustomObjectsApi(cluster.core.api_client).get_namespaced_custom_object
-        if context and get(custom, "argoproj.io", "v1alpha1", namespace, "workflows", workflow) is None:
-            return RunPods(gone=True)
-        return RunPods(waiting=_waiting(cluster, namespace, workflow))
+        if get(custom, "argoproj.io", "v1alpha1", namespace, "workflows", workflow) is None:
+            return RunPods(gone=True) if context else None
+        return RunPods(gone=False, waiting=_waiting(cluster, namespace, workflow))
     except Exception as error:  # whatever a kube configuration or its plugins may raise
         if context:
             raise ConfigError(f"kube_context={context!r}: {why(error)}") from None
         return None
+
+
+def log_of_pod(context: str, namespace: str, node: str) -> str | None:
+    """What the task of a pod that is still there has written; None where there is none.
+
+    Args:
+        context: kube context; empty: the current one.
+        namespace: of the run.
+        node: id of the pod's node.
+
+    Raises:
+        ConfigError: the context was named and cannot be asked.
+    """
+    if not context and not _at_hand():
+        return None
+    workflow = node.rpartition("-")[0]
+    try:
+        core = connect_cluster(context).core
+        pods = core.list_namespaced_pod(
+            namespace, label_selector=f"{OF_WORKFLOW}={workflow}", _request_timeout=TIMEOUT_S
+        )
+        names = [each.metadata.name for each in pods.items if _node_of(each) == node]
+        if not names:
+            return None
+        text = core.read_namespaced_pod_log(names[0], namespace, container="main", _request_timeout=TIMEOUT_S)
+    except Exception as error:  # whatever a kube configuration or its plugins may raise
+        if context:
+            raise ConfigError(f"kube_context={context!r}: {why(error)}") from None
+        return None
+    return str(text)
+
+
+def _node_of(pod: Any) -> str:
+    return str((pod.metadata.annotations or {}).get(OF_NODE, ""))
 
 
 def _at_hand() -> bool:
@@ -66,7 +100,7 @@ def _waiting(cluster: Cluster, namespace: str, workflow: str) -> dict[str, str]:
         field_selector="status.phase=Pending",
         _request_timeout=TIMEOUT_S,
     )
-    named = {(pod.metadata.annotations or {}).get(OF_NODE, ""): pod for pod in pods.items}
+    named = {_node_of(pod): pod for pod in pods.items}
     reasons = {node: reason_of(pod) or _warned(cluster, pod) for node, pod in named.items() if node}
     return {node: reason for node, reason in reasons.items() if reason}
 

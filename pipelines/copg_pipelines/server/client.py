@@ -41,13 +41,23 @@ class Client:
         self.health = api.HealthzServiceApi(self._api)
 
     @functools.cached_property
+    def many_users(self) -> bool:
+        """Whether the server has many users.
+
+        That of one user cannot read the log of a pod that still runs: it asks for the pod in no namespace, and
+        may not (``getNamespaceFromRunId`` of
+        https://github.com/kubeflow/pipelines/blob/2.17.0/backend/src/apiserver/resource/resource_manager.go).
+        """
+        return bool(self.health.healthz_service_get_healthz().multi_user)
+
+    @functools.cached_property
     def namespace(self) -> str:
         """Of the user: as told, else on a multi-user server that of the pod this runs in.
 
         Raises:
             ClientError: the server has many users and none is named.
         """
-        if self.connection.namespace or not self.health.healthz_service_get_healthz().multi_user:
+        if self.connection.namespace or not self.many_users:
             return self.connection.namespace
         if POD_NAMESPACE.is_file():
             return POD_NAMESPACE.read_text().strip()

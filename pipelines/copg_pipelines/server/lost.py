@@ -15,7 +15,8 @@ def is_lost(client: Client, run: Any, told: Told, outline: Outline, now: datetim
 
     The logs of pods tell: by its name a pod that is there has one, and one that is over has one in the
     archive, once its node was told as over. Names are tried on a task that is over first, so that one that
-    was not guessed is no sign of anything. False where nobody can know.
+    was not guessed is no sign of anything. False where nobody can know, as with a server of one user, which
+    has no log of a pod that runs: there a kube context tells.
 
     Args:
         client: of the server.
@@ -25,7 +26,7 @@ def is_lost(client: Client, run: Any, told: Told, outline: Outline, now: datetim
         now: this moment.
     """
     since = (now or datetime.now(UTC)) - BEHIND
-    if ended(run) or told.stopped is not None:
+    if ended(run) or told.stopped is not None or not client.many_users:
         return False
     if run.state == CANCELING and run.state in [each.state for each in run.state_history or []]:
         return False  # who reports of the workflow has seen it

@@ -85,7 +85,7 @@ class Shown:
         over = f"the run itself is {self.outcome}" if ended(self.run) else "the run itself goes on"
         return (
             f"note: the server stopped telling of tasks at {self.told.stopped:%H:%M:%S} UTC, as it does "
-            f"above 1 MiB of workflow: {over}; later states are not known from here"
+            f"of a workflow too large for its controller: {over}; later states are not known from here"
         )
 
     def why(self) -> str:
@@ -128,7 +128,9 @@ class Shown:
 
 
 def look(
-    client: Client, run: Any, pods_of: Callable[[str], tuple[bool, Mapping[str, str]] | None] | None = None
+    client: Client,
+    run: Any,
+    pods_of: Callable[[str], tuple[bool | None, Mapping[str, str]] | None] | None = None,
 ) -> Shown:
     """A run as it stands.
 
@@ -136,14 +138,14 @@ def look(
         client: of the server.
         run: as the server tells it.
         pods_of: asks the cluster of a workflow, whether it is gone and what its pods wait for by node; None
-            where there is none at hand: then the logs of its pods tell.
+            where there is none at hand, or it may be another: then the logs of its pods tell.
     """
     shown = Shown(client, run)
     if ended(run):
         return shown
     asked = pods_of(shown.told.workflow) if pods_of is not None and shown.told.workflow else None
-    gone, waiting = asked if asked is not None else (False, {})
-    lost = gone or is_lost(client, run, shown.told, shown.outline)
+    gone, waiting = asked if asked is not None else (None, {})
+    lost = is_lost(client, run, shown.told, shown.outline) if gone is None else gone
     return Shown(client, run, shown.outline, lost=lost, waiting=waiting)
 
 
