@@ -1,9 +1,12 @@
 """Artifacts: directories that exist for the next stage once ``manifest.json`` lies in them."""
 
 import json
+import os
 import shutil
+import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -46,6 +49,15 @@ class Manifest:
     facts: dict[str, Any] = field(default_factory=dict)
     """What the stage wants the next one or a reader to know: counts, metrics, ``diverged``."""
     version: int = VERSION
+    others: dict[str, str] = field(default_factory=dict)
+    """SHA-256 of the files that stay out of the digest, by relative path."""
+    seal: str = ""
+    """SHA-256 of all that stands above; empty in one of 0.1.0, which had none."""
+
+    @property
+    def true_seal(self) -> str:
+        """What ``seal`` is where nothing changed since."""
+        return json_digest(json.loads(json.dumps(asdict(replace(self, seal="")))))
 
 
 def begin(directory: Path) -> Path:
@@ -81,22 +93,46 @@ def seal(
             stay out of the digest.
     """
     (directory / INCOMPLETE).unlink(missing_ok=True)
-    files = {
-        name: file_digest(directory / name)
-        for name in sorted(str(p.relative_to(directory)) for p in directory.rglob("*") if p.is_file())
-        if name != MANIFEST and not any(name == v or name.startswith(f"{v}/") for v in volatile)
-    }
+    found: tuple[dict[str, str], dict[str, str]] = {}, {}
+    for name in sorted(str(p.relative_to(directory)) for p in directory.rglob("*") if p.is_file()):
+        if name != MANIFEST:
+            apart = any(name == v or name.startswith(f"{v}/") for v in volatile)
+            sync(directory / name)
+            found[apart][name] = file_digest(directory / name)
+    files, others = found
     manifest = Manifest(
         schema=schema,
         stage=stage,
         rows=rows,
-        digest=json_digest({"schema": schema, "version": VERSION, "files": files}),
+        digest=_content_digest(schema, VERSION, files),
         files=files,
         config=dict(config),
         parents=dict(parents),
         facts=dict(facts or {}),
+        others=others,
     )
-    write_json(directory / MANIFEST, asdict(manifest))
+    write_json(directory / MANIFEST, asdict(replace(manifest, seal=manifest.true_seal)))
+    return manifest
+
+
+def _content_digest(schema: str, version: int, files: Mapping[str, str]) -> str:
+    return json_digest({"schema": schema, "version": version, "files": dict(files)})
+
+
+def parse_manifest(text: str | bytes) -> Manifest:
+    """A manifest, as it was written.
+
+    Raises:
+        ValueError: it is none, or not what was written.
+    """
+    try:
+        manifest = Manifest(**json.loads(text))
+    except TypeError as error:
+        raise ValueError(str(error)) from None
+    if manifest.seal not in ("", manifest.true_seal):
+        raise ValueError("it changed since it was written")
+    if manifest.digest != _content_digest(manifest.schema, manifest.version, manifest.files):
+        raise ValueError("its digest is not that of its files")
     return manifest
 
 
@@ -113,21 +149,25 @@ def read_manifest(directory: Path, *, schema: str, verify: bool = True) -> Manif
     path = directory / MANIFEST
     if not path.is_file():
         raise ArtifactError(f"{directory}: no finished artifact, {MANIFEST} is missing")
+    again = f"remove {directory} and run again: it is made once more"
     try:
-        manifest = Manifest(**json.loads(path.read_text()))
-    except (ValueError, TypeError) as error:
-        raise ArtifactError(f"{path}: cannot be read as a manifest: {error}") from None
+        manifest = parse_manifest(path.read_bytes())
+    except ValueError as error:
+        raise ArtifactError(f"{path}: cannot be read as a manifest: {error}; {again}") from None
     if (manifest.schema, manifest.version) != (schema, VERSION):
         found = f"{manifest.schema} v{manifest.version}"
         raise ArtifactError(f"{directory}: holds {found}, this stage reads {schema} v{VERSION}")
-    for name, digest in manifest.files.items():
+    for name in manifest.files:
         file = directory / name
         if not file.is_file():
             note = directory / WEIGHTS_DELETED
             why = note.read_text().strip() if note.is_file() else f"{MANIFEST} lists it"
             raise ArtifactError(f"{file}: is missing: {why}")
-        if verify and file_digest(file) != digest:
-            raise ArtifactError(f"{file}: changed since stage '{manifest.stage}' wrote it")
+    others = {name: digest for name, digest in manifest.others.items() if (directory / name).is_file()}
+    for name, digest in {**manifest.files, **others}.items() if verify else ():
+        if file_digest(directory / name) != digest:
+            changed = f"{directory / name}: changed since stage '{manifest.stage}' wrote it"
+            raise ArtifactError(f"{changed}; {again}")
     return manifest
 
 
@@ -150,10 +190,36 @@ def find_baselines(directories: Iterable[Path]) -> tuple[Path, Path | None]:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Indented JSON without NaN, written beside ``path`` and moved there at once."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-    part.replace(path)
+    """Indented JSON without NaN, visible whole or not at all."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    with replacing(path) as part:
+        part.write_bytes(text.encode("utf-8", "backslashreplace"))  # JSON has a lone surrogate so
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file beside ``path`` to fill, which takes its place once its bytes are on the disk.
+
+    What goes wrong leaves ``path`` as it was; of two writers the last one has the last word.
+    """
+    part = path.with_name(f".{path.name[:200]}.{uuid.uuid4().hex[:12]}.part")
+    try:
+        yield part
+        sync(part)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Have the disk hold what a file or folder holds: a rename may not arrive there before its bytes."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        with suppress(OSError if path.is_dir() else ()):  # not every volume does it for folders
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 class GroupWriter:

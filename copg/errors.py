@@ -21,6 +21,10 @@ class ArtifactError(CopgError):
     """A directory is not the artifact a stage asked for, or its contents changed since."""
 
 
+class DamageError(CopgError):
+    """A file of ours is not what was written; the message names it and what to do."""
+
+
 class ModelError(CopgError):
     """A model or tokeniser cannot be loaded, or has layers whose rows are not covered."""
 

@@ -1,6 +1,7 @@
 """The command ``copg champion``: which policy serves, those before it, and the way back to one of them."""
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -47,6 +48,8 @@ def show(
     if as_json:
         print(json.dumps([_facts(version) for version in champions], indent=2))
         return
+    if doubt := registry.find_doubt():
+        print(f"warning: {doubt}", file=sys.stderr)
     for number, version in enumerate(champions):
         title = f"{registry.model_name}: version {version.version}"
         print(f"{title}, champion" if number == 0 else f"{title}, before")
@@ -74,8 +77,8 @@ def rollback(
 
     registry = _open(recipe, name, tracking, run_dir)
     now, *before = registry.champions()
-    model, earlier = registry.model_name, {each.version: each for each in before}
-    if version == now.version:
+    model, earlier = registry.model_name, {each.version: each for each in (now, *before)}
+    if version == now.version and not registry.find_doubt():
         raise ConfigError(f"version {version} of {model!r} is champion already")
     if version not in earlier:
         raise ConfigError(f"version {version} of {model!r} never was champion; use one of {list(earlier)}")
@@ -90,7 +93,7 @@ def _open(recipe: Path | None, name: str, tracking: str, run_dir: str) -> "Regis
     """The registry of a model that has a champion."""
     from copg.run.recipe import load_recipe
     from copg.tracking.mlflow import sqlite_path
-    from copg.tracking.registry import CHAMPION, Registry
+    from copg.tracking.registry import Registry
 
     if recipe is not None:
         loaded = load_recipe(recipe, here=Path.cwd())
@@ -102,7 +105,7 @@ def _open(recipe: Path | None, name: str, tracking: str, run_dir: str) -> "Regis
     if path is None or path.exists():
         registry = Registry(tracking, name)
         registry.settle()
-        if registry.get(CHAMPION) is not None:
+        if registry.champions():
             return registry
     raise ConfigError(f"{name!r} has no champion at {tracking}")
 

@@ -1,11 +1,11 @@
 """Requests to a chat endpoint: in parallel, within a rate and a budget, retried, cached on disk."""
 
 import json
+import sys
 import threading
 import time
 import urllib.error
 import urllib.request
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from copg.digests import json_digest
-from copg.errors import RewardError
+from copg.errors import DamageError, RewardError
 from copg.progress import track
 from copg.stores.retrying import Busy, Retries, retry_after
+from copg.stores.sealed import read_sealed, write_sealed
 
 RETRIES = Retries(attempts=6, first_s=1.0, longest_s=60.0, jitter=(0.5, 1.0))
 LONGEST_ASKED_WAIT_S = 3600.0
@@ -170,21 +171,17 @@ class Endpoint:
             return self._answers.get(key)
         path = Path(self.cache, key[:2], f"{key}.json")
         try:
-            return str(json.loads(path.read_text())["answer"])
-        except FileNotFoundError:
+            answer = read_sealed(path, remedy="it counts as absent: the judge is asked again").get("answer")
+        except DamageError as error:
+            print(f"warning: {error}", file=sys.stderr, flush=True)
             return None
-        except (OSError, ValueError, LookupError, TypeError) as error:
-            raise RewardError(f"{path}: cannot be read ({error}); remove it and it is asked again") from None
+        return answer if isinstance(answer, str) else None
 
     def _keep(self, key: str, text: str) -> None:
         if self.cache is None:
             self._answers[key] = text
             return
-        path = Path(self.cache, key[:2], f"{key}.json")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(f".{uuid.uuid4().hex}.part")
-        part.write_text(json.dumps({"answer": text}))
-        part.replace(path)
+        write_sealed(Path(self.cache, key[:2], f"{key}.json"), {"answer": text})
 
 
 def _read_key(key_file: str | None) -> str | None:

@@ -7,12 +7,8 @@ from typing import Any
 
 from copg.run.sources import DigestMemo
 from copg.stores.addresses import find_damage, state_of
+from copg.tracking.pointer import BEFORE, RUN_KEY, SAME
 from copg.tracking.registry import NOBODY, REPLACES, RegisteredVersion, champion
-
-RUN_KEY, BEFORE = "run_key", "champion_before"
-"""Tags of a registered version: which run made it, and which champion that run was measured against."""
-SAME = {"model": "base model, tokeniser or chat template", "purpose": "rewards"}
-"""Digests of a run that its champion must share, by the tag that holds them."""
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,10 @@
 """The machine that runs several tasks at once: how they share its cores, said in a file beside the runs."""
 
-import json
 import platform
 from pathlib import Path
 from typing import Any
 
-from copg.artifacts import write_json
+from copg.stores.sealed import read_sealed, write_sealed
 
 MACHINE = "machine.json"
 """In the directory of the runs, which may be copied to where another machine runs the tasks."""
@@ -14,13 +13,12 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 def write_machine(run_dir: Path, *, cores: int, tasks_at_once: int) -> None:
     """Say how many tasks run at once on this machine."""
-    write_json(run_dir / MACHINE, {"machine": _name(), "cores": cores, "tasks_at_once": tasks_at_once})
+    write_sealed(run_dir / MACHINE, {"machine": _name(), "cores": cores, "tasks_at_once": tasks_at_once})
 
 
 def read_machine(run_dir: Path) -> dict[str, Any]:
     """Cores and tasks at once; nothing where no file says it, or one that another machine wrote."""
-    path = run_dir / MACHINE
-    found = dict(json.loads(path.read_text())) if path.is_file() else {}
+    found = read_sealed(run_dir / MACHINE, remedy="remove it and run again")
     return found if found.get("machine") == _name() else {}
 
 

@@ -8,9 +8,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from copg.artifacts import MANIFEST, WEIGHTS_DELETED, write_json
+from copg.artifacts import MANIFEST, WEIGHTS_DELETED
 from copg.digests import json_digest
-from copg.run.champion import BEFORE, RUN_KEY, SAME, find_champion
+from copg.run.champion import find_champion
 from copg.run.recipe import Recipe
 from copg.run.sources import DigestMemo
 from copg.run.task_record import (
@@ -26,6 +26,8 @@ from copg.run.task_record import (
 from copg.run.trained_reward import STAGE as REWARD
 from copg.run.trained_reward import model_folder, with_model
 from copg.stages.table import ROWS, TABLE, depends_on, row_of, rows, upstream
+from copg.stores.sealed import write_sealed
+from copg.tracking.pointer import BEFORE, RUN_KEY, SAME
 
 RENEWALS = "renewals.json"
 VERSION = 1
@@ -139,7 +141,7 @@ def _renewed(
     again = known.get(renewal, []) or [subject_name(t) for t in trials if _weights_missed(run_dir, keys, t)]
     if not again:
         return trials, []
-    write_json(run_dir / RENEWALS, {**known, renewal: again})
+    write_sealed(run_dir / RENEWALS, {**known, renewal: again})
     note = (
         f"the weights of {', '.join(again)} were deleted after promotion and must be evaluated again: "
         "trained again (promote.keep: all keeps every trial's weights)"

@@ -10,7 +10,7 @@ from typing import Any
 
 from copg.artifacts import write_json
 from copg.digests import json_digest
-from copg.errors import ConfigError
+from copg.errors import ConfigError, DamageError
 from copg.run.task_record import read_json
 
 PLANS = "plans"
@@ -31,7 +31,7 @@ def store_plan(run_dir: Path, plan: Mapping[str, Any], written: Mapping[str, Any
     """
     digest = _digest(plan)
     path = run_dir / PLANS / f"{digest}.json"
-    if _digest(read_json(path)) != digest:
+    if not path.is_file() or _digest_there(path) != digest:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, plan)
     told = " ".join(f"{name}={value}" for name, value in _flat(written))
@@ -52,6 +52,14 @@ def read_plan(plan: Mapping[str, Any], run_dir: str) -> dict[str, Any]:
         what = "holds another plan than its name says" if path.is_file() else "is gone"
         raise ConfigError(f"{path}: {what}; resolve writes it: run the pipeline again")
     return found
+
+
+def _digest_there(path: Path) -> str:
+    """Of the plan in a file; empty where it is damaged."""
+    try:
+        return _digest(read_json(path))
+    except DamageError:
+        return ""
 
 
 def _digest(plan: Mapping[str, Any]) -> str:

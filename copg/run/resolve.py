@@ -12,7 +12,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from copg.artifacts import write_json
 from copg.config import configuration
 from copg.digests import code_digest, json_digest
 from copg.errors import ConfigError
@@ -26,6 +25,7 @@ from copg.run.sources import DigestMemo, Source, find_model, find_policy, find_r
 from copg.run.summary import unfinished
 from copg.run.task_record import RENEWAL, RUN, trial_method
 from copg.stages.table import TABLE
+from copg.stores.sealed import write_sealed
 
 
 @configuration
@@ -69,9 +69,9 @@ def resolve_recipe(config: ResolveConfig) -> Resolution:
     }
     run_dir.mkdir(parents=True, exist_ok=True)
     run |= {"alone": config.again, "before": unfinished(run_dir)}  # one stage alone writes no summary
-    write_json(run_dir / RUN, {**run, "name": config.recipe.name})
+    write_sealed(run_dir / RUN, {**run, "name": config.recipe.name})
     resolution = plan_recipe(config)
-    write_json(run_dir / RUN, {**run, "name": config.recipe.name, **asdict(resolution)})
+    write_sealed(run_dir / RUN, {**run, "name": config.recipe.name, **asdict(resolution)})
     for warning in resolution.warnings:
         print(f"warning: {warning}", file=sys.stderr, flush=True)
     return resolution

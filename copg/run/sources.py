@@ -1,21 +1,20 @@
 """What a recipe's names stand for today: files by their bytes, hub names by the commit they point to."""
 
 import glob
-import json
 import sys
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from copg.artifacts import write_json
 from copg.data.files import file_format, find_files
 from copg.digests import ADAPTER, MODEL_FILES, file_digest, json_digest, model_digest, policy_digest
-from copg.errors import ModelError, RecordError
+from copg.errors import DamageError, ModelError, RecordError
 from copg.stores.files import open_files, passes, patiently
 from copg.stores.retrying import Retries
+from copg.stores.sealed import read_sealed, write_sealed
 
-MEMO = "digests.json"
+MEMO, ENTRIES = "digests.json", "entries"
 COMMIT_LENGTH = 40
 HUB = Retries(first_s=2.0, longest_s=10.0, patience_s=30.0)
 """For a hub that is away: ``resolve``, which asks it, is tried once."""
@@ -42,7 +41,7 @@ class DigestMemo:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / MEMO
-        self.known: dict[str, Any] = json.loads(self.path.read_text()) if self.path.is_file() else {}
+        self.known = _known(self.path)
 
     def digest(self, name: str, files: Collection[Path], compute: Callable[[], str]) -> str:
         """The digest of ``files``, from memory where none of them changed.
@@ -67,9 +66,18 @@ class DigestMemo:
         if entry is None or entry["state"] != digest:
             entry = {"state": digest, "digest": find()}
             self.known[name] = entry
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            write_json(self.path, self.known)
+            write_sealed(self.path, {ENTRIES: self.known})
         return str(entry["digest"])
+
+
+def _known(path: Path) -> dict[str, Any]:
+    """What a memo holds; nothing where it is damaged, or of 0.1.0, which gave it no digest."""
+    try:
+        entries = read_sealed(path, remedy="the files are read again").get(ENTRIES, {})
+    except DamageError as error:
+        print(f"warning: {error}", file=sys.stderr, flush=True)
+        return {}
+    return entries if isinstance(entries, dict) else {}
 
 
 def _announce(name: str, num_bytes: int) -> None:

@@ -1,10 +1,11 @@
 """``summary.json``: what a run did and found, from the records of its tasks, whatever happened to them."""
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from copg.artifacts import write_json
+from copg.errors import DamageError
 from copg.run.memory_watch import why_killed
 from copg.run.task_record import (
     RECORDS,
@@ -18,6 +19,7 @@ from copg.run.task_record import (
     trial_method,
 )
 from copg.stages.table import TABLE
+from copg.stores.sealed import write_sealed
 
 SUMMARY = "summary.json"
 Records = Mapping[str, TaskRecord]
@@ -34,7 +36,7 @@ def write_summary(run_dir: Path, *, succeeded: bool) -> dict[str, Any]:
     """
     run = read_json(run_dir / RUN)
     summary = summarise(run, read_records(run_dir, run), succeeded=succeeded)
-    write_json(run_dir / SUMMARY, summary)
+    write_sealed(run_dir / SUMMARY, summary)
     return summary
 
 
@@ -47,10 +49,14 @@ def unfinished(run_dir: Path) -> dict[str, Any] | None:
     Returns:
         Its id, when it began, and the tasks that were stopped while they ran; None where it ended by itself.
     """
-    before = read_json(run_dir / RUN)
+    try:
+        before, told = read_json(run_dir / RUN), read_json(run_dir / SUMMARY)
+    except DamageError as error:
+        print(f"warning: {error}", file=sys.stderr, flush=True)
+        return None
     if not before.get("tasks") or before.get("alone"):  # ``resolve`` itself never ended: it is tried again
         return None
-    if read_json(run_dir / SUMMARY).get("run") == before["run"]:
+    if told.get("run") == before["run"]:
         return None
     records = {**read_records(run_dir, before), "resolve": None}  # whose record is of the run to come
     mine = [each for each in records.values() if each is not None and each.run == before["run"]]

@@ -18,11 +18,12 @@ from typing import Any, Protocol
 
 from copg.artifacts import MANIFEST, write_json
 from copg.digests import json_digest
-from copg.errors import ArtifactError, CopgError
+from copg.errors import ArtifactError, CopgError, DamageError
 from copg.lm.memory import memory_mistake
 from copg.run.machine import read_machine
 from copg.run.memory_watch import noting_memory
 from copg.stores.addresses import copy_artifact, is_finished
+from copg.stores.sealed import read_sealed, write_sealed
 
 RUN = "run.json"
 """The present run: written by ``resolve``, read by every task after it."""
@@ -30,6 +31,7 @@ RECORDS = "stages"
 """Folder of the records."""
 RENEWAL = "renewal"
 """Of a plan or a trial that is to be worked though a record, or a cache, could answer for it."""
+LOST = "it counts as absent: the task works again"
 ADDED = (RENEWAL, "code")
 """What ``resolve`` adds to a trial."""
 
@@ -151,15 +153,20 @@ def record_path(run_dir: Path, task: str, key: str) -> Path:
 
 
 def read_record(path: Path) -> TaskRecord | None:
-    """The record in a file; None where there is none."""
-    return TaskRecord(**json.loads(path.read_text())) if path.is_file() else None
+    """The record in a file; None where there is none, or one that is damaged, which is named."""
+    try:
+        found = read_sealed(path, remedy=LOST)
+        return TaskRecord(**found) if found else None
+    except DamageError as error:
+        print(f"warning: {error}", file=sys.stderr, flush=True)
+    except TypeError:  # a key that is none of its fields
+        print(f"warning: {path}: is no record of a task; {LOST}", file=sys.stderr, flush=True)
+    return None
 
 
 def write_record(run_dir: Path, record: TaskRecord) -> None:
     """Write or replace a task's record, at once."""
-    path = record_path(run_dir, record.task, record.key)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, _finite(asdict(record)))
+    write_sealed(record_path(run_dir, record.task, record.key), _finite(asdict(record)))
 
 
 def _finite(value: Any) -> Any:
@@ -200,8 +207,12 @@ def recorded(
         metrics: artifact that gets the metrics of a task that is not done again.
     """
     home, outputs = Path(run_dir), outputs or {}
-    run = read_json(home / RUN)
-    _limit_threads(read_machine(home), run, stage, subject)
+    try:
+        run = read_json(home / RUN)
+        _limit_threads(read_machine(home), run, stage, subject)
+    except DamageError as error:
+        print(f"error: {task_name(stage, subject)}: {error}", file=sys.stderr, flush=True)
+        raise SystemExit(1) from None
     record = TaskRecord(
         stage=stage,
         task=task_name(stage, subject),
@@ -237,8 +248,16 @@ def recorded(
         raise SystemExit(1) from None
     finally:
         record.seconds = round(time.monotonic() - started, 3)
-        record.run = str(read_json(home / RUN).get("run", ""))  # ``resolve`` gave it just now
+        record.run = _run_id(home)  # ``resolve`` gave it just now
         write_record(home, record)
+
+
+def _run_id(home: Path) -> str:
+    """Of the present run; empty where nobody can say."""
+    try:
+        return str(read_json(home / RUN).get("run", ""))
+    except DamageError:
+        return ""
 
 
 def _copied(source: str, target: str) -> bool:
@@ -258,12 +277,24 @@ def _store(address: str) -> list[str]:
 def _digests(artifacts: Any) -> list[str]:
     """What artifacts hold, in any order."""
     each = artifacts if isinstance(artifacts, list) else [artifacts]
-    return sorted(str(read_json(Path(one.path) / MANIFEST).get("digest", "")) for one in each)
+    return sorted(_manifest_digest(Path(one.path) / MANIFEST) for one in each)
+
+
+def _manifest_digest(path: Path) -> str:
+    """Of an artifact; empty without a manifest that can be read, as its stage will tell."""
+    try:
+        return str(json.loads(path.read_bytes()).get("digest", ""))
+    except (OSError, ValueError, AttributeError):
+        return ""
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """What a JSON file holds; nothing where there is none."""
-    return dict(json.loads(path.read_text())) if path.is_file() else {}
+    """What a JSON file of ours holds; nothing where there is none.
+
+    Raises:
+        DamageError: it is not what was written.
+    """
+    return read_sealed(path, remedy="remove it and run again")
 
 
 def _limit_threads(

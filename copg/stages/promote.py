@@ -83,6 +83,7 @@ def promote_best(
     _check_keep(config, found)
     registry = Registry(config.tracking_uri, config.model_name)
     registry.settle()
+    registry.check_champion()
     outcome = judge(found, max_kl=config.max_kl, min_gain=config.min_gain)
     outcome = _rejected_if_champion_changed(config, outcome, found.champion, registry.get(CHAMPION))
     begin(registration)

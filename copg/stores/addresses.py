@@ -1,7 +1,6 @@
 """What lies at an address, which is a path or a URL of any store that fsspec knows, and copies of it."""
 
 import hashlib
-import json
 import shutil
 import uuid
 from collections.abc import Callable
@@ -9,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from copg.artifacts import MANIFEST, WEIGHTS_DELETED
+from copg.artifacts import MANIFEST, WEIGHTS_DELETED, Manifest, parse_manifest, sync
 from copg.errors import ArtifactError
 from copg.stores.files import patiently
 from copg.stores.retrying import Retries
@@ -53,14 +52,14 @@ def find_damage(address: str, *, digest: str) -> str:
         found = _ask(address, lambda: _manifest(files, root))
         if found is None:
             return f"no {MANIFEST} lies there"
-        if found["digest"] != digest:
-            return f"another artifact lies there, of digest {found['digest'][:12]}"
-        for name, expected in found["files"].items():
+        if found.digest != digest:
+            return f"another artifact lies there, of digest {found.digest[:12]}"
+        for name, expected in found.files.items():
             if damage := _ask(address, partial(_file_damage, files, root, name, expected)):
                 return damage
     except OSError as error:
         raise ArtifactError(f"{address}: cannot be looked at: {_line(error)}") from None
-    except (ImportError, ValueError, KeyError, TypeError) as error:  # no such scheme here, or no manifest
+    except (ImportError, ValueError) as error:  # no such scheme here, or no manifest
         return _line(error)
     return ""
 
@@ -127,6 +126,7 @@ def _copy_file(files: Any, path: str, there: Any, target: str) -> None:
         if not (_is_local(files) and _linked(path, part)):
             with files.open(path, "rb") as given, part.open("wb") as taken:
                 shutil.copyfileobj(given, taken, _BLOCK)
+        sync(part)
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)  # also where both names were one file already
@@ -149,12 +149,13 @@ def _relative(files: Any, root: str) -> list[str]:
     return [str(path).removeprefix(root).lstrip("/") for path in files.find(root)]
 
 
-def _manifest(files: Any, root: str) -> dict[str, Any] | None:
+def _manifest(files: Any, root: str) -> Manifest | None:
     try:
-        with files.open(f"{root}/{MANIFEST}", "rb") as file:
-            return dict(json.load(file))
+        return parse_manifest(files.cat_file(f"{root}/{MANIFEST}"))
     except FileNotFoundError:
         return None
+    except ValueError as error:
+        raise ValueError(f"{MANIFEST}: {error}") from None
 
 
 def _file_damage(files: Any, root: str, name: str, expected: str) -> str:

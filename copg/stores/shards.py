@@ -3,19 +3,25 @@
 Writers never touch one another's shards, so any number may write.
 """
 
+import hashlib
 import io
+import re
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from copg.artifacts import replacing
 from copg.errors import StoreError
 from copg.stores.files import passes
 
 BATCH_ROWS = 131_072
+NAMED = re.compile(r"/[0-9a-f]{32}\.([0-9a-f]{64})\.parquet$")
+"""Path of a shard, with the SHA-256 of its bytes; the shards of 0.1.0 have none in their names."""
 
 
 class Shards:
@@ -54,7 +60,9 @@ class Shards:
                 met.add(shard)
                 try:
                     with self._open(shard) as file:
-                        yield from pq.ParquetFile(file).iter_batches(batch_size=BATCH_ROWS, columns=columns)
+                        _check(shard, file)
+                        shards = pq.ParquetFile(file, page_checksum_verification=True)
+                        yield from shards.iter_batches(batch_size=BATCH_ROWS, columns=columns)
                 except FileNotFoundError:
                     break
                 except (OSError, pa.ArrowException) as error:
@@ -77,10 +85,11 @@ class Shards:
         return "file" in self.fs.protocol
 
     def write(self, table: pa.Table) -> str:
-        """Add one shard, visible whole or not at all; returns its path."""
+        """Add one shard, visible whole or not at all, with its digest in its name; returns its path."""
         sink = pa.BufferOutputStream()
-        pq.write_table(table.sort_by("key"), sink, compression="zstd")
-        return self.put(f"{uuid.uuid4().hex}.parquet", sink.getvalue().to_pybytes())
+        pq.write_table(table.sort_by("key"), sink, compression="zstd", write_page_checksum=True)
+        data = sink.getvalue().to_pybytes()
+        return self.put(f"{uuid.uuid4().hex}.{hashlib.sha256(data).hexdigest()}.parquet", data)
 
     def put(self, name: str, data: bytes) -> str:
         """Add a file, visible whole or not at all; returns its path.
@@ -92,9 +101,8 @@ class Shards:
         if not self._local:
             self.fs.pipe_file(path, data)
             return path
-        part = f"{path}.{uuid.uuid4().hex}.part"
-        self.fs.pipe_file(part, data)
-        self.fs.mv(part, path)
+        with replacing(Path(path)) as part:
+            part.write_bytes(data)
         return path
 
     def remove(self, paths: Iterable[str]) -> None:
@@ -102,3 +110,13 @@ class Shards:
         for path in paths:
             with suppress(FileNotFoundError):
                 self.fs.rm_file(path)
+
+
+def _check(shard: str, file: IO[bytes]) -> None:
+    """Raise ``OSError`` where a shard's bytes are not those that its name tells of."""
+    named = NAMED.search(shard)
+    if named is None:
+        return
+    if hashlib.file_digest(file, "sha256").hexdigest() != named[1]:  # type: ignore[arg-type]
+        raise OSError("it changed since it was written")
+    file.seek(0)

@@ -16,7 +16,8 @@ import pyarrow as pa
 
 from copg.errors import StoreError
 from copg.stores.files import open_files
-from copg.stores.shards import Shards
+from copg.stores.sealed import unseal
+from copg.stores.shards import NAMED, Shards
 from copg.stores.sorted_values import KEY, SortedValues
 
 FOLDER_DIGITS = 20
@@ -154,8 +155,14 @@ class ValueStore:
 
     def about(self) -> dict[str, Any]:
         """What the values depend on."""
-        given = self._about
-        return dict(json.loads(self.shards.fs.cat_file(self._about_path)) if given is None else given)
+        if self._about is not None:
+            return dict(self._about)
+        try:
+            return unseal(self.shards.fs.cat_file(self._about_path))
+        except ValueError as error:
+            raise StoreError(
+                f"{self._about_path}: is damaged ({error}); remove it, the next run writes it"
+            ) from None
 
     def stats(self) -> dict[str, Any]:
         """Rows, shards, bytes, and what the values depend on."""
@@ -165,6 +172,7 @@ class ValueStore:
             self.kind.about: self.about(),
             "rows": sum(batch.num_rows for batch in self.shards.batches([self.kind.value])),
             "shards": len(paths),
+            "without_digest": sum(NAMED.search(path) is None for path in paths),
             "bytes": sum(int(self.shards.fs.size(path)) for path in paths),
         }
 

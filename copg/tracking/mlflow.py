@@ -8,16 +8,22 @@ import contextlib
 import fcntl
 import logging
 import os
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
+from copg.artifacts import replacing
 from copg.errors import TrackingError
+from copg.stores.retrying import Busy, Retries
 
 DEFAULT_URI = "sqlite:///mlflow.db"
 """A file in the working directory."""
 _SQLITE = "sqlite:///"
+_PORTS = {"http": 80, "https": 443}
 
 
 def connect(uri: str) -> Any:
@@ -32,8 +38,84 @@ def connect(uri: str) -> Any:
     set_telemetry_client()  # takes a client away that an earlier import of MLflow may have made
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    _check_reachable(uri)
     with exclusive(uri):
+        if (path := sqlite_path(uri)) is not None:
+            _make_whole(path)
         return MlflowClient(tracking_uri=uri, registry_uri=uri)  # loads the SQL store
+
+
+def _make_whole(path: Path) -> None:
+    """Fill a new database beside its place, and replace one whose filling was cut short."""
+    from mlflow import MlflowClient
+
+    if path.exists() and not is_half_made(path):
+        return
+    if path.exists():
+        left = path.with_name(f"{path.name}.half-made")
+        told = "was left half made by a process that was killed, and holds no run and no model"
+        print(
+            f"warning: {path}: {told}; it is made anew, and lies in {left.name}", file=sys.stderr, flush=True
+        )
+        path.replace(left)
+    with replacing(path) as part:
+        part.touch()  # a folder that cannot be written is told by its own error
+        MlflowClient(tracking_uri=f"{_SQLITE}{part}", registry_uri=f"{_SQLITE}{part}")
+
+
+def is_half_made(path: Path) -> bool:
+    """Whether a database is not as MLflow leaves one that it fills, and nothing would be lost with it.
+
+    Raises:
+        TrackingError: the file is no database.
+    """
+    import sqlite3
+
+    import mlflow
+    from alembic.script import ScriptDirectory
+
+    def count(table: str, rows: str = "") -> int:
+        return int(database.execute(f"SELECT count(*) FROM {table} {rows}").fetchone()[0])
+
+    try:
+        found = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=20.0)
+        with contextlib.closing(found) as database:
+            tables = {
+                name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type='table'")
+            }
+            if any(count(table) for table in ("runs", "registered_models") if table in tables):
+                return False
+            if "alembic_version" not in tables or not count("alembic_version"):
+                return True
+            (revision,) = database.execute("SELECT version_num FROM alembic_version").fetchone()
+    except sqlite3.OperationalError:  # busy, or not for us to write: MLflow will tell
+        return False
+    except sqlite3.DatabaseError as error:
+        raise TrackingError(
+            f"{path}: cannot be read as a database ({error}); move it away and run again"
+        ) from None
+    migrations = ScriptDirectory(str(Path(mlflow.__file__).parent / "store" / "db_migrations"))
+    return bool(revision != migrations.get_current_head())
+
+
+def _check_reachable(uri: str) -> None:
+    """Raise ``OSError`` within seconds where nothing listens: MLflow would try for minutes."""
+    parts = urlsplit(uri)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        return
+    if parts.scheme in getproxies() and not proxy_bypass(parts.hostname):
+        return
+    try:
+        Retries(attempts=3, first_s=1.0)(lambda: _knock(parts.hostname, parts.port or _PORTS[parts.scheme]))
+    except Busy as busy:
+        raise OSError(str(busy)) from None
+
+
+def _knock(host: Any, port: int) -> None:
+    try:
+        socket.create_connection((host, port), timeout=5.0).close()
+    except OSError as error:
+        raise Busy(f"nothing answers at {host}:{port}: {error.strerror or error}") from None
 
 
 def _keep_quiet() -> None:

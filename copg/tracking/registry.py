@@ -13,6 +13,7 @@ from typing import Any
 
 from copg.errors import TrackingError
 from copg.tracking.mlflow import connect, exclusive, none_where, one_line_errors, sqlite_path
+from copg.tracking.pointer import POINTER, disagreement, pointer_of
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 """Aliases: what serves, the best trial that was not promoted, and what served before."""
@@ -153,7 +154,8 @@ class Registry:
                 self.make_champion(version)
                 return None
             if now is not None and now.version == version:
-                return None  # somebody else settled it meanwhile
+                self.make_champion(version)  # somebody else settled it, or was killed before the last tag
+                return None
             self._client.set_model_version_tag(self.model_name, version, LOST, "true")
             return first if place_is_there or now is None else now
 
@@ -168,11 +170,38 @@ class Registry:
             old, challenger = self.get(CHAMPION), self.get(CHALLENGER)
             if old is not None and old.version != version:
                 self._client.set_registered_model_alias(self.model_name, PREVIOUS, old.version)
+            new = _registered(self._client.get_model_version(self.model_name, version))
+            self._client.set_registered_model_tag(self.model_name, POINTER, self._pointer(new))
             self._client.set_registered_model_alias(self.model_name, CHAMPION, version)
             if challenger is not None and challenger.version == version:
                 self._client.delete_registered_model_alias(self.model_name, CHALLENGER)
             now = datetime.now(UTC).isoformat(timespec="milliseconds")
             self._client.set_model_version_tag(self.model_name, version, PROMOTED, now)
+
+    def _pointer(self, version: RegisteredVersion) -> str:
+        where = (self.model_name, version.version, version.policy_uri)
+        return pointer_of(*where, version.tags, (DIGEST_TAG, REPLACES))
+
+    def find_doubt(self) -> str:
+        """Why the alias of the champion cannot be believed, in one line; empty when it can."""
+        with one_line_errors(self.uri):
+            model = none_where("RESOURCE_DOES_NOT_EXIST", self._client.get_registered_model, self.model_name)
+        told = dict(model.tags).get(POINTER, "") if model is not None else ""
+        now = self.get(CHAMPION)
+        number, expected = (now.version, self._pointer(now)) if now else ("", "")
+        return disagreement(told, CHAMPION, number, expected)
+
+    def check_champion(self) -> None:
+        """Refuse a champion that is not the one that was promoted, or made champion again.
+
+        Raises:
+            TrackingError: the alias was moved by somebody else, or the database is damaged.
+        """
+        if doubt := self.find_doubt():
+            raise TrackingError(
+                f"{self.model_name!r} at {self.uri}: {doubt}: it was moved by hand, or is damaged; "
+                "`copg champion rollback VERSION` says which one it shall be"
+            )
 
     def describe(self, version: str, description: str) -> None:
         """Replace the model card of a version."""
@@ -186,12 +215,17 @@ class Registry:
 
 
 def champion(uri: str, model_name: str) -> RegisteredVersion | None:
-    """The version that serves now; None when there is none yet. Promotions cut short are finished first."""
+    """The version that serves now; None when there is none yet. Promotions cut short are finished first.
+
+    Raises:
+        TrackingError: the registry cannot be reached, or its champion not be believed.
+    """
     path = sqlite_path(uri)
     if path is not None and not path.exists():
         return None  # without making the file, and without loading MLflow
     registry = Registry(uri, model_name)
     registry.settle()
+    registry.check_champion()
     return registry.get(CHAMPION)
 
 

@@ -1,10 +1,9 @@
 """Disk space: the weights of policies that nobody keeps; everything else of them stays."""
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
-from copg.artifacts import MANIFEST, WEIGHTS_DELETED
+from copg.artifacts import MANIFEST, WEIGHTS_DELETED, parse_manifest
 from copg.stores.files import open_files
 
 NO_WEIGHTS = "it has no weights any more"
@@ -40,10 +39,10 @@ def delete_weights(uri: str, *, digest: str, reason: str) -> Deleted:
         files, root = open_files(uri)
         if not files.isfile(f"{root}/{MANIFEST}"):
             return Deleted(why_not=f"no {MANIFEST} there")
-        manifest = json.loads(files.cat_file(f"{root}/{MANIFEST}"))
-        if manifest.get("schema") != "policy" or manifest.get("digest") != digest:
+        manifest = parse_manifest(files.cat_file(f"{root}/{MANIFEST}"))
+        if manifest.schema != "policy" or manifest.digest != digest:
             return Deleted(why_not=f"its {MANIFEST} is not that of this policy")
-        return _delete_listed(files, root, set(manifest["files"]), reason)
+        return _delete_listed(files, root, set(manifest.files), reason)
     except (OSError, ImportError, ValueError) as error:
         lines = str(error).splitlines() or [type(error).__name__]
         return Deleted(why_not=lines[0])

@@ -1,19 +1,24 @@
 """Checkpoints: safetensors and JSON, complete or absent, from which a killed run goes on bit for bit."""
 
-import json
+import hashlib
 import shutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from copg.artifacts import write_json
+from copg.artifacts import replacing, sync
+from copg.errors import DamageError
+from copg.stores.sealed import SEAL, read_sealed, write_sealed
 
-STATE = "state.json"
+STATE, MODEL, OPTIMIZER = "state.json", "model.safetensors", "optimizer.safetensors"
+REMEDY = "remove it and train again"
 
 
 def trained_tensors(model: torch.nn.Module) -> dict[str, Tensor]:
@@ -44,15 +49,48 @@ def _like(stored: Tensor, parameter: Tensor) -> Tensor:
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """A safetensors file, complete or absent."""
-    part = path.with_name(f".{path.name}.part")
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part)
-    part.replace(path)
+    """A safetensors file that carries the digest of its tensors, complete or absent."""
+    dense = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    with replacing(path) as part:
+        save_file(dense, part, metadata={SEAL: _digest(dense)})
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file, on the CPU.
+
+    Raises:
+        DamageError: they are not those that were written; a file of 0.1.0, without a digest, is believed.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        line = str(error).partition("\n")[0]
+        raise DamageError(f"{path}: cannot be read ({line}); {REMEDY}") from None
+    if metadata.keys() - {SEAL} or (SEAL in metadata and metadata[SEAL] != _digest(tensors)):
+        raise DamageError(f"{path}: is damaged (it changed since it was written); {REMEDY}")
+    return tensors
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    found = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        found.update(tensor.cpu().flatten().view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
 def load_tensors(path: Path, model: torch.nn.Module) -> None:
-    """Copy a file of ``trained_tensors`` back into the model."""
-    stored = load_file(path)
+    """Copy a file of ``trained_tensors`` back into the model.
+
+    Raises:
+        DamageError: the file is damaged.
+    """
+    _put_back(read_tensors(path), model)
+
+
+def _put_back(stored: Mapping[str, Tensor], model: torch.nn.Module) -> None:
     for name, tensor in trained_tensors(model).items():
         tensor.copy_(_like(stored[name], tensor))
 
@@ -84,11 +122,12 @@ def save_checkpoint(
     part = folder / f".{target.name}.part"
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    save_tensors(part / "model.safetensors", weights)
-    save_tensors(part / "optimizer.safetensors", {**moments, **_generators()})
-    write_json(part / STATE, {"step": step, **state})
+    save_tensors(part / MODEL, weights)
+    save_tensors(part / OPTIMIZER, {**moments, **_generators()})
+    write_sealed(part / STATE, {"step": step, **state})
     shutil.rmtree(target, ignore_errors=True)
     part.replace(target)
+    sync(folder)
     for old in list_checkpoints(folder)[:-keep]:
         shutil.rmtree(old)
     return target
@@ -99,10 +138,34 @@ def list_checkpoints(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("step_*") if (path / STATE).is_file())
 
 
+def load_latest(
+    folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer
+) -> dict[str, Any] | None:
+    """Go on from the latest checkpoint that is whole; None where there is none.
+
+    One that is damaged is named on standard error, and the one before it is used. Nothing of the model or
+    the optimiser is touched by one that is damaged.
+    """
+    for path in reversed(list_checkpoints(folder)):
+        try:
+            return load_checkpoint(path, model, optimizer)
+        except DamageError as error:
+            before = "the training goes on from the one before, or begins anew"
+            print(f"warning: {str(error).removesuffix(REMEDY)}{before}", file=sys.stderr, flush=True)
+    return None
+
+
 def load_checkpoint(path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """Put model, optimiser and random generators back, and return the plain state."""
-    load_tensors(path / "model.safetensors", model)
-    stored = load_file(path / "optimizer.safetensors")
+    """Put model, optimiser and random generators back, and return the plain state.
+
+    Raises:
+        DamageError: one of its files is damaged; nothing was put back.
+    """
+    weights, stored = read_tensors(path / MODEL), read_tensors(path / OPTIMIZER)
+    state = read_sealed(path / STATE, remedy=REMEDY)
+    if missing := [name for name in trained_tensors(model) if name not in weights]:
+        raise DamageError(f"{path}: has no {missing[0]}; {REMEDY}")
+    _put_back(weights, model)
     torch.set_rng_state(stored.pop("rng.cpu"))
     for index in range(torch.cuda.device_count()):
         if f"rng.cuda.{index}" in stored:
@@ -113,7 +176,6 @@ def load_checkpoint(path: Path, model: torch.nn.Module, optimizer: torch.optim.O
                 "step": stored[f"{name}.step"].to(parameter.device),
                 **{key: _like(stored[f"{name}.{key}"], parameter) for key in ("exp_avg", "exp_avg_sq")},
             }
-    state: dict[str, Any] = json.loads((path / STATE).read_text())
     return state
 
 

@@ -7,6 +7,8 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from copg.artifacts import replacing
+
 
 class MetricsLog:
     """One JSON object a line: ``step``, ``time_s`` since the epoch, and metrics by their keys."""
@@ -22,7 +24,8 @@ class MetricsLog:
         path.parent.mkdir(parents=True, exist_ok=True)
         lines = read_metrics(path) if steps_done else []
         kept = [json.dumps(line) + "\n" for line in lines if line["step"] <= steps_done]
-        path.write_text("".join(kept))
+        with replacing(path) as part:
+            part.write_text("".join(kept))
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
         """Append one line; a value that is not finite is written as null."""
@@ -34,9 +37,10 @@ class MetricsLog:
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The lines that are whole: a killed writer may leave half of one."""
     found = []
-    for line in path.read_text().splitlines() if path.exists() else []:
+    for line in path.read_text(errors="replace").splitlines() if path.exists() else []:
         try:
-            found.append(json.loads(line))
-        except ValueError:
+            metrics = json.loads(line)
+            found.append({**metrics, "step": int(metrics["step"])})
+        except (ValueError, LookupError, TypeError):
             break
     return found

@@ -1,6 +1,7 @@
 """The loop: step, sample, save; it stops early when a trial has diverged or the machine asks it to."""
 
 import signal
+import sys
 import time
 from dataclasses import asdict, dataclass, field
 from math import isfinite
@@ -10,12 +11,13 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
+from copg.errors import DamageError
 from copg.lm.scorer import SequenceScorer
 from copg.progress import track
 from copg.tracking.runs import Tracker
 from copg.training.checkpoint import (
-    list_checkpoints,
-    load_checkpoint,
+    load_latest,
+    read_tensors,
     save_checkpoint,
     save_tensors,
     trained_tensors,
@@ -82,12 +84,22 @@ class Loop:
         self.scorer = shard_scorer(scorer, accelerator) if sharded else accelerator.prepare_model(scorer)
         self.optimizer = build_optimizer(policy, config.optimizer)
         self.state = LoopState()
-        found = list_checkpoints(self.folder)
-        if found:
-            stored = load_checkpoint(found[-1], policy, self.optimizer)
+        stored = load_latest(self.folder, policy, self.optimizer) if self._best_is_whole() else None
+        if stored is not None:
             self.state = LoopState(**{name: stored[name] for name in LoopState.__dataclass_fields__})
         self.resumed_from = self.state.step
         self.log = MetricsLog(self.folder / METRICS, steps_done=self.state.step) if self._main else None
+
+    def _best_is_whole(self) -> bool:
+        """Whether the best weights so far can be read; if not, they come again from the very start."""
+        path = self.folder / BEST
+        if path.exists():
+            try:
+                read_tensors(path)
+            except DamageError as error:
+                print(f"warning: {error}; the training begins anew", file=sys.stderr, flush=True)
+                return False
+        return True
 
     @property
     def _main(self) -> bool:

@@ -19,7 +19,6 @@ from typing import Any, TextIO
 
 import psutil
 
-from copg.artifacts import write_json
 from copg.errors import ConfigError, CopgError
 from copg.run.check import check_recipe
 from copg.run.machine import write_machine
@@ -27,8 +26,10 @@ from copg.run.recipe import Recipe, parse_recipe
 from copg.run.summary import SUMMARY, read_records, write_summary
 from copg.run.task_record import RUN, read_json
 from copg.stores.addresses import is_finished
+from copg.stores.sealed import write_sealed
 from copg_pipelines.dags import Shape, build_dag
 from copg_pipelines.dags.compiling import arguments, taken
+from copg_pipelines.local_cache import CACHE, vouched
 from copg_pipelines.watch import watching
 
 RECIPE = "recipe.json"
@@ -71,7 +72,7 @@ def run_local(dag: str, recipe: Recipe, root: Path, *, runner: Any = None, image
     with _alone(root):
         for name in (RUN, SUMMARY):
             (root / name).unlink(missing_ok=True)
-        write_json(root / RECIPE, {"dag": dag, **asdict(recipe)})
+        write_sealed(root / RECIPE, {"dag": dag, **asdict(recipe)})
         succeeded, log = _run_and_watch(lambda: _build(dag, recipe, image), recipe, root, runner)
         summary = read_json(root / SUMMARY) or write_summary(root, succeeded=succeeded)
         return {
@@ -142,7 +143,7 @@ def _run_and_watch(
     write_machine(root, cores=count_cores(), tasks_at_once=TASKS_AT_ONCE)
     log = root / "logs" / f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}.log"
     log.parent.mkdir(exist_ok=True)
-    with log.open("w", buffering=1) as stream, watching(root, sys.stdout):
+    with log.open("w", buffering=1) as stream, vouched(root), watching(root, sys.stdout):
         return _run_pipeline(build, recipe, root, stream, runner), log
 
 
@@ -158,7 +159,7 @@ def _run_pipeline(build: Callable[[], Any], recipe: Recipe, root: Path, log: Tex
             pipeline_root=str(root / "artifacts"),
             workspace_root=tempfile.mkdtemp(prefix="copg-workspace-"),  # deleted after the run
             enable_caching=True,
-            cache_root=str(root / "cache"),
+            cache_root=str(root / CACHE),
         )
         try:
             pipeline = build()

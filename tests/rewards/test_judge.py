@@ -14,6 +14,7 @@ from copg.rewards.endpoint import RETRIES
 from copg.rewards.judge import Judge
 from copg.rewards.mixture import build_mixture
 from copg.rewards.registry import reward_digest
+from copg.stores.sealed import read_sealed
 
 
 class Server(ThreadingHTTPServer):
@@ -191,12 +192,15 @@ def test_what_was_answered_before_a_failure_is_kept(server, tmp_path) -> None:
     ]
 
 
-def test_a_spoilt_cache_file_is_named(server, tmp_path) -> None:
+def test_a_spoilt_cache_file_is_named_and_counts_as_absent(server, tmp_path, capsys) -> None:
     judge(server, cache=str(tmp_path))(["p"], ["a"], [{}])
     (path,) = tmp_path.glob("*/*.json")
     path.write_text("{")
-    with pytest.raises(RewardError, match=r"\.json: cannot be read .* remove it and it is asked again"):
-        judge(server, cache=str(tmp_path))(["p"], ["a"], [{}])
+    asked = len(server.requests)
+    assert judge(server, cache=str(tmp_path))(["p"], ["a"], [{}]) == [1.0]
+    assert len(server.requests) == asked + 1
+    assert f"{path}: is damaged" in capsys.readouterr().err
+    assert read_sealed(path, remedy="")["answer"]
 
 
 def test_the_budget_is_checked_before_and_holds_retries_too(server) -> None:

@@ -3,7 +3,7 @@ from pathlib import Path
 from typing import Any
 
 from copg.run.summary import SUMMARY, summarise, unfinished, write_summary
-from copg.run.task_record import RUN, TaskRecord, write_record
+from copg.run.task_record import RUN, TaskRecord, read_json, write_record
 
 TRIALS = [{"method": "copg", "beta": 0.1}, {"method": "ipo", "beta": 1.0}]
 
@@ -123,7 +123,7 @@ def test_an_old_failure_of_a_task_that_was_not_reached_is_not_this_runs(tmp_path
     summary = write_summary(tmp_path, succeeded=False)
     assert summary["failure"]["cause"] == "this time"
     assert "promote" not in summary["cached"]
-    assert json.loads((tmp_path / SUMMARY).read_text()) == summary
+    assert read_json(tmp_path / SUMMARY) == summary
 
 
 def test_the_summary_says_that_the_run_before_was_cut_off(tmp_path: Path) -> None:

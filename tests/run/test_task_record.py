@@ -16,6 +16,7 @@ from copg.run.task_record import (
     subject_name,
     task_key,
 )
+from copg.stores.sealed import read_sealed, write_sealed
 from tests.object_store import ObjectStore
 
 PLAN = {"key": "ab" * 32, "config": {}}
@@ -103,8 +104,8 @@ def test_tasks_that_run_at_once_share_the_cores(
     with recorded(stage, PLAN, str(tmp_path), subject=subject):
         assert os.environ["OMP_NUM_THREADS"] == threads
     # as on a cluster, whose volume got a copy of this directory
-    said = json.loads((tmp_path / MACHINE).read_text())
-    (tmp_path / MACHINE).write_text(json.dumps({**said, "machine": "another"}))
+    said = read_sealed(tmp_path / MACHINE, remedy="")
+    write_sealed(tmp_path / MACHINE, {**said, "machine": "another"})
     monkeypatch.setenv("OMP_NUM_THREADS", "99")
     with recorded(stage, PLAN, str(tmp_path), subject=subject):
         assert os.environ["OMP_NUM_THREADS"] == "99"

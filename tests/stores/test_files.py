@@ -1,8 +1,6 @@
 """A store that is away for a while changes nothing; what is wrong with a call is told at once."""
 
 import errno
-import hashlib
-import json
 import shutil
 import socket
 import tempfile
@@ -13,7 +11,7 @@ from typing import Any
 import fsspec
 import pytest
 
-from copg.artifacts import MANIFEST
+from copg.artifacts import MANIFEST, seal
 from copg.errors import ArtifactError
 from copg.stores import addresses, files
 from copg.stores.addresses import copy_artifact, find_damage, is_finished
@@ -105,21 +103,22 @@ def test_a_checkpoint_is_pushed_and_fetched_while_every_call_fails_once(flaky: F
 
 
 def test_an_artifact_is_looked_at_and_copied_while_every_call_fails_once(
-    flaky: Flaky, monkeypatch: pytest.MonkeyPatch
+    flaky: Flaky, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(addresses, "LOOKING", files.RETRIES)
     content = b"weights"
-    manifest = {"digest": "d", "files": {"model": hashlib.sha256(content).hexdigest()}}
-    flaky.inner.pipe_file("/bucket/policy/model", content)
-    flaky.inner.pipe_file(f"/bucket/policy/{MANIFEST}", json.dumps(manifest).encode())
+    (tmp_path / "model").write_bytes(content)
+    manifest = seal(tmp_path, schema="policy", stage="train", rows=1, config={}, parents={})
+    for name in ("model", MANIFEST):
+        flaky.inner.pipe_file(f"/bucket/policy/{name}", (tmp_path / name).read_bytes())
     assert is_finished("s3://bucket/policy")
-    assert find_damage("s3://bucket/policy", digest="d") == ""
+    assert find_damage("s3://bucket/policy", digest=manifest.digest) == ""
     copy_artifact("s3://bucket/policy", "s3://bucket/champion")
     assert flaky.inner.cat_file("/bucket/champion/model") == content
     flaky.away = True
     assert not is_finished("s3://bucket/policy")  # nobody can look
     with pytest.raises(ArtifactError, match="cannot be looked at"):
-        find_damage("s3://bucket/policy", digest="d")
+        find_damage("s3://bucket/policy", digest=manifest.digest)
 
 
 def test_a_folder_is_as_patient_as_its_disk(tmp_path: Path) -> None:

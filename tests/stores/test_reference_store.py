@@ -98,7 +98,7 @@ def test_a_later_look_up_reads_what_was_added_and_nothing_twice(
     add(other, KEYS[:2], [-1.0, -2.0], [2, 2])
     opened: list[str] = []
     read = pq.ParquetFile
-    monkeypatch.setattr(pq, "ParquetFile", lambda file: opened.append(file.path) or read(file))
+    monkeypatch.setattr(pq, "ParquetFile", lambda file, **_: opened.append(file.path) or read(file))
     assert store.lookup(KEYS) == {KEYS[0]: -1.0, KEYS[1]: -2.0}
     add(other, KEYS[1:3], [-2.5, -3.0], [2, 2])
     assert store.lookup(KEYS) == {KEYS[0]: -1.0, KEYS[1]: -2.0, KEYS[2]: -3.0}

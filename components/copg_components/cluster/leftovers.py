@@ -8,6 +8,7 @@ from pathlib import Path
 
 from copg.artifacts import MANIFEST, read_manifest
 from copg.config import parse_config
+from copg.errors import DamageError
 from copg.run.task_record import read_json
 from copg.training.checkpoint_store import checkpoint_store
 from copg.training.config import TrainConfig
@@ -32,5 +33,5 @@ def forget(policy: Path, run_dir: Path) -> None:
         for left in (run_dir / EXCHANGE).glob(f"*/policy/{MANIFEST}"):
             if read_json(left).get("digest") == manifest.digest:
                 shutil.rmtree(left.parents[1])
-    except OSError as error:
+    except (OSError, DamageError) as error:
         print(f"warning: the checkpoints of {policy.name} stay: {error}", flush=True)
