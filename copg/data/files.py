@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from copg.digests import file_digest, json_digest
 from copg.errors import RecordError
 
 FORMATS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".csv": "csv", ".parquet": "parquet"}
@@ -45,6 +46,24 @@ def find_files(records: str) -> list[tuple[str, Path]]:
     if not named:
         raise RecordError(f"{records}: holds no file of records; they end in one of {READABLE}")
     return named
+
+
+def source_files(records: str) -> list[tuple[str, Path]]:
+    """All that decides what ``records`` holds, by relative name: its files, or those of a saved data set.
+
+    Raises:
+        RecordError: as ``find_files``.
+    """
+    named = find_files(records)
+    folder = Path(records)
+    if not named and folder.is_dir():  # saved by ``datasets``
+        named = [(str(f.relative_to(folder)), f) for f in sorted(folder.rglob("*")) if f.is_file()]
+    return named
+
+
+def source_digest(named: list[tuple[str, Path]]) -> str:
+    """Of names and bytes."""
+    return json_digest({name: file_digest(file) for name, file in named})
 
 
 def file_format(path: Path) -> str | None:

@@ -16,6 +16,7 @@ from copg.lm.rows import TokenGroup
 from copg.lm.scorer import DTYPES, check_rows, group_logps
 from copg.lm.text import TextCodec
 from copg.records import Group
+from copg.stores.promised import weights_as_promised
 from copg.stores.reference_store import completion_key
 from copg.stores.spot_checks import SpotChecks
 from copg.stores.values import ValueStore
@@ -120,6 +121,8 @@ class ReferencePass:
     store: ValueStore
     rows: RowConfig
     check_samples: int
+    weights: str = ""
+    """Digest of the model, which its files must have; empty: nobody promised one."""
     computed: int = 0
     """Completions that went through the model."""
     reused: int = 0
@@ -203,7 +206,9 @@ class ReferencePass:
         """The reference; when it is loaded, its rows are checked on whole groups that share one."""
         if self._loaded is None:
             dtype = DTYPES[self.rows.parameter_dtype]
-            self._loaded = load_model(self.model, dtype=dtype, revision=self.revision).to(pick_device())
+            with weights_as_promised(self.model, self.weights):
+                loaded = load_model(self.model, dtype=dtype, revision=self.revision)
+            self._loaded = loaded.to(pick_device())
             tolerance = ROW_CHECK_TOLERANCES[self.rows.compute_dtype]
             examples = [
                 TokenGroup(g.prompt_ids or (), [c.token_ids or [] for c in g.completions], g.id)

@@ -148,12 +148,19 @@ def stage_settings(
         },
         "train": {
             **model,
+            "model_digest": model_digest,
             "checkpoint": {"folder": f"{run_dir}/checkpoints"},
             "samples": {"rewards": recipe.rewards},
             "text": text,
             "tracking": {"uri": tracking, "experiment": recipe.name},
         },
-        "evaluate": {**model, "rewards": recipe.rewards, "rows": rows, "text": text},
+        "evaluate": {
+            **model,
+            "model_digest": model_digest,
+            "rewards": recipe.rewards,
+            "rows": rows,
+            "text": text,
+        },
         "report": {"name": recipe.name, **_gate_bounds(recipe)},
         "promote": {
             "tracking_uri": tracking,

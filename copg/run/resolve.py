@@ -94,6 +94,8 @@ def plan_recipe(config: ResolveConfig) -> Resolution:
         **{f"code/{stage}": _code(stage, each) for stage, each in configs.items()},
         **{f"method/{m}": _loss(LOSSES[m]) for m in sorted({trial_method(t) for t in recipe.trials})},
     }
+    if records.revision is None:
+        configs["validate"] = replace(configs["validate"], records_digest=records.digest)
     train = configs["train"]
     if train.start_from is not None:
         start = find_policy(train.start_from, train.start_revision, memo)

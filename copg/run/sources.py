@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from copg.data.files import file_format, find_files
-from copg.digests import ADAPTER, MODEL_FILES, file_digest, json_digest, model_digest, policy_digest
+from copg.data.files import file_format, source_digest, source_files
+from copg.digests import ADAPTER, MODEL_FILES, json_digest, model_digest, policy_digest
 from copg.errors import DamageError, ModelError, RecordError
 from copg.stores.files import open_files, passes, patiently
 from copg.stores.retrying import Retries
@@ -91,17 +91,12 @@ def find_records(records: str, revision: str | None, memo: DigestMemo) -> Source
     Raises:
         RecordError: there is nothing under that name.
     """
-    named = find_files(records)
-    folder = Path(records)
-    if not named and folder.is_dir():  # saved by ``datasets``
-        named = [(str(f.relative_to(folder)), f) for f in sorted(folder.rglob("*")) if f.is_file()]
+    named = source_files(records)
     if not named:
         return _on_hub(records, revision, "dataset", RecordError)
     files = [file for _, file in named]
-    digest = memo.digest(
-        f"records {records}", files, lambda: json_digest({name: file_digest(file) for name, file in named})
-    )
-    return Source(digest, folder, num_bytes=sum(file.stat().st_size for file in files))
+    digest = memo.digest(f"records {records}", files, lambda: source_digest(named))
+    return Source(digest, Path(records), num_bytes=sum(file.stat().st_size for file in files))
 
 
 def find_model(model: str, revision: str | None, memo: DigestMemo) -> Source:

@@ -15,6 +15,7 @@ from copg.errors import ModelError, RecordError
 from copg.lm.config import GenerationConfig, RowConfig, TextConfig
 from copg.rewards.contract import RewardSpec, Scale
 from copg.rewards.mixture import build_mixture
+from copg.stores.promised import weights_as_promised
 
 if TYPE_CHECKING:
     from copg.evaluation.held_out import HeldOut, PolicySampler
@@ -38,6 +39,8 @@ class EvaluateConfig:
     """Model directory or hub name of the reference."""
     revision: str | None = None
     """Of the hub."""
+    model_digest: str = ""
+    """Of the reference's weights that are meant, when it is known; empty: whatever lies there."""
     rewards: list[RewardSpec] = field(default_factory=list)
     """As in ``score``."""
     name: str = ""
@@ -113,10 +116,11 @@ def evaluate_policy(
     scales = {part: Scale(**scale) for part, scale in facts["scales"].items()}
     mixture = build_mixture(config.rewards, scales=scales)
     sampler = PolicySampler(**{name: getattr(config, name) for name in PolicySampler.__dataclass_fields__})
-    prompts, too_long = _read_prompts(config, sampler, groups)
-    begin(evaluation)
     try:
-        sampler.draw(prompts, policy)
+        with weights_as_promised(config.model, config.model_digest):
+            prompts, too_long = _read_prompts(config, sampler, groups)
+            begin(evaluation)
+            sampler.draw(prompts, policy)
     except FloatingPointError as error:
         if policy is None:
             raise ModelError(f"{config.model}: {error}") from None

@@ -149,7 +149,9 @@ def _open(config: ReferenceConfig) -> "tuple[ReferencePass, _Encoder]":
     weights = config.model_digest or model_digest(Path(config.model))
     numerics = Numerics(weights, config.rows.parameter_dtype, config.rows.compute_dtype)
     store = open_references(config.store, numerics)
-    engine = ReferencePass(config.model, config.revision, store, config.rows, config.check_samples)
+    engine = ReferencePass(
+        config.model, config.revision, store, config.rows, config.check_samples, config.model_digest
+    )
     return engine, _Encoder(codec, min(positions, config.max_tokens or positions))
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from copg.artifacts import Manifest, begin, read_groups, read_manifest, seal
 from copg.digests import policy_digest
 from copg.errors import MismatchError
+from copg.stores.promised import weights_as_promised
 from copg.training.config import TrainConfig
 from copg.training.launch import run_processes, take_part
 
@@ -150,14 +151,18 @@ def _load_policy(
     from copg.lm.scorer import DTYPES
     from copg.training.optim import add_adapter, disable_dropout
 
-    codec = load_codec(config.model, revision=config.revision, text=config.text)
     dtype = DTYPES[config.rows.parameter_dtype]
-    model: Any = load_model(config.model, dtype=dtype, revision=config.revision).to(accelerator.device)
+    with weights_as_promised(config.model, config.model_digest):
+        codec = load_codec(config.model, revision=config.revision, text=config.text)
+        model: Any = load_model(config.model, dtype=dtype, revision=config.revision)
+    model = model.to(accelerator.device)
     _check_reference(config, parent, data, model, codec)
     if config.start_from is not None:
         start, revision = config.start_from, config.start_revision
         check_vocabulary(start, codec.tokenizer, config.model, revision=revision)
-        model = load_model(start, dtype=dtype, revision=revision, trainable=True).to(accelerator.device)
+        with weights_as_promised(start, config.start_digest):
+            model = load_model(start, dtype=dtype, revision=revision, trainable=True)
+        model = model.to(accelerator.device)
     disable_dropout(model)
     if config.lora is not None and not hasattr(model, "disable_adapter"):
         model = add_adapter(model, config.lora, seed=config.trial.seed)

@@ -1,5 +1,6 @@
 """Stage ``validate``: records in, groups of train, select and gate out; what is refused, with its reason."""
 
+from contextlib import AbstractContextManager
 from dataclasses import asdict, field
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +13,7 @@ from copg.data.bounds import BOUNDS, Bounds
 from copg.data.checks import SPLIT_CHECKS
 from copg.data.columns import RECORD_SCHEMA
 from copg.data.docs import DOCS, write_docs
+from copg.data.files import source_digest, source_files
 from copg.data.group_pass import GroupPass, count_leaks
 from copg.data.readers import Rows
 from copg.data.record_pass import RecordPass
@@ -20,6 +22,7 @@ from copg.data.shapes import FIELDS
 from copg.data.spool import Spool
 from copg.data.suite import Suite
 from copg.errors import RecordError
+from copg.stores.promised import as_promised
 
 
 @configuration
@@ -45,6 +48,8 @@ class ValidateConfig:
     """Split of a ``datasets`` data set; needed where it has several."""
     revision: str | None = None
     """Of a data set on the hub."""
+    records_digest: str = ""
+    """Of the records that are meant, when it is known; empty: whatever lies there."""
     workers: Natural = 2
     """Processes that parse large files of JSON lines, beside the main one; the result is the same."""
 
@@ -79,7 +84,8 @@ def validate_records(
         Counts of records, groups, completions and rejects; lengths in characters, rewards in their units.
 
     Raises:
-        RecordError: a file cannot be read, too many records are rejected, or none is left.
+        RecordError: a file cannot be read or is not what was promised, too many records are rejected, or none
+            is left.
     """
     begin(groups)
     rows = Rows(
@@ -99,7 +105,8 @@ def validate_records(
         Rejections(groups) as rejections,
         Spool(groups, RECORD_SCHEMA, bounds) as spool,
     ):
-        record_pass.run(rows, rejections, spool, num_workers=config.workers)
+        with _as_promised(records, config.records_digest):
+            record_pass.run(rows, rejections, spool, num_workers=config.workers)
         with GroupWriter(groups) as writer:
             group_pass.run(spool, rejections, writer)
     splits = Suite("splits", SPLIT_CHECKS)
@@ -127,6 +134,18 @@ def validate_records(
         volatile=(DOCS,),
     )
     return metrics
+
+
+def _as_promised(records: str, digest: str) -> AbstractContextManager[None]:
+    """Around the reading of records: refused where they are not, or do not stay, those of the digest."""
+
+    def files() -> list[Path]:
+        return [path for _, path in source_files(records)]
+
+    def read() -> str:
+        return source_digest(source_files(records))
+
+    return as_promised(records, digest, files=files, digest=read, error=RecordError)
 
 
 def _refuse(config: ValidateConfig, records: str, metrics: dict[str, float], rejections: Rejections) -> None:

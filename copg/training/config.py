@@ -140,6 +140,8 @@ class TrainConfig:
     trial: TrialConfig
     checkpoint: CheckpointConfig
     revision: str | None = None
+    model_digest: str = ""
+    """Of the weights of ``model`` that are meant, when it is known; empty: whatever lies there."""
     start_from: str | None = None
     """Another policy to start from (a champion); the reference stays ``model``."""
     start_revision: str | None = None
@@ -178,9 +180,9 @@ class TrainConfig:
             )
 
     def identity(self) -> dict[str, Any]:
-        """What decides the result: everything but names, tracking, processes and where checkpoints lie."""
+        """What decides the result, beside the digest of the groups: no names, tracking, folders."""
         settings = asdict(self)
-        for key in ("tracking", "checkpoint", "launch"):
+        for key in ("tracking", "checkpoint", "launch", "model_digest"):
             settings.pop(key)
         settings["yields"] = self.checkpoint.yields
         settings["trial"].pop("name")

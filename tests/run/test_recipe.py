@@ -104,6 +104,7 @@ def test_what_is_said_once_reaches_every_stage_that_needs_it() -> None:
     assert train == {
         "model": "model",
         "revision": "c0ffee",
+        "model_digest": "",
         "epochs": 2,
         "rows": {"tokens_per_batch": 512},
         "text": {"thinking": "strip"},

@@ -1,0 +1,59 @@
+"""What was promised by its digest is what is read: compared before, and seen not to have changed after."""
+
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+from copg.digests import ADAPTER, MODEL_FILES, adapter_base, policy_digest
+from copg.errors import CopgError, ModelError
+
+
+@contextmanager
+def as_promised(
+    name: str,
+    promised: str,
+    *,
+    files: Callable[[], Collection[Path]],
+    digest: Callable[[], str],
+    error: type[CopgError],
+) -> Iterator[None]:
+    """Around the reading of an input.
+
+    Args:
+        name: of the input, for the message.
+        promised: digest under which all that is made of it is filed; empty: nothing was promised.
+        files: lists what it consists of.
+        digest: reads it.
+        error: raised where it is another.
+
+    Raises:
+        CopgError: of the class given; the input is not, or does not stay, what it was when the run began.
+    """
+    if not promised:
+        yield
+        return
+    before = _state(files())
+    if digest() != promised:
+        raise error(f"{name}: changed since the run began; run again, and it is taken as it is then")
+    yield
+    if _state(files()) != before:
+        raise error(f"{name}: changed while it was read; run again when nobody writes it")
+
+
+def weights_as_promised(model: str, promised: str) -> AbstractContextManager[None]:
+    """The same around the loading of a model or a policy; a name of the hub is held by its commit."""
+    folder = Path(model)
+    local = folder.is_dir() and (not (folder / ADAPTER).is_file() or Path(adapter_base(folder)).is_dir())
+    return as_promised(
+        model,
+        promised if local else "",
+        files=lambda: {file for pattern in MODEL_FILES for file in folder.glob(pattern)},
+        digest=lambda: policy_digest(model),
+        error=ModelError,
+    )
+
+
+def _state(files: Collection[Path]) -> list[tuple[str, int, int, int]]:
+    """Name, size, time of change and number of each file."""
+    states = ((file, file.stat()) for file in sorted(files))
+    return [(str(file), each.st_size, each.st_mtime_ns, each.st_ino) for file, each in states]
