@@ -1,6 +1,7 @@
 """Settings: one dataclass a stage, checked when a dictionary becomes one."""
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache, partial
 from operator import ge, gt, le, lt
@@ -31,6 +32,22 @@ Natural = Annotated[int, Field(ge=0)]
 
 SIGNS: Mapping[str, Callable[[Any, Any], bool]] = {"gt": gt, "ge": ge, "lt": lt, "le": le}
 """Bounds by their names in ``Field`` and in ``annotated_types``."""
+
+
+ADDRESS = re.compile(r"([a-z][a-z0-9+.-]*)://(\S*)", re.IGNORECASE)
+"""Scheme, and what comes after it."""
+_SECRET = "in the environment, on a cluster from the secret copg-secrets"
+INSTEAD = (
+    (" (s3|minio)$", f"give AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY {_SECRET}"),
+    (" gc?s$", "give GOOGLE_APPLICATION_CREDENTIALS, the path of a file with the key, in the environment"),
+    (r"rewards\.\d+\.|judge", "give key_file, the path of a file (of a mounted secret) with the key"),
+    (
+        "track.* https?$",
+        f"give MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, {_SECRET}",
+    ),
+)
+"""What to use for a secret, by setting and scheme."""
+ELSE = f"give it in a variable of its client {_SECRET}"
 
 
 @overload
@@ -95,10 +112,42 @@ def parse_config(cls: type[T], settings: Mapping[str, Any], *, where: str) -> T:
     """
     if not isinstance(settings, Mapping):
         raise ConfigError(f"{where}={settings!r}: must be a mapping")
+    if secrets := [*_secrets(settings, where)]:
+        raise ConfigError("; ".join(secrets))
     try:
         return TypeAdapter(cls).validate_python(dict(settings))
     except ValidationError as error:
         raise ConfigError("; ".join(_line(cls, e, where) for e in error.errors())) from None
+
+
+def check_address(value: str, where: str) -> None:
+    """Refuse an address that holds user info or a query: it is written into every run, and printed.
+
+    Args:
+        where: how the user calls this setting, for the message.
+
+    Raises:
+        ConfigError: names what to use instead.
+    """
+    if secrets := [*_secrets(value, where)]:
+        raise ConfigError(secrets[0])
+
+
+def _secrets(value: Any, where: str) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _secrets(item, f"{where}.{key}")
+    elif isinstance(value, list | tuple):
+        for place, item in enumerate(value):
+            yield from _secrets(item, f"{where}.{place}")
+    elif isinstance(value, str) and (found := ADDRESS.fullmatch(value.strip())) and found[1] != "sqlite":
+        server, _, query = found[2].partition("?")
+        user = "@" in server.partition("/")[0]
+        if user or query:
+            what = "user info" if user else "a query"
+            instead = next((use for match, use in INSTEAD if re.search(match, f"{where} {found[1]}")), ELSE)
+            told = f"{where} has {what} in its address, which every run would write down"
+            yield f"{told}: leave it out; {instead}"
 
 
 def _line(cls: type[Any], error: Any, where: str) -> str:

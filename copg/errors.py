@@ -1,8 +1,21 @@
 """What can be a user's mistake: each error is one line that the command prints before exit code 1."""
 
+import re
+
+_USER, _QUERY = re.compile(r"(\w://)[^\s/?#'\"]*@"), re.compile(r"(\w://[^\s?'\"]*)\?[^\s'\"]*")
+
+
+def without_secrets(text: str) -> str:
+    """A text whose addresses have no user info and no query any more: these are where passwords stand."""
+    return _QUERY.sub(r"\1", _USER.sub(r"\1", text))
+
 
 class CopgError(ValueError):
     """Base of every error a user can cause and mend; never raised for our own bugs."""
+
+    def __str__(self) -> str:
+        """The line, which is printed and written down, so that it tells no password."""
+        return without_secrets(super().__str__())
 
 
 class ConfigError(CopgError):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from copg.cli.options import OptionalRecipe, RunDir, runs_here
+from copg.config import check_address
 from copg.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -101,6 +102,7 @@ def _open(recipe: Path | None, name: str, tracking: str, run_dir: str) -> "Regis
         tracking = tracking or loaded.tracking or f"sqlite:///{runs_here(loaded, run_dir)}/mlflow.db"
     if not (name and tracking):
         raise ConfigError("whose champion? Give --recipe, or --name and --tracking")
+    check_address(tracking, "--tracking")
     path = sqlite_path(tracking)
     if path is None or path.exists():
         registry = Registry(tracking, name)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from copg.config import check_address
 from copg.errors import StoreError
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def _parts(store: str) -> "list[ValueStore]":
     from copg.stores.reward_store import REWARDS
     from copg.stores.values import find_stores
 
+    check_address(store, "the store")
     found = [*find_stores(REWARDS, store), *find_stores(REFERENCES, store)]
     if not found:
         raise StoreError(f"{store}: holds neither reference log-probabilities nor rewards")

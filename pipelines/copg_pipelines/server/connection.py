@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 import urllib3
 from kfp_server_api.rest import RESTClientObject, RESTResponse
 
+from copg.config import check_address
 from copg.errors import CopgError
 from copg.stores.retrying import Busy, Retries, retry_after
 
@@ -60,6 +61,8 @@ class Connection:
     def __post_init__(self) -> None:
         if not self.host.startswith(("http://", "https://")):
             raise ClientError(f"host={self.host!r} must start with http:// or https://")
+        for name, address in (("--host", self.host), ("--ui", self.ui)):
+            check_address(address, name)
         if self.timeout_s <= 0 or self.patience_s < 0:
             raise ClientError(
                 f"timeout={self.timeout_s} must be > 0 and patience={self.patience_s} >= 0, in s"
