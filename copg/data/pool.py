@@ -80,6 +80,7 @@ class ProcessPool:
         for _ in range(num_workers):
             self._idle.put(None)
         self._lock = threading.Lock()
+        self._starter = ThreadPoolExecutor(1)  # a worker dies with the thread that started it
         self._living: set[_Worker] = set()
         weakref.finalize(self, _close_all, self._living)
 
@@ -137,7 +138,7 @@ class ProcessPool:
     def _start(self, ended: "_Worker | None") -> "_Worker":
         if ended in self._living:
             self._drop(ended)
-        worker = _Worker(self.command, self._environment, sized=self._sized)
+        worker = self._starter.submit(self._make).result()
         self._living.add(worker)
         problem = worker.ask(b"", self._start_s)
         if problem == b"":
@@ -148,6 +149,9 @@ class ProcessPool:
                 f"{self.name}: a helper process did not start within {self._start_s:g} s: it {loss}"
             )
         raise self._error(f"{self.name}: {problem.decode()}")
+
+    def _make(self) -> "_Worker":
+        return _Worker(self.command, self._environment, sized=self._sized)
 
     def _drop(self, worker: "_Worker") -> str:
         self._living.discard(worker)

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 import pyarrow as pa
 
 from copg.data.columns import DEFECT_SCHEMA, PORTION_SCHEMA, Portion, to_portion
+from copg.data.parents import die_with_parent
 from copg.data.pool import ProcessPool, read_sized, write_sized
 from copg.data.readers import Rows
 from copg.data.rows import Lines, Row
@@ -75,6 +76,7 @@ def _unpack_portion(answer: bytes) -> Portion:
 def main() -> None:
     """A worker's life."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process ends it
+    die_with_parent()
     reader = RecordReader(json.loads(sys.argv[2]))
     write_sized(sys.stdout.buffer, b"")
     while (block := read_sized(sys.stdin.buffer)) is not None:

@@ -4,14 +4,18 @@ vLLM pins versions of torch and transformers that are not this library's, so thi
 Reads a request (JSON) from the file given first, writes the completions to the file given second.
 """
 
+import ctypes
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import Any
 
 
 def main(request_file: str, answer_file: str) -> None:
-    """One engine, all prompts."""
+    """One engine, all prompts; killed with the process that asked."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
     from vllm import LLM, SamplingParams
     from vllm.lora.request import LoRARequest
 

@@ -10,6 +10,8 @@ import resource
 import sys
 from typing import Any
 
+from copg.data.parents import die_with_parent
+
 MEMORY_BYTES = 4 << 30
 PLAIN_NUMBER = re.compile(r"[-+]?(\d{1,3}(,\d{3})+|\d+)?(\.\d+)?\s*(%|[A-Za-z]{2,}[A-Za-z ]*)?")
 SCIENTIFIC = re.compile(r"([-+]?\d+(?:\.\d+)?)[eE]([-+]?\d+)")
@@ -48,6 +50,7 @@ def main() -> None:
 
     import math_verify  # noqa: F401  (loaded before the first clock starts)
 
+    die_with_parent()
     logging.disable(logging.CRITICAL)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     print(flush=True)

@@ -4,6 +4,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
+from copg.data.parents import describe_process
 from copg.stores.sealed import read_sealed, write_sealed
 
 MACHINE = "machine.json"
@@ -11,13 +12,15 @@ MACHINE = "machine.json"
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
-def write_machine(run_dir: Path, *, cores: int, tasks_at_once: int) -> None:
-    """Say how many tasks run at once on this machine."""
-    write_sealed(run_dir / MACHINE, {"machine": _name(), "cores": cores, "tasks_at_once": tasks_at_once})
+def write_machine(run_dir: Path, *, cores: int, tasks_at_once: int, ended: bool = False) -> None:
+    """Say how many tasks run at once on this machine, and for which process: this one, until it ended."""
+    driver = {} if ended else describe_process()
+    values = {"machine": _name(), "cores": cores, "tasks_at_once": tasks_at_once, "driver": driver}
+    write_sealed(run_dir / MACHINE, values)
 
 
 def read_machine(run_dir: Path) -> dict[str, Any]:
-    """Cores and tasks at once; nothing where no file says it, or one that another machine wrote."""
+    """Cores, tasks at once, driver; nothing where no file says it, or one that another machine wrote."""
     found = read_sealed(run_dir / MACHINE, remedy="remove it and run again")
     return found if found.get("machine") == _name() else {}
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from copg.artifacts import MANIFEST, write_json
+from copg.data.parents import end_with
 from copg.digests import json_digest
 from copg.errors import ArtifactError, CopgError, DamageError
 from copg.lm.memory import memory_mistake
@@ -209,10 +210,12 @@ def recorded(
     home, outputs = Path(run_dir), outputs or {}
     try:
         run = read_json(home / RUN)
-        _limit_threads(read_machine(home), run, stage, subject)
+        machine = read_machine(home)
+        _limit_threads(machine, run, stage, subject)
     except DamageError as error:
         print(f"error: {task_name(stage, subject)}: {error}", file=sys.stderr, flush=True)
         raise SystemExit(1) from None
+    end_with(machine.get("driver", {}))
     record = TaskRecord(
         stage=stage,
         task=task_name(stage, subject),

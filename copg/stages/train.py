@@ -4,7 +4,7 @@ import heapq
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from datetime import timedelta
 from pathlib import Path
@@ -31,6 +31,8 @@ WORKER = "copg.stages.train"
 """This module: ``torchrun -m copg.stages.train FOLDER`` starts the processes of one training."""
 
 CHECKED_GROUPS = 32
+WAIT_S = 30
+"""Beyond the time that another training of the same has to save: it may be the one whose task was killed."""
 PATIENCE = timedelta(hours=2)
 """For which processes wait for one another: one of them draws completions and has them scored."""
 
@@ -68,6 +70,13 @@ def train_policy(config: TrainConfig, referenced: Path, policy: Path, training: 
 
 def _take_part(config: TrainConfig, referenced: Path, policy: Path, training: Path) -> dict[str, float]:
     """Train in this process, alone or as one of several, of which the main one writes the artifacts."""
+    with ExitStack() as held:
+        return _train(config, referenced, policy, training, held)
+
+
+def _train(
+    config: TrainConfig, referenced: Path, policy: Path, training: Path, held: ExitStack
+) -> dict[str, float]:
     import torch
     from accelerate import Accelerator, InitProcessGroupKwargs
 
@@ -85,6 +94,8 @@ def _take_part(config: TrainConfig, referenced: Path, policy: Path, training: Pa
     accelerator = Accelerator(cpu=not torch.cuda.is_available(), kwargs_handlers=[patience])
     model, codec = _load_policy(config, parent, data, accelerator)
     checkpoints = checkpoint_store(config, parent.digest)
+    if accelerator.is_main_process:
+        held.enter_context(checkpoints.held(config.launch.shutdown_s + WAIT_S))
     if accelerator.is_local_main_process:
         checkpoints.fetch()
     accelerator.wait_for_everyone()
@@ -92,9 +103,8 @@ def _take_part(config: TrainConfig, referenced: Path, policy: Path, training: Pa
     loop = Loop(config, data, model, sampler, checkpoints, accelerator)
     params = {**asdict(config.trial), "learning_rate": config.optimizer.learning_rate, "model": config.model}
     uri = config.tracking.uri if accelerator.is_main_process else None
-    with Tracker(
-        uri, experiment=config.tracking.experiment, run_name=config.trial.label, params=params
-    ) as run:
+    named = {"experiment": config.tracking.experiment, "run_name": config.trial.label}
+    with Tracker(uri, **named, params=params, training=checkpoints.folder.name) as run:
         state = loop.run(run)
     accelerator.wait_for_everyone()
     trained = loop.gathered.gather()

@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
+from copg.data.parents import describe_process, is_gone
 from copg.errors import TrackingError
 from copg.tracking.mlflow import artifact_location, connect, none_where, one_line_errors
 
 _VALUE_LENGTH = 6000
 _PARAMS_PER_BATCH = 100
+PROCESS, TRAINING = "copg.process", "copg.training"
+"""Tags of a run: whose it is, and which training it is an attempt of."""
 
 
 @dataclass
@@ -32,6 +35,8 @@ class Tracker:
     """Of the trial."""
     params: Mapping[str, Any]
     """Plain values; nested ones become ``outer.inner``, long ones are cut."""
+    training: str = ""
+    """Name of the one training whose attempts it logs, which nobody else makes at the same time; empty: none."""
     _client: Any = None
     _run: str = ""
 
@@ -40,10 +45,23 @@ class Tracker:
             with one_line_errors(self.uri):
                 client = connect(self.uri)
                 experiment = _experiment_id(client, self.uri, self.experiment)
-                self._run = client.create_run(experiment, run_name=self.run_name).info.run_id
+                self._close_killed(client, experiment)
+                tags = {PROCESS: json.dumps(describe_process()), TRAINING: self.training}
+                self._run = client.create_run(experiment, run_name=self.run_name, tags=tags).info.run_id
                 self._client = client
                 self._log_params()
         return self
+
+    def _close_killed(self, client: Any, experiment: str) -> None:
+        """End the runs that seem to go on though their process is gone, or has made room for this one."""
+        for run in client.search_runs([experiment], "attributes.status = 'RUNNING'"):
+            same = self.training and run.data.tags.get(TRAINING) == self.training
+            try:
+                process = json.loads(run.data.tags.get(PROCESS, "{}"))
+            except ValueError:
+                process = {}
+            if same or is_gone(process):
+                client.set_terminated(run.info.run_id, "KILLED")
 
     def _log_params(self) -> None:
         from mlflow.entities import Param
@@ -74,9 +92,16 @@ class Tracker:
             return
         try:
             with one_line_errors(self.uri):
-                self._client.set_terminated(self._run, "FINISHED" if kind is None else "FAILED")
+                self._client.set_terminated(self._run, _status(kind))
         except TrackingError as failure:
             print(f"{failure}; the run stays open there", file=sys.stderr, flush=True)
+
+
+def _status(kind: type[BaseException] | None) -> str:
+    """How a run ended: one that was asked to stop goes on in another."""
+    if kind is None:
+        return "FINISHED"
+    return "KILLED" if issubclass(kind, SystemExit | KeyboardInterrupt) else "FAILED"
 
 
 def _experiment_id(client: Any, uri: str, name: str) -> str:

@@ -1,6 +1,5 @@
 """Several processes of one training: started by torchrun, stopped together, their error passed on."""
 
-import json
 import os
 import signal
 import subprocess
@@ -14,14 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import copg.errors
-from copg.artifacts import MANIFEST, write_json
+from copg.artifacts import MANIFEST
 from copg.config import parse_config
+from copg.data.parents import describe_process, end_with
 from copg.errors import CopgError
 from copg.lm.memory import memory_mistake
+from copg.stores.sealed import read_sealed, write_sealed
 from copg.training.config import TrainConfig
 
 REQUEST, FAILURE = "request.json", "failure.json"
 """What the processes are to do, and why the first that failed did: in a folder that all of them see."""
+
+LAUNCHER = "launcher"
+"""Key of the process that asked, without which they end."""
 
 ALIVE = "alive"
 """Touched there over and over by whoever follows the training from elsewhere."""
@@ -53,7 +57,8 @@ def write_request(folder: Path, config: Mapping[str, Any], **paths: Path) -> Non
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / FAILURE).unlink(missing_ok=True)
-    write_json(folder / REQUEST, {"config": config, **{name: str(path) for name, path in paths.items()}})
+    told = {"config": config, LAUNCHER: describe_process()}
+    write_sealed(folder / REQUEST, {**told, **{name: str(path) for name, path in paths.items()}})
 
 
 def raise_failure(folder: Path, otherwise: str) -> None:
@@ -64,7 +69,7 @@ def raise_failure(folder: Path, otherwise: str) -> None:
         ProcessError: anything else, and ``otherwise`` when no process lived to say why.
     """
     path = folder / FAILURE
-    failure = json.loads(path.read_text()) if path.is_file() else {"kind": "", "message": otherwise}
+    failure = read_sealed(path, remedy="run again") or {"kind": "", "message": otherwise}
     kind = getattr(copg.errors, failure["kind"], None)
     raise (kind if isinstance(kind, type) and issubclass(kind, CopgError) else ProcessError)(
         failure["message"]
@@ -159,8 +164,9 @@ def take_part(folder: Path, train: Callable[..., Any]) -> None:
     """
     settings: dict[str, Any] = {}
     try:
-        request = json.loads((folder / REQUEST).read_text())
+        request = read_sealed(folder / REQUEST, remedy="run again")
         settings = request.pop("config")
+        end_with(request.pop(LAUNCHER, {}), describe_process(os.getppid()))
         config = parse_config(TrainConfig, settings, where="train")
         paths = {name: Path(path) for name, path in request.items()}
         if (paths["training"] / MANIFEST).exists():  # sealed last: all pods were started again after the end
@@ -173,5 +179,5 @@ def take_part(folder: Path, train: Callable[..., Any]) -> None:
         user = isinstance(error, CopgError)
         if user or not (folder / FAILURE).exists():  # else another process was faster, which tells no mistake
             message = str(error) if user else f"{type(error).__name__}: {error}".partition("\n")[0]
-            write_json(folder / FAILURE, {"kind": type(error).__name__ if user else "", "message": message})
+            write_sealed(folder / FAILURE, {"kind": type(error).__name__ if user else "", "message": message})
         raise

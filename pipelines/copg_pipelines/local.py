@@ -143,8 +143,11 @@ def _run_and_watch(
     write_machine(root, cores=count_cores(), tasks_at_once=TASKS_AT_ONCE)
     log = root / "logs" / f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}.log"
     log.parent.mkdir(exist_ok=True)
-    with log.open("w", buffering=1) as stream, vouched(root), watching(root, sys.stdout):
-        return _run_pipeline(build, recipe, root, stream, runner), log
+    try:
+        with log.open("w", buffering=1) as stream, vouched(root), watching(root, sys.stdout):
+            return _run_pipeline(build, recipe, root, stream, runner), log
+    finally:
+        write_machine(root, cores=count_cores(), tasks_at_once=TASKS_AT_ONCE, ended=True)
 
 
 def _run_pipeline(build: Callable[[], Any], recipe: Recipe, root: Path, log: TextIO, runner: Any) -> bool:

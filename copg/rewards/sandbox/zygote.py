@@ -212,7 +212,8 @@ def _end(process: int, outer: int) -> None:
 
 
 def main(settings: dict[str, Any]) -> None:
-    """Serve jobs until standard input ends."""
+    """Serve jobs until standard input ends, or whoever asked for them."""
+    kernel.die_with_parent()
     for name in PRELOADED.split():
         __import__(name)
     chosen = Settings(**settings)
