@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -56,12 +57,9 @@ def end_with(*processes: Mapping[str, Any], every_s: float = 1.0, grace_s: float
     def watch() -> None:
         while not (gone := [each["pid"] for each in watched if is_gone(each)]):
             time.sleep(every_s)
-        try:
-            print(
-                f"process {gone[0]}, for which this one works, is gone: it ends", file=sys.stderr, flush=True
-            )
-        except OSError:
-            pass  # nobody reads any more
+        line = f"process {gone[0]} is gone, for which this one works: it ends"
+        with suppress(OSError):  # perhaps nobody reads any more
+            print(line, file=sys.stderr, flush=True)
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(grace_s)
         os.kill(os.getpid(), signal.SIGKILL)

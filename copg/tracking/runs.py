@@ -36,7 +36,7 @@ class Tracker:
     params: Mapping[str, Any]
     """Plain values; nested ones become ``outer.inner``, long ones are cut."""
     training: str = ""
-    """Name of the one training whose attempts it logs, which nobody else makes at the same time; empty: none."""
+    """Name of a training whose attempts never run at the same time; empty: it has none."""
     _client: Any = None
     _run: str = ""
 

@@ -55,9 +55,7 @@ class CheckpointStore:
         while (lock := _take(path)) is None:
             holder = _holder(path)
             if time.monotonic() >= end:
-                raise ConfigError(
-                    f"{self.folder}: {holder} trains there; wait for it, or end it, and run again"
-                )
+                raise ConfigError(f"{self.folder}: {holder} trains there; wait for it, or end it")
             if not told:
                 print(f"{self.folder}: waits for {holder}, which trains there", file=sys.stderr, flush=True)
             told = True

@@ -125,8 +125,8 @@ ANSWERS = """
 import sys
 from copg.data.pool import ProcessPool
 from copg.errors import RecordError
-worker = "import os, sys\\nfrom copg.data.parents import die_with_parent\\ndie_with_parent()\\nprint(flush=True)\\n"
-worker += "for line in sys.stdin: print(os.getpid(), flush=True)"
+worker = "import os, sys\\nfrom copg.data.parents import die_with_parent\\n"
+worker += "die_with_parent()\\nprint(flush=True)\\nfor line in sys.stdin: print(os.getpid(), flush=True)"
 options = {"num_workers": 1, "timeout_s": 100, "start_s": 60, "error": RecordError}
 pool = ProcessPool("test", [sys.executable, "-c", worker], **options)
 print(len({answer for _ in range(3) for answer in pool.map([b"x"])}))
