@@ -141,7 +141,7 @@ def make_record(folder: Path) -> None:
 
 
 def read_only_record(folder: Path) -> Any:
-    return read_record(next((folder / "stages").iterdir())) or REPAIRED
+    return read_record(next((folder / "stages").glob("[!.]*"))) or REPAIRED
 
 
 def make_recipe(folder: Path) -> None:
@@ -155,7 +155,7 @@ PLAN = {"key": "k" * 64, "config": {"epochs": 3, "optimizer": {"learning_rate": 
 
 
 def read_only_plan(folder: Path) -> Any:
-    (path,) = (folder / "plans").iterdir()
+    (path,) = (folder / "plans").glob("[!.]*")
     return read_plan({"digest": path.stem}, str(folder))
 
 

@@ -19,7 +19,7 @@ from copg.cli.champion import champion_app
 from copg.cli.command import make_command
 from copg.cli.renamed import RenamedError, refuse_renamed
 from copg.cli.stores import store_app
-from copg.errors import CopgError
+from copg.errors import CopgError, disk_mistake
 from copg.lm.memory import memory_mistake
 
 GROUP = "copg.commands"
@@ -127,7 +127,7 @@ def main() -> None:
         code = 2 if isinstance(error, RenamedError | MissingExtraError) else 1
         message = str(error)
     except (RuntimeError, MemoryError, OSError) as error:
-        mistake = memory_mistake(error, {})
+        mistake = memory_mistake(error, {}) or disk_mistake(error)
         if mistake is None:
             raise
         code, message = 1, str(mistake)

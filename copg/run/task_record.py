@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from copg.artifacts import MANIFEST, write_json
 from copg.data.parents import end_with
 from copg.digests import json_digest
-from copg.errors import ArtifactError, CopgError, DamageError
+from copg.errors import ArtifactError, CopgError, DamageError, disk_mistake
 from copg.lm.memory import memory_mistake
 from copg.run.machine import read_machine
 from copg.run.memory_watch import noting_memory
@@ -242,7 +242,8 @@ def recorded(
         record.state = "succeeded"
         record.outputs.update({name: artifact.uri for name, artifact in outputs.items()})
     except BaseException as error:
-        mistake = error if isinstance(error, CopgError) else memory_mistake(error, {stage: settings})
+        mistake = error if isinstance(error, CopgError) else None
+        mistake = mistake or memory_mistake(error, {stage: settings}) or disk_mistake(error)
         record.state = "failed"
         record.message = str(mistake or f"{type(error).__name__}: {error}".partition("\n")[0])
         if mistake is None:

@@ -2,12 +2,16 @@
 
 import re
 from collections.abc import Hashable
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from copg.errors import ConfigError
+
+MOST_VALUES = 100_000
+"""In one file; aliases within aliases can stand for any number."""
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -25,11 +29,41 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 0
         raise ConfigError(f"{path}:{line}: {error.problem}") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # of a date that there is not
         raise ConfigError(f"{path}: {str(error).partition(chr(10))[0]}") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: is nested too deeply") from None
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: holds {type(values).__name__}, not keys and values")
+    _check_plain(values, str(path))
     return values
+
+
+def _check_plain(values: Any, where: str) -> None:
+    """Refuse what cannot be written down as JSON, in all that is inside.
+
+    Raises:
+        ConfigError: something refers to itself, is no plain value, or there is too much of it.
+    """
+    count = 0
+    waiting: list[tuple[Any, str, tuple[int, ...]]] = [(values, "", ())]
+    while waiting:
+        value, key, above = waiting.pop()
+        count += 1
+        if id(value) in above:
+            raise ConfigError(f"{where}: {key} refers to itself")
+        if count > MOST_VALUES:
+            raise ConfigError(f"{where}: holds more than {MOST_VALUES:,} values")
+        if isinstance(value, dict | list):
+            items = value.items() if isinstance(value, dict) else enumerate(value)
+            for name, item in items:
+                if isinstance(value, dict) and not isinstance(name, str):
+                    raise ConfigError(f"{where}: key {name!r} under {key or 'the top'} is no text: quote it")
+                waiting.append((item, f"{key}.{name}".lstrip("."), (*above, id(value))))
+        elif not isinstance(value, str | int | float | None):
+            raise ConfigError(f"{where}: {key}={value} is a {type(value).__name__}; quote it if it is a text")
+        elif isinstance(value, float) and not isfinite(value):
+            raise ConfigError(f"{where}: {key}={value} must be a finite number")
 
 
 def set_value(values: dict[str, Any], override: str) -> None:
@@ -43,8 +77,9 @@ def set_value(values: dict[str, Any], override: str) -> None:
         raise ConfigError(f"--set {override!r}: must be key=value, such as train.steps=10")
     try:
         value = yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):
         value = text
+    _check_plain(value, f"--set {key}")
     *parents, last = key.split(".")
     here: Any = values
     for part in parents:
@@ -70,6 +105,9 @@ class _Loader(yaml.SafeLoader):
         seen: set[Any] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable):
+                problem = "a key must be a plain text"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key_node.start_mark)
             if key in seen:
                 raise yaml.MarkedYAMLError(
                     problem=f"key {key!r} is given twice", problem_mark=key_node.start_mark

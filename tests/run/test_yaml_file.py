@@ -65,3 +65,37 @@ def test_an_override_reaches_any_depth_and_list_items() -> None:
 def test_an_override_that_leads_nowhere_is_refused(override: str) -> None:
     with pytest.raises(ConfigError, match="--set"):
         set_value({"train": {"epochs": 1}, "trials": [{}]}, override)
+
+
+BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 9)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: &a [1, *a]\n", "a.1 refers to itself"),
+        ("a: &a {b: *a}\n", "a.b refers to itself"),
+        (BOMB, "holds more than 100,000 values"),
+        ("a: " + "[" * 5000 + "]" * 5000 + "\n", "is nested too deeply"),
+        ("trials: [{beta: .nan}]\n", "trials.0.beta=nan must be a finite number"),
+        ("a: 1e999\n", "a=inf must be a finite number"),
+        ("name: 2024-01-01\n", "name=2024-01-01 is a date; quote it if it is a text"),
+        ("name: 2024-13-45\n", "month must be in 1..12"),
+        ("? [a]\n: b\n", "a key must be a plain text"),
+        ("a: {1: b}\n", "key 1 under a is no text: quote it"),
+        ("a: !!binary aGk=\n", "is a bytes; quote it"),
+    ],
+)
+def test_what_no_run_could_write_down_is_one_line(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        read_yaml(written(tmp_path, text))
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 400
+
+
+def test_an_override_is_held_to_the_same() -> None:
+    with pytest.raises(ConfigError, match=r"--set train\.x: =?nan must be a finite"):
+        set_value({"train": {}}, "train.x=.nan")

@@ -1,4 +1,5 @@
 import contextlib
+import json
 import math
 import os
 import shutil
@@ -13,11 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from copg.data.parents import describe_process
 from copg.errors import TrackingError
 from copg.tracking.mlflow import _make_whole, connect, exclusive, is_half_made, sqlite_path
 from copg.tracking.pointer import POINTER
 from copg.tracking.registry import CHALLENGER, CHAMPION, PREVIOUS, PROMOTED, Registry, champion
-from copg.tracking.runs import Tracker
+from copg.tracking.runs import PROCESS, TRAINING, Tracker
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +80,26 @@ def diverge(uri: str) -> None:
     with Tracker(uri, experiment="failed", run_name="a", params={}) as tracker:
         tracker.log({"loss/mean": math.nan}, step=1)
         raise ZeroDivisionError
+
+
+def test_runs_of_what_was_killed_are_closed_and_others_go_on(uri) -> None:
+    gone = {"pid": os.getpid(), "started": 1, "where": describe_process()["where"]}
+    client = connect(uri)
+    experiment = client.create_experiment("killed")
+
+    def left(process: dict, training: str) -> str:
+        tags = {PROCESS: json.dumps(process), TRAINING: training}
+        return client.create_run(experiment, tags=tags).info.run_id
+
+    killed, alive = left(gone, "a"), left(describe_process(), "b")
+    elsewhere, same = left({**gone, "where": "a pod"}, "c"), left({**gone, "where": "a pod"}, "d")
+    by_hand = client.create_run(experiment).info.run_id
+    with pytest.raises(SystemExit), Tracker(uri, experiment="killed", run_name="r", params={}, training="d"):
+        raise SystemExit(143)
+    found = {run.info.run_id: run.info.status for run in runs_of(uri, "killed")}
+    assert [found.pop(each) for each in (killed, same)] == ["KILLED"] * 2
+    assert [found.pop(each) for each in (alive, elsewhere, by_hand)] == ["RUNNING"] * 3
+    assert list(found.values()) == ["KILLED"]  # asked to stop, it goes on in another
 
 
 def test_without_an_address_nothing_is_tracked_and_mlflow_is_not_loaded() -> None:

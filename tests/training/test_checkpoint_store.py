@@ -1,13 +1,18 @@
 """Where checkpoints lie: an object store is as good as a folder."""
 
+import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
-from copg.training.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
+from copg.errors import ConfigError
+from copg.training.checkpoint import list_checkpoints, load_checkpoint, load_latest, save_checkpoint
 from copg.training.checkpoint_store import CheckpointStore
 
 
@@ -83,3 +88,66 @@ def test_a_folder_stays_where_it_is(tmp_path: Path) -> None:
     assert len(list_checkpoints(store.folder)) == 1
     store.remove()
     assert not store.folder.exists()
+
+
+def test_two_trainings_never_write_one_folder_and_the_second_is_told_who_is_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = (CheckpointStore(str(tmp_path), "run") for _ in range(2))
+    with first.held(0.0):
+        said = rf"run: process {os.getpid()} on \S+, since 20\S+, trains there; wait for it, or end it"
+        with pytest.raises(ConfigError, match=said), second.held(0.2):
+            pass
+        assert f"waits for process {os.getpid()}" in capsys.readouterr().err
+        with CheckpointStore(str(tmp_path), "another").held(0.0):
+            pass
+    assert list(tmp_path.iterdir()) == []  # nothing is left of it
+    with second.held(0.0):
+        pass
+
+
+HOLDING = """
+import sys, time
+from copg.training.checkpoint_store import CheckpointStore
+with CheckpointStore(sys.argv[1], "run").held(0.0):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.nightly
+def test_a_training_that_was_killed_holds_nothing(tmp_path: Path) -> None:
+    holding = subprocess.Popen([sys.executable, "-c", HOLDING, str(tmp_path)], stdout=subprocess.PIPE)
+    assert holding.stdout.readline() == b"held\n"
+    holding.kill()
+    holding.wait()
+    with CheckpointStore(str(tmp_path), "run").held(0.0):
+        pass
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = CheckpointStore(str(tmp_path), "run")
+    save(store, 1)
+    save(store, 2)
+    path = store.folder / "step_00000002/model.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    model = torch.nn.Linear(2, 1)
+    state = load_latest(store.folder, model, torch.optim.AdamW(model.parameters()))
+    assert (state["step"], model.weight.tolist()) == (1, [[1.0, 1.0]])
+    assert f"{path}: is damaged" in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_0_1_0_has_no_digest_and_is_believed(tmp_path: Path) -> None:
+    store = CheckpointStore(str(tmp_path), "run")
+    save(store, 3)
+    folder = store.folder / "step_00000003"
+    for name in ("model", "optimizer"):
+        save_file(load_file(folder / f"{name}.safetensors"), folder / f"{name}.safetensors")
+    (folder / "state.json").write_text('{"step": 3, "note": 3}')
+    model = torch.nn.Linear(2, 1)
+    state = load_latest(store.folder, model, torch.optim.AdamW(model.parameters()))
+    assert (state, model.weight.tolist()) == ({"step": 3, "note": 3}, [[3.0, 3.0]])
