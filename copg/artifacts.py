@@ -111,7 +111,8 @@ def seal(
         facts=dict(facts or {}),
         others=others,
     )
-    write_json(directory / MANIFEST, asdict(replace(manifest, seal=manifest.true_seal)))
+    manifest = replace(manifest, seal=manifest.true_seal)
+    write_json(directory / MANIFEST, asdict(manifest))
     return manifest
 
 

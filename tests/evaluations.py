@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from copg.artifacts import GroupWriter, Manifest, begin, seal, write_json
+from copg.artifacts import MANIFEST, GroupWriter, Manifest, begin, seal, write_json
+from copg.digests import json_digest
 from copg.evaluation.estimates import estimate
 from copg.records import Completion, Evaluation, Group, prompt_id
 from copg.rewards.distribution import Distribution
@@ -69,6 +70,14 @@ def make_groups(directory: Path, num_prompts: int = 40, **facts: Any) -> Manifes
         parents={},
         facts={"valid": True, "metrics": {"groups/train": 1.0, "records/rejected": 3.0}, **facts},
     )
+
+
+def reseal(directory: Path, **changes: Any) -> None:
+    """Write a manifest anew that says something else, as if its stage had."""
+    told = {**json.loads((directory / MANIFEST).read_text()), **changes}
+    content = {"schema": told["schema"], "version": told["version"], "files": told["files"]}
+    manifest = Manifest(**{**told, "digest": json_digest(content), "seal": ""})
+    write_json(directory / MANIFEST, asdict(replace(manifest, seal=manifest.true_seal)))
 
 
 def make_evaluation(

@@ -52,7 +52,8 @@ def end_with(*processes: Mapping[str, Any], every_s: float = 1.0, grace_s: float
         every_s: seconds between two looks.
         grace_s: between the two signals.
     """
-    watched = [dict(each) for each in processes if each and each["where"] == _where()]
+    others = (each for each in processes if each and each["pid"] != os.getpid())
+    watched = [dict(each) for each in others if each["where"] == _where()]
 
     def watch() -> None:
         while not (gone := [each["pid"] for each in watched if is_gone(each)]):

@@ -45,7 +45,12 @@ class Row:
 NUMERIC = ("torch", "transformers")
 
 TABLE = (
-    Row(name="validate", title="Check and split the records", digests=("data",)),
+    Row(
+        name="validate",
+        title="Check and split the records",
+        digests=("data",),
+        derived=("records_digest",),
+    ),
     Row(
         name="reward",
         title="Train a reward model",
@@ -71,6 +76,7 @@ TABLE = (
         digests=("model",),
         inputs=("scored",),
         libraries=NUMERIC,
+        derived=("model_digest",),
         paths=("store",),
     ),
     Row(
@@ -82,6 +88,7 @@ TABLE = (
         digests=("model", "rewards/evaluate"),
         inputs=("scored",),
         libraries=NUMERIC,
+        derived=("model_digest",),
     ),
     Row(
         name="train",
@@ -91,6 +98,7 @@ TABLE = (
         digests=("rewards/train",),
         inputs=("referenced",),
         libraries=NUMERIC,
+        derived=("model_digest",),
         paths=("start_from", "checkpoint.folder"),
     ),
     Row(
@@ -101,6 +109,7 @@ TABLE = (
         digests=("model", "rewards/evaluate"),
         inputs=("scored", "policy"),
         libraries=NUMERIC,
+        derived=("model_digest",),
     ),
     Row(
         name="report",

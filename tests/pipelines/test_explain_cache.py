@@ -136,7 +136,7 @@ def test_what_failed_or_never_ran_in_the_latest_run_is_told_apart(data: Path, ro
     for task in run["tasks"]:
         path = root / "stages" / f"{task['task']}-{task['key'][:12]}.json"
         if task["task"] == "train-ipo_1":
-            record = json.loads(path.read_text())
+            record = read_json(path)
             path.write_text(json.dumps({**record, "state": "failed", "message": "disk full"}))
         elif task["task"] in ("evaluate-ipo_1", "report", "promote"):
             path.unlink()

@@ -18,7 +18,7 @@ from copg.stores.addresses import find_damage
 from copg.tracking.mlflow import connect
 from copg.tracking.registry import CHALLENGER, PREVIOUS, Registry
 from copg.tracking.retention import delete_weights
-from tests.evaluations import Made, make_evaluation, make_groups, make_policy
+from tests.evaluations import Made, make_evaluation, make_groups, make_policy, reseal
 
 GOOD = Made("copg_0.1", 0.2, 3.0, "copg", 0.1)
 BETTER = Made("copg_0.05", 0.3, 5.0, "copg", 0.05)
@@ -345,9 +345,8 @@ def test_nothing_is_deleted_where_the_manifest_is_not_that_of_the_policy(tmp_pat
 def test_a_place_that_cannot_be_reached_is_told_and_the_run_goes_on(run) -> None:
     run.evaluate(GOOD, BETTER)
     path = run.folder / "evaluations" / GOOD.name
-    manifest = json.loads((path / "manifest.json").read_text())
-    manifest["facts"]["policy_uri"] = "minio://bucket/policy"
-    (path / "manifest.json").write_text(json.dumps(manifest))
+    facts = read_manifest(path, schema="evaluation").facts
+    reseal(path, facts={**facts, "policy_uri": "minio://bucket/policy"})
     assert run.promote(GOOD, BETTER)["promoted"]
     told = read_manifest(run.out, schema="registration").facts["weights"]["copg_0.1"]
     assert told.startswith("kept: ")
@@ -399,9 +398,8 @@ def test_a_diverged_trial_without_numbers_is_read(run) -> None:
     for split in found.values():
         split |= {"reward": nothing, "kl": nothing, "length": nothing, "parts": {"facts": None}}
     (path / "evaluation.json").write_text(json.dumps(found))
-    manifest = json.loads((path / "manifest.json").read_text())
-    manifest["files"]["evaluation.json"] = file_digest(path / "evaluation.json")
-    (path / "manifest.json").write_text(json.dumps(manifest))
+    files = json.loads((path / "manifest.json").read_text())["files"]
+    reseal(path, files={**files, "evaluation.json": file_digest(path / "evaluation.json")})
     assert run.promote(LOST, GOOD)["trial"] == "copg_0.1"
 
 
