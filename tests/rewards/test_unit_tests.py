@@ -1,4 +1,5 @@
 import contextlib
+import json
 import resource
 
 import pytest
@@ -7,6 +8,7 @@ from copg.config import parse_config
 from copg.errors import ConfigError, RewardError
 from copg.rewards.contract import RecordFault, RewardSpec
 from copg.rewards.mixture import build_mixture
+from copg.rewards.sandbox.zygote import NO_VERDICT, NOT_BELIEVED, believed
 from copg.rewards.unit_tests import UnitTests
 from tests.rewards.sandbox.problems import MBPP, human_eval
 
@@ -77,6 +79,15 @@ def test_a_chat_is_read_from_its_last_message(reward) -> None:
         ({"tests": ["pass"], "test_setup_code": "import no_such_pkg"}, "setup: ModuleNotFoundError"),
         ({"tests": ["pass"], "test_setup_code": "x = 1 / 0"}, "setup: ZeroDivisionError: division by zero"),
         ({"tests": "pass", "test_setup_code": "raise SystemExit(3)"}, "setup: SystemExit: 3"),
+        ({"tests": "def run():\n    assert f() == 1"}, "hold asserts in 'run' alone, which nothing calls"),
+        (
+            {"tests": "def test_it(tmp_path):\n    assert f() == 1"},
+            "'test_it' takes arguments that nothing gives",
+        ),
+        (
+            {"tests": "class T(TestCase):\n    def test(self): f()"},
+            "tests are a class for unittest, which is",
+        ),
         ({"tests": "def check(c): pass"}, "define check.candidate., and the record names no entry point"),
     ],
 )
@@ -98,6 +109,37 @@ def test_a_setup_that_fails_for_want_of_the_program_is_the_programs_fault(reward
     programs = ["def f(): return None", "def f(): raise OSError", "x = 1", "def f(): return 'ab'"]
     row = {"tests": ["assert size == 2"], "test_setup_code": "import math\nnothing = 0\nsize = len(f())"}
     assert reward(["p"] * 4, programs, [row] * 4) == [0.0, 0.0, 0.0, 1.0]
+
+
+def test_functions_for_pytest_are_called(reward) -> None:
+    row = {"tests": "def test_one():\n    assert f() == 1\ndef test_type():\n    assert f() > 0"}
+    programs = ["def f(): return 1", "def f(): return 2", "def f(): raise OSError"]
+    assert reward(["p"] * 3, programs, [row] * 3) == [1.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (b'{"passed": 1, "total": 2, "failure": "x"}\n', {"passed": 1, "total": 2, "failure": "x"}),
+        (b'{"fault": "tests: x"}\n', {"fault": "tests: x"}),
+        (b"", NO_VERDICT),
+        (b'{"passed": 1, "total": 1}\n{"passed": 1, "total": 1}\n', {"fault": NOT_BELIEVED}),
+        (b'{"passed": 1, "total": 1}', {"fault": NOT_BELIEVED}),
+        (b'{"passed": 3, "total": 2}\n', {"fault": NOT_BELIEVED}),
+        (b'{"passed": -1, "total": 2}\n', {"fault": NOT_BELIEVED}),
+        (b'{"passed": 0, "total": 0}\n', {"fault": NOT_BELIEVED}),
+        (b'{"passed": true, "total": 1}\n', {"fault": NOT_BELIEVED}),
+        (b'{"passed": 1.0, "total": 1}\n', {"fault": NOT_BELIEVED}),
+        (b'{"passed": NaN, "total": 1}\n', {"fault": NOT_BELIEVED}),
+        (b"[1, 1]\n", {"fault": NOT_BELIEVED}),
+        (b"[" * 60000 + b"\n", {"fault": NOT_BELIEVED}),
+        (b"\xff\n", {"fault": NOT_BELIEVED}),
+    ],
+)
+def test_a_verdict_is_one_line_of_two_whole_numbers_or_none(said: bytes, expected: dict) -> None:
+    told = believed(said)
+    assert b"\n" not in told
+    assert json.loads(told) == expected
 
 
 def test_an_import_that_the_tests_expect_to_fail_is_no_fault(reward) -> None:

@@ -78,6 +78,8 @@ def examine(job: dict[str, Any], link: Link) -> dict[str, Any]:
         before = parse(setup, "setup")
         for tree, what in ((before, "setup"), *((block, "tests") for block in blocks)):
             check_imports(tree, what)
+        if isinstance(tests, str):
+            _check_reached(blocks[0])
         names: dict[str, Any] = {"__name__": "tests", "__counted__": tally.counted}
         before = _run_own_setup(before, blocks, names)
         try:
@@ -166,12 +168,52 @@ def _examine_block(
             if not entry_point:
                 raise RecordProblem("tests define check(candidate), and the record names no entry point")
             names["check"](link.name(entry_point))
+        elif tally.num_asserts and not tally.passed | tally.failed:
+            _call_tests(block, names)
         finished = True
     good = len(tally.passed - tally.failed)
     if finished:
         total = len(tally.passed | tally.failed)
         return _verdict(good, total, tally) if total else _verdict(1, 1, tally)
     return _verdict(good, max(tally.num_asserts, good + 1), tally)
+
+
+def _call_tests(block: ast.Module, names: dict[str, Any]) -> None:
+    """Call the functions that pytest would: ``test_..`` without arguments, in their order."""
+    for statement in block.body:
+        if isinstance(statement, ast.FunctionDef) and statement.name.startswith("test"):
+            wanted = len(statement.args.posonlyargs + statement.args.args) - len(statement.args.defaults)
+            if wanted > 0:
+                raise RecordProblem(f"tests: {statement.name!r} takes arguments that nothing gives")
+            names[statement.name]()
+
+
+def _check_reached(block: ast.Module) -> None:
+    """Refuse tests whose asserts no program could reach, as far as their text tells.
+
+    Raises:
+        RecordProblem: they stand in functions that nothing calls, or in a class for unittest.
+    """
+    defined = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    inside = [each for each in block.body if isinstance(each, defined)]
+    if any(
+        isinstance(base, ast.Attribute | ast.Name) and "TestCase" in ast.unparse(base)
+        for each in inside
+        if isinstance(each, ast.ClassDef)
+        for base in each.bases
+    ):
+        raise RecordProblem("tests are a class for unittest, which is not run; write functions test_..")
+    outside = (node for each in block.body if each not in inside for node in ast.walk(each))
+    if any(isinstance(node, ast.Assert) for node in outside):
+        return
+    holders = [each for each in inside if any(isinstance(node, ast.Assert) for node in ast.walk(each))]
+    used = {node.id for node in ast.walk(block) if isinstance(node, ast.Name)}
+    called = (
+        each.name in used or each.name == "check" or each.name.startswith("test") or each.decorator_list
+        for each in holders
+    )
+    if holders and not any(called):
+        raise RecordProblem(f"tests hold asserts in {holders[0].name!r} alone, which nothing calls")
 
 
 def _examine_list(
