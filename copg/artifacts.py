@@ -5,7 +5,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
@@ -217,8 +217,10 @@ def sync(path: Path) -> None:
     """Have the disk hold what a file or folder holds: a rename may not arrive there before its bytes."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        with suppress(OSError if path.is_dir() else ()):  # not every volume does it for folders
-            os.fsync(descriptor)
+        os.fsync(descriptor)
+    except OSError:
+        if not path.is_dir():  # not every volume does it for folders
+            raise
     finally:
         os.close(descriptor)
 

@@ -103,8 +103,14 @@ def _train(
     loop = Loop(config, data, model, sampler, checkpoints, accelerator)
     params = {**asdict(config.trial), "learning_rate": config.optimizer.learning_rate, "model": config.model}
     uri = config.tracking.uri if accelerator.is_main_process else None
-    named = {"experiment": config.tracking.experiment, "run_name": config.trial.label}
-    with Tracker(uri, **named, params=params, training=checkpoints.folder.name) as run:
+    tracker = Tracker(
+        uri,
+        experiment=config.tracking.experiment,
+        run_name=config.trial.label,
+        params=params,
+        training=checkpoints.folder.name,
+    )
+    with tracker as run:
         state = loop.run(run)
     accelerator.wait_for_everyone()
     trained = loop.gathered.gather()
