@@ -82,7 +82,9 @@ def rollback(
     if version == now.version and not registry.find_doubt():
         raise ConfigError(f"version {version} of {model!r} is champion already")
     if version not in earlier:
-        raise ConfigError(f"version {version} of {model!r} never was champion; use one of {list(earlier)}")
+        raise ConfigError(
+            f"version {version} of {model!r} never was champion; use one of {[v.version for v in before]}"
+        )
     address = earlier[version].policy_uri
     if damage := find_damage(address, digest=earlier[version].digest):
         raise ConfigError(f"version {version} of {model!r} cannot be champion again: {address}: {damage}")

@@ -250,10 +250,9 @@ def test_a_policy_in_an_object_store_is_promoted_by_its_address(run, store, sche
 
 
 def _lies_at(run: Run, made: Made, address: str) -> None:
-    path = run.folder / "evaluations" / made.name / "manifest.json"
-    manifest = json.loads(path.read_text())
-    manifest["facts"]["policy_uri"] = address
-    path.write_text(json.dumps(manifest))
+    path = run.folder / "evaluations" / made.name
+    facts = read_manifest(path, schema="evaluation").facts
+    reseal(path, facts={**facts, "policy_uri": address})
 
 
 def test_where_the_policy_cannot_be_copied_nothing_is_promoted(run, uri, tmp_path) -> None:
@@ -344,9 +343,7 @@ def test_nothing_is_deleted_where_the_manifest_is_not_that_of_the_policy(tmp_pat
 
 def test_a_place_that_cannot_be_reached_is_told_and_the_run_goes_on(run) -> None:
     run.evaluate(GOOD, BETTER)
-    path = run.folder / "evaluations" / GOOD.name
-    facts = read_manifest(path, schema="evaluation").facts
-    reseal(path, facts={**facts, "policy_uri": "minio://bucket/policy"})
+    _lies_at(run, GOOD, "minio://bucket/policy")
     assert run.promote(GOOD, BETTER)["promoted"]
     told = read_manifest(run.out, schema="registration").facts["weights"]["copg_0.1"]
     assert told.startswith("kept: ")
