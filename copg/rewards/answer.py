@@ -22,7 +22,8 @@ class Answer(OfColumn):
 
     Unit: 0 or 1. Numbers, fractions, percentages and units in plain text; those and intervals, sets,
     matrices and algebra in LaTeX (``$..$``, ``\boxed{..}``). The last ``\boxed{}`` counts, else the last
-    expression. One too costly to compare (``9^{9^{9^9}}``) is wrong.
+    expression. A gold answer of one letter from A to J is a choice, one like ``3:45 PM`` a time of day: the
+    last that the completion names is compared. One too costly to compare (``9^{9^{9^9}}``) is wrong.
     """
 
     column: str = "answer"
