@@ -1,4 +1,4 @@
-"""A whole run, killed at random moments: nothing works on, and the next run gives what an undisturbed one does."""
+"""A whole run, killed at random moments: nothing works on, and the next run gives what a whole one does."""
 
 import os
 import random
@@ -44,7 +44,7 @@ def start(home: Path, root: Path) -> "subprocess.Popen[bytes]":
 
 
 def digests(root: Path) -> dict[str, str]:
-    """Content digest of each artifact of the latest run, by task and name; reports and decisions name runs."""
+    """Content digests of the latest run by task and name; reports and decisions name runs."""
     found = {}
     for task in read_json(root / RUN)["tasks"]:
         record = read_record(record_path(root, task["task"], task["key"]))
