@@ -74,8 +74,8 @@ def is_half_made(path: Path) -> bool:
     import mlflow
     from alembic.script import ScriptDirectory
 
-    def count(table: str, rows: str = "") -> int:
-        return int(database.execute(f"SELECT count(*) FROM {table} {rows}").fetchone()[0])
+    def count(table: str) -> int:
+        return int(database.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
 
     try:
         found = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=20.0)
@@ -100,13 +100,17 @@ def is_half_made(path: Path) -> bool:
 
 def _check_reachable(uri: str) -> None:
     """Raise ``OSError`` within seconds where nothing listens: MLflow would try for minutes."""
-    parts = urlsplit(uri)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(uri)
+        port = parts.port or _PORTS.get(parts.scheme, 0)
+    except ValueError as error:
+        raise OSError(f"it is no address: {error}") from None
+    if parts.scheme not in _PORTS or not parts.hostname:
         return
     if parts.scheme in getproxies() and not proxy_bypass(parts.hostname):
         return
     try:
-        Retries(attempts=3, first_s=1.0)(lambda: _knock(parts.hostname, parts.port or _PORTS[parts.scheme]))
+        Retries(attempts=3, first_s=1.0)(lambda: _knock(parts.hostname, port))
     except Busy as busy:
         raise OSError(str(busy)) from None
 

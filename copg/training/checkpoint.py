@@ -155,6 +155,18 @@ def load_latest(
     return None
 
 
+def is_whole(path: Path) -> bool:
+    """Whether a checkpoint is what was written; one that is not is named on standard error."""
+    try:
+        read_tensors(path / MODEL)
+        read_tensors(path / OPTIMIZER)
+        read_sealed(path / STATE, remedy=REMEDY)
+    except DamageError as error:
+        print(f"warning: {str(error).removesuffix(REMEDY)}it is left out", file=sys.stderr, flush=True)
+        return False
+    return True
+
+
 def load_checkpoint(path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     """Put model, optimiser and random generators back, and return the plain state.
 

@@ -18,7 +18,7 @@ from copg.data.parents import describe_process
 from copg.digests import json_digest
 from copg.errors import ConfigError
 from copg.stores.files import open_files
-from copg.training.checkpoint import STATE, list_checkpoints
+from copg.training.checkpoint import STATE, is_whole, list_checkpoints
 from copg.training.config import TrainConfig
 
 
@@ -33,6 +33,7 @@ class CheckpointStore:
             run: name of this one.
         """
         self.folder = Path(location) / run
+        self._damaged: set[str] = set()
         self._remote = "://" in location
         if self._remote:
             self.folder = Path(tempfile.gettempdir()) / "copg-checkpoints" / run
@@ -69,16 +70,27 @@ class CheckpointStore:
             lock.close()
 
     def fetch(self) -> None:
-        """Fill the folder with the latest checkpoint of the store and what lies beside the checkpoints."""
+        """Fill the folder with the latest whole checkpoint of the store and what lies beside the checkpoints.
+
+        One that is damaged is named, and replaced by the next that has its name.
+        """
         if not self._remote:
             return
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
-        for source in (*self._steps()[-1:], self._root):
-            target = self.folder if source == self._root else self.folder / source.rpartition("/")[2]
-            target.mkdir(exist_ok=True)
-            for file in self._files(source):
-                self._fs.get_file(file, str(target / file.rpartition("/")[2]))
+        self._get(self._root, self.folder)
+        for source in reversed(self._steps()):
+            target = self.folder / source.rpartition("/")[2]
+            self._get(source, target)
+            if is_whole(target):
+                return
+            shutil.rmtree(target)
+            self._damaged.add(target.name)
+
+    def _get(self, source: str, target: Path) -> None:
+        target.mkdir(exist_ok=True)
+        for file in self._files(source):
+            self._fs.get_file(file, str(target / file.rpartition("/")[2]))
 
     def push(self) -> None:
         """Copy to the store what is new; a checkpoint's state goes last: half of one counts for nothing."""
@@ -87,7 +99,7 @@ class CheckpointStore:
         here = [step.name for step in list_checkpoints(self.folder)]
         stored = [path.rpartition("/")[2] for path in self._steps()]
         for name in here:
-            if name not in stored:
+            if name not in stored or name in self._damaged:
                 files = sorted((self.folder / name).iterdir(), key=lambda file: file.name == STATE)
                 for file in files:
                     self._put(file, f"{name}/{file.name}")

@@ -141,6 +141,26 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
     assert f"{path}: is damaged" in capsys.readouterr().err
 
 
+def test_of_a_store_the_latest_that_is_whole_is_fetched_and_a_damaged_one_is_replaced(
+    scratch: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = CheckpointStore(f"file://{tmp_path}/store", "run")
+    store.fetch()
+    for step in (1, 2):
+        save(store, step)
+        store.push()
+    path = tmp_path / "store/run/step_00000002/model.safetensors"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    again = CheckpointStore(f"file://{tmp_path}/store", "run")
+    again.fetch()
+    assert [each.name for each in list_checkpoints(again.folder)] == ["step_00000001"]
+    assert "step_00000002/model.safetensors: is damaged" in capsys.readouterr().err
+    save(again, 2)
+    again.push()
+    assert path.read_bytes() == whole
+
+
 def test_a_checkpoint_of_0_1_0_has_no_digest_and_is_believed(tmp_path: Path) -> None:
     store = CheckpointStore(str(tmp_path), "run")
     save(store, 3)
