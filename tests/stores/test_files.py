@@ -10,6 +10,7 @@ from typing import Any
 
 import fsspec
 import pytest
+import torch
 
 from copg.artifacts import MANIFEST, seal
 from copg.errors import ArtifactError
@@ -18,6 +19,7 @@ from copg.stores.addresses import copy_artifact, find_damage, is_finished
 from copg.stores.files import open_files, passes, patiently
 from copg.stores.retrying import Retries
 from copg.stores.reward_store import open_rewards
+from copg.training.checkpoint import save_checkpoint
 from copg.training.checkpoint_store import CheckpointStore
 
 KEYS = [bytes([n]) * 16 for n in range(3)]
@@ -88,10 +90,8 @@ def test_a_store_that_stays_away_is_told_as_such_and_no_shard_is_blamed(
 def test_a_checkpoint_is_pushed_and_fetched_while_every_call_fails_once(flaky: Flaky, tmp_path: Path) -> None:
     store = CheckpointStore("s3://bucket/checkpoints", "run")
     store.fetch()
-    step = store.folder / "step_1"
-    step.mkdir()
-    for name in ("state.json", "model.safetensors"):
-        (step / name).write_text(name)
+    model = torch.nn.Linear(2, 1)
+    save_checkpoint(store.folder, 1, model, torch.optim.AdamW(model.parameters()), {}, keep=1)
     store.push()
     shutil.rmtree(store.folder)  # another machine
     again = CheckpointStore("s3://bucket/checkpoints", "run")
@@ -99,6 +99,7 @@ def test_a_checkpoint_is_pushed_and_fetched_while_every_call_fails_once(flaky: F
     assert {path.name for path in again.folder.rglob("*") if path.is_file()} == {
         "state.json",
         "model.safetensors",
+        "optimizer.safetensors",
     }
 
 
