@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 
 from copg.data.columns import RECORD_SCHEMA, to_portion
+from copg.data.found import Reading
 from copg.data.pooling import (
     Pool,
     mean_reward,
@@ -28,7 +29,7 @@ def record(texts: list[str], rewards: list[float] | None, finished: list[bool] |
 
 def bucket(rows: list[dict], groups: list[list[int]]) -> Bucket:
     """Rows as a bucket whose prompts are the given lists of row numbers."""
-    portion = to_portion([Row("f", n, value=row) for n, row in enumerate(rows, 1)], RecordReader({}))
+    portion = to_portion([Row("f", n, value=row) for n, row in enumerate(rows, 1)], RecordReader(Reading()))
     table = pa.Table.from_batches([portion.records.select(RECORD_SCHEMA.names)])
     starts = np.cumsum([0] + [len(group) for group in groups[:-1]])
     return Bucket(table, np.array([row for group in groups for row in group]), starts)
@@ -36,7 +37,9 @@ def bucket(rows: list[dict], groups: list[list[int]]) -> Bucket:
 
 def test_equal_completions_stand_once_in_order_of_first_appearance() -> None:
     pool = pool_completions([record(["b", "a", "b"], [1.0, 2.0, 1.0]), record(["c", "a"], [3.0, 2.0])])
-    assert pool == Pool(["b", "a", "c"], [True, True, True], [1.0, 2.0, 3.0], conflicts=0)
+    assert pool == Pool(
+        ["b", "a", "c"], [True, True, True], [1.0, 2.0, 3.0], conflicts=0, places=[(0, 0), (0, 1), (1, 0)]
+    )
 
 
 def test_different_rewards_of_one_completion_become_their_mean() -> None:
@@ -106,7 +109,7 @@ def test_rows_become_what_the_next_stages_read() -> None:
         },
         {"prompt": [{"role": "user", "content": "q"}], "completions": ["c", "d"]},
     ]
-    table = to_groups(pool_records(bucket(rows, [[0], [1]]), np.arange(2)).groups)
+    table = to_groups(pool_records(bucket(rows, [[0], [1]]), np.arange(2)).groups, np.array([True, True]))
     assert table.schema == GROUP_SCHEMA
     groups = table_to_groups(table)
     assert groups_to_table(groups).equals(table)
