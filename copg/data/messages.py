@@ -17,6 +17,7 @@ _ROLES = {
     "prompter": "user",
 }
 """ShareGPT's names of the two sides."""
+_AGENTIC = {"tool_calls", "function_call", "tool_call_id", "reasoning_content", "thinking"}
 _TEXT_PARTS = ("text", "input_text", "output_text")
 _PLACES = re.compile(r"\n\n(Human|Assistant):")
 
@@ -47,6 +48,9 @@ def _read_message(item: Any, where: str) -> dict[str, str]:
         held = {"role": held.get("role"), "content": held["parts"]}
     if set(held) == {"role", "content"} and type(held["content"]) is list:
         held["content"] = _join_parts(held["content"])
+    if more := sorted(held.keys() & _AGENTIC):
+        why = "calls of tools and thinking beside the words are not trained: a completion is one turn of text"
+        raise Defect("wrong_type", f"a message of {where} holds {more}; {why}")
     if set(held) != {"role", "content"} or any(type(v) is not str for v in held.values()):
         raise Defect("wrong_type", f"a message of {where} is not a 'role' and a 'content' of text alone")
     return {"role": held["role"], "content": held["content"]}

@@ -109,11 +109,13 @@ class RecordReader:
         if self._read_as in SHAPES:
             fields = {f: v for f, v in fields.items() if f in ("prompt", *SHAPES[self._read_as], *MARKS)}
         shape = shape_of(tuple(fields))
-        if shape in SHAPES and self._read_as in (None, shape) and not _are_objects(shape, fields):
+        asked = self._read_as
+        if shape in SHAPES and asked in (None, shape) and not _are_objects(shape, fields):
             found = read_plain(shape, fields)
             self._count_steps(found, row)
             return [self._to_record(found, fields, row, self._used[shape], SAYS[shape], cells=cells)]
-        if self._read_as in SHAPES or (shape not in SHAPES and shape not in ("no prompt", "no shape")):
+        unclear = shape not in SHAPES and shape not in ("no prompt", "no shape")
+        if (asked in SHAPES and shape != asked) or (asked is None and unclear):
             raise misfit(shape, self._names, fields, row)
         view = self._view(fields, row, cells=cells)
         public = self._public_shape(shape, fields, view, row)
@@ -147,7 +149,8 @@ class RecordReader:
         self, problem: str, fields: Mapping[str, Any], view: Mapping[str, Any], row: Mapping[str, Any]
     ) -> Shape:
         if self._read_as is not None:
-            (shape,) = (each for each in (*PUBLIC, PROMPTS) if each.name == self._read_as)
+            name = "answers" if self._read_as == "completions" else self._read_as
+            (shape,) = (each for each in (*PUBLIC, PROMPTS) if each.name == name)
             alone = {name: value for name, value in view.items() if name in shape.takes}
             if not shape.fits(alone or view):
                 raise Defect("missing_field", f"no {self._read_as}, as read_as says, but {sorted(row)}")

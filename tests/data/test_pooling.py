@@ -10,6 +10,7 @@ from copg.data.columns import RECORD_SCHEMA, to_portion
 from copg.data.found import Reading
 from copg.data.pooling import (
     Pool,
+    by_exact_prompt,
     mean_reward,
     pool_completions,
     pool_records,
@@ -20,7 +21,7 @@ from copg.data.pooling import (
 from copg.data.rows import Row
 from copg.data.shapes import RecordReader
 from copg.data.spool import Bucket
-from copg.records import GROUP_SCHEMA, groups_to_table, table_to_groups
+from copg.records import GROUP_SCHEMA, groups_to_table, prompt_id, table_to_groups
 
 
 def record(texts: list[str], rewards: list[float] | None, finished: list[bool] | None = None) -> dict:
@@ -81,6 +82,54 @@ def test_a_group_has_all_but_its_completions_from_its_first_record() -> None:
     assert pooled.duplicates.tolist() == [1, 1, 0]
     assert pooled.conflicts.tolist() == [0, 1, 0]
     assert pooled.differing.tolist() == [0, 1, 0]
+
+
+def test_columns_that_differ_stay_with_their_completions() -> None:
+    rows = [
+        {"prompt": "p", "completions": ["a", "b"], "id": 1, "tests": ["t"], "lang": "en"},
+        {"prompt": "p", "completions": ["b", "c"], "id": 2, "tests": ["t"]},
+        {"prompt": "p", "completions": ["d"], "id": 1, "tests": ["t"], "lang": "en"},
+        {"prompt": "p", "answers": [{"answer": "e", "model": "m"}], "id": 3, "tests": ["t"], "lang": "en"},
+    ]
+    pooled = pool_records(bucket(rows, [[0, 1, 2, 3]]), np.arange(1))
+    (group,) = table_to_groups(to_groups(pooled.groups, np.array([True])))
+    assert group.columns == {"id": 1, "tests": ["t"], "lang": "en"}
+    # b stood first in the first record; what the second lacks is null; e has a column of its own as well
+    assert {c.text: c.columns for c in group.completions} == {
+        "a": {},
+        "b": {},
+        "c": {"id": 2, "lang": None},
+        "d": {},
+        "e": {"id": 3, "model": "m"},
+    }
+    assert group.columns_of(group.completions[2]) == {"id": 2, "tests": ["t"], "lang": None}
+    assert pooled.differing.tolist() == [2]
+
+
+def test_prompts_pool_to_the_letter_in_order_of_appearance() -> None:
+    prompts = ["q", "a b", "a  b", "a b", "caf\u00e9", "a\nb", "cafe\u0301", "a  b"]
+    rows = [{"prompt": p, "completions": [f"x{n}", "y"]} for n, p in enumerate(prompts)]
+    # by normalised prompt: q; the five of a and b; the two coffees
+    whole = bucket(rows, [[0], [1, 2, 3, 5, 7], [4, 6]])
+    exact, first_forms = by_exact_prompt(whole)
+    ends = [*exact.starts[1:].tolist(), len(exact.order)]
+    members = [exact.order[a:b].tolist() for a, b in zip(exact.starts, ends, strict=True)]
+    assert members == [[0], [1, 3], [2, 7], [5], [4], [6]]
+    assert first_forms.tolist() == [True, True, False, False, True, False]
+    groups = table_to_groups(to_groups(pool_records(exact, np.arange(6)).groups, first_forms))
+    assert [group.prompt for group in groups] == ["q", "a b", "a  b", "a\nb", "caf\u00e9", "cafe\u0301"]
+    ids = [group.id for group in groups]
+    assert len(set(ids)) == 6
+    assert [ids[n] for n in (0, 1, 4)] == [prompt_id(p) for p in ("q", "a b", "caf\u00e9")]
+    assert ids[1][:16] == ids[2][:16] == ids[3][:16]
+    assert [len(each) for each in ids] == [32] * 6
+
+
+def test_a_bucket_without_two_forms_of_a_prompt_is_left_as_it_is() -> None:
+    whole = bucket([{"prompt": p, "completions": ["x"]} for p in "aba"], [[0, 2], [1]])
+    exact, first_forms = by_exact_prompt(whole)
+    assert exact is whole
+    assert first_forms.all()
 
 
 def test_spread_and_ties_are_those_of_each_group() -> None:

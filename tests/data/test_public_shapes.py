@@ -228,7 +228,8 @@ def test_a_chat_with_a_call_of_a_tool_is_refused() -> None:
         "content": "x",
         "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}],
     }
-    assert refusal({"messages": [user("p"), called]}).startswith("wrong_type")
+    refused = refusal({"messages": [user("p"), called]})
+    assert refused.startswith("wrong_type: a message of messages holds ['tool_calls']; calls of tools")
 
 
 def test_feedback_of_one_name_is_the_reward_and_of_several_must_be_named() -> None:
