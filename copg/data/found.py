@@ -23,6 +23,8 @@ class Found:
     """Completions left out, as they have no rank and others of the prompt do."""
     took: tuple[str, ...] = ()
     """Columns of the row that are in here, where its shape does not tell."""
+    marks: tuple[str, ...] = ()
+    """Columns that are rewards here, and stay with the record all the same."""
     note: str = ""
     """Of the rewards, where they are not those that stand there."""
 

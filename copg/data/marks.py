@@ -1,8 +1,8 @@
 """Rewards out of what people leave: thumbs, labels, ranks."""
 
 import re
-from collections.abc import Mapping, Sequence
-from functools import cache
+from collections.abc import Container, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from copg.data.json_lines import Defect, kind_of
@@ -75,19 +75,19 @@ def read_ranks(ranks: Sequence[Any]) -> list[float | None]:
     return [None if rank is None else reward[rank] for rank in ranks]
 
 
-def unused_rewards(others: Mapping[str, Any], used: str, shape: str) -> str:
+def unused_rewards(others: Mapping[str, Any], used: Container[str], shape: str) -> str:
     """What is said of columns that look like rewards and are none here; "" where there are none.
 
     Args:
         others: the columns that the shape does not take.
-        used: the one of them that is used all the same.
+        used: those of them that are rewards all the same.
         shape: how the record was read.
     """
-    names = tuple(n for n in _look_like_rewards(tuple(others)) if n != used and _is_mark(others[n]))
+    names = tuple(n for n in _look_like_rewards(tuple(others)) if n not in used and _is_mark(others[n]))
     return _unused_line(names, shape) if names else ""
 
 
-@cache
+@lru_cache(4096)
 def _look_like_rewards(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name for name in names if _LIKE.search(name))
 
@@ -106,7 +106,7 @@ def _is_number(text: str) -> bool:
     return True
 
 
-@cache
+@lru_cache(4096)
 def _unused_line(names: tuple[str, ...], shape: str) -> str:
     better = [name for name in names if re.search("chosen|prefer|better|win", name)]
     worse = [name for name in names if re.search("reject|worse|los", name)]

@@ -72,6 +72,7 @@ def _read_group(fields: Fields) -> Found:
     found = Found(fields["prompt"], fields["completions"], fields.get("rewards"), fields.get("finished"))
     ranks = fields.get("ranks")
     if type(ranks) is list and found.rewards is None and found.finished is None:
+        found.marks = ("ranks",)
         return by_rank(found, ranks)
     return found
 

@@ -71,8 +71,8 @@ class RecordPass:
     def told(self) -> list[str]:
         """A line for each shape that was read, and one for each that leaves out what looks like a reward."""
         shapes, unused = (self.remarks[name].most_common() for name in REMARKS)
-        lines = [f"read as: {words}, {count} record{'s' * (count > 1)}" for words, count in shapes]
-        return [*lines, *(f"{words} ({count} records)" for words, count in unused[:MAX_TOLD] if words)]
+        lines = [f"read as: {words}, {_records(count)}" for words, count in shapes]
+        return [*lines, *(f"{words} ({_records(count)})" for words, count in unused[:MAX_TOLD] if words)]
 
     def _check(self, frame: "_Frame", rejections: Rejections, spool: Spool) -> None:
         derived, positions = frame.derived()
@@ -143,6 +143,10 @@ class _Frame:
             columns[name] = np.full(self.num_rows, np.nan)
             columns[name][positions] = np.concatenate(arrays)
         return columns, positions
+
+
+def _records(count: int) -> str:
+    return "1 record" if count == 1 else f"{count:,} records"
 
 
 def _tracked(rows: Rows, items: Iterable[Portion]) -> Iterator[Portion]:

@@ -136,7 +136,7 @@ class RecordReader:
             readings = "thumbs of completions, or of the steps of one completion, which are not trained"
             hint = "for the first: read_as: completions"
             raise Defect("ambiguous_shape", f"'labels' can be read as {readings}; {hint}")
-        found.rewards = [float(label) for label in labels]
+        found.rewards, found.marks = [float(label) for label in labels], ("labels",)
 
     def _view(self, fields: Mapping[str, Any], row: Mapping[str, Any], *, cells: bool) -> dict[str, Any]:
         """The row under the names of fields, without what is null or left out."""
@@ -184,12 +184,12 @@ class RecordReader:
     ) -> Record:
         prompt = read_prompt(found.prompt)
         others = {name: value for name, value in row.items() if name not in taken}
-        texts, thumb = found.completions, ""
+        texts = found.completions
         if set(map(type, texts)) - {str}:
             prompt, texts = read_chats(prompt, texts)
         rewards = _mapped_rewards(found, fields)
         if len(texts) == 1 and rewards is None and (mark := find_thumb(others, cells=cells)):
-            thumb, found.note, rewards = mark[0], f"{mark[0]!r} as a reward of 1 or 0", [mark[1]]
+            rewards, found.marks, found.note = [mark[1]], (mark[0],), f"{mark[0]!r} as a reward of 1 or 0"
         if rewards is not None and set(map(type, rewards)) != {float}:
             rewards = [read_reward(reward) for reward in rewards]
         flags = [True] * len(texts) if found.finished is None else read_flags(found.finished, len(texts))
@@ -205,7 +205,7 @@ class RecordReader:
             side=side if cluster is None else cluster_digest(cluster),
             unranked=found.unranked,
             read_as=f"{says}, {found.note}" if found.note else says,
-            unused=unused_rewards(others, thumb, says),
+            unused=unused_rewards(others, {self._names.get(mark, mark) for mark in found.marks}, says),
         )
 
 

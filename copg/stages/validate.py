@@ -119,7 +119,8 @@ def validate_records(
     ):
         record_pass.run(rows, rejections, spool, num_workers=config.workers)
         told = record_pass.told()
-        print(*told, sep="\n", file=sys.stderr)
+        for line in told:
+            print(line, file=sys.stderr)
         with GroupWriter(groups) as writer:
             group_pass.run(spool, rejections, writer)
     splits = Suite("splits", SPLIT_CHECKS)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -20,9 +21,11 @@ from tests.data.public import (
     messages,
     mlflow_trace,
     oasst,
+    otel_span,
     question,
     right,
     said,
+    ultrafeedback_binarised,
     user,
 )
 
@@ -46,6 +49,7 @@ def test_records_of_a_public_shape_mean_the_groups_that_were_worked_out(make: Ma
         found = read(json.loads(json.dumps(row)))
         assert [(record.prompt, record.texts, record.rewards) for record in found] == expected
         assert found[0].read_as == SAID[make]
+        assert ("look" in found[0].unused) == (make in (ultrafeedback_binarised,))
 
 
 OF_ONE_TYPE = [make for make in SAID if make not in (messages, mlflow_trace)]
@@ -257,3 +261,45 @@ def test_cells_of_a_table_of_text_hold_chats_and_thumbs() -> None:
     assert record.rewards == [1.0]
     (record,) = read({"instruction": "i", "input": "", "output": '{"a": 1}'}, cells=True)
     assert (record.prompt, record.texts) == ("i", ['{"a": 1}'])
+
+
+def test_spans_that_opentelemetry_itself_wrote_are_read() -> None:
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+    spans, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(spans))
+    expected = []
+    for n in range(COUNT):
+        row, groups = otel_span(n)
+        with provider.get_tracer("shop").start_as_current_span("chat") as span:
+            span.set_attributes(row["attributes"])
+            span.add_event("gen_ai.evaluation.result", row["events"][0]["attributes"])
+        expected += groups
+    rows = [json.loads(span.to_json()) for span in spans.get_finished_spans()]
+    assert [(r.prompt, r.texts, r.rewards) for row in rows for r in read(row)] == expected
+
+
+@pytest.mark.nightly
+def test_traces_that_mlflow_itself_wrote_are_read(tmp_path: Path) -> None:
+    import mlflow
+    from mlflow.entities import AssessmentSource
+
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
+    mlflow.set_experiment("shop")
+    expected = []
+    for n in range(COUNT):
+        _, ((prompt, (text,), rewards),) = mlflow_trace(n)
+        with mlflow.start_span("chat", span_type="CHAT_MODEL") as span:
+            span.set_inputs({"messages": prompt, "model": "m"})
+            span.set_outputs({"choices": [{"finish_reason": "stop", "message": said(text)}]})
+        person = AssessmentSource(source_type="HUMAN", source_id="u1")
+        mlflow.log_feedback(trace_id=span.trace_id, name="thumb", value=rewards == [1.0], source=person)
+        expected.append((prompt, [text], rewards))
+    traces = mlflow.search_traces(return_type="list")
+    rows = [json.loads(trace.to_json()) for trace in traces]
+    table = json.loads(mlflow.search_traces().to_json(orient="records"))
+    for found in (rows, table):
+        groups = [(r.prompt, r.texts, r.rewards) for row in found for r in read(row)]
+        assert sorted(groups, key=str) == sorted(expected, key=str)
