@@ -30,6 +30,8 @@ class Completion:
     """With the end-of-sequence token when finished; filled by ``reference``."""
     ref_logps: float | None = None
     """log pi_ref(y|x), summed over completion tokens, in nats; filled by ``reference``."""
+    columns: dict[str, Any] = field(default_factory=dict)
+    """What its own record held that the group's columns do not, or otherwise; null where it lacked one."""
 
 
 @dataclass(slots=True)
@@ -37,7 +39,8 @@ class Group:
     """All completions of one prompt."""
 
     id: str
-    """Digest of the normalised prompt: equal prompts have equal ids, in every run."""
+    """Digest of the normalised prompt: equal prompts have equal ids, in every run. Of prompts that differ in
+    white space or Unicode form alone, the first has it, and the others' ids begin with its first half."""
     prompt: Prompt
     completions: list[Completion]
     columns: dict[str, Any] = field(default_factory=dict)
@@ -46,6 +49,10 @@ class Group:
     """Filled by ``reference``."""
     source: str = ""
     """``file:line`` of the record, or of the first of those that were merged."""
+
+    def columns_of(self, completion: Completion) -> dict[str, Any]:
+        """The columns of one of its completions: a copy, which a reward may change."""
+        return self.columns | completion.columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +100,7 @@ _COMPLETION = pa.struct(
         pa.field("parts", pa.map_(pa.string(), pa.float64())),
         pa.field("token_ids", pa.list_(pa.int32())),
         pa.field("ref_logps", pa.float64()),
+        pa.field("columns", pa.string()),
     ]
 )
 
@@ -107,7 +115,8 @@ GROUP_SCHEMA = pa.schema(
         pa.field("source", pa.string(), nullable=False),
     ]
 )
-"""One row a group: ``prompt`` or ``messages`` is set, never both; ``columns`` is JSON."""
+"""One row a group: ``prompt`` or ``messages`` is set, never both; ``columns`` is JSON, a completion's null
+where they are its group's."""
 
 
 def groups_to_table(groups: list[Group]) -> pa.Table:
@@ -125,10 +134,11 @@ def groups_to_table(groups: list[Group]) -> pa.Table:
                     "parts": sorted(c.parts.items()),
                     "token_ids": c.token_ids,
                     "ref_logps": c.ref_logps,
+                    "columns": _to_json(c.columns) if c.columns else None,
                 }
                 for c in g.completions
             ],
-            "columns": json.dumps(g.columns, ensure_ascii=False, sort_keys=True),
+            "columns": _to_json(g.columns),
             "prompt_ids": g.prompt_ids,
             "source": g.source,
         }
@@ -137,13 +147,22 @@ def groups_to_table(groups: list[Group]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=GROUP_SCHEMA)
 
 
+def _to_json(columns: dict[str, Any]) -> str:
+    return json.dumps(columns, ensure_ascii=False, sort_keys=True)
+
+
+def _to_completion(held: dict[str, Any]) -> Completion:
+    parts, columns = dict(held["parts"] or ()), json.loads(held.get("columns") or "{}")
+    return Completion(**{**held, "parts": parts, "columns": columns})
+
+
 def table_to_groups(table: pa.Table | pa.RecordBatch) -> list[Group]:
     """The groups that ``groups_to_table`` wrote."""
     return [
         Group(
             id=row["id"],
             prompt=row["messages"] if row["prompt"] is None else row["prompt"],
-            completions=[Completion(**{**c, "parts": dict(c["parts"] or ())}) for c in row["completions"]],
+            completions=[_to_completion(c) for c in row["completions"]],
             columns=json.loads(row["columns"]),
             prompt_ids=row["prompt_ids"],
             source=row["source"],

@@ -51,7 +51,11 @@ def record_checks(*, max_prompt_chars: int | None, max_completion_chars: int | N
             detail="a prompt without a visible character",
         ),
         Check(
-            "no_completions", "there is a completion", "completions", minimum=1, detail="no completion at all"
+            "no_completions",
+            "there is a completion",
+            "completions",
+            minimum=1,
+            detail="a prompt alone, without a completion",
         ),
         Check(
             "reward_count",
@@ -105,6 +109,7 @@ GROUP_CHECKS = [
     ),
     Check("merged_records", "a prompt stands in one record", "records", 1, rejects=False),
     _reported("differing_columns", "merged records agree in their other columns"),
+    _reported("other_forms", "no two prompts differ in white space or Unicode form alone"),
     _reported("duplicate_completions", "no completion of a prompt stands twice"),
     _reported("conflicting_rewards", "equal completions have equal rewards"),
     _reported("unrewarded", "completions came with rewards"),

@@ -1,6 +1,7 @@
 """Rows as Arrow columns: what each record holds, and the counts and lengths that the checks look at."""
 
 import hashlib
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,19 +18,28 @@ from copg.records import Prompt, prompt_id
 RECORD_SCHEMA = pa.schema(
     [
         pa.field("id", pa.binary(16), nullable=False),
+        pa.field("exact_id", pa.uint64(), nullable=False),
         pa.field("near_id", pa.uint64(), nullable=False),
+        pa.field("side", pa.binary(16), nullable=False),
         pa.field("prompt", pa.string()),
         pa.field("messages", pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))),
         pa.field("texts", pa.list_(pa.string()), nullable=False),
         pa.field("rewards", pa.list_(pa.float64())),
         pa.field("finished", pa.list_(pa.bool_()), nullable=False),
+        pa.field("overlays", pa.list_(pa.string()), nullable=False),
         pa.field("distinct", pa.int64(), nullable=False),
         pa.field("columns", pa.string(), nullable=False),
         pa.field("source", pa.string(), nullable=False),
     ]
 )
-"""One row a record. ``near_id``: equal for prompts that differ in case, punctuation or chat form alone.
-``distinct``: how many of its completions differ."""
+"""One row a record.
+
+- ``id``: equal for prompts that differ in white space or Unicode form alone; ``exact_id``: for equal ones;
+  ``near_id``: for those that differ in case, punctuation or chat form alone.
+- ``side``: what decides on the split: the ``id``, or the digest of the record's cluster.
+- ``overlays``: columns of each completion alone, as JSON.
+- ``distinct``: how many of its completions differ.
+"""
 
 COUNTS = (
     "blank_prompts",
@@ -43,10 +53,20 @@ COUNTS = (
     "rewards_null",
     "rewards_amiss",
     "rewards_nonfinite",
+    "unranked_completions",
 )
 """Of each record. Lengths are in characters; ``completion_chars`` is that of the longest."""
 
-PORTION_SCHEMA = pa.schema([*RECORD_SCHEMA, *(pa.field(name, pa.int64()) for name in COUNTS)])
+REMARKS = ("read_as", "unused")
+"""Of each record, in words: its shape, and what looks like a reward and is not used."""
+
+PORTION_SCHEMA = pa.schema(
+    [
+        *RECORD_SCHEMA,
+        *(pa.field(name, pa.int64()) for name in COUNTS),
+        *(pa.field(name, pa.string()) for name in REMARKS),
+    ]
+)
 DEFECT_SCHEMA = pa.schema(
     [
         pa.field("position", pa.int64()),
@@ -82,16 +102,18 @@ class Portion:
 
 
 def to_portion(rows: Iterable[Row], reader: RecordReader) -> Portion:
-    """Parse rows and find out what they mean."""
+    """Parse rows and find out what they mean; a row that holds several groups counts as so many."""
     records: list[Record] = []
     sources: list[str] = []
     defects: list[dict[str, Any]] = []
-    for position, row in enumerate(rows):
+    for row in rows:
         source = f"{row.file}:{row.line}"
         try:
-            records.append(reader.read(row.parse(), cells=row.cells))
-            sources.append(source)
+            found = reader.read(row.parse(), cells=row.cells)
+            records += found
+            sources += [source] * len(found)
         except Defect as defect:
+            position = len(records) + len(defects)
             texts = {"source": source, "reason": defect.reason, "detail": defect.detail, "record": _text(row)}
             defects.append({"position": position} | {name: printable(text) for name, text in texts.items()})
     return Portion(_to_batch(records, sources), pa.RecordBatch.from_pylist(defects, DEFECT_SCHEMA))
@@ -111,20 +133,36 @@ def printable(text: str) -> str:
 def _to_batch(records: Sequence[Record], sources: Sequence[str]) -> pa.RecordBatch:
     columns: list[list[Any]] = [
         [bytes.fromhex(prompt_id(r.prompt)) for r in records],
+        [exact_id(r.prompt) for r in records],
         [near_id(r.prompt) for r in records],
+        [],
         [r.prompt if isinstance(r.prompt, str) else None for r in records],
         [None if isinstance(r.prompt, str) else r.prompt for r in records],
         [r.texts for r in records],
         [r.rewards for r in records],
         [r.finished for r in records],
+        [r.overlays or [None] * len(r.texts) for r in records],
         [_distinct(r) for r in records],
         [r.columns for r in records],
         list(sources),
     ]
+    names = RECORD_SCHEMA.names
+    columns[names.index("side")] = [r.side or key for r, key in zip(records, columns[0], strict=True)]
     arrays = [pa.array(c, field.type) for c, field in zip(columns, RECORD_SCHEMA, strict=True)]
     content = pa.array([_content(r.prompt) for r in records], pa.string())
-    counts = _count(content, arrays[4], arrays[5])
-    return pa.RecordBatch.from_arrays([*arrays, *(counts[name] for name in COUNTS)], schema=PORTION_SCHEMA)
+    counts = _count(content, arrays[names.index("texts")], arrays[names.index("rewards")])
+    counts["unranked_completions"] = pa.array([r.unranked for r in records], pa.int64())
+    remarks = [pa.array([getattr(r, name) for r in records], pa.string()) for name in REMARKS]
+    return pa.RecordBatch.from_arrays(
+        [*arrays, *(counts[name] for name in COUNTS), *remarks], schema=PORTION_SCHEMA
+    )
+
+
+def exact_id(prompt: Prompt) -> int:
+    """64-bit digest of a prompt to the letter."""
+    text = prompt if isinstance(prompt, str) else json.dumps(prompt, ensure_ascii=False)
+    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "little")
 
 
 def near_id(prompt: Prompt) -> int:

@@ -11,12 +11,13 @@ import pyarrow.compute as pc
 
 from copg.artifacts import GroupWriter
 from copg.data.checks import GROUP_CHECKS, MEMBER_CHECKS
-from copg.data.pooling import pool_records, reward_spread, tied, to_groups
+from copg.data.pooling import by_exact_prompt, pool_records, reward_spread, tied, to_groups
 from copg.data.rejections import Rejections
+from copg.data.sides import Sides
 from copg.data.spool import Bucket, Spool
 from copg.data.suite import Suite
 from copg.progress import track
-from copg.records import SPLITS, assign_split
+from copg.records import SPLITS
 
 _Ids = Mapping[str, Sequence[pa.Array]]
 """Of each split's prompts."""
@@ -25,12 +26,13 @@ _Ids = Mapping[str, Sequence[pa.Array]]
 class GroupPass:
     """Pools records, checks groups, splits them by the expected shares of prompts and counts what it sees."""
 
-    def __init__(self, *, select_fraction: float, gate_fraction: float) -> None:
+    def __init__(self, sides: Sides, *, select_fraction: float, gate_fraction: float) -> None:
         self.members = Suite("records_of_one_prompt", MEMBER_CHECKS)
         self.groups = Suite("groups", GROUP_CHECKS)
         self.ids: dict[str, list[pa.Array]] = {split: [] for split in SPLITS}
-        """Ids of what was written to each split."""
+        """Of the prompts that were written to each split; the same for all forms of one."""
         self.near_ids: dict[str, list[pa.Array]] = {split: [] for split in SPLITS}
+        self._sides = sides
         self._fractions = {"select_fraction": select_fraction, "gate_fraction": gate_fraction}
         self._counts: Counter[str] = Counter()
         """Over the groups kept: how many, and sums of what ``GROUP_CHECKS`` look at."""
@@ -42,15 +44,19 @@ class GroupPass:
         buckets = track(spool.buckets(), "validate (groups)", spool.num_rows, count=lambda b: len(b.order))
         with ThreadPoolExecutor(1) as thread:  # compression holds no interpreter lock
             for bucket in buckets:
-                parts = self._groups_of(self._without_lone(bucket, rejections), rejections)
+                parts = self._parts(bucket, rejections)
                 if written is not None:
                     written.result()
                 written = thread.submit(_write, writer, parts)
             if written is not None:
                 written.result()
 
+    def _parts(self, bucket: Bucket, rejections: Rejections) -> dict[str, pa.Table]:
+        exact, first_forms = by_exact_prompt(bucket)
+        return self._groups_of(self._without_lone(exact, rejections), first_forms, rejections)
+
     def _without_lone(self, bucket: Bucket, rejections: Rejections) -> Bucket:
-        """Without the records that lack the rewards which others of their prompt have."""
+        """Without the records that lack the rewards which others of their prompt have; no group goes."""
         sizes = bucket.sizes
         several = np.flatnonzero(np.repeat(sizes > 1, sizes))
         if not len(several):
@@ -68,10 +74,16 @@ class GroupPass:
         group = np.repeat(np.arange(len(sizes)), sizes)[kept]
         return Bucket(bucket.records, bucket.order[kept], np.flatnonzero(np.diff(group, prepend=-1)))
 
-    def _groups_of(self, bucket: Bucket, rejections: Rejections) -> dict[str, pa.Table]:
-        """Rows of ``GROUP_SCHEMA`` for each split."""
-        keys = bucket.records["id"].take(bucket.order[bucket.starts]).to_pylist()
-        split = np.array([SPLITS.index(assign_split(key.hex(), **self._fractions)) for key in keys])
+    def _groups_of(
+        self, bucket: Bucket, first_forms: np.ndarray, rejections: Rejections
+    ) -> dict[str, pa.Table]:
+        """Rows of ``GROUP_SCHEMA`` for each split.
+
+        Args:
+            first_forms: [G] from ``by_exact_prompt``.
+        """
+        keys = bucket.records["id"].take(bucket.order[bucket.starts]).combine_chunks()
+        split = self._sides.splits_of(keys, **self._fractions)
         arrangement = np.argsort(split, kind="stable")
         pooled = pool_records(bucket, arrangement)
         spread = reward_spread(pooled.groups)
@@ -79,6 +91,7 @@ class GroupPass:
             "distinct_completions": pooled.distinct,
             "records": pooled.records,
             "differing_columns": pooled.differing,
+            "other_forms": (~first_forms[arrangement]).astype(np.int64),
             "duplicate_completions": pooled.duplicates,
             "conflicting_rewards": pooled.conflicts,
             "unrewarded": np.isnan(spread).astype(np.int64),
@@ -90,7 +103,7 @@ class GroupPass:
         self._spread += float(np.nansum(spread[good]))
         kept = pooled.groups if good.all() else pooled.groups.filter(pa.array(good))
         ends = np.concatenate([[0], np.cumsum(np.bincount(split[arrangement][good], minlength=len(SPLITS)))])
-        table, parts = to_groups(kept), {}
+        table, parts = to_groups(kept, first_forms[arrangement][good]), {}
         for name, first, end in zip(SPLITS, ends[:-1].tolist(), ends[1:].tolist(), strict=True):
             parts[name] = table.slice(first, end - first)
             self.ids[name].append(_copy(kept["id"].slice(first, end - first)))
@@ -119,6 +132,7 @@ class GroupPass:
             "records/merged": float(counts["records"] - counts["groups"]),
             "records/differing_columns": float(counts["differing_columns"]),
             "groups/count": float(counts["groups"]),
+            "groups/other_forms": float(counts["other_forms"]),
             **{f"groups/{split}": float(sum(map(len, self.ids[split]))) for split in SPLITS},
             "groups/tied": float(counts["tied"]),
             "groups/unrewarded": float(counts["unrewarded"]),

@@ -1,5 +1,6 @@
 """One group from all records of a prompt: their completions pooled, each distinct one kept once."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -23,6 +24,8 @@ class Pool:
     """None when no record came with rewards."""
     conflicts: int
     """Completions that stood there several times with different rewards: they got the mean."""
+    places: list[tuple[int, int]]
+    """Of each: the record it first stood in, and its place there."""
 
 
 def pool_completions(records: Sequence[dict[str, Any]]) -> Pool:
@@ -33,16 +36,70 @@ def pool_completions(records: Sequence[dict[str, Any]]) -> Pool:
     """
     given = all(record["rewards"] is not None for record in records)
     found: dict[tuple[str, bool], list[float]] = {}
-    for record in records:
+    places: dict[tuple[str, bool], tuple[int, int]] = {}
+    for number, record in enumerate(records):
         rewards = record["rewards"] if given else [0.0] * len(record["texts"])
-        for text, finished, reward in zip(record["texts"], record["finished"], rewards, strict=True):
+        completions = zip(record["texts"], record["finished"], rewards, strict=True)
+        for place, (text, finished, reward) in enumerate(completions):
             found.setdefault((text, finished), []).append(reward)
+            places.setdefault((text, finished), (number, place))
     return Pool(
         texts=[text for text, _ in found],
         finished=[finished for _, finished in found],
         rewards=[mean_reward(rewards) for rewards in found.values()] if given else None,
         conflicts=sum(len(set(rewards)) > 1 for rewards in found.values()),
+        places=list(places.values()),
     )
+
+
+def own_columns(records: Sequence[dict[str, Any]], places: Sequence[tuple[int, int]]) -> list[str | None]:
+    """How the columns of each completion differ from those of the first record, which are the group's.
+
+    Args:
+        records: with ``columns`` and ``overlays``, as JSON.
+        places: the record and the place in it of each completion.
+
+    Returns:
+        As JSON; a column that the completion's record lacks is null. None where nothing differs.
+    """
+    first = records[0]["columns"]
+    differing: dict[str, dict[str, Any]] = {}
+    overlays: list[str | None] = []
+    for number, place in places:
+        columns, own = records[number]["columns"], records[number]["overlays"][place]
+        if columns != first and columns not in differing:
+            group, here = json.loads(first), json.loads(columns)
+            missing = dict.fromkeys(group.keys() - here.keys())
+            differing[columns] = missing | {k: v for k, v in here.items() if k not in group or group[k] != v}
+        if columns == first:
+            overlays.append(own)
+        else:
+            overlay = differing[columns] | json.loads(own or "{}")
+            overlays.append(json.dumps(overlay, ensure_ascii=False, sort_keys=True))
+    return overlays
+
+
+def by_exact_prompt(bucket: Bucket) -> tuple[Bucket, np.ndarray]:
+    """The records of each prompt apart where it stands in several forms, of white space or Unicode.
+
+    Returns:
+        The bucket with one group a form, a prompt's in order of appearance; [G] True where the group is the
+        first form of its prompt.
+    """
+    exact = bucket.records["exact_id"].to_numpy()[bucket.order]
+    group = np.repeat(np.arange(len(bucket.starts)), bucket.sizes)
+    mixed = np.unique(group[exact != exact[bucket.starts][group]])
+    if not len(mixed):
+        return bucket, np.ones(len(bucket.starts), bool)
+    form = np.zeros(len(exact), np.int64)  # of its prompt, by first appearance
+    for number in mixed.tolist():
+        places = slice(bucket.starts[number], bucket.starts[number] + bucket.sizes[number])
+        _, firsts, inverse = np.unique(exact[places], return_index=True, return_inverse=True)
+        form[places] = np.argsort(np.argsort(firsts))[inverse]
+    order = np.lexsort((np.arange(len(exact)), form, group))
+    changes = (np.diff(group[order], prepend=-1) != 0) | (np.diff(form[order], prepend=-1) != 0)
+    starts = np.flatnonzero(changes)
+    return Bucket(bucket.records, bucket.order[order], starts), form[order][starts] == 0
 
 
 def mean_reward(rewards: Sequence[float]) -> float:
@@ -57,7 +114,8 @@ class Pooled:
     """The groups of a bucket, before any is refused."""
 
     groups: pa.RecordBatch
-    """Rows of ``RECORD_SCHEMA``, one a prompt: its pooled completions, all else from its first record."""
+    """Rows of ``RECORD_SCHEMA``, one a prompt: its pooled completions, all else from its first record; what
+    differs in the columns of others stays with their completions."""
     records: np.ndarray
     """[G] records of each prompt."""
     distinct: np.ndarray
@@ -89,7 +147,11 @@ def pool_records(bucket: Bucket, arrangement: np.ndarray) -> Pooled:
         pool = pool_completions(members)
         conflicts[group] = pool.conflicts
         differing[group] = sum(member["columns"] != members[0]["columns"] for member in members)
-        rows.append(members[0] | {"texts": pool.texts, "finished": pool.finished, "rewards": pool.rewards})
+        overlays = own_columns(members, pool.places)
+        rows.append(
+            members[0]
+            | {"texts": pool.texts, "finished": pool.finished, "rewards": pool.rewards, "overlays": overlays}
+        )
     pooled = pa.Table.from_pylist(rows, schema=RECORD_SCHEMA)
     firsts[~plain] = bucket.records.num_rows + np.arange(len(rows))
     groups = pa.concat_tables([bucket.records, pooled]).take(firsts[arrangement]).combine_chunks()
@@ -104,8 +166,12 @@ def pool_records(bucket: Bucket, arrangement: np.ndarray) -> Pooled:
     )
 
 
-def to_groups(records: pa.RecordBatch) -> pa.Table:
-    """Rows of ``GROUP_SCHEMA``, one for each row of ``RECORD_SCHEMA``."""
+def to_groups(records: pa.RecordBatch, first_forms: np.ndarray) -> pa.Table:
+    """Rows of ``GROUP_SCHEMA``, one for each row of ``RECORD_SCHEMA``.
+
+    Args:
+        first_forms: [G] from ``by_exact_prompt``: where False, the group gets an id of its own.
+    """
     texts, rewards = records["texts"], records["rewards"]
     lengths = list_lengths(texts)
     offsets = np.concatenate([[0], np.cumsum(lengths)])
@@ -124,12 +190,13 @@ def to_groups(records: pa.RecordBatch) -> pa.Table:
             no_parts,
             pa.nulls(total, kind.field("token_ids").type),
             pa.nulls(total, pa.float64()),
+            records["overlays"].flatten(),
         ],
         fields=list(kind),
     )
     return pa.Table.from_arrays(
         [
-            pa.array([key.hex() for key in records["id"].to_pylist()]),
+            pa.array(_group_ids(records, first_forms)),
             records["prompt"],
             records["messages"],
             pa.ListArray.from_arrays(offsets.astype(np.int32), completions),
@@ -139,6 +206,14 @@ def to_groups(records: pa.RecordBatch) -> pa.Table:
         ],
         schema=GROUP_SCHEMA,
     )
+
+
+def _group_ids(records: pa.RecordBatch, first_forms: np.ndarray) -> list[str]:
+    ids = [key.hex() for key in records["id"].to_pylist()]
+    for row in np.flatnonzero(~first_forms).tolist():
+        form = records["exact_id"][row].as_py()
+        ids[row] = ids[row][:16] + f"{form:016x}"
+    return ids
 
 
 def reward_spread(groups: pa.RecordBatch) -> np.ndarray:

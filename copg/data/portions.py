@@ -6,11 +6,13 @@ Parsing is most of the stage's work. A worker reads blocks of lines and answers 
 import json
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from dataclasses import asdict
 
 import pyarrow as pa
 
 from copg.data.columns import DEFECT_SCHEMA, PORTION_SCHEMA, Portion, to_portion
+from copg.data.found import Reading
 from copg.data.parents import die_with_parent
 from copg.data.pool import ProcessPool, read_sized, write_sized
 from copg.data.readers import Rows
@@ -21,17 +23,16 @@ from copg.errors import RecordError
 _START = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); import copg.data.portions as p; p.main()"
 
 
-def portions(rows: Rows, columns: Mapping[str, str], *, num_workers: int) -> Iterator[Portion]:
+def portions(rows: Rows, reading: Reading, *, num_workers: int) -> Iterator[Portion]:
     """Portions of all rows, in order; the same for any number of workers.
 
     Args:
-        columns: the user's names of fields.
         num_workers: processes that parse JSON lines; 0 to do it here, as for rows of any other kind.
     """
     if num_workers and rows.are_lines:
         with ProcessPool(
             "validate",
-            [sys.executable, "-c", _START, json.dumps(sys.path), json.dumps(dict(columns))],
+            [sys.executable, "-c", _START, json.dumps(sys.path), json.dumps(asdict(reading))],
             num_workers=num_workers,
             timeout_s=600,
             start_s=120,
@@ -43,7 +44,7 @@ def portions(rows: Rows, columns: Mapping[str, str], *, num_workers: int) -> Ite
                     raise RecordError(f"a process that parses records {pool.last_loss}; workers=0 needs none")
                 yield _unpack_portion(answer)
         return
-    reader = RecordReader(columns)
+    reader = RecordReader(reading)
     chunks = (lines.rows() for lines in rows.lines()) if rows.are_lines else _chunks(rows)
     for chunk in chunks:
         yield to_portion(chunk, reader)
@@ -77,7 +78,7 @@ def main() -> None:
     """A worker's life."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process ends it
     die_with_parent()
-    reader = RecordReader(json.loads(sys.argv[2]))
+    reader = RecordReader(Reading(**json.loads(sys.argv[2])))
     write_sized(sys.stdout.buffer, b"")
     while (block := read_sized(sys.stdin.buffer)) is not None:
         head, _, data = block.partition(b"\n")

@@ -1,37 +1,48 @@
 """First pass: every row on its own, from the files to the spool."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from copg.data.checks import record_checks
-from copg.data.columns import COUNTS, RECORD_SCHEMA, Portion
+from copg.data.columns import COUNTS, RECORD_SCHEMA, REMARKS, Portion
+from copg.data.found import Reading
 from copg.data.portions import portions
 from copg.data.readers import Rows
 from copg.data.rejections import Rejections
+from copg.data.sides import Sides
 from copg.data.spool import Spool
 from copg.data.suite import Suite
 from copg.progress import track
+
+MAX_TOLD = 5
+"""Of the columns that look like rewards."""
+_SUMS = ("records", "prompt_chars", "completions", "all_completion_chars", "unranked_completions")
 
 
 class RecordPass:
     """Checks rows and counts what it sees.
 
     Args:
-        columns: the user's names of fields.
         max_prompt_chars: None for no limit, as for completions.
     """
 
     def __init__(
-        self, columns: Mapping[str, str], *, max_prompt_chars: int | None, max_completion_chars: int | None
+        self, reading: Reading, *, max_prompt_chars: int | None, max_completion_chars: int | None
     ) -> None:
         self.suite = Suite(
             "records",
             record_checks(max_prompt_chars=max_prompt_chars, max_completion_chars=max_completion_chars),
         )
         self.num_read = 0
-        self._columns = columns
-        self._sums = {"records": 0, "prompt_chars": 0, "completions": 0, "all_completion_chars": 0}
+        self.remarks: dict[str, Counter[str]] = {name: Counter() for name in REMARKS}
+        """How many records each was made of."""
+        self.sides = Sides()
+        self._reading = reading
+        self._sums = dict.fromkeys(_SUMS, 0)
         self._longest = {"prompt_chars": 0, "completion_chars": 0}
 
     def run(self, rows: Rows, rejections: Rejections, spool: Spool, *, num_workers: int) -> None:
@@ -40,15 +51,28 @@ class RecordPass:
         if rows.total_bytes < bounds.bytes_worth_workers:
             num_workers = 0
         frame = _Frame(spool.num_rows)
-        for portion in _tracked(rows, portions(rows, self._columns, num_workers=num_workers)):
+        for portion in _tracked(rows, portions(rows, self._reading, num_workers=num_workers)):
             frame.add(portion)
             if portion.records.num_rows:
+                self._note(portion.records)
                 spool.append(portion.records.select(RECORD_SCHEMA.names))
             if frame.num_rows >= bounds.rows_per_frame or len(frame.defects) >= bounds.defects_per_frame:
                 self._check(frame, rejections, spool)
                 frame = _Frame(spool.num_rows)
         if frame.num_rows:
             self._check(frame, rejections, spool)
+
+    def _note(self, records: pa.RecordBatch) -> None:
+        self.sides.add(records)
+        for name, counter in self.remarks.items():
+            for each in pc.value_counts(records[name]).to_pylist():
+                counter[each["values"]] += each["counts"]
+
+    def told(self) -> list[str]:
+        """A line for each shape that was read, and one for each that leaves out what looks like a reward."""
+        shapes, unused = (self.remarks[name].most_common() for name in REMARKS)
+        lines = [f"read as: {words}, {_records(count)}" for words, count in shapes]
+        return [*lines, *(f"{words} ({_records(count)})" for words, count in unused[:MAX_TOLD] if words)]
 
     def _check(self, frame: "_Frame", rejections: Rejections, spool: Spool) -> None:
         derived, positions = frame.derived()
@@ -65,7 +89,7 @@ class RecordPass:
 
     def _measure(self, derived: Mapping[str, np.ndarray], kept: np.ndarray) -> None:
         self._sums["records"] += len(kept)
-        for name in ("prompt_chars", "completions", "all_completion_chars"):
+        for name in _SUMS[1:]:
             self._sums[name] += int(derived[name][kept].sum())
         for name, longest in self._longest.items():
             self._longest[name] = max(longest, int(derived[name][kept].max(initial=0)))
@@ -80,6 +104,7 @@ class RecordPass:
             "prompt_chars/max": float(self._longest["prompt_chars"]),
             "completion_chars/mean": sums["all_completion_chars"] / max(sums["completions"], 1),
             "completion_chars/max": float(self._longest["completion_chars"]),
+            "completions/unranked": float(sums["unranked_completions"]),
         }
 
 
@@ -118,6 +143,10 @@ class _Frame:
             columns[name] = np.full(self.num_rows, np.nan)
             columns[name][positions] = np.concatenate(arrays)
         return columns, positions
+
+
+def _records(count: int) -> str:
+    return "1 record" if count == 1 else f"{count:,} records"
 
 
 def _tracked(rows: Rows, items: Iterable[Portion]) -> Iterator[Portion]:

@@ -1,39 +1,61 @@
-"""The accepted shapes of a record, and what each of them means; anything else is refused, never guessed.
+"""What rows mean: the plain shapes first, then those of public logs; what fits none or several is refused.
 
 A row is taken by the fields it holds, after the user's mapping of names; null counts as absent:
 
-- ``prompt``, ``completions``, and ``rewards`` and ``finished`` if given, one each a completion;
+- ``prompt``, ``completions``, and ``rewards`` or ``ranks`` and ``finished`` if given, one each a completion;
 - ``prompt``, ``chosen``, ``rejected``: rewards 1 and 0, unless ``chosen_reward`` and ``rejected_reward``
   are given; ``finished`` if given, of the chosen and of the rejected;
-- ``prompt``, ``completion``, and ``reward`` and ``finished`` if given: one row a completion.
+- ``prompt``, ``completion``, and ``reward`` or a thumb and ``finished`` if given: one row a completion;
+- those of ``public_shapes``; and a prompt alone, which is read, to say what it lacks.
 
 A prompt is text or chat messages. A completion is text, or a chat that ends in one assistant message and
 holds nothing before it but the prompt's own messages.
 """
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
-from copg.data.json_lines import Defect, kind_of, parse_json, write_columns
-from copg.records import Prompt
+from copg.data.answers import are_answers
+from copg.data.found import Found, Reading, Wish
+from copg.data.json_lines import Defect, kind_of, write_columns
+from copg.data.marks import find_thumb, read_thumb, unused_rewards
+from copg.data.misfits import misfit
+from copg.data.plain_shapes import (
+    FIELDS,
+    MARKS,
+    SAYS,
+    SHAPES,
+    TEXT_FIELDS,
+    pick_path,
+    read_cell,
+    read_chats,
+    read_flags,
+    read_plain,
+    read_prompt,
+    read_reward,
+    shape_of,
+    unfold,
+)
+from copg.data.public_shapes import SHAPES as PUBLIC
+from copg.data.public_shapes import Shape
+from copg.data.sides import cluster_digest
+from copg.records import Prompt, prompt_id
 
-SHAPES = {
-    "completions": ("completions", "rewards", "finished"),
-    "chosen": ("chosen", "rejected", "chosen_reward", "rejected_reward", "finished"),
-    "completion": ("completion", "reward", "finished"),
-}
-"""The field that tells a shape, and all fields that belong to it beside ``prompt``."""
-FIELDS = ("prompt", *dict.fromkeys(field for fields in SHAPES.values() for field in fields))
-LIST_FIELDS = ("completions", "rewards", "finished")
-TEXT_FIELDS = ("prompt", "completion", "chosen", "rejected")
+PROMPTS = Shape(
+    "prompts",
+    "prompts alone",
+    ("prompt",),
+    lambda row: type(row.get("prompt")) in (str, list),
+    lambda row, _: [Found(row["prompt"], [])],
+)
+READ_AS = (*SHAPES, *(shape.name for shape in PUBLIC), PROMPTS.name)
+"""Every shape, by the name with which it can be asked for."""
 
 
 @dataclass(slots=True)
 class Record:
-    """A row once its shape is known; what it says may still be refused."""
+    """A row, or a part of it, once its shape is known; what it says may still be refused."""
 
     prompt: Prompt
     texts: list[str]
@@ -42,26 +64,35 @@ class Record:
     finished: list[bool]
     columns: str
     """Everything else the row held, as JSON."""
+    overlays: list[str | None] | None = None
+    """Columns of each completion alone, as JSON; None where there are none."""
+    side: bytes | None = None
+    """Digest of what it is on one side of the split with; None for its prompt alone."""
+    unranked: int = 0
+    """Completions left out for want of a rank."""
+    read_as: str = ""
+    """The shape, in words."""
+    unused: str = ""
+    """What is said of columns that look like rewards and were not used; "" where there are none."""
 
 
 class RecordReader:
-    """Tells what rows mean.
+    """Tells what rows mean."""
 
-    Args:
-        columns: the user's name of each of ``FIELDS`` that is called otherwise, "" to leave it out;
-            ``a.b`` reaches into objects, and through lists of objects item by item.
-    """
-
-    def __init__(self, columns: Mapping[str, str]) -> None:
-        self._names = {field: columns.get(field, field) for field in FIELDS}
+    def __init__(self, reading: Reading) -> None:
+        self._names = {field: reading.columns.get(field, field) for field in FIELDS}
         self._has_paths = any("." in name for name in self._names.values())
+        self._left_out = {field for field, name in self._names.items() if not name}
+        self._read_as = reading.read_as
+        feedback = self._names["reward"]
+        self._wish = Wish(reading.all_turns, feedback if feedback not in ("reward", "") else None)
         self._used = {
             shape: frozenset(self._names[field] for field in ("prompt", *fields))
             for shape, fields in SHAPES.items()
         }
 
-    def read(self, row: Any, *, cells: bool = False) -> Record:
-        """What a row means.
+    def read(self, row: Any, *, cells: bool = False) -> list[Record]:
+        """What a row means: one record, or one for each group that it holds.
 
         Args:
             cells: every value is text, as in CSV: lists are JSON, an empty cell is absent.
@@ -71,169 +102,125 @@ class RecordReader:
         """
         if type(row) is not dict:
             raise Defect("not_an_object", f"a record is an object, not {kind_of(row)}")
-        pick = _pick if self._has_paths else dict.get
+        pick = pick_path if self._has_paths else dict.get
         fields = {f: value for f, name in self._names.items() if (value := pick(row, name)) is not None}
         if cells:
-            fields = {f: _read_cell(f, v) for f, v in fields.items() if v != "" or f in TEXT_FIELDS}
-        shape = _shape_of(tuple(fields))
-        if shape not in SHAPES:
-            raise self._misfit(shape, fields, row)
-        prompt = _read_prompt(fields["prompt"])
-        texts, rewards, finished = _READERS[shape](fields)
-        if set(map(type, texts)) != {str}:
-            prompt, texts = _read_chats(prompt, texts, shape)
+            fields = {f: read_cell(f, v) for f, v in fields.items() if v != "" or f in TEXT_FIELDS}
+        if self._read_as in SHAPES:
+            fields = {f: v for f, v in fields.items() if f in ("prompt", *SHAPES[self._read_as], *MARKS)}
+        shape = shape_of(tuple(fields))
+        asked = self._read_as
+        if shape in SHAPES and asked in (None, shape) and not _are_objects(shape, fields):
+            found = read_plain(shape, fields)
+            self._count_steps(found, row)
+            return [self._to_record(found, fields, row, self._used[shape], SAYS[shape], cells=cells)]
+        unclear = shape not in SHAPES and shape not in ("no prompt", "no shape")
+        if (asked in SHAPES and shape != asked) or (asked is None and unclear):
+            raise misfit(shape, self._names, fields, row)
+        view = self._view(fields, row, cells=cells)
+        public = self._public_shape(shape, fields, view, row)
+        records = []
+        for found in public.read(view, self._wish):
+            taken = self._taken(found.took or public.takes)
+            records.append(self._to_record(found, fields, row, taken, public.says, cells=cells))
+        return records
+
+    def _count_steps(self, found: Found, row: Mapping[str, Any]) -> None:
+        """Refuse TRL's steps of one completion, which look like completions with thumbs."""
+        labels = row.get("labels")
+        if found.rewards is not None or type(labels) is not list or set(map(type, labels)) != {bool}:
+            return
+        if len(labels) != len(found.completions):
+            return
+        if self._read_as is None:
+            readings = "thumbs of completions, or of the steps of one completion, which are not trained"
+            hint = "for the first: read_as: completions"
+            raise Defect("ambiguous_shape", f"'labels' can be read as {readings}; {hint}")
+        found.rewards, found.marks = [float(label) for label in labels], ("labels",)
+
+    def _view(self, fields: Mapping[str, Any], row: Mapping[str, Any], *, cells: bool) -> dict[str, Any]:
+        """The row under the names of fields, without what is null or left out."""
+        view = {n: value for n, value in row.items() if value is not None and n not in self._left_out}
+        if cells:
+            view = {name: unfold(name, value) for name, value in view.items() if value != ""}
+        return view | {name: unfold(name, value) if cells else value for name, value in fields.items()}
+
+    def _public_shape(
+        self, problem: str, fields: Mapping[str, Any], view: Mapping[str, Any], row: Mapping[str, Any]
+    ) -> Shape:
+        if self._read_as is not None:
+            name = "answers" if self._read_as == "completions" else self._read_as
+            (shape,) = (each for each in (*PUBLIC, PROMPTS) if each.name == name)
+            alone = {name: value for name, value in view.items() if name in shape.takes}
+            if not shape.fits(alone or view):
+                raise Defect("missing_field", f"no {self._read_as}, as read_as says, but {sorted(row)}")
+            return shape
+        fitting = [shape for shape in PUBLIC if shape.fits(view)]
+        if len(fitting) > 1:
+            readings = " or ".join(f"{shape.says} (read_as: {shape.name})" for shape in fitting)
+            raise Defect("ambiguous_shape", f"can be read as {readings}; say which, found {sorted(row)}")
+        if fitting:
+            return fitting[0]
+        others = [value for name, value in view.items() if name not in FIELDS]
+        told = any(type(value) in (str, list, dict) for value in others)
+        if problem == "no shape" and PROMPTS.fits(view) and not told:
+            return PROMPTS
+        raise misfit(problem, self._names, fields, row)
+
+    def _taken(self, columns: tuple[str, ...]) -> frozenset[str]:
+        """What the user calls the columns of a shape, and the fields that rewards come from."""
+        fields = (*columns, "reward", "rewards", "chosen_reward", "rejected_reward", "finished")
+        return frozenset(self._names.get(name, name) for name in fields)
+
+    def _to_record(
+        self,
+        found: Found,
+        fields: Mapping[str, Any],
+        row: Mapping[str, Any],
+        taken: frozenset[str],
+        says: str,
+        *,
+        cells: bool,
+    ) -> Record:
+        prompt = read_prompt(found.prompt)
+        others = {name: value for name, value in row.items() if name not in taken}
+        texts = found.completions
+        if set(map(type, texts)) - {str}:
+            prompt, texts = read_chats(prompt, texts)
+        rewards = _mapped_rewards(found, fields)
+        if len(texts) == 1 and rewards is None and (mark := find_thumb(others, cells=cells)):
+            rewards, found.marks, found.note = [mark[1]], (mark[0],), f"{mark[0]!r} as a reward of 1 or 0"
         if rewards is not None and set(map(type, rewards)) != {float}:
-            rewards = [_reward(reward) for reward in rewards]
-        flags = [True] * len(texts) if finished is None else _flags(finished, len(texts))
-        used = self._used[shape]
-        others = {name: value for name, value in row.items() if name not in used}
-        return Record(prompt, texts, rewards, flags, write_columns(others))
-
-    def _misfit(self, problem: str, fields: Mapping[str, Any], row: Mapping[str, Any]) -> Defect:
-        names = [self._names[shape] for shape in SHAPES if shape in fields or problem == "no shape"]
-        found = f"found {sorted(row)}"
-        match problem:
-            case "no prompt":
-                return Defect("missing_field", f"{self._names['prompt']!r} is missing, {found}")
-            case "no shape":
-                return Defect("missing_field", f"none of {names} is there, {found}")
-            case "no rejected":
-                return Defect("missing_field", f"{self._names['rejected']!r} is missing, {found}")
-            case "several shapes":
-                hint = f"leave one out, as in columns: {{{names[-1]}: ''}}"
-                return Defect("ambiguous_shape", f"holds {names} at a time; {hint}")
-        allowed = sorted(self._used[problem.removeprefix("not of ")])
-        return Defect("ambiguous_shape", f"a record with {names[0]!r} has no fields but {allowed}, {found}")
+            rewards = [read_reward(reward) for reward in rewards]
+        flags = [True] * len(texts) if found.finished is None else read_flags(found.finished, len(texts))
+        cluster = fields.get("cluster")
+        side = None if found.root is None else bytes.fromhex(prompt_id(found.root))
+        return Record(
+            prompt,
+            texts,
+            rewards,
+            flags,
+            write_columns(others),
+            overlays=None if found.own is None else [write_columns(own) for own in found.own],
+            side=side if cluster is None else cluster_digest(cluster),
+            unranked=found.unranked,
+            read_as=f"{says}, {found.note}" if found.note else says,
+            unused=unused_rewards(others, {self._names.get(mark, mark) for mark in found.marks}, says),
+        )
 
 
-@cache
-def _shape_of(fields: tuple[str, ...]) -> str:
-    """The one shape whose fields are there, or else what is wrong."""
-    shapes = [shape for shape in SHAPES if shape in fields]
-    if "prompt" not in fields:
-        return "no prompt"
-    if len(shapes) != 1:
-        return "several shapes" if shapes else "no shape"
-    if not set(fields) <= {"prompt", *SHAPES[shapes[0]]}:
-        return f"not of {shapes[0]}"
-    return "no rejected" if shapes == ["chosen"] and "rejected" not in fields else shapes[0]
+def _mapped_rewards(found: Found, fields: Mapping[str, Any]) -> list[Any] | None:
+    """Rewards that the user's own columns name go before those of the shape."""
+    count = len(found.completions)
+    pair = [fields.get("chosen_reward"), fields.get("rejected_reward")]
+    if count == 1 and "reward" in fields:
+        reward = fields["reward"]
+        thumb = read_thumb(reward) if type(reward) in (bool, str) else None
+        return [reward if thumb is None else thumb]
+    if count == 2 and found.rewards == [1.0, 0.0] and pair != [None, None]:
+        return pair
+    return fields.get("rewards") if found.rewards is None and count > 1 else found.rewards
 
 
-_Found = tuple[list[Any], list[Any] | None, Any]
-"""Completions, rewards and finished flags as found."""
-
-
-def _read_group(fields: Mapping[str, Any]) -> _Found:
-    for field in ("completions", "rewards"):
-        if type(fields.get(field, [])) is not list:
-            raise Defect("wrong_type", f"{field!r} is {kind_of(fields[field])}, not a list")
-    return fields["completions"], fields.get("rewards"), fields.get("finished")
-
-
-def _read_pair(fields: Mapping[str, Any]) -> _Found:
-    given = [fields.get("chosen_reward"), fields.get("rejected_reward")]
-    rewards = [1.0, 0.0] if given == [None, None] else given
-    return [fields["chosen"], fields["rejected"]], rewards, fields.get("finished")
-
-
-def _read_single(fields: Mapping[str, Any]) -> _Found:
-    rewards = [fields["reward"]] if "reward" in fields else None
-    return [fields["completion"]], rewards, [fields["finished"]] if "finished" in fields else None
-
-
-_READERS: dict[str, Callable[[Mapping[str, Any]], _Found]] = {
-    "completions": _read_group,
-    "chosen": _read_pair,
-    "completion": _read_single,
-}
-
-
-def _read_prompt(value: Any) -> Prompt:
-    if type(value) is str:
-        return value
-    if type(value) is list:
-        return _read_messages(value, "prompt")
-    raise Defect("wrong_type", f"'prompt' is {kind_of(value)}, not text or chat messages")
-
-
-def _read_chats(prompt: Prompt, texts: list[Any], shape: str) -> tuple[Prompt, list[str]]:
-    """Prompt and completion texts where some completions are chats.
-
-    A text prompt that the chats repeat as their user's message becomes that message.
-    """
-    chat = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
-    plain: list[str] = []
-    for number, value in enumerate(texts, 1):
-        if type(value) is str:
-            plain.append(value)
-            continue
-        where = "the completion" if shape == "completion" else f"completion {number}"
-        if type(value) is not list:
-            raise Defect("wrong_type", f"{where} is {kind_of(value)}, not text or chat messages")
-        *before, last = _read_messages(value, where)
-        if last["role"] != "assistant" or before not in ([], chat):
-            raise Defect(
-                "wrong_type", f"{where} must be the prompt's messages, or none, and one of 'assistant'"
-            )
-        prompt = chat if before else prompt
-        plain.append(last["content"])
-    return prompt, plain
-
-
-def _read_messages(value: list[Any], where: str) -> list[dict[str, str]]:
-    messages = []
-    for item in value:
-        held = {key: v for key, v in item.items() if v is not None} if type(item) is dict else {}
-        if set(held) != {"role", "content"} or any(type(v) is not str for v in held.values()):
-            raise Defect("wrong_type", f"a message of {where} is not a 'role' and a 'content' of text alone")
-        messages.append({"role": held["role"], "content": held["content"]})
-    if not messages:
-        raise Defect("wrong_type", f"{where} holds no message")
-    return messages
-
-
-def _reward(value: Any) -> float | None:
-    if value is None or type(value) is float:
-        return value
-    if type(value) is not int:
-        raise Defect("wrong_type", f"a reward is {kind_of(value)}, not a number")
-    try:
-        return float(value)
-    except OverflowError:
-        return math.inf if value > 0 else -math.inf
-
-
-def _flags(value: Any, count: int) -> list[bool]:
-    if type(value) is not list or any(type(flag) is not bool for flag in value):
-        raise Defect("wrong_type", "'finished' is not true or false for each completion")
-    if len(value) != count:
-        raise Defect("wrong_type", f"'finished' has {len(value)} values for {count} completions")
-    return value
-
-
-def _pick(row: Mapping[str, Any], name: str) -> Any:
-    """The value under a name, or under a path ``a.b`` where no such name is there."""
-    if name in row or "." not in name:
-        return row.get(name)
-    value: Any = row
-    for key in name.split("."):
-        if isinstance(value, list):
-            value = [item.get(key) if isinstance(item, dict) else None for item in value]
-        else:
-            value = value.get(key) if isinstance(value, dict) else None
-    return value
-
-
-def _read_cell(field: str, cell: str) -> Any:
-    """The value of a cell of text; prompts and single completions stay text."""
-    if field in LIST_FIELDS:
-        try:
-            return parse_json(cell.encode())
-        except Defect as defect:
-            raise Defect(defect.reason, f"cell {field!r} is not JSON: {defect.detail}") from None
-    if field.endswith("reward"):
-        try:
-            return float(cell.replace("_", "?"))
-        except ValueError:
-            raise Defect("wrong_type", f"{field!r} is {cell!r}, not a number") from None
-    return cell
+def _are_objects(shape: str, fields: Mapping[str, Any]) -> bool:
+    return shape == "completions" and are_answers(fields["completions"])

@@ -79,7 +79,7 @@ class BulkScorer:
         return self.mixture.parts(
             [group.prompt for group, _ in each],
             [group.completions[k].text for group, k in each],
-            [dict(group.columns) for group, _ in each],  # a copy: a user's function may change its own
+            [group.columns_of(group.completions[k]) for group, k in each],
             [f"{group.source}: completion {k + 1}" for group, k in each],
         )
 

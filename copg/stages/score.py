@@ -147,7 +147,7 @@ class _Given:
             scores = mixture(
                 [group.prompt] * len(texts),
                 texts,
-                [dict(group.columns) for _ in texts],
+                [group.columns_of(completion) for completion in group.completions],
                 sources=[f"{group.source}: completion {k}" for k in range(1, len(texts) + 1)],
             )
             self._agreement.add(

@@ -1,9 +1,10 @@
 """Stage ``validate``: records in, groups of train, select and gate out; what is refused, with its reason."""
 
+import sys
 from contextlib import AbstractContextManager
 from dataclasses import asdict, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -14,15 +15,24 @@ from copg.data.checks import SPLIT_CHECKS
 from copg.data.columns import RECORD_SCHEMA
 from copg.data.docs import DOCS, write_docs
 from copg.data.files import source_digest, source_files
+from copg.data.found import Reading
 from copg.data.group_pass import GroupPass, count_leaks
+from copg.data.plain_shapes import FIELDS
 from copg.data.readers import Rows
 from copg.data.record_pass import RecordPass
 from copg.data.rejections import Rejections
-from copg.data.shapes import FIELDS
+from copg.data.shapes import READ_AS
 from copg.data.spool import Spool
 from copg.data.suite import Suite
 from copg.errors import RecordError
 from copg.stores.promised import as_promised
+
+_MORE = (
+    "a prompt needs two distinct completions: log more answers to it, or draw some with your model, "
+    "and give them as records of the same prompt"
+)
+WAYS_OUT = {"fewer_than_two_distinct_completions": _MORE, "no_completions": _MORE}
+"""What mends the most frequent reason of a refusal."""
 
 
 @configuration
@@ -31,7 +41,11 @@ class ValidateConfig:
 
     columns: dict[str, str] = field(default_factory=dict)
     """The records' own name of a field that is called otherwise, as in ``{prompt: instruction}``; ``a.b``
-    reaches into objects, "" leaves a field out."""
+    reaches into objects, "" leaves a field out. Records of one ``cluster`` are on one side of the split."""
+    read_as: str | None = None
+    """The shape of the records, where they could be read in several ways; None to tell by their columns."""
+    completion: Literal["last_turn", "all_turns"] = "last_turn"
+    """Of a chat: the last assistant turn is the completion, or each of them, of what came before it."""
     select_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Expected share of prompts on which the best trial is chosen."""
     gate_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
@@ -61,6 +75,8 @@ class ValidateConfig:
             )
         if unknown := sorted(set(self.columns) - set(FIELDS)):
             raise ValueError(f"columns has {unknown}, which are no fields; use some of {sorted(FIELDS)}")
+        if self.read_as not in (None, *READ_AS):
+            raise ValueError(f"read_as={self.read_as!r} is no shape; use one of {sorted(READ_AS)}")
 
 
 def validate_records(
@@ -96,17 +112,22 @@ def validate_records(
         bounds=bounds,
     )
     record_pass = RecordPass(
-        config.columns,
+        Reading(config.columns, config.read_as, config.completion == "all_turns"),
         max_prompt_chars=config.max_prompt_chars,
         max_completion_chars=config.max_completion_chars,
     )
-    group_pass = GroupPass(select_fraction=config.select_fraction, gate_fraction=config.gate_fraction)
+    group_pass = GroupPass(
+        record_pass.sides, select_fraction=config.select_fraction, gate_fraction=config.gate_fraction
+    )
     with (
         Rejections(groups) as rejections,
         Spool(groups, RECORD_SCHEMA, bounds) as spool,
     ):
         with _as_promised(records, config.records_digest):
             record_pass.run(rows, rejections, spool, num_workers=config.workers)
+        told = record_pass.told()
+        for line in told:
+            print(line, file=sys.stderr)
         with GroupWriter(groups) as writer:
             group_pass.run(spool, rejections, writer)
     splits = Suite("splits", SPLIT_CHECKS)
@@ -115,7 +136,7 @@ def validate_records(
     metrics = record_pass.metrics() | group_pass.metrics() | rejections.metrics(record_pass.num_read)
     metrics["prompts/near_leaked"] = float(leaks["near_prompts"].sum())
     suites = [record_pass.suite, group_pass.members, group_pass.groups, splits]
-    write_docs(groups, records, metrics, rejections.examples, suites)
+    write_docs(groups, records, metrics, rejections.examples, suites, lead="; ".join(told))
     if leaked:
         raise RecordError(f"{records}: prompts stand in two splits, see {groups / DOCS}")
     _refuse(config, records, metrics, rejections)
@@ -129,6 +150,7 @@ def validate_records(
         facts={
             "records": records,
             "metrics": metrics,
+            "told": told,
             "checks": [fact for suite in suites for fact in suite.facts()],
         },
         volatile=(DOCS,),
@@ -159,7 +181,9 @@ def _refuse(config: ValidateConfig, records: str, metrics: dict[str, float], rej
     allowed = f"more than max_rejected_fraction={config.max_rejected_fraction} allows"
     if rejected == read:
         allowed = "nothing is left"
+    ways = [WAYS_OUT[reason] for reason, _ in rejections.counts.most_common(1) if reason in WAYS_OUT]
     raise RecordError(
         f"{records}: {rejected} of {read} records are rejected, {allowed}: {reasons}; "
         f"first {rejections.examples[0]}; all of them in {rejections.path}"
+        + "".join(f"; {way}" for way in ways)
     )

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from copg.data.columns import COUNTS, near_id, to_portion
+from copg.data.found import Reading
 from copg.data.json_lines import Defect
 from copg.data.rows import Row
 from copg.data.shapes import RecordReader
@@ -12,7 +13,9 @@ from copg.records import prompt_id
 
 
 def portion(*values: Any) -> Any:
-    return to_portion([Row("f", n, value=value) for n, value in enumerate(values, 1)], RecordReader({}))
+    return to_portion(
+        [Row("f", n, value=value) for n, value in enumerate(values, 1)], RecordReader(Reading())
+    )
 
 
 def counts(value: dict[str, Any]) -> dict[str, int]:
@@ -35,6 +38,7 @@ def test_every_count_of_an_ordinary_record() -> None:
         "rewards_null": 0,
         "rewards_amiss": 0,
         "rewards_nonfinite": 0,
+        "unranked_completions": 0,
     }
 
 
@@ -94,7 +98,7 @@ def test_a_defective_line_is_kept_as_text_whatever_its_bytes() -> None:
         Row("f", 1, raw=b'{"a": "\xff"}\n'),
         Row("f", 2, value=["\udcff"], defect=Defect("invalid_utf8", "x")),
     ]
-    defects = to_portion(rows, RecordReader({})).defects.to_pylist()
+    defects = to_portion(rows, RecordReader(Reading())).defects.to_pylist()
     assert defects[0]["record"] == '{"a": "\\xff"}'
     assert defects[0]["detail"] == "byte 0xff at position 8: invalid start byte"
     assert "\\udcff" in defects[1]["record"]

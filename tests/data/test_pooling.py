@@ -7,8 +7,10 @@ import pyarrow as pa
 import pytest
 
 from copg.data.columns import RECORD_SCHEMA, to_portion
+from copg.data.found import Reading
 from copg.data.pooling import (
     Pool,
+    by_exact_prompt,
     mean_reward,
     pool_completions,
     pool_records,
@@ -19,7 +21,7 @@ from copg.data.pooling import (
 from copg.data.rows import Row
 from copg.data.shapes import RecordReader
 from copg.data.spool import Bucket
-from copg.records import GROUP_SCHEMA, groups_to_table, table_to_groups
+from copg.records import GROUP_SCHEMA, groups_to_table, prompt_id, table_to_groups
 
 
 def record(texts: list[str], rewards: list[float] | None, finished: list[bool] | None = None) -> dict:
@@ -28,7 +30,7 @@ def record(texts: list[str], rewards: list[float] | None, finished: list[bool] |
 
 def bucket(rows: list[dict], groups: list[list[int]]) -> Bucket:
     """Rows as a bucket whose prompts are the given lists of row numbers."""
-    portion = to_portion([Row("f", n, value=row) for n, row in enumerate(rows, 1)], RecordReader({}))
+    portion = to_portion([Row("f", n, value=row) for n, row in enumerate(rows, 1)], RecordReader(Reading()))
     table = pa.Table.from_batches([portion.records.select(RECORD_SCHEMA.names)])
     starts = np.cumsum([0] + [len(group) for group in groups[:-1]])
     return Bucket(table, np.array([row for group in groups for row in group]), starts)
@@ -36,7 +38,9 @@ def bucket(rows: list[dict], groups: list[list[int]]) -> Bucket:
 
 def test_equal_completions_stand_once_in_order_of_first_appearance() -> None:
     pool = pool_completions([record(["b", "a", "b"], [1.0, 2.0, 1.0]), record(["c", "a"], [3.0, 2.0])])
-    assert pool == Pool(["b", "a", "c"], [True, True, True], [1.0, 2.0, 3.0], conflicts=0)
+    assert pool == Pool(
+        ["b", "a", "c"], [True, True, True], [1.0, 2.0, 3.0], conflicts=0, places=[(0, 0), (0, 1), (1, 0)]
+    )
 
 
 def test_different_rewards_of_one_completion_become_their_mean() -> None:
@@ -80,6 +84,54 @@ def test_a_group_has_all_but_its_completions_from_its_first_record() -> None:
     assert pooled.differing.tolist() == [0, 1, 0]
 
 
+def test_columns_that_differ_stay_with_their_completions() -> None:
+    rows = [
+        {"prompt": "p", "completions": ["a", "b"], "id": 1, "tests": ["t"], "lang": "en"},
+        {"prompt": "p", "completions": ["b", "c"], "id": 2, "tests": ["t"]},
+        {"prompt": "p", "completions": ["d"], "id": 1, "tests": ["t"], "lang": "en"},
+        {"prompt": "p", "answers": [{"answer": "e", "model": "m"}], "id": 3, "tests": ["t"], "lang": "en"},
+    ]
+    pooled = pool_records(bucket(rows, [[0, 1, 2, 3]]), np.arange(1))
+    (group,) = table_to_groups(to_groups(pooled.groups, np.array([True])))
+    assert group.columns == {"id": 1, "tests": ["t"], "lang": "en"}
+    # b stood first in the first record; what the second lacks is null; e has a column of its own as well
+    assert {c.text: c.columns for c in group.completions} == {
+        "a": {},
+        "b": {},
+        "c": {"id": 2, "lang": None},
+        "d": {},
+        "e": {"id": 3, "model": "m"},
+    }
+    assert group.columns_of(group.completions[2]) == {"id": 2, "tests": ["t"], "lang": None}
+    assert pooled.differing.tolist() == [2]
+
+
+def test_prompts_pool_to_the_letter_in_order_of_appearance() -> None:
+    prompts = ["q", "a b", "a  b", "a b", "caf\u00e9", "a\nb", "cafe\u0301", "a  b"]
+    rows = [{"prompt": p, "completions": [f"x{n}", "y"]} for n, p in enumerate(prompts)]
+    # by normalised prompt: q; the five of a and b; the two coffees
+    whole = bucket(rows, [[0], [1, 2, 3, 5, 7], [4, 6]])
+    exact, first_forms = by_exact_prompt(whole)
+    ends = [*exact.starts[1:].tolist(), len(exact.order)]
+    members = [exact.order[a:b].tolist() for a, b in zip(exact.starts, ends, strict=True)]
+    assert members == [[0], [1, 3], [2, 7], [5], [4], [6]]
+    assert first_forms.tolist() == [True, True, False, False, True, False]
+    groups = table_to_groups(to_groups(pool_records(exact, np.arange(6)).groups, first_forms))
+    assert [group.prompt for group in groups] == ["q", "a b", "a  b", "a\nb", "caf\u00e9", "cafe\u0301"]
+    ids = [group.id for group in groups]
+    assert len(set(ids)) == 6
+    assert [ids[n] for n in (0, 1, 4)] == [prompt_id(p) for p in ("q", "a b", "caf\u00e9")]
+    assert ids[1][:16] == ids[2][:16] == ids[3][:16]
+    assert [len(each) for each in ids] == [32] * 6
+
+
+def test_a_bucket_without_two_forms_of_a_prompt_is_left_as_it_is() -> None:
+    whole = bucket([{"prompt": p, "completions": ["x"]} for p in "aba"], [[0, 2], [1]])
+    exact, first_forms = by_exact_prompt(whole)
+    assert exact is whole
+    assert first_forms.all()
+
+
 def test_spread_and_ties_are_those_of_each_group() -> None:
     rows = [
         {"prompt": "p", "completions": ["a", "b"], "rewards": [0.0, 1.0]},
@@ -106,7 +158,7 @@ def test_rows_become_what_the_next_stages_read() -> None:
         },
         {"prompt": [{"role": "user", "content": "q"}], "completions": ["c", "d"]},
     ]
-    table = to_groups(pool_records(bucket(rows, [[0], [1]]), np.arange(2)).groups)
+    table = to_groups(pool_records(bucket(rows, [[0], [1]]), np.arange(2)).groups, np.array([True, True]))
     assert table.schema == GROUP_SCHEMA
     groups = table_to_groups(table)
     assert groups_to_table(groups).equals(table)

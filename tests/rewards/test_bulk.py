@@ -60,3 +60,14 @@ def test_one_that_goes_on_failing_names_the_record() -> None:
 
 def test_nothing_drawn_is_nothing_scored() -> None:
     assert score_drawn(mixture(Moody()), []) == []
+
+
+def test_a_completion_is_judged_with_the_columns_of_its_own_record() -> None:
+    class Seen(Moody):
+        def __call__(self, prompts, completions, columns):
+            assert columns == [{"x": 1, "y": 2}, {"x": 3, "y": None, "z": [4]}]
+            return [1.0, 2.0]
+
+    own = Completion("b", columns={"x": 3, "y": None, "z": [4]})
+    (scores,) = score_drawn(mixture(Seen()), [Group("0", "p", [Completion("a"), own], {"x": 1, "y": 2})])
+    assert scores.total == [2.0, 4.0]

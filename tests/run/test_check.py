@@ -38,7 +38,7 @@ def test_a_recipe_without_a_mistake_passes_where_nothing_of_it_lies() -> None:
         ({"evaluate": {"num_prompts": -1}}, "num_prompts=-1 of 'select' must be >= 2"),
         ({"trials": [{"beta": 0}]}, "beta=0.0 must be > 0: at 0 nothing ties the policy"),
         ({"trials": [{"beta": 1}, {"method": "ppo", "beta": 1}]}, "trial ppo_1: method='ppo' is unknown"),
-        ({"rewards": []}, "rewards is empty: rewards that came with the records cannot score"),
+        ({"rewards": []}, "rewards: [{name: reward_model}] and reward: {}"),
         ({"rewards": [{"name": "lenght"}]}, "reward='lenght' is unknown; use one of ['answer', "),
         ({"rewards": [{"name": "length", "params": {"goal": 1}}]}, "rewards.length.params.goal is unknown"),
         ({"rewards": [{"name": "length"}]}, "length needs either 'target', or 'min' or 'max' or both"),

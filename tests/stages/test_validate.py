@@ -79,7 +79,8 @@ BAD_ROWS = [
     (b'{"prompt": "p", "completions": ["a", "b"], "rewards": [NaN, 1]}', "invalid_json"),
     (b'{"prompt": "p", "prompt": "q", "completions": ["a", "b"]}', "duplicate_key"),
     ([1, 2], "not_an_object"),
-    ({"prompt": "p"}, "missing_field"),
+    ({"prompt": "p", "answer": "a"}, "missing_field"),
+    ({"prompt": "p"}, "no_completions"),
     ({"prompt": "p", "completion": "a", "completions": ["a", "b"]}, "ambiguous_shape"),
     ({"prompt": "p", "completions": ["a", True]}, "wrong_type"),
     ({"prompt": " \u200b", "completions": ["a", "b"]}, "blank_prompt"),
@@ -137,12 +138,14 @@ def test_too_many_rejects_fail_in_one_line_and_leave_their_list(tmp_path: Path) 
     message = str(caught.value)
     assert "\n" not in message
     assert "2 of 4 records are rejected, more than max_rejected_fraction=0.25 allows" in message
-    assert "1 missing_field, 1 blank_prompt" in message
-    assert "a.jsonl:3 missing_field" in message
+    assert "1 no_completions, 1 blank_prompt" in message
+    assert "a.jsonl:3 no_completions" in message
     assert str(out / "rejected.jsonl") in message
     assert len(rejected_in(out)) == 2
     assert (out / "docs/index.html").is_file()
     assert not (out / "manifest.json").exists()
+    # the two are as frequent: the first of them has its way out told
+    assert message.endswith("give them as records of the same prompt")
     # a second attempt may take the place of the first
     assert validate_records(ValidateConfig(max_rejected_fraction=0.5), records, out)["groups/count"] == 2
 
@@ -161,7 +164,7 @@ def test_records_of_one_prompt_are_pooled_where_it_first_stood(tmp_path: Path) -
         tmp_path / "a.jsonl",
         {"id": "x", "prompt": "one", "completions": ["a", "b"], "rewards": [0.0, 1.0]},
         good(2),
-        {"id": "y", "prompt": " one\n", "completions": ["b", "c"], "rewards": [0.5, 2.0]},
+        {"id": "y", "prompt": "one", "completions": ["b", "c"], "rewards": [0.5, 2.0]},
     )
     metrics = validate_records(ALL, records, tmp_path / "groups")
     groups = groups_in(tmp_path / "groups")
@@ -171,8 +174,60 @@ def test_records_of_one_prompt_are_pooled_where_it_first_stood(tmp_path: Path) -
     assert one.columns == {"id": "x"}
     # b stood there with 1 and with .5
     assert [(c.text, c.reward) for c in one.completions] == [("a", 0.0), ("b", 0.75), ("c", 2.0)]
+    # c came with another id, and keeps it
+    assert [one.columns_of(c) for c in one.completions] == [{"id": "x"}, {"id": "x"}, {"id": "y"}]
     assert metrics["records/merged"] == metrics["records/differing_columns"] == 1
     assert metrics["completions/duplicate"] == metrics["completions/conflicting"] == 1
+
+
+def test_prompts_that_differ_in_white_space_or_unicode_form_are_apart_on_one_side(tmp_path: Path) -> None:
+    def pair(prompt: str, number: int) -> dict[str, Any]:
+        return good(number, prompt=prompt, completions=[f"a{number}", f"b{number}"])
+
+    # indentation is meaning; the same letter in two forms; two spaces
+    forms = [f"{n}: if x:\n    return\nelse:\n    caf\u00e9" for n in range(40)]
+    others = [form.replace("\n    ", "\n") for form in forms]
+    again = [form.replace("\u00e9", "e\u0301") for form in forms]
+    rows = [pair(p, n) for n, p in enumerate([*forms, *others, *again, *forms])]
+    metrics = validate_records(ALL, write(tmp_path / "a.jsonl", *rows), tmp_path / "groups")
+    # 160 records: each form and its two others are groups, and the last 40 join the first 40
+    assert (metrics["groups/count"], metrics["records/merged"], metrics["groups/other_forms"]) == (
+        120,
+        40,
+        80,
+    )
+    split_of = {
+        group.prompt: (split, group) for split in SPLITS for group in read_groups(tmp_path / "groups", split)
+    }
+    assert {split for split, _ in split_of.values()} == set(SPLITS)
+    assert len({group.id for _, group in split_of.values()}) == 120
+    for n, (form, other, third) in enumerate(zip(forms, others, again, strict=True)):
+        here, group = split_of[form]
+        assert group.id == prompt_id(form)  # as if the others were not there
+        assert assign_split(group.id, select_fraction=0.1, gate_fraction=0.1) == here
+        assert split_of[other][0] == split_of[third][0] == here
+        assert [c.text for c in group.completions] == [f"a{n}", f"b{n}", f"a{n + 120}", f"b{n + 120}"]
+        assert [c.text for c in split_of[other][1].completions] == [f"a{n + 40}", f"b{n + 40}"]
+
+
+def test_records_of_one_cluster_are_on_one_side(tmp_path: Path) -> None:
+    # ten prompts a document; the prompt of document 39 that stands in document 38 too ties the two
+    rows = [good(n, doc={"id": n // 10}) for n in range(400)]
+    rows.append(good(395, doc={"id": 38}, completions=["c", "d"]))
+    rows += [good(n) for n in range(400, 500)]  # of no document
+    config = ValidateConfig(columns={"cluster": "doc.id"})
+    validate_records(config, write(tmp_path / "a.jsonl", *rows), tmp_path / "groups")
+    sides: dict[int, set[str]] = {}
+    for split in SPLITS:
+        for group in read_groups(tmp_path / "groups", split):
+            if "doc" in group.columns:
+                sides.setdefault(group.columns["doc"]["id"], set()).add(split)
+            else:
+                assert assign_split(group.id, select_fraction=0.1, gate_fraction=0.1) == split
+    assert sorted(sides) == list(range(40))
+    assert all(len(found) == 1 for found in sides.values())
+    assert sides[38] == sides[39]
+    assert {split for found in sides.values() for split in found} == set(SPLITS)
 
 
 def test_one_row_a_completion_makes_the_same_groups_as_one_row_a_prompt(tmp_path: Path) -> None:

@@ -1,0 +1,147 @@
+"""Chats as logs hold them, and where in a chat its completion begins."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from copg.data.found import Found
+from copg.data.json_lines import Defect, kind_of
+
+Messages = list[dict[str, str]]
+
+_ROLES = {
+    "human": "user",
+    "gpt": "assistant",
+    "chatgpt": "assistant",
+    "model": "assistant",
+    "prompter": "user",
+}
+"""ShareGPT's names of the two sides."""
+_AGENTIC = {"tool_calls", "function_call", "tool_call_id", "reasoning_content", "thinking"}
+_TEXT_PARTS = ("text", "input_text", "output_text")
+_PLACES = re.compile(r"\n\n(Human|Assistant):")
+
+
+def read_messages(value: Any, where: str) -> Messages:
+    """Messages with a role and a text, from ``role`` and ``content`` or ``from`` and ``value``.
+
+    Content in parts, as ``{"type": "text", "text": ...}``, is the text of all of them.
+
+    Raises:
+        Defect: ``wrong_type``, for a message that holds more than that.
+    """
+    if type(value) is not list:
+        raise Defect("wrong_type", f"{where} is {kind_of(value)}, not chat messages")
+    messages = [_read_message(item, where) for item in value]
+    if not messages:
+        raise Defect("wrong_type", f"{where} holds no message")
+    return messages
+
+
+def _read_message(item: Any, where: str) -> dict[str, str]:
+    held = {key: v for key, v in item.items() if v is not None and v != []} if type(item) is dict else {}
+    held.pop("weight", None)  # OpenAI's: whether a turn of a chat is trained on, which is ours to say
+    if set(held) == {"from", "value"}:
+        role = held["from"]
+        held = {"role": _ROLES.get(role, role) if type(role) is str else role, "content": held["value"]}
+    if "parts" in held and set(held) <= {"role", "parts", "finish_reason"}:
+        held = {"role": held.get("role"), "content": held["parts"]}
+    if set(held) == {"role", "content"} and type(held["content"]) is list:
+        held["content"] = _join_parts(held["content"])
+    if more := sorted(held.keys() & _AGENTIC):
+        why = "calls of tools and thinking beside the words are not trained: a completion is one turn of text"
+        raise Defect("wrong_type", f"a message of {where} holds {more}; {why}")
+    if set(held) != {"role", "content"} or any(type(v) is not str for v in held.values()):
+        raise Defect("wrong_type", f"a message of {where} is not a 'role' and a 'content' of text alone")
+    return {"role": held["role"], "content": held["content"]}
+
+
+def _join_parts(parts: list[Any]) -> str | None:
+    """The text of all parts; None where one is no text."""
+    texts = []
+    for part in parts:
+        held = part if type(part) is dict else {"type": "text", "text": part}
+        text = held.get("text", held.get("content"))
+        if held.get("type") not in _TEXT_PARTS or type(text) is not str:
+            return None
+        texts.append(text)
+    return "".join(texts)
+
+
+def is_chat(value: Any) -> bool:
+    """Whether a value is a list of objects, as the messages of a chat are."""
+    return type(value) is list and bool(value) and all(type(item) is dict for item in value)
+
+
+def is_transcript(value: Any) -> bool:
+    """Whether a text is a conversation of ``Human:`` and ``Assistant:``, as in HH."""
+    return type(value) is str and value.startswith("\n\nHuman:") and "\n\nAssistant:" in value
+
+
+def read_transcript(text: str) -> Messages:
+    """The messages of such a text; the space after each colon is no part of them."""
+    _, *pieces = _PLACES.split(text)
+    sides = {"Human": "user", "Assistant": "assistant"}
+    return [
+        {"role": sides[side], "content": words.removeprefix(" ")}
+        for side, words in zip(pieces[::2], pieces[1::2], strict=True)
+    ]
+
+
+def split_chat(messages: Messages, *, all_turns: bool) -> list[Found]:
+    """A chat as a prompt and its last assistant turn, or as one such for every assistant turn.
+
+    A chat that ends with its user is a prompt without a completion.
+
+    Raises:
+        Defect: ``wrong_type``, where an assistant's turn has nothing before it.
+    """
+    if all_turns:
+        places = [n for n, message in enumerate(messages) if message["role"] == "assistant"]
+    else:
+        places = [len(messages) - 1] if messages[-1]["role"] == "assistant" else []
+    if places == [0]:
+        raise Defect("wrong_type", "the chat is one message of 'assistant', without a prompt before it")
+    if not places:
+        return [Found(messages, [])]
+    places = [place for place in places if place]
+    root = messages[: places[0]] if all_turns else None
+    return [Found(messages[:place], [messages[place]["content"]], root=root) for place in places]
+
+
+def split_pair(chosen: Messages, rejected: Messages) -> Found:
+    """Two whole chats as their common beginning and the one turn in which each goes on.
+
+    Raises:
+        Defect: ``wrong_type``, where they part earlier than in their last turn.
+    """
+    same = 0
+    while same < min(len(chosen), len(rejected)) - 1 and chosen[same] == rejected[same]:
+        same += 1
+    ends = chosen[same:], rejected[same:]
+    if any(len(end) != 1 or end[0]["role"] != "assistant" for end in ends):
+        where = f"part at message {same + 1} of {len(chosen)} and {len(rejected)}"
+        raise Defect("wrong_type", f"the two chats {where}: a completion is one message of 'assistant'")
+    if not same:
+        raise Defect("wrong_type", "the two chats have no message in common that could be their prompt")
+    return Found(chosen[:same], [end[0]["content"] for end in ends], rewards=[1.0, 0.0])
+
+
+def split_texts(chosen: str, rejected: str) -> Found:
+    """Two whole texts as their common beginning, up to a white space, and how each goes on."""
+    pairs = zip(chosen, rejected, strict=False)
+    same = next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(chosen), len(rejected)))
+    same = next((n for n in range(same - 1, -1, -1) if chosen[n].isspace()), 0)
+    return Found(chosen[:same], [chosen[same:], rejected[same:]], rewards=[1.0, 0.0])
+
+
+def text_of(row: Mapping[str, Any], name: str) -> str:
+    """A column's text; "" where it is not there.
+
+    Raises:
+        Defect: ``wrong_type``, where it is something else.
+    """
+    value = row.get(name, "")
+    if type(value) is not str:
+        raise Defect("wrong_type", f"{name!r} is {kind_of(value)}, not text")
+    return value

@@ -1,0 +1,121 @@
+"""What is said of a row that has no known shape: what was found, and the line that would map it."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from copg.data.json_lines import Defect
+from copg.data.plain_shapes import MARKS, SAYS, SHAPES
+
+_PROMPT = (
+    "prompt",
+    "question",
+    "query",
+    "instruction",
+    "request",
+    "input",
+    "user",
+    "context",
+    "source",
+    "text",
+)
+_COMPLETION = (
+    "completion",
+    "answer",
+    "response",
+    "reply",
+    "output",
+    "assistant",
+    "summary",
+    "target",
+    "text",
+)
+_LIKELY = {"prompt": _PROMPT, "completion": _COMPLETION}
+"""Words in the names of columns, likely ones first."""
+_ASIDE = re.compile(r"(^|[_.])(id|uuid|idx|index|key|time|date|lang|model)$")
+_BETTER = re.compile("chosen|prefer|better|win|accept|good|best", re.IGNORECASE)
+_WORSE = re.compile("reject|dispreferred|non_preferred|worse|los|bad|worst", re.IGNORECASE)
+_REWARD = re.compile("reward|score|rating", re.IGNORECASE)
+
+
+def misfit(
+    problem: str, names: Mapping[str, str], fields: Mapping[str, Any], row: Mapping[str, Any]
+) -> Defect:
+    """Why a row has no plain shape.
+
+    Args:
+        problem: from ``shape_of``.
+        names: the user's name of each field.
+        fields: those that are there.
+    """
+    shapes = [shape for shape in SHAPES if shape in fields or problem == "no shape"]
+    there = [names[shape] for shape in shapes]
+    found = f"found {sorted(row)}"
+    match problem:
+        case "no prompt" if names["prompt"] != "prompt":
+            return Defect("missing_field", f"{names['prompt']!r} is missing, {found}")
+        case "no prompt" | "no shape":
+            what = "'prompt' is missing" if problem == "no prompt" else f"none of {there} is there"
+            return Defect("missing_field", f"{what}, {found}; say which is which: {columns_line(row)}")
+        case "no rejected":
+            return Defect("missing_field", f"{names['rejected']!r} is missing, {found}")
+        case "several shapes":
+            readings = " or ".join(f"{names[shape]!r} ({SAYS[shape]})" for shape in shapes)
+            hint = f"leave one out, as in columns: {{{there[-1]}: ''}}"
+            return Defect("ambiguous_shape", f"holds {there} at a time: can be read by {readings}; {hint}")
+    shape = problem.removeprefix("not of ")
+    allowed = sorted(names[field] for field in ("prompt", *SHAPES[shape]))
+    return Defect("ambiguous_shape", f"a record with {there[0]!r} has no fields but {allowed}, {found}")
+
+
+def columns_line(row: Mapping[str, Any]) -> str:
+    """The line of a recipe that maps columns to fields, as far as their names and values tell."""
+    flat = _flat(row)
+    texts, lists, numbers = ([n for n, v in flat if kind(v)] for kind in (_is_text, _is_texts, _is_number))
+    better, worse = (_first(texts, pattern) for pattern in (_BETTER, _WORSE))
+    line = {"prompt": _likely("prompt", [n for n in texts if n not in (better, worse)])}
+    rest = [name for name in texts if name != line["prompt"]]
+    if better and worse and better != worse:
+        line |= {"chosen": better, "rejected": worse}
+    elif lists and not _first(rest, re.compile("|".join(_COMPLETION[:6]))):
+        line |= {"completions": lists[0]}
+    else:
+        line |= {"completion": _likely("completion", rest)}
+        if reward := _first(numbers, _REWARD):
+            line |= {"reward": reward}
+    known = {field: name for field, name in line.items() if name != field}
+    return f"columns: {{{', '.join(f'{field}: {name}' for field, name in known.items())}}}"
+
+
+def _flat(row: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Columns, and those of objects one level down by their paths."""
+    flat = []
+    for name, value in row.items():
+        flat += [(f"{name}.{key}", v) for key, v in value.items()] if type(value) is dict else [(name, value)]
+    return [(name, value) for name, value in flat if name not in MARKS]
+
+
+def _likely(field: str, names: Sequence[str]) -> str:
+    """The name that fits a field best; a place to fill in where there is none."""
+    for word in _LIKELY[field]:
+        for name in names:
+            if word in re.split(r"[^a-z]+", name.lower()):
+                return name
+    left = [name for name in names if not _ASIDE.search(name)]
+    return left[0] if left else f"<column of the {field}>"
+
+
+def _first(names: Sequence[str], pattern: re.Pattern[str]) -> str | None:
+    return next((name for name in names if pattern.search(name)), None)
+
+
+def _is_text(value: Any) -> bool:
+    return type(value) is str or (type(value) is list and bool(value) and all(type(v) is dict for v in value))
+
+
+def _is_texts(value: Any) -> bool:
+    return type(value) is list and bool(value) and all(type(v) is str for v in value)
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float, bool)
