@@ -1,7 +1,9 @@
 """Rows as Arrow columns: what each record holds, and the counts and lengths that the checks look at."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +14,7 @@ import pyarrow.compute as pc
 from copg.data.json_lines import Defect
 from copg.data.rows import Row
 from copg.data.shapes import Record, RecordReader
-from copg.records import Prompt, prompt_id
+from copg.records import SETTINGS, TOOLS, Prompt, prompt_id
 
 RECORD_SCHEMA = pa.schema(
     [
@@ -110,7 +112,7 @@ def printable(text: str) -> str:
 
 def _to_batch(records: Sequence[Record], sources: Sequence[str]) -> pa.RecordBatch:
     columns: list[list[Any]] = [
-        [bytes.fromhex(prompt_id(r.prompt)) for r in records],
+        [bytes.fromhex(prompt_id(r.prompt, _asked(r))) for r in records],
         [near_id(r.prompt) for r in records],
         [r.prompt if isinstance(r.prompt, str) else None for r in records],
         [None if isinstance(r.prompt, str) else r.prompt for r in records],
@@ -125,6 +127,32 @@ def _to_batch(records: Sequence[Record], sources: Sequence[str]) -> pa.RecordBat
     content = pa.array([_content(r.prompt) for r in records], pa.string())
     counts = _count(content, arrays[4], arrays[5])
     return pa.RecordBatch.from_arrays([*arrays, *(counts[name] for name in COUNTS)], schema=PORTION_SCHEMA)
+
+
+def _asked(record: Record) -> str:
+    """What a chat asks of its template beside the messages, as JSON, however it is written."""
+    held = record.columns
+    if isinstance(record.prompt, str) or not (f'"{TOOLS}"' in held or f'"{SETTINGS}"' in held):
+        return ""
+    columns = json.loads(held)
+    asked = {name: columns[name] for name in (TOOLS, SETTINGS) if columns.get(name)}
+    for name, value in asked.items():
+        if isinstance(value, str):
+            with suppress(ValueError):
+                asked[name] = json.loads(value)
+    return json.dumps(asked, sort_keys=True) if asked else ""
+
+
+def with_completions(records: pa.RecordBatch, rows: Sequence[Mapping[str, Any]]) -> pa.RecordBatch:
+    """Rows of ``PORTION_SCHEMA`` with the completions that ``rows`` have now, counted again."""
+    contents = [_content(row["messages"] if row["prompt"] is None else row["prompt"]) for row in rows]
+    names = ("texts", "rewards", "finished")
+    found = {name: pa.array([row[name] for row in rows], RECORD_SCHEMA.field(name).type) for name in names}
+    pairs = [zip(row["texts"], row["finished"], strict=True) for row in rows]
+    found["distinct"] = pa.array([len(set(each)) for each in pairs], pa.int64())
+    found |= _count(pa.array(contents, pa.string()), found["texts"], found["rewards"])
+    arrays = [found.get(name, records[name]) for name in PORTION_SCHEMA.names]
+    return pa.RecordBatch.from_arrays(arrays, schema=PORTION_SCHEMA)
 
 
 def near_id(prompt: Prompt) -> int:

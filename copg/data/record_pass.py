@@ -1,6 +1,6 @@
 """First pass: every row on its own, from the files to the spool."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 
@@ -20,15 +20,20 @@ class RecordPass:
     Args:
         columns: the user's names of fields.
         max_prompt_chars: None for no limit, as for completions.
+        fit: makes a portion what a model can read and say; None where none is known.
     """
 
     def __init__(
-        self, columns: Mapping[str, str], *, max_prompt_chars: int | None, max_completion_chars: int | None
+        self,
+        columns: Mapping[str, str],
+        *,
+        max_prompt_chars: int | None,
+        max_completion_chars: int | None,
+        fit: Callable[[Portion], Portion] | None = None,
     ) -> None:
-        self.suite = Suite(
-            "records",
-            record_checks(max_prompt_chars=max_prompt_chars, max_completion_chars=max_completion_chars),
-        )
+        limits = {"max_prompt_chars": max_prompt_chars, "max_completion_chars": max_completion_chars}
+        self.suite = Suite("records", record_checks(**limits, fitted=fit is not None))
+        self._fit = fit
         self.num_read = 0
         self._columns = columns
         self._sums = {"records": 0, "prompt_chars": 0, "completions": 0, "all_completion_chars": 0}
@@ -41,6 +46,7 @@ class RecordPass:
             num_workers = 0
         frame = _Frame(spool.num_rows)
         for portion in _tracked(rows, portions(rows, self._columns, num_workers=num_workers)):
+            portion = portion if self._fit is None else self._fit(portion)
             frame.add(portion)
             if portion.records.num_rows:
                 spool.append(portion.records.select(RECORD_SCHEMA.names))

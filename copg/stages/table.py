@@ -45,7 +45,13 @@ class Row:
 NUMERIC = ("torch", "transformers")
 
 TABLE = (
-    Row(name="validate", title="Check and split the records", digests=("data",)),
+    Row(
+        name="validate",
+        title="Check and split the records",
+        digests=("data", "text"),
+        libraries=("tokenizers", "transformers"),
+        paths=("reader.model",),
+    ),
     Row(
         name="reward",
         title="Train a reward model",
