@@ -22,8 +22,8 @@ from copg.records import SETTINGS, TOOLS
 
 FLAWS = ("blank_prompts", "blank_completions", "rewards_amiss", "rewards_nonfinite")
 """Counts of a record that the checks refuse whatever a model makes of it."""
-BEFALLS = (*NOTES, "not_as_drawn")
-"""What is counted of texts that stay."""
+BEFALLS = (*(note for note in NOTES if note != "merges_with_prompt"), "not_as_drawn")
+"""What is counted of texts that stay; ``reference`` counts what reaches over the start of a completion."""
 UNLIMITED = 2**62
 _READ = ["prompt", "messages", "texts", "rewards", "finished", "columns", "source"]
 
@@ -133,7 +133,7 @@ class RecordFit:
 
     def _said(self, opening: Opening, text: str, source: str, *, finished: bool) -> str:
         try:
-            encoded = self._codec.encode(opening, text, finished=finished)
+            encoded = self._codec.encode(opening, text, finished=finished, boundary=False)
         except RecordError as error:
             raise Defect("completion_refused", str(error)) from None
         said = self._codec.read_back(opening, encoded)
@@ -145,10 +145,13 @@ class RecordFit:
         self._check_ids(encoded.ids)
         for note in encoded.notes:
             self.tally.note(note, source)
-        if said != text and self._codec.encode(opening, said, finished=finished).ids != encoded.ids:
-            self.tally.note("not_as_drawn", source)  # what it says would be drawn otherwise
+        if said == text:
             return text
-        return said
+        again = self._codec.encode(opening, said, finished=finished, boundary=False)
+        if again.ids == encoded.ids:
+            return said
+        self.tally.note("not_as_drawn", source)  # what it says would be drawn otherwise
+        return text
 
     def _check_ids(self, ids: Sequence[int]) -> None:
         if ids and (largest := max(ids)) >= self._num_embeddings:

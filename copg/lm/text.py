@@ -178,7 +178,7 @@ class TextCodec:
         texts = [prompt] if isinstance(prompt, str) else [message["content"] for message in prompt]
         return any(self._special.search(text) for text in texts)
 
-    def encode(self, opening: Opening, text: str, *, finished: bool) -> Encoded:
+    def encode(self, opening: Opening, text: str, *, finished: bool, boundary: bool = True) -> Encoded:
         """Token ids of a completion, apart from its prompt, so that the boundary between them never moves.
 
         Args:
@@ -186,6 +186,7 @@ class TextCodec:
             text: as it was logged; what spells a special token is text unless ``special_tokens`` says else.
             finished: append the token that ends the turn, of plain text the end of text; False for a
                 completion that was cut off.
+            boundary: look for a token across the start, which takes as long as all else.
 
         Raises:
             ModelError: there is no such token.
@@ -201,7 +202,7 @@ class TextCodec:
         ids += self._pieces.ids(drawn[len(own) :], after_token=after_token or bool(own))
         if self._pieces.text(ids, after_token=after_token, skip_special=False) != drawn:
             notes.append("changed_by_tokenizer")
-        if opening.context and drawn:
+        if boundary and opening.context and drawn:
             apart = [self._pieces.ids(piece) for piece in (opening.context, drawn[:HEAD])]
             if self._pieces.ids(opening.context + drawn[:HEAD]) != [*apart[0], *apart[1]]:
                 notes.append("merges_with_prompt")
