@@ -14,6 +14,8 @@ from copg.errors import ModelError
 ADAPTER = "adapter_config.json"
 MODEL_FILES = ("*.safetensors", "*.json", "*.model", "*.txt", "*.jinja")
 """What decides a model's log-probabilities: weights, configuration, tokeniser, chat template."""
+WEIGHTS = ("*.safetensors", "*.index.json")
+"""Those of them that are no text's business."""
 IGNORED = ("ctx", "kind", "type_comment", "type_ignores")
 """Fields of a syntax tree without a meaning of their own."""
 
@@ -60,6 +62,13 @@ def _weights_digest(folder: Path) -> str:
         raise ModelError(f"{folder}: no *.safetensors weights; pickled weights are never loaded")
     found = {path for pattern in MODEL_FILES for path in folder.glob(pattern)}
     return files_digest((path for path in found if path.name != "manifest.json"), folder)
+
+
+def text_files(folder: Path) -> list[Path]:
+    """What decides token ids and their number: tokeniser, chat template, configuration."""
+    found = {path for pattern in MODEL_FILES for path in folder.glob(pattern)}
+    weights = {path for pattern in WEIGHTS for path in folder.glob(pattern)}
+    return sorted(path for path in found - weights if path.name != "manifest.json")
 
 
 def policy_digest(policy: str, base_digest: Callable[[str], str] | None = None) -> str:

@@ -14,6 +14,9 @@ SPLITS = ("train", "select", "gate")
 Prompt = str | list[dict[str, str]]
 """Plain text, or chat messages ``{"role": ..., "content": ...}``."""
 
+TOOLS, SETTINGS = "tools", "chat_template_kwargs"
+"""Columns of a record that its chat template is given beside the messages."""
+
 
 @dataclass(slots=True)
 class Completion:
@@ -178,10 +181,15 @@ def prompt_text(prompt: Prompt) -> str:
     return "\n".join(f"{message['role']}: {message['content']}" for message in prompt)
 
 
-def prompt_id(prompt: Prompt) -> str:
-    """128-bit digest of the prompt after NFC and folding of white space, as 32 hexadecimal digits."""
+def prompt_id(prompt: Prompt, asked: str = "") -> str:
+    """128-bit digest of the prompt after NFC and folding of white space, as 32 hexadecimal digits.
+
+    Args:
+        prompt: text or messages.
+        asked: what else the chat template is given, as JSON: it is part of what the model reads.
+    """
     folded = " ".join(unicodedata.normalize("NFC", prompt_text(prompt)).split())
-    kind = "text" if isinstance(prompt, str) else "chat"
+    kind = ("text" if isinstance(prompt, str) else "chat") + asked
     return hashlib.sha256(f"{kind}\n{folded}".encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 

@@ -43,7 +43,7 @@ _SIZES = {
     "intermediate_size": 64,
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
-    "max_position_embeddings": 128,
+    "max_position_embeddings": 160,
     "bos_token_id": 1,
     "eos_token_id": 2,
     "pad_token_id": 0,

@@ -14,6 +14,7 @@ from copg.run.task_record import subject_name
 from copg.run.yaml_file import set_value
 
 SHARED = {
+    "validate": ("model", "revision", "text", "reference.max_tokens"),
     "score": ("name",),
     "reference": ("name", "train.rows"),
     "train": ("name", "rewards", "tracking", "trials"),
@@ -28,7 +29,8 @@ def shared_keys(stage: str) -> tuple[str, ...]:
     """Keys of a recipe outside of its own section that a stage uses."""
     known = {each.name for each in fields(config_class(stage))}
     model = ("model", "revision") if "model" in known else ()
-    return (*model, *(("rewards",) if "rewards" in known else ()), *SHARED.get(stage, ()))
+    lists = (name for name in ("rewards", "text") if name in known)
+    return (*model, *lists, *SHARED.get(stage, ()))
 
 
 def stage_config(

@@ -12,6 +12,15 @@ DEFECTS = {
     "wrong_type": "prompts and completions are text or chats, and rewards numbers",
 }
 """What keeps a row from being a record at all, and what is expected instead."""
+UNFIT = {
+    "prompt_refused": "the chat template takes the messages, with the tools and settings of the record",
+    "prompt_of_too_many_tokens": "a prompt leaves room for a completion in the model's context",
+    "completion_refused": "the chat template writes what an assistant says",
+    "completion_of_too_many_tokens": "a completion fits into the model's context, after its prompt",
+    "completion_without_words": "a completion has words beside its thinking",
+    "token_without_embedding": "the model has an embedding for each token",
+}
+"""What keeps a record from a model whose tokeniser is known: its prompt, or each of its completions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +48,18 @@ def _reported(reason: str, says: str) -> Check:
     return Check(reason, says, reason, 0, rejects=False)
 
 
-def record_checks(*, max_prompt_chars: int | None, max_completion_chars: int | None) -> list[Check]:
-    """Expectations of single records; the first that a record breaks is its reason for rejection."""
+def record_checks(
+    *, max_prompt_chars: int | None, max_completion_chars: int | None, fitted: bool = False
+) -> list[Check]:
+    """Expectations of single records; the first that a record breaks is its reason for rejection.
+
+    Args:
+        max_prompt_chars: None for no limit, as for completions.
+        fitted: whether they are held against a model's tokeniser.
+    """
+    defects = DEFECTS | (UNFIT if fitted else {})
     checks = [
-        *(Check(reason, says, "defect", forbidden=reason) for reason, says in DEFECTS.items()),
+        *(Check(reason, says, "defect", forbidden=reason) for reason, says in defects.items()),
         Check(
             "blank_prompt",
             "a prompt has visible characters",

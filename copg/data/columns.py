@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ import pyarrow.compute as pc
 from copg.data.json_lines import Defect
 from copg.data.rows import Row
 from copg.data.shapes import Record, RecordReader
-from copg.records import Prompt, prompt_id
+from copg.records import SETTINGS, TOOLS, Prompt, prompt_id
 
 RECORD_SCHEMA = pa.schema(
     [
@@ -131,9 +132,10 @@ def printable(text: str) -> str:
 
 
 def _to_batch(records: Sequence[Record], sources: Sequence[str]) -> pa.RecordBatch:
+    asks = [_asked(record) for record in records]
     columns: list[list[Any]] = [
-        [bytes.fromhex(prompt_id(r.prompt)) for r in records],
-        [exact_id(r.prompt) for r in records],
+        [bytes.fromhex(prompt_id(r.prompt, asked)) for r, asked in zip(records, asks, strict=True)],
+        [exact_id(r.prompt, asked) for r, asked in zip(records, asks, strict=True)],
         [near_id(r.prompt) for r in records],
         [],
         [r.prompt if isinstance(r.prompt, str) else None for r in records],
@@ -158,11 +160,37 @@ def _to_batch(records: Sequence[Record], sources: Sequence[str]) -> pa.RecordBat
     )
 
 
-def exact_id(prompt: Prompt) -> int:
-    """64-bit digest of a prompt to the letter."""
-    text = prompt if isinstance(prompt, str) else json.dumps(prompt, ensure_ascii=False)
+def exact_id(prompt: Prompt, asked: str = "") -> int:
+    """64-bit digest of a prompt to the letter, and of what it asks of its template."""
+    text = (prompt if isinstance(prompt, str) else json.dumps(prompt, ensure_ascii=False)) + asked
     digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "little")
+
+
+def _asked(record: Record) -> str:
+    """What a chat asks of its template beside the messages, as JSON, however it is written."""
+    held = record.columns
+    if isinstance(record.prompt, str) or not (f'"{TOOLS}"' in held or f'"{SETTINGS}"' in held):
+        return ""
+    columns = json.loads(held)
+    asked = {name: columns[name] for name in (TOOLS, SETTINGS) if columns.get(name)}
+    for name, value in asked.items():
+        if isinstance(value, str):
+            with suppress(ValueError):
+                asked[name] = json.loads(value)
+    return json.dumps(asked, sort_keys=True) if asked else ""
+
+
+def with_completions(records: pa.RecordBatch, rows: Sequence[Mapping[str, Any]]) -> pa.RecordBatch:
+    """Rows of ``PORTION_SCHEMA`` with the completions that ``rows`` have now, counted again."""
+    contents = [_content(row["messages"] if row["prompt"] is None else row["prompt"]) for row in rows]
+    names = ("texts", "rewards", "finished")
+    found = {name: pa.array([row[name] for row in rows], RECORD_SCHEMA.field(name).type) for name in names}
+    pairs = [zip(row["texts"], row["finished"], strict=True) for row in rows]
+    found["distinct"] = pa.array([len(set(each)) for each in pairs], pa.int64())
+    found |= _count(pa.array(contents, pa.string()), found["texts"], found["rewards"])
+    arrays = [found.get(name, records[name]) for name in PORTION_SCHEMA.names]
+    return pa.RecordBatch.from_arrays(arrays, schema=PORTION_SCHEMA)
 
 
 def near_id(prompt: Prompt) -> int:

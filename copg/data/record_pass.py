@@ -1,7 +1,7 @@
 """First pass: every row on its own, from the files to the spool."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 import pyarrow as pa
@@ -28,15 +28,20 @@ class RecordPass:
 
     Args:
         max_prompt_chars: None for no limit, as for completions.
+        fit: makes a portion what a model can read and say; None where none is known.
     """
 
     def __init__(
-        self, reading: Reading, *, max_prompt_chars: int | None, max_completion_chars: int | None
+        self,
+        reading: Reading,
+        *,
+        max_prompt_chars: int | None,
+        max_completion_chars: int | None,
+        fit: Callable[[Portion], Portion] | None = None,
     ) -> None:
-        self.suite = Suite(
-            "records",
-            record_checks(max_prompt_chars=max_prompt_chars, max_completion_chars=max_completion_chars),
-        )
+        limits = {"max_prompt_chars": max_prompt_chars, "max_completion_chars": max_completion_chars}
+        self.suite = Suite("records", record_checks(**limits, fitted=fit is not None))
+        self._fit = fit
         self.num_read = 0
         self.remarks: dict[str, Counter[str]] = {name: Counter() for name in REMARKS}
         """How many records each was made of."""
@@ -52,6 +57,7 @@ class RecordPass:
             num_workers = 0
         frame = _Frame(spool.num_rows)
         for portion in _tracked(rows, portions(rows, self._reading, num_workers=num_workers)):
+            portion = portion if self._fit is None else self._fit(portion)
             frame.add(portion)
             if portion.records.num_rows:
                 self._note(portion.records)

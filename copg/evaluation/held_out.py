@@ -96,7 +96,7 @@ class PolicySampler:
         """
         room = max_prompt_tokens(load_config(self.model, revision=self.revision), self.generation)
         first = heapq.nsmallest(num_prompts, read_groups(groups, split), key=lambda group: group.id)
-        encoded = [HeldOut(split, group, self.codec.open(group.prompt)) for group in first]
+        encoded = [HeldOut(split, group, self.codec.open(group.prompt, group.columns)) for group in first]
         fitting = [prompt for prompt in encoded if len(prompt.prompt_ids) <= room]
         return fitting, len(encoded) - len(fitting), room
 

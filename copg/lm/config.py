@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from copg.config import AtLeastOne, configuration
+from copg.config import AtLeastOne, Fraction, Natural, configuration
 
 ENGINES = Path(__file__).with_name("engines")
 """Each file is an engine; see ``copg.lm.generation``."""
@@ -73,6 +73,22 @@ class TextConfig:
             raise ValueError(
                 "thinking='keep' needs lead='drawn': after a prompt that ends the thinking nobody thinks"
             )
+
+
+@configuration
+class ReaderConfig:
+    """The model that will read the records, by its tokeniser, chat template and configuration alone."""
+
+    model: str
+    """Model directory or hub name of the reference."""
+    revision: str | None = None
+    """Of the hub."""
+    text: TextConfig = field(default_factory=TextConfig)
+    """How prompts and completions become tokens; the recipe's."""
+    max_tokens: Natural = 0
+    """Longest prompt and completion together; the recipe's of ``reference``; 0: the model's context."""
+    max_dropped_fraction: Fraction = 0.05
+    """Share of completions that may be left out since the model could not say them."""
 
 
 @configuration

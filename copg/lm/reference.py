@@ -1,6 +1,5 @@
 """Token ids and reference log-probabilities for groups: from the store where it has them, else computed."""
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -14,6 +13,7 @@ from copg.lm.config import RowConfig
 from copg.lm.load import load_model, pick_device
 from copg.lm.rows import TokenGroup
 from copg.lm.scorer import DTYPES, check_rows, group_logps
+from copg.lm.tally import Tally
 from copg.lm.text import TextCodec
 from copg.records import Group
 from copg.stores.promised import weights_as_promised
@@ -41,28 +41,6 @@ def text_digests(codec: TextCodec) -> dict[str, str]:
     }
 
 
-class Tally:
-    """What became of texts on their way to tokens: how often, and where first."""
-
-    def __init__(self) -> None:
-        self.dropped: Counter[str] = Counter()
-        """What was left out, by reason."""
-        self.noted: Counter[str] = Counter()
-        """Completions that stayed, by what befell them; see ``Encoded.notes``."""
-        self.first: dict[str, str] = {}
-        """``file:line`` of the first, by reason, and why where a message says more."""
-
-    def drop(self, reason: str, source: str, why: str = "") -> None:
-        """Count something left out."""
-        self.dropped[reason] += 1
-        self.first.setdefault(reason, f"{source}: {why}" if why else source)
-
-    def note(self, reason: str, source: str) -> None:
-        """Count a completion that stayed."""
-        self.noted[reason] += 1
-        self.first.setdefault(reason, source)
-
-
 def encode_group(group: Group, codec: TextCodec, *, max_tokens: int, tally: Tally) -> Group | None:
     """Fill in token ids; None when fewer than two completions are left.
 
@@ -75,11 +53,13 @@ def encode_group(group: Group, codec: TextCodec, *, max_tokens: int, tally: Tall
         tally: counts what is left out or changed.
     """
     try:
-        opening = codec.open(group.prompt)
+        opening = codec.open(group.prompt, group.columns)
     except RecordError as error:
         tally.drop("prompts_refused", group.source, str(error))
         return None
     group.prompt_ids = opening.ids
+    if codec.spells_special_tokens(group.prompt):
+        tally.note("prompts_spell_special_tokens", group.source)
     kept = []
     for completion in group.completions:
         try:

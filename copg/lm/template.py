@@ -1,13 +1,17 @@
 """What a chat template writes around an assistant's words, found by rendering: no template is parsed."""
 
+import copy
+import inspect
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import jinja2
 
 from copg.errors import ModelError, RecordError
+from copg.records import SETTINGS, TOOLS
 
 SENTINEL = "Qzwordzq"
 """Stands for words of the assistant: letters alone, so that no template trims, splits or escapes it."""
@@ -40,6 +44,8 @@ class Frame:
 class Opening:
     """A prompt as the model reads it, and what belongs around its completions."""
 
+    template: "Template"
+    """With what the record asks of it."""
     ids: list[int]
     messages: list[dict[str, Any]] | None
     """Of a chat, without the assistant's message that completions go on with; None for plain text."""
@@ -66,8 +72,47 @@ class Template:
         self._settings = settings
         source = tokenizer.chat_template
         texts = source.values() if isinstance(source, dict) else [source or ""]
-        self.closes_thinking = next((m for m in CLOSES_THINKING if any(m in text for text in texts)), None)
+        self._source = "\n".join(texts)
+        self.closes_thinking = next((marker for marker in CLOSES_THINKING if marker in self._source), None)
         """What ends the thinking in its models' text; None where it knows of none."""
+
+    def unread(self, where: str) -> list[str]:
+        """A line for each of its settings that the template does not read.
+
+        Args:
+            where: how the user calls them.
+        """
+        taken = set(inspect.signature(self._tokenizer.apply_chat_template).parameters) - {TOOLS, "documents"}
+        return [
+            f"{where}: {name!r} is nothing that the chat template reads"
+            for name in self._settings
+            if name in taken or not re.search(rf"\b{re.escape(name)}\b", self._source)
+        ]
+
+    def asked(self, messages: Sequence[dict[str, Any]], columns: Mapping[str, Any]) -> "Template":
+        """The same with what a record asks of it: its tools, and settings of its own.
+
+        Args:
+            messages: of the record.
+            columns: what else it holds.
+
+        Raises:
+            RecordError: they are of a wrong kind, or would not reach what the template writes.
+        """
+        tools, settings = _parsed(columns, TOOLS, list), _parsed(columns, SETTINGS, dict)
+        if not tools and not settings:
+            return self
+        found = copy.copy(self)
+        found._settings = settings
+        if unread := found.unread(SETTINGS):
+            raise RecordError("; ".join(unread))
+        found._settings = {**self._settings, **settings}
+        without = found.render(messages, generation_prompt=True) if tools else None
+        if tools:
+            found._settings = {**found._settings, TOOLS: tools}
+        if found.render(messages, generation_prompt=True) == without:
+            raise RecordError(f"the chat template writes nothing of the {len(tools)} tools of the record")
+        return found
 
     def render(self, messages: Sequence[dict[str, Any]], *, generation_prompt: bool = False) -> str:
         """The conversation as text.
@@ -154,6 +199,19 @@ class Template:
         missing = [marker for marker in dict.fromkeys(markers) if marker not in added]
         if missing and len(missing) < len(set(markers)):
             raise ModelError(f"the chat template writes {missing[0]!r}, which is no token of the tokeniser")
+
+
+def _parsed(columns: Mapping[str, Any], name: str, kind: type) -> Any:
+    """A column, which may be JSON; empty where there is none."""
+    value = columns.get(name)
+    if isinstance(value, str):
+        try:
+            value = json.loads(value or "null")
+        except ValueError:
+            raise RecordError(f"{name}={value!r:.60} is no JSON") from None
+    if value is not None and not isinstance(value, kind):
+        raise RecordError(f"{name}={value!r:.60} must be a JSON {'list' if kind is list else 'object'}")
+    return value or kind()
 
 
 def spoken(words: str) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """From prompts and completions to token ids and back: the one place that decides what the model reads."""
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,18 +10,19 @@ from typing import Any
 from copg.errors import ModelError, RecordError
 from copg.lm.config import TextConfig
 from copg.lm.pieces import Pieces
-from copg.lm.template import CLOSES_THINKING, Opening, Template, spoken
+from copg.lm.speech import Speech
+from copg.lm.template import Opening, Template, spoken
 from copg.records import Prompt
 
 CONTEXT, HEAD = 32, 48
 """Characters before and after the start of a completion, in which a token that spans both is looked for."""
-
 
 NOTES = (
     "merges_with_prompt",
     "changed_by_template",
     "changed_by_tokenizer",
     "spells_special_tokens",
+    "prompts_spell_special_tokens",
     "thinking_stripped",
     "not_as_rendered",
 )
@@ -66,6 +67,7 @@ class TextCodec:
         self._named = frozenset(named_ends) & special.keys()
         spelled = sorted(special.values(), key=len, reverse=True)
         self._special = re.compile("|".join(map(re.escape, spelled)) or "(?!)")
+        self._speech = Speech(self.config, self._special)
         self._pieces = Pieces(tokenizer, split_special=self.config.special_tokens == "text")
 
     @property
@@ -108,18 +110,34 @@ class TextCodec:
             "stops": sorted(map(name, self.stops)),
         }
 
-    def open(self, prompt: Prompt) -> Opening:
+    @property
+    def ending(self) -> str:
+        """In words, what ends a completion."""
+        about = self.about()
+        turn, text = about["end_of_turn"], about["end_of_text"]
+        if turn is None:
+            return f"a completion ends with `{text}`"
+        return f"a turn ends with `{turn}`" + ("" if turn == text else f", plain text with `{text}`")
+
+    def open(self, prompt: Prompt, columns: Mapping[str, Any] | None = None) -> Opening:
         """A prompt, up to where its completions start.
 
         Text gets the special tokens that the tokeniser puts in front, and loses an end-of-sequence token
         that some append. A chat goes through the template; an assistant's message at its end is gone on with.
+
+        Args:
+            prompt: of a record.
+            columns: whatever else the record holds: the template is given what ``asked`` finds there.
 
         Raises:
             ModelError: chat messages without a chat template, or a turn whose end cannot be told.
             RecordError: the template refuses the messages, or a prompt has no tokens at all (the first
                 completion token would have nothing to be predicted from).
         """
-        opening = self._open_text(prompt) if isinstance(prompt, str) else self._open_chat(prompt)
+        if isinstance(prompt, str):
+            opening = self._open_text(prompt)
+        else:
+            opening = self._open_chat(prompt, columns or {})
         if not opening.ids:
             raise RecordError(f"prompt {prompt!r:.60} has no tokens, and the tokeniser adds no start token")
         return opening
@@ -129,13 +147,14 @@ class TextCodec:
         eos = self.tokenizer.eos_token_id
         while ids and ids[-1] == eos and eos != self.tokenizer.bos_token_id:
             ids.pop()
-        return Opening(ids, None, "", prompt, "", "", "", prompt[-CONTEXT:])
+        return Opening(self.template, ids, None, "", prompt, "", "", "", prompt[-CONTEXT:])
 
-    def _open_chat(self, prompt: Sequence[dict[str, Any]]) -> Opening:
+    def _open_chat(self, prompt: Sequence[dict[str, Any]], columns: Mapping[str, Any]) -> Opening:
         messages, begun = list(prompt), ""
         if messages and messages[-1]["role"] == "assistant":
             begun = messages.pop()["content"]
-        frame = self.template.frame(messages, begun)
+        template = self.template.asked(messages, columns)
+        frame = template.frame(messages, begun)
         end = self.tokenizer.convert_ids_to_tokens(self.end_of_turn)
         before = frame.before
         lead: str | None = ""
@@ -152,9 +171,14 @@ class TextCodec:
         ends = [tail.rfind(token) + len(token) for token in self._added if token in tail]
         ids = list(self.tokenizer(before, add_special_tokens=False, verbose=False).input_ids)
         gap, context = gap if found else "", tail[max(ends, default=0) :]
-        return Opening(ids, messages, begun, before, lead, frame.after, gap, context)
+        return Opening(template, ids, messages, begun, before, lead, frame.after, gap, context)
 
-    def encode(self, opening: Opening, text: str, *, finished: bool) -> Encoded:
+    def spells_special_tokens(self, prompt: Prompt) -> bool:
+        """Whether a prompt spells special tokens in its text, which the model then reads as such."""
+        texts = [prompt] if isinstance(prompt, str) else [message["content"] for message in prompt]
+        return any(self._special.search(text) for text in texts)
+
+    def encode(self, opening: Opening, text: str, *, finished: bool, boundary: bool = True) -> Encoded:
         """Token ids of a completion, apart from its prompt, so that the boundary between them never moves.
 
         Args:
@@ -162,6 +186,7 @@ class TextCodec:
             text: as it was logged; what spells a special token is text unless ``special_tokens`` says else.
             finished: append the token that ends the turn, of plain text the end of text; False for a
                 completion that was cut off.
+            boundary: look for a token across the start, which takes as long as all else.
 
         Raises:
             ModelError: there is no such token.
@@ -170,14 +195,14 @@ class TextCodec:
         notes = ["spells_special_tokens"] if self._special.search(text) else []
         drawn = text
         if opening.messages is not None:
-            drawn = self._drawn(opening, text, notes) + (opening.gap if finished else "")
+            drawn = self._speech.drawn(opening, text, notes) + (opening.gap if finished else "")
         after_token = opening.ids[-1] in self._tokens
         own = self._tokens_of_template(opening, drawn)
         ids = self._pieces.whole(own) if own else []
         ids += self._pieces.ids(drawn[len(own) :], after_token=after_token or bool(own))
         if self._pieces.text(ids, after_token=after_token, skip_special=False) != drawn:
             notes.append("changed_by_tokenizer")
-        if opening.context and drawn:
+        if boundary and opening.context and drawn:
             apart = [self._pieces.ids(piece) for piece in (opening.context, drawn[:HEAD])]
             if self._pieces.ids(opening.context + drawn[:HEAD]) != [*apart[0], *apart[1]]:
                 notes.append("merges_with_prompt")
@@ -193,42 +218,6 @@ class TextCodec:
         own = max((found.end() for found in self._special.finditer(opening.lead or "")), default=0)
         return drawn[:own] if drawn.startswith((opening.lead or "")[:own]) else ""
 
-    def _drawn(self, opening: Opening, text: str, notes: list[str]) -> str:
-        """What a model draws to say ``text``: the template's own words around it included."""
-        close = self.template.closes_thinking
-        if close is not None and close in text:
-            if self.config.thinking == "refuse":
-                raise RecordError(f"thinking up to {close!r}: set text.thinking to strip or keep")
-            if self.config.thinking == "keep":
-                return self._thought(opening, text, close, notes)
-            text = text.rpartition(close)[2].lstrip("\n")
-            notes.append("thinking_stripped")
-        if opening.lead is None:
-            raise RecordError("no thinking in a completion, with which the template lets every turn begin")
-        messages = [*(opening.messages or ()), spoken(opening.begun + text)]
-        whole = self.template.render(messages)
-        start = opening.before + opening.lead
-        if not (whole.startswith(start) and whole.endswith(opening.after)):
-            raise RecordError("the chat template writes these words of an assistant differently from others")
-        said = whole[len(start) : len(whole) - len(opening.after)]
-        if said != text:
-            notes.append("changed_by_template")
-        return opening.lead + said
-
-    def _thought(self, opening: Opening, text: str, close: str, notes: list[str]) -> str:
-        """Thinking and answer as they were logged, after what of the thinking the prompt begins itself."""
-        if self.config.special_tokens == "text" and self._special.search(close):
-            raise RecordError(f"thinking ends with {close!r}: to keep it, set text.special_tokens to tokens")
-        begin = CLOSES_THINKING[close]
-        if opening.before.rstrip().endswith(begin):
-            text = text.removeprefix(begin).lstrip("\n")
-        with suppress(RecordError):
-            whole = self.template.render([*(opening.messages or ()), spoken(opening.begun + text)])
-            if whole == opening.before + text + opening.after:
-                return text
-        notes.append("not_as_rendered")
-        return text
-
     def decode(self, ids: Sequence[int], prompt_ids: Sequence[int]) -> str:
         """Text of a completion that was drawn after a prompt.
 
@@ -238,6 +227,10 @@ class TextCodec:
         if not skip and ids and ids[-1] in self.stops:
             ids = ids[:-1]
         return self._pieces.text(ids, after_token=prompt_ids[-1] in self._tokens, skip_special=skip)
+
+    def read_back(self, opening: Opening, encoded: Encoded) -> str:
+        """What rewards read of a logged completion: its words as they come back from a model that drew it."""
+        return self.said(opening, self.decode(encoded.ids, opening.ids))
 
     def said(self, opening: Opening, drawn: str) -> str:
         """The words alone of a completion that was drawn: without what the template writes around them."""

@@ -137,7 +137,9 @@ def stage_settings(
     tracking = recipe.tracking or f"sqlite:///{run_dir}/mlflow.db"
     rows = recipe.stages.get("train", {}).get("rows") or {}
     text = recipe.text
+    longest = (recipe.stages.get("reference") or {}).get("max_tokens", 0)
     defaults: dict[str, dict[str, Any]] = {
+        "validate": {"reader": {**model, "text": text, "max_tokens": longest}},
         "score": {"rewards": recipe.rewards, "store": f"{run_dir}/rewards"},
         "reference": {
             **model,

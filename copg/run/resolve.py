@@ -21,9 +21,10 @@ from copg.run.check import called_rewards, check_recipe, settings_of
 from copg.run.footprint import estimate_needs, measure_model, shortfalls
 from copg.run.plan import Plan, make_plan
 from copg.run.recipe import Recipe
-from copg.run.sources import DigestMemo, Source, find_model, find_policy, find_records
+from copg.run.sources import DigestMemo, Source, digest_text, find_model, find_policy, find_records
 from copg.run.summary import unfinished
 from copg.run.task_record import RENEWAL, RUN, trial_method
+from copg.run.text_check import check_text
 from copg.stages.table import TABLE
 from copg.stores.sealed import write_sealed
 
@@ -48,9 +49,11 @@ class Resolution(Plan):
     """What the stages after it are to do, and what that depends on."""
 
     digests: dict[str, str] = field(default_factory=dict)
-    """Of ``data``, ``model``, ``purpose``, ``rewards/<stage>``, ``code/<stage>``, ``method/<method>``, and
-    ``reward_base`` if there is one."""
+    """Of ``data``, ``model``, ``text`` (how it reads), ``purpose``, ``rewards/<stage>``, ``code/<stage>``,
+    ``method/<method>``, and ``reward_base`` if there is one."""
     warnings: list[str] = field(default_factory=list)
+    ending: str = ""
+    """In words, what ends a completion."""
 
 
 def resolve_recipe(config: ResolveConfig) -> Resolution:
@@ -72,6 +75,7 @@ def resolve_recipe(config: ResolveConfig) -> Resolution:
     write_sealed(run_dir / RUN, {**run, "name": config.recipe.name})
     resolution = plan_recipe(config)
     write_sealed(run_dir / RUN, {**run, "name": config.recipe.name, **asdict(resolution)})
+    print(resolution.ending, file=sys.stderr, flush=True)
     for warning in resolution.warnings:
         print(f"warning: {warning}", file=sys.stderr, flush=True)
     return resolution
@@ -85,10 +89,12 @@ def plan_recipe(config: ResolveConfig) -> Resolution:
     records = find_records(recipe.records, recipe.stages.get("validate", {}).get("revision"), memo)
     model = find_model(recipe.model, recipe.revision, memo)
     configs = settings_of(recipe, run_dir, revision=model.revision, digest=model.digest)
-    warnings = _check_machine(config, configs["train"], model, records)
+    ending, doubts = check_text(configs)
+    warnings = _check_machine(config, configs["train"], model, records) + doubts
     digests = {
         "data": records.digest,
         "model": model.digest,
+        "text": digest_text(recipe.model, model, memo),
         "purpose": digest_of_purpose(configs["evaluate"].rewards),
         **{f"rewards/{stage}": digest_of_rewards(specs) for stage, specs in called_rewards(configs).items()},
         **{f"code/{stage}": _code(stage, each) for stage, each in configs.items()},
@@ -112,7 +118,7 @@ def plan_recipe(config: ResolveConfig) -> Resolution:
     if config.again:
         for each in plan.plans.values():
             each[RENEWAL] = uuid.uuid4().hex
-    return Resolution(**asdict(plan), digests=digests, warnings=warnings + notes)
+    return Resolution(**asdict(plan), digests=digests, warnings=warnings + notes, ending=ending)
 
 
 def _reward_base(configs: dict[str, Any], memo: DigestMemo) -> Source | None:

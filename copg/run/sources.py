@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from copg.data.files import file_format, source_digest, source_files
-from copg.digests import ADAPTER, MODEL_FILES, json_digest, model_digest, policy_digest
+from copg.digests import (
+    ADAPTER,
+    MODEL_FILES,
+    files_digest,
+    json_digest,
+    model_digest,
+    policy_digest,
+    text_files,
+)
 from copg.errors import DamageError, ModelError, RecordError
 from copg.stores.files import open_files, passes, patiently
 from copg.stores.retrying import Retries
@@ -112,6 +120,14 @@ def find_model(model: str, revision: str | None, memo: DigestMemo) -> Source:
     if looks_like_path(model):
         raise ModelError(f"model={model!r}: no such directory")
     return _on_hub(model, revision, "model", ModelError)
+
+
+def digest_text(model: str, source: Source, memo: DigestMemo) -> str:
+    """Of what decides how a model reads records, which other weights leave as it is."""
+    if source.folder is None or source.revision is not None:  # a commit of the hub has one digest for all
+        return source.digest
+    files, folder = text_files(source.folder), source.folder
+    return memo.digest(f"text of {model}", files, lambda: files_digest(files, folder))
 
 
 def find_policy(policy: str, revision: str | None, memo: DigestMemo) -> Source:

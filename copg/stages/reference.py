@@ -4,18 +4,19 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from copg.artifacts import GroupWriter, begin, read_groups, read_manifest, seal
 from copg.config import Natural, configuration
 from copg.digests import model_digest
 from copg.errors import RecordError
 from copg.lm.config import RowConfig, TextConfig
+from copg.lm.tally import Tally
 from copg.lm.text import NOTES
 from copg.records import SPLITS, Group, in_shard
 
 if TYPE_CHECKING:
-    from copg.lm.reference import ReferencePass, Tally
+    from copg.lm.reference import ReferencePass
     from copg.lm.text import TextCodec
 
 GROUPS_PER_CHUNK, TOKENS_PER_CHUNK = 8192, 2**22
@@ -69,10 +70,11 @@ def reference_groups(
 
     Raises:
         ModelError: the reference cannot be loaded, or its rows are not exact.
+        RecordError: nothing is left to train on.
         MismatchError: the store holds values that this reference does not give.
         StoreError: a value is not finite.
     """
-    from copg.lm.reference import Tally, text_digests
+    from copg.lm.reference import text_digests
 
     parent = read_manifest(scored, schema="scored")
     engine, encoder = _open(config)
@@ -86,8 +88,11 @@ def reference_groups(
                     engine.fill(chunk)
                 for group in chunk:
                     writer.write(split, group)
+    if not writer.num_groups["train"]:
+        raise RecordError(f"{scored}: no group is left to train on: {_why(tally, encoder.max_tokens)}")
     metrics = _metrics(engine, tally)
-    _say(about, tally)
+    for line in (encoder.codec.ending, *tally.lines()):
+        print(line, file=sys.stderr, flush=True)
     seal(
         referenced,
         schema="referenced",
@@ -117,8 +122,6 @@ def reference_shard(config: ReferenceConfig, scored: Path, shard: int, num_shard
     Returns:
         How many groups of the train split are in it.
     """
-    from copg.lm.reference import Tally
-
     read_manifest(scored, schema="scored")
     engine, encoder = _open(replace(config, check_samples=0))
     mine = (group for group in read_groups(scored, "train") if in_shard(group.id, shard, num_shards))
@@ -155,7 +158,7 @@ def _open(config: ReferenceConfig) -> "tuple[ReferencePass, _Encoder]":
     return engine, _Encoder(codec, min(positions, config.max_tokens or positions))
 
 
-def _encode(groups: Iterable[Group], split: str, encoder: _Encoder, tally: "Tally") -> Iterator[Group]:
+def _encode(groups: Iterable[Group], split: str, encoder: _Encoder, tally: Tally) -> Iterator[Group]:
     """With token ids, without what does not fit.
 
     Raises:
@@ -170,7 +173,7 @@ def _encode(groups: Iterable[Group], split: str, encoder: _Encoder, tally: "Tall
                 yield encoded
             continue
         try:
-            group.prompt_ids = encoder.codec.open(group.prompt).ids
+            group.prompt_ids = encoder.codec.open(group.prompt, group.columns).ids
         except RecordError as error:
             raise RecordError(f"{group.source}: {error}") from None
         if len(group.prompt_ids) < encoder.max_tokens:
@@ -195,15 +198,16 @@ def _chunks(
         yield chunk
 
 
-def _say(about: dict[str, Any], tally: "Tally") -> None:
-    """What ends a completion, and what texts met on their way to tokens."""
-    turn, text = about["end_of_turn"], about["end_of_text"]
-    print(f"a turn ends with {turn!r}" if turn else f"a completion ends with {text!r}", file=sys.stderr)
-    for reason, count in sorted((tally.dropped + tally.noted).items()):
-        print(f"{reason}: {count}, first {tally.first[reason]}", file=sys.stderr, flush=True)
+def _why(tally: Tally, max_tokens: int) -> str:
+    """What became of all groups of the train split."""
+    if not tally.dropped:
+        return "score left none"
+    counts = ", ".join(f"{count} {reason}" for reason, count in tally.dropped.most_common())
+    reason = next(iter(tally.first))
+    return f"{counts}; first {tally.first[reason]} ({reason}), reference.max_tokens is {max_tokens}"
 
 
-def _metrics(engine: "ReferencePass", tally: "Tally") -> dict[str, float]:
+def _metrics(engine: "ReferencePass", tally: Tally) -> dict[str, float]:
     return {
         "reference/computed": float(engine.computed),
         "reference/reused": float(engine.reused),

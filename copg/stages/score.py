@@ -76,6 +76,8 @@ def score_groups(config: ScoreConfig, groups: Path, scored: Path) -> dict[str, f
             for group in source.fill(groups, split):
                 distribution.add(group.completions)
                 writer.write(split, group)
+    if not writer.num_groups["train"]:
+        raise RewardError(f"{groups}: no group is left to train on: {_why(config, source.facts())}")
     metrics = {
         "groups/count": float(sum(writer.num_groups.values())),
         "completions/count": float(sum(writer.num_completions.values())),
@@ -102,6 +104,16 @@ def score_groups(config: ScoreConfig, groups: Path, scored: Path) -> dict[str, f
     for line in (distributions["train"].advice(), *source.remarks()):
         print(line, file=sys.stderr)
     return metrics
+
+
+def _why(config: ScoreConfig, facts: dict[str, Any]) -> str:
+    """What became of all groups of the train split."""
+    if not facts.get("failed"):
+        return "validate left none"
+    return (
+        f"{len(facts['failed'])} failed, and score.max_failed_fraction={config.max_failed_fraction:g} lets "
+        f"them; the first: {facts['failed'][0]}"
+    )
 
 
 def score_shard(config: ScoreConfig, groups: Path, shard: int, num_shards: int) -> int:

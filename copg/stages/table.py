@@ -48,8 +48,10 @@ TABLE = (
     Row(
         name="validate",
         title="Check and split the records",
-        digests=("data",),
+        digests=("data", "text"),
         derived=("records_digest",),
+        libraries=("tokenizers", "transformers"),
+        paths=("reader.model",),
     ),
     Row(
         name="reward",

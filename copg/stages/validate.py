@@ -25,6 +25,9 @@ from copg.data.shapes import READ_AS
 from copg.data.spool import Spool
 from copg.data.suite import Suite
 from copg.errors import RecordError
+from copg.lm.config import ReaderConfig
+from copg.lm.fit import RecordFit
+from copg.lm.tokenizer import read_codec, read_limits
 from copg.stores.promised import as_promised
 
 _MORE = (
@@ -66,6 +69,8 @@ class ValidateConfig:
     """Of the records that are meant, when it is known; empty: whatever lies there."""
     workers: Natural = 2
     """Processes that parse large files of JSON lines, beside the main one; the result is the same."""
+    reader: ReaderConfig | None = None
+    """The model that will read the records; a recipe's own. None: no text is looked at as tokens."""
 
     def __post_init__(self) -> None:
         if self.select_fraction + self.gate_fraction >= 1:
@@ -88,6 +93,9 @@ def validate_records(
 ) -> dict[str, float]:
     """Read records, refuse what cannot be used, pool the rest by prompt and split it.
 
+    Where the model is known that will read them, its tokeniser is asked, without torch: records that it could
+    not read or say are refused, and texts become what the model would say that draws their tokens.
+
     Prompts stand in the order of their first appearance; equal records give equal files on every machine.
 
     Args:
@@ -102,7 +110,9 @@ def validate_records(
     Raises:
         RecordError: a file cannot be read or is not what was promised, too many records are rejected, or none
             is left.
+        ModelError: there is no tokeniser, or its chat template cannot be used.
     """
+    fit = _open_reader(config.reader)
     begin(groups)
     rows = Rows(
         records,
@@ -115,6 +125,7 @@ def validate_records(
         Reading(config.columns, config.read_as, config.completion == "all_turns"),
         max_prompt_chars=config.max_prompt_chars,
         max_completion_chars=config.max_completion_chars,
+        fit=fit,
     )
     group_pass = GroupPass(
         record_pass.sides, select_fraction=config.select_fraction, gate_fraction=config.gate_fraction
@@ -135,11 +146,13 @@ def validate_records(
     leaked = splits.run(leaks)
     metrics = record_pass.metrics() | group_pass.metrics() | rejections.metrics(record_pass.num_read)
     metrics["prompts/near_leaked"] = float(leaks["near_prompts"].sum())
+    metrics |= _text_metrics(fit)
     suites = [record_pass.suite, group_pass.members, group_pass.groups, splits]
     write_docs(groups, records, metrics, rejections.examples, suites, lead="; ".join(told))
     if leaked:
         raise RecordError(f"{records}: prompts stand in two splits, see {groups / DOCS}")
     _refuse(config, records, metrics, rejections)
+    _refuse_drops(config.reader, records, fit)
     seal(
         groups,
         schema="groups",
@@ -152,6 +165,7 @@ def validate_records(
             "metrics": metrics,
             "told": told,
             "checks": [fact for suite in suites for fact in suite.facts()],
+            **({} if fit is None else {"text": fit.facts()}),
         },
         volatile=(DOCS,),
     )
@@ -170,12 +184,57 @@ def _as_promised(records: str, digest: str) -> AbstractContextManager[None]:
     return as_promised(records, digest, files=files, digest=read, error=RecordError)
 
 
+def _refuse_splits(config: ValidateConfig, records: str, metrics: dict[str, float]) -> None:
+    """Raise when there is nothing to train on."""
+    if not metrics["groups/train"]:
+        held_out = {split: int(metrics[f"groups/{split}"]) for split in ("select", "gate")}
+        raise RecordError(
+            f"{records}: no prompt is left to train on, {held_out} are held out: lower "
+            f"validate.select_fraction={config.select_fraction:g} and "
+            f"validate.gate_fraction={config.gate_fraction:g}, or bring more prompts"
+        )
+
+
+def _open_reader(config: ReaderConfig | None) -> RecordFit | None:
+    """What holds records against the model that will read them; says how a turn ends."""
+    if config is None:
+        return None
+    codec = read_codec(config.model, revision=config.revision, text=config.text)
+    print(codec.ending, file=sys.stderr, flush=True)
+    limits = read_limits(config.model, revision=config.revision)
+    return RecordFit(codec, limits, max_tokens=config.max_tokens)
+
+
+def _text_metrics(fit: RecordFit | None) -> dict[str, float]:
+    """Counts of completions that a model could not say, or says otherwise; the first of each is printed."""
+    if fit is None:
+        return {}
+    for line in fit.tally.lines():
+        print(line, file=sys.stderr, flush=True)
+    return fit.metrics()
+
+
+def _refuse_drops(config: ReaderConfig | None, records: str, fit: RecordFit | None) -> None:
+    """Raise when too many completions were left out."""
+    if config is None or fit is None:
+        return
+    dropped = fit.tally.dropped
+    if dropped.total() > config.max_dropped_fraction * fit.num_completions:
+        reason = max(dropped, key=lambda each: dropped[each])
+        raise RecordError(
+            f"{records}: {dropped.total()} of {fit.num_completions} completions cannot be said by "
+            f"{config.model}, more than validate.reader.max_dropped_fraction={config.max_dropped_fraction:g} "
+            f"allows; {dropped[reason]} {reason}, first {fit.tally.first[reason]}"
+        )
+
+
 def _refuse(config: ValidateConfig, records: str, metrics: dict[str, float], rejections: Rejections) -> None:
     """Raise when there is nothing to work with, or too much was rejected."""
     read, rejected = int(metrics["records/read"]), int(metrics["records/rejected"])
     if not read:
         raise RecordError(f"{records}: holds no records")
     if rejected / read <= config.max_rejected_fraction and metrics["groups/count"]:
+        _refuse_splits(config, records, metrics)
         return
     reasons = ", ".join(f"{count} {reason}" for reason, count in rejections.counts.most_common())
     allowed = f"more than max_rejected_fraction={config.max_rejected_fraction} allows"

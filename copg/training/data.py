@@ -19,7 +19,8 @@ class TrainData:
         """Read all groups.
 
         Raises:
-            ArtifactError: a completion lacks its reward, token ids or reference log-probability.
+            ArtifactError: a completion lacks its reward, token ids or reference log-probability, or there is
+                no group at all.
         """
         tokens: list[np.ndarray] = []
         self.ids: list[str] = []
@@ -36,9 +37,11 @@ class TrainData:
                 tokens.append(np.asarray(c.token_ids, np.int32))
                 rewards.append(c.reward)
                 ref_logps.append(c.ref_logps)
+        if not self.ids:
+            raise ArtifactError("there is no group of the train split to train on")
         self._first.append(len(tokens))
         self._ends = np.cumsum([len(part) for part in tokens])
-        self._tokens = np.concatenate(tokens) if tokens else np.empty(0, np.int32)
+        self._tokens = np.concatenate(tokens)
         self.rewards = torch.tensor(rewards, dtype=torch.float32)
         self.ref_logps = torch.tensor(ref_logps, dtype=torch.float32)
 

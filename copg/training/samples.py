@@ -44,7 +44,8 @@ class Sampler:
         self._reference = reference
         self._engine = load_engine(config.generation)
         self._mixture = build_mixture(config.rewards, scales=scales) if config.rewards else None
-        self._openings = [codec.open(group.prompt) for group in self.groups] if config.rewards else []
+        opened = self.groups if config.rewards else []
+        self._openings = [codec.open(group.prompt, group.columns) for group in opened]
 
     def due(self, step: int, num_steps: int) -> bool:
         """Whether to draw after ``step`` of ``num_steps``."""

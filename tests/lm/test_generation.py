@@ -181,11 +181,11 @@ def test_dropout_is_off_and_an_adapter_is_on() -> None:
 
 
 def test_a_prompt_fills_the_context_at_most(model: PreTrainedModel) -> None:
-    # context 128, 16 new tokens: 112 are left
-    assert max_prompt_tokens(model.config, CONFIG) == 112
-    generate(model, TOKENIZER, [[1] * 112], ["fits"], CONFIG)
-    with pytest.raises(RecordError, match="prompt 'long' has 113 tokens; the model has room for 1 to 112"):
-        generate(model, TOKENIZER, [[1] * 113], ["long"], CONFIG)
+    # context 160, 16 new tokens: 144 are left
+    assert max_prompt_tokens(model.config, CONFIG) == 144
+    generate(model, TOKENIZER, [[1] * 144], ["fits"], CONFIG)
+    with pytest.raises(RecordError, match="prompt 'long' has 145 tokens; the model has room for 1 to 144"):
+        generate(model, TOKENIZER, [[1] * 145], ["long"], CONFIG)
     with pytest.raises(RecordError, match="prompt 'empty' has 0 tokens"):
         generate(model, TOKENIZER, [[]], ["empty"], CONFIG)
     with pytest.raises(ValueError, match="2 prompts and 1 noise keys"):

@@ -2,7 +2,12 @@
 
 import pytest
 
+from copg.data.columns import to_portion
+from copg.data.rows import Row
+from copg.data.shapes import RecordReader
+from copg.lm.fit import RecordFit
 from copg.lm.text import TextCodec
+from copg.lm.tokenizer import Limits, read_codec
 from tests import real
 
 pytestmark = [
@@ -41,6 +46,33 @@ def changed_texts(name: str) -> list[str]:
         assert same != ("changed_by_tokenizer" in encoded.notes), text
         found += [] if same else [text]
     return found
+
+
+@pytest.mark.parametrize("name", [*real.NPM, "mistral_v1", "mistral_v3"])
+def test_the_files_alone_give_the_tokeniser_that_auto_tokenizer_gives(name: str) -> None:
+    light, heavy = read_codec(str(real.FOLDER / name)).tokenizer, real.tokenizer(name)
+    assert type(light) is type(heavy)
+    assert light.backend_tokenizer.to_str() == heavy.backend_tokenizer.to_str()
+    assert light.special_tokens_map == heavy.special_tokens_map
+
+
+@pytest.mark.parametrize("name", real.TOKENIZERS)
+def test_what_rewards_read_has_the_ids_of_what_was_logged(name: str) -> None:
+    loaded = real.tokenizer(name)
+    for template in (None, real.templates()[ENDS[name][0]]):
+        loaded.chat_template = template
+        codec = TextCodec(loaded)
+        prompt = "Why? Because" if template is None else real.PROMPTS[0]
+        logged = [text for text in real.TEXTS if text.strip()]
+        row = {"prompt": prompt, "completions": logged}
+        fit = RecordFit(codec, Limits(None, None))
+        portion = fit(to_portion([Row("a", 1, value=row)], RecordReader({})))
+        (read,) = portion.records["texts"].to_pylist()
+        opening = codec.open(prompt)
+        for before, after in zip(logged, read, strict=True):
+            ids = codec.encode(opening, before, finished=True).ids
+            assert codec.encode(opening, after, finished=True).ids == ids, before
+        assert fit.tally.noted["not_as_drawn"] == 0
 
 
 @pytest.mark.parametrize("name", real.TOKENIZERS)

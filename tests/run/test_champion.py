@@ -127,7 +127,7 @@ def test_a_champion_that_is_gone_or_damaged_is_told_and_the_run_goes_on_against_
     (warning,) = after.warnings
     told = f"champion: version 1 of '{tmp_path.name}' {why}"
     assert re.fullmatch(f"{told}; the trials are measured against the reference alone", warning)
-    assert f"warning: {warning}\n" == capsys.readouterr().err
+    assert f"a turn ends with `</s>`\nwarning: {warning}\n" in capsys.readouterr().err
     assert json.loads((tmp_path / "runs" / RUN).read_text())["warnings"] == [warning]
     assert after.baselines == [{"name": "reference"}]
     assert after.plans["promote"]["config"]["replaces"] == "1", "its place is taken, by whoever is better"

@@ -346,7 +346,7 @@ def test_the_run_and_its_tasks_are_written_for_those_that_follow(
 def test_every_stage_has_a_key_that_its_own_settings_move() -> None:
     stages = ("validate", "score", "reference", "train", "evaluate", "report", "promote")
     digests = {
-        **dict.fromkeys(("data", "model", "rewards/score", "rewards/train", "rewards/evaluate"), "d"),
+        **dict.fromkeys(("data", "model", "text", "rewards/score", "rewards/train", "rewards/evaluate"), "d"),
         **{f"code/{stage}": "c" for stage in stages},
     }
     configs: dict[str, Any] = {stage: {"x": 1} for stage in stages}
@@ -361,7 +361,7 @@ def test_resolving_loads_no_numerical_library(settings: dict[str, Any], tmp_path
         "import json, sys; from copg.config import parse_config; "
         "from copg.run.resolve import ResolveConfig, resolve_recipe; "
         "resolve_recipe(parse_config(ResolveConfig, json.loads(sys.argv[1]), where='resolve')); "
-        "print({'torch', 'transformers', 'datasets', 'great_expectations', 'mlflow'} & set(sys.modules))"
+        "print({'torch', 'datasets', 'great_expectations', 'mlflow'} & set(sys.modules))"
     )
     config = json.dumps({"recipe": settings, "run_dir": str(tmp_path / "runs"), "tasks_at_once": 2})
     done = subprocess.run(

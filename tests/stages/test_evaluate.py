@@ -243,8 +243,8 @@ def test_prompts_are_the_first_by_id_of_each_split(
 def test_prompts_beyond_the_context_are_left_out_and_counted(
     config: EvaluateConfig, groups: Path, tmp_path: Path
 ) -> None:
-    # context 128; prompts have 4 to 10 tokens, so that with 121 new tokens those over 7 do not fit
-    config = replace(config, num_prompts=10, generation=GenerationConfig(max_new_tokens=121))
+    # context 160; prompts have 4 to 10 tokens, so that with 153 new tokens those over 7 do not fit
+    config = replace(config, num_prompts=10, generation=GenerationConfig(max_new_tokens=153))
     metrics = evaluate_policy(config, groups, tmp_path / "e", policy=None)
     lengths = {}
     for split in ("select", "gate"):
@@ -253,7 +253,7 @@ def test_prompts_beyond_the_context_are_left_out_and_counted(
     fitting = {i for i, length in lengths.items() if length <= 7}
     assert {row["id"] for row in read(tmp_path / "e")[1]} == fitting
     assert metrics["prompts/too_long"] == 20 - len(fitting) > 0
-    config = replace(config, generation=GenerationConfig(max_new_tokens=125))
+    config = replace(config, generation=GenerationConfig(max_new_tokens=157))
     with pytest.raises(RecordError, match="split 'select' has 0 prompts of at most 3 tokens"):
         evaluate_policy(config, groups, tmp_path / "f", policy=None)
 

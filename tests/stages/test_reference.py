@@ -195,3 +195,13 @@ def test_what_does_not_fit_is_dropped_and_counted(
 
 def test_a_completion_that_was_cut_off_has_another_key_than_a_finished_one() -> None:
     assert completion_key([1], [5, 2]) != completion_key([1], [5])
+
+
+def test_nothing_to_train_on_is_an_error_that_names_the_setting(
+    config: ReferenceConfig, scored: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(RecordError) as caught:
+        reference_groups(replace(config, max_tokens=2), scored, tmp_path / "out")
+    assert "no group is left to train on" in str(caught.value)
+    assert "24 groups_of_fewer_than_two" in str(caught.value)
+    assert "first made:1 (completions_too_long), reference.max_tokens is 2" in str(caught.value)

@@ -183,8 +183,17 @@ def test_the_spread_suggests_betas_or_says_that_there_is_nothing_to_learn(tmp_pa
     assert "do not differ within any training prompt" in capsys.readouterr().err
 
 
-def test_no_group_at_all_and_huge_rewards_leave_a_readable_manifest(tmp_path) -> None:
-    score_groups(ScoreConfig(source="given"), write(tmp_path / "none", []), tmp_path / "scored")
+def test_nothing_to_train_on_is_an_error_that_names_the_setting(tmp_path) -> None:
+    held_out = write(tmp_path / "none", [], [group(1, ["a", "b"], [1.0, 2.0])])
+    with pytest.raises(RewardError, match="no group is left to train on: validate left none"):
+        score_groups(ScoreConfig(source="given"), held_out, tmp_path / "scored")
+    unscored = write(tmp_path / "unscored", [group(2, ["a", "b"])])  # without references to compare with
+    config = ScoreConfig(rewards=[RewardSpec("rouge_l")], max_failed_fraction=1.0)
+    with pytest.raises(RewardError, match=r"1 failed, and score.max_failed_fraction=1 lets them; the first:"):
+        score_groups(config, unscored, tmp_path / "scored_none")
+
+
+def test_huge_rewards_leave_a_readable_manifest(tmp_path) -> None:
     huge = write(tmp_path / "huge", [group(1, ["a", "b"], [1e308, -1e308])])
     metrics = score_groups(ScoreConfig(source="given"), huge, tmp_path / "scored_huge")
     assert all(math.isfinite(value) for value in metrics.values())

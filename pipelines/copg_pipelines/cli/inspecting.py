@@ -89,8 +89,8 @@ def logs(
 ) -> None:
     """Print what tasks of a run wrote; the server keeps it when their pods are gone.
 
-    Of a pod that runs, a server of one user has no log: there the cluster is asked, where a kube context is at
-    hand.
+    Of a pod that runs, a server of one user has no log: then the cluster is asked, where a kube context is
+    at hand.
     """
     from copg_pipelines.server.logs import log_of
     from copg_pipelines.server.showing import Shown

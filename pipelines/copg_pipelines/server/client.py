@@ -44,9 +44,8 @@ class Client:
     def many_users(self) -> bool:
         """Whether the server has many users.
 
-        That of one user cannot read the log of a pod that still runs: it asks for the pod in no namespace, and
-        may not (``getNamespaceFromRunId`` of
-        https://github.com/kubeflow/pipelines/blob/2.17.0/backend/src/apiserver/resource/resource_manager.go).
+        That of one user cannot read the log of a pod that still runs: it asks for the pod in no namespace,
+        which it may not (``getNamespaceFromRunId`` in ``backend/src/apiserver/resource`` of KFP 2.17.0).
         """
         return bool(self.health.healthz_service_get_healthz().multi_user)
 

@@ -1,0 +1,169 @@
+"""Records as a model reads and says them: what it cannot is left out, what it says differently is changed.
+
+Rewards must read what is drawn. A template that trims an answer, a tokeniser that joins an accent to its
+letter: the text of a record becomes what a model says that draws the same token ids.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from copg.data.columns import DEFECT_SCHEMA, MAX_RECORD_CHARS, Portion, printable, with_completions
+from copg.data.json_lines import Defect
+from copg.errors import ModelError, RecordError
+from copg.lm.tally import Tally
+from copg.lm.template import Opening
+from copg.lm.text import NOTES, TextCodec
+from copg.lm.tokenizer import Limits
+from copg.records import SETTINGS, TOOLS
+
+FLAWS = ("blank_prompts", "blank_completions", "rewards_amiss", "rewards_nonfinite")
+"""Counts of a record that the checks refuse whatever a model makes of it."""
+BEFALLS = (*(note for note in NOTES if note != "merges_with_prompt"), "not_as_drawn")
+"""What is counted of texts that stay; ``reference`` counts what reaches over the start of a completion."""
+UNLIMITED = 2**62
+_READ = ["prompt", "messages", "texts", "rewards", "finished", "columns", "source"]
+
+
+class RecordFit:
+    """Portions of records in, the same as one model can read and say them out."""
+
+    def __init__(self, codec: TextCodec, limits: Limits, *, max_tokens: int = 0) -> None:
+        """Keep what a record is held against.
+
+        Args:
+            codec: of the reference.
+            limits: of the reference.
+            max_tokens: of prompt and completion together; 0: the context.
+        """
+        self.tally = Tally()
+        """What was dropped, a completion each, and what else befell texts."""
+        self.num_completions = 0
+        """Of all records that were looked at."""
+        self._codec = codec
+        context = limits.context or UNLIMITED
+        self._max_tokens = min(context, max_tokens or context)
+        self._limit = "reference.max_tokens" if self._max_tokens < context else "the model's context"
+        self._num_embeddings = limits.num_embeddings or UNLIMITED
+
+    def __call__(self, portion: Portion) -> Portion:
+        """A portion without the records that the model cannot read or say, which are defects.
+
+        Raises:
+            ModelError: no chat at all can be read: there is no template, or its end of turn cannot be told.
+        """
+        records = portion.records
+        flawed = np.logical_or.reduce([records[name].to_numpy() > 0 for name in FLAWS])
+        rows = records.select(_READ).to_pylist()
+        known = portion.defects.to_pylist()
+        positions = np.delete(np.arange(portion.num_rows), [each["position"] for each in known])
+        kept, changed = np.ones(len(rows), bool), False
+        for index in np.flatnonzero(~flawed & (records["completions"].to_numpy() > 0)).tolist():
+            try:
+                changed |= self._fit(rows[index])
+            except Defect as defect:
+                kept[index] = False
+                known.append({"position": int(positions[index])} | _noted(rows[index], defect))
+        if changed:
+            records = with_completions(records, rows)
+        if not kept.all():
+            records = records.filter(pa.array(kept))
+        return Portion(records, pa.RecordBatch.from_pylist(known, DEFECT_SCHEMA))
+
+    def metrics(self) -> dict[str, float]:
+        """Completions, and for prompts records, by what became of them."""
+        return {
+            **{f"dropped/{reason}": float(count) for reason, count in sorted(self.tally.dropped.items())},
+            **{f"text/{note}": float(self.tally.noted[note]) for note in BEFALLS},
+        }
+
+    def facts(self) -> dict[str, Any]:
+        """For a manifest: what ends a completion, and what befell texts."""
+        tally = self.tally
+        counts = {"dropped": dict(tally.dropped), "noted": dict(tally.noted), "first": tally.first}
+        return {**self._codec.about(), **counts}
+
+    def _fit(self, row: dict[str, Any]) -> bool:
+        """Leave out what cannot be said, and change texts to what would be; whether anything was.
+
+        Raises:
+            Defect: nothing is left of the record.
+        """
+        opening = self._open(row)
+        if self._codec.spells_special_tokens(row["prompt"] or row["messages"]):
+            self.tally.note("prompts_spell_special_tokens", row["source"])
+        kept: list[int] = []
+        texts: list[str] = []
+        flaw: Defect | None = None
+        for place, (text, finished) in enumerate(zip(row["texts"], row["finished"], strict=True)):
+            self.num_completions += 1
+            try:
+                texts.append(self._said(opening, text, row["source"], finished=finished))
+                kept.append(place)
+            except Defect as defect:
+                flaw = flaw or defect
+                self.tally.drop(defect.reason, row["source"], defect.detail)
+        if flaw is not None and not kept:
+            raise flaw
+        if texts == row["texts"]:
+            return False
+        row["texts"] = texts
+        for name in ("finished", "rewards"):
+            row[name] = None if row[name] is None else [row[name][place] for place in kept]
+        return True
+
+    def _open(self, row: Mapping[str, Any]) -> Opening:
+        held = row["columns"]
+        asks = any(f'"{name}"' in held for name in (TOOLS, SETTINGS))
+        prompt = row["messages"] if row["prompt"] is None else row["prompt"]
+        try:
+            opening = self._codec.open(prompt, json.loads(held) if asks else {})
+        except RecordError as error:
+            raise Defect("prompt_refused", str(error)) from None
+        except ModelError as error:
+            raise ModelError(f"{row['source']}: {error}") from None
+        self._check_ids(opening.ids)
+        if len(opening.ids) >= self._max_tokens:
+            detail = f"a prompt of {len(opening.ids)} tokens, {self._limit} is {self._max_tokens}"
+            raise Defect("prompt_of_too_many_tokens", detail)
+        return opening
+
+    def _said(self, opening: Opening, text: str, source: str, *, finished: bool) -> str:
+        try:
+            encoded = self._codec.encode(opening, text, finished=finished, boundary=False)
+        except RecordError as error:
+            raise Defect("completion_refused", str(error)) from None
+        said = self._codec.read_back(opening, encoded)
+        if not said.strip():
+            raise Defect("completion_without_words", f"of {text!r:.60} no word is left")
+        if (total := len(opening.ids) + len(encoded.ids)) > self._max_tokens:
+            detail = f"{total} tokens with its prompt, {self._limit} is {self._max_tokens}"
+            raise Defect("completion_of_too_many_tokens", detail)
+        self._check_ids(encoded.ids)
+        for note in encoded.notes:
+            self.tally.note(note, source)
+        if said == text:
+            return text
+        again = self._codec.encode(opening, said, finished=finished, boundary=False)
+        if again.ids == encoded.ids:
+            return said
+        self.tally.note("not_as_drawn", source)  # what it says would be drawn otherwise
+        return text
+
+    def _check_ids(self, ids: Sequence[int]) -> None:
+        if ids and (largest := max(ids)) >= self._num_embeddings:
+            token = self._codec.tokenizer.convert_ids_to_tokens(largest)
+            detail = f"token {token!r} has the id {largest}, the model {self._num_embeddings} embeddings"
+            raise Defect("token_without_embedding", detail)
+
+
+def _noted(row: Mapping[str, Any], defect: Defect) -> dict[str, str]:
+    """What is noted of a record that cannot be used."""
+    prompt = row["messages"] if row["prompt"] is None else row["prompt"]
+    shown = {"prompt": prompt, "completions": row["texts"], "rewards": row["rewards"]}
+    record = json.dumps(shown, ensure_ascii=False)[:MAX_RECORD_CHARS]
+    texts = {"source": row["source"], "reason": defect.reason, "detail": defect.detail, "record": record}
+    return {name: printable(text) for name, text in texts.items()}

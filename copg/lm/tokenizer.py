@@ -1,0 +1,120 @@
+"""The tokeniser that lies beside a model, and what its configuration says of lengths, read without torch."""
+
+import json
+import sys
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from copg.errors import ModelError
+from copg.lm.config import TextConfig
+from copg.lm.text import TextCodec
+
+PLAIN = ("PreTrainedTokenizerFast", "TokenizersBackend", "PythonBackend")
+"""Names under which ``tokenizer.json`` alone says all."""
+POSITIONS = ("max_position_embeddings", "n_positions")
+"""Names that models have for the length of their context."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a model can read, by its configuration; None where the file leaves it to a default."""
+
+    context: int | None
+    """Tokens of prompt and completion together."""
+    num_embeddings: int | None
+    """Rows of the table of tokens: a greater id has none."""
+
+
+def read_codec(model: str, *, revision: str | None = None, text: TextConfig | None = None) -> TextCodec:
+    """Text to ids and back, as ``copg.lm.load.load_codec`` gives it, without torch wherever that can be.
+
+    Where only ``AutoTokenizer`` can load a tokeniser, it says so and loads torch.
+
+    Raises:
+        ModelError: there is no tokeniser, or it has no end-of-sequence token.
+    """
+    name = _class_of(model, revision)
+    if name is None:
+        print(
+            f"{model}: only AutoTokenizer can load its tokeniser: torch is loaded",
+            file=sys.stderr,
+            flush=True,
+        )
+        # by name: what a stage means does not depend on how models are loaded
+        codec: TextCodec = import_module("copg.lm.load").load_codec(model, revision=revision, text=text)
+        return codec
+    try:
+        tokenizer = getattr(import_module("transformers"), name).from_pretrained(model, revision=revision)
+    except (OSError, ValueError, TypeError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise ModelError(f"{model}: no tokeniser can be loaded: {reason}") from None
+    if tokenizer.eos_token_id is None:
+        raise ModelError(f"{model}: the tokeniser has no end-of-sequence token")
+    named = _read_json(model, "generation_config.json", revision).get("eos_token_id")
+    if named is None:
+        named = _text_config(model, revision).get("eos_token_id")
+    return TextCodec(tokenizer, text, [named] if isinstance(named, int) else named or ())
+
+
+def read_limits(model: str, *, revision: str | None = None) -> Limits:
+    """Lengths by ``config.json`` alone."""
+    config = _text_config(model, revision)
+    positions = next((config[name] for name in POSITIONS if config.get(name)), None)
+    return Limits(positions, config.get("vocab_size"))
+
+
+def _class_of(model: str, revision: str | None) -> str | None:
+    """The class in ``transformers`` that ``AutoTokenizer`` would choose; None where it must choose itself."""
+    settings = _read_json(model, "tokenizer_config.json", revision)
+    declared = settings.get("tokenizer_class")
+    own_code = "auto_map" in settings
+    mistral = find_spec("mistral_common") is not None and _file(model, "tekken.json", revision) is not None
+    if declared is None or own_code or mistral or _file(model, "tokenizer.json", revision) is None:
+        return None
+    name = PLAIN[0] if declared in PLAIN else str(declared).removesuffix("Fast")
+    if name == "LlamaTokenizer":  # its class knows nothing of bytes
+        rules = _read_json(model, "tokenizer.json", revision)
+        if '"ByteLevel"' in json.dumps([rules.get("pre_tokenizer"), rules.get("decoder")]):
+            return PLAIN[0]
+    return name if hasattr(import_module("transformers"), name) else None
+
+
+def _text_config(model: str, revision: str | None) -> dict[str, Any]:
+    """Of the language model, also where it is one part of several."""
+    config = _read_json(model, "config.json", revision)
+    inner = config.get("text_config")
+    return {**config, **inner} if isinstance(inner, dict) else config
+
+
+def _read_json(model: str, name: str, revision: str | None) -> dict[str, Any]:
+    """A file beside a model; empty where there is none.
+
+    Raises:
+        ModelError: it is no JSON.
+    """
+    path = _file(model, name, revision)
+    if path is None:
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelError(f"{path}: is no JSON: {error}") from None
+    return found if isinstance(found, dict) else {}
+
+
+def _file(model: str, name: str, revision: str | None) -> Path | None:
+    folder = Path(model)
+    if folder.is_dir():
+        return folder / name if (folder / name).is_file() else None
+    from transformers.utils.hub import cached_file
+
+    quiet = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_gated_repo": False}
+    try:
+        found = cached_file(model, name, revision=revision, **quiet)
+    except OSError as error:
+        reason = str(error).strip().split("\n")[0]
+        raise ModelError(f"{model}: {name} cannot be fetched: {reason}") from None
+    return None if found is None else Path(found)

@@ -1,0 +1,68 @@
+"""Model, chat template, context and lengths against one another, by ``resolve``."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from copg.errors import ConfigError, ModelError
+from copg.lm.config import GenerationConfig, TextConfig
+from copg.run.text_check import check_text
+from tests.lm.test_text import TURNS, build
+
+
+def check(
+    folder: Path, template: str = TURNS, *, drawn: int = 8, sampled: int = 8, longest: int = 0, **more: Any
+) -> tuple[str, list[str]]:
+    """With a model of 64 positions and 200 embeddings."""
+    build(template).save_pretrained(folder)
+    known = {"model_type": "llama", "max_position_embeddings": 64, "vocab_size": more.pop("vocab_size", 200)}
+    (folder / "config.json").write_text(json.dumps(known))
+    text, num_prompts = TextConfig(**more), 4 if sampled else 0
+    samples = SimpleNamespace(
+        num_prompts=num_prompts, generation=GenerationConfig(max_new_tokens=sampled or 99)
+    )
+    return check_text(
+        {
+            "reference": SimpleNamespace(model=str(folder), revision=None, text=text, max_tokens=longest),
+            "evaluate": SimpleNamespace(generation=GenerationConfig(max_new_tokens=drawn)),
+            "train": SimpleNamespace(samples=samples),
+        }
+    )
+
+
+def test_what_ends_a_turn_is_told_and_nothing_else_of_what_fits(tmp_path: Path) -> None:
+    assert check(tmp_path, drawn=63) == ("a turn ends with `<end>`, plain text with `</s>`", [])
+    assert check(tmp_path, sampled=0)[1] == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "mistake"),
+    [
+        ({"drawn": 64}, "evaluate.generation.max_new_tokens=64 leaves no room for a prompt"),
+        ({"sampled": 99}, "train.samples.generation.max_new_tokens=99 leaves no room for a prompt"),
+        ({"template_kwargs": {"loud": 1}}, "text.template_kwargs: 'loud' is nothing that the chat template"),
+    ],
+)
+def test_settings_that_cannot_be_met_are_refused(tmp_path: Path, settings: Any, mistake: str) -> None:
+    with pytest.raises(ConfigError, match=mistake):
+        check(tmp_path, **settings)
+
+
+def test_what_may_not_be_meant_is_a_warning(tmp_path: Path) -> None:
+    (warning,) = check(tmp_path, longest=65)[1]
+    assert warning == "reference.max_tokens=65 is beyond the model's context of 64, which counts"
+    foreign = TURNS.replace("<end>", "<|im_end|>")
+    ending, (warning,) = check(tmp_path, foreign)
+    assert ending == "a completion ends with `</s>`"
+    assert warning.startswith("chats will be refused: the chat template")
+    assert "'<|im_end|>'" in warning
+    (warning,) = check(tmp_path, vocab_size=100)[1]
+    assert "the tokeniser knows 108 tokens, the model 100: records that hold one of the others" in warning
+
+
+def test_an_end_without_embedding_is_another_model_s(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"'<end>' ends a completion and has the id 5, the model 5 "):
+        check(tmp_path, vocab_size=5)
