@@ -12,6 +12,7 @@ from copg.artifacts import write_json
 from copg.data.files import file_format, find_files
 from copg.digests import ADAPTER, MODEL_FILES, file_digest, json_digest, model_digest, policy_digest
 from copg.errors import ModelError, RecordError
+from copg.lm.weights import check_files
 from copg.stores.files import open_files, passes, patiently
 from copg.stores.retrying import Retries
 
@@ -104,6 +105,7 @@ def find_model(model: str, revision: str | None, memo: DigestMemo) -> Source:
     """
     path = Path(model)
     if path.is_dir():
+        check_files(path)
         files = {f for pattern in MODEL_FILES for f in path.glob(pattern)}
         return Source(memo.digest(f"model {model}", files, lambda: model_digest(path)), path)
     if looks_like_path(model):
@@ -122,6 +124,7 @@ def find_policy(policy: str, revision: str | None, memo: DigestMemo) -> Source:
         raise ModelError(f"train.start_from={policy!r}: no such directory")
     if not (path / ADAPTER).is_file():
         return find_model(policy, revision, memo)
+    check_files(path)
     return Source(policy_digest(policy, lambda base: find_model(base, None, memo).digest), path)
 
 

@@ -88,6 +88,7 @@ def reference_groups(
                     writer.write(split, group)
     metrics = _metrics(engine, tally)
     _say(about, tally)
+    _say_form(engine.form)
     seal(
         referenced,
         schema="referenced",
@@ -98,6 +99,7 @@ def reference_groups(
         facts={
             "metrics": metrics,
             "scales": parent.facts.get("scales", {}),
+            "rows": engine.form,
             "dropped": dict(tally.dropped),
             "text": {**about, "noted": dict(tally.noted), "first": tally.first},
             "numerics": {**engine.store.about(), **text_digests(encoder.codec)},
@@ -138,6 +140,7 @@ def _open(config: ReferenceConfig) -> "tuple[ReferencePass, _Encoder]":
     """What computes, and what tokenises; the model is loaded when it is needed."""
     import torch
 
+    from copg.lm.anatomy import read_anatomy
     from copg.lm.load import load_codec, load_config
     from copg.lm.reference import ReferencePass
     from copg.stores.reference_store import Numerics, open_references
@@ -145,7 +148,7 @@ def _open(config: ReferenceConfig) -> "tuple[ReferencePass, _Encoder]":
     if config.threads:
         torch.set_num_threads(config.threads)
     codec = load_codec(config.model, revision=config.revision, text=config.text)
-    positions = getattr(load_config(config.model, revision=config.revision), "max_position_embeddings", 2**31)
+    positions = read_anatomy(load_config(config.model, revision=config.revision)).context or 2**31
     weights = config.model_digest or model_digest(Path(config.model))
     numerics = Numerics(weights, config.rows.parameter_dtype, config.rows.compute_dtype)
     store = open_references(config.store, numerics)
@@ -199,6 +202,15 @@ def _say(about: dict[str, Any], tally: "Tally") -> None:
     print(f"a turn ends with {turn!r}" if turn else f"a completion ends with {text!r}", file=sys.stderr)
     for reason, count in sorted((tally.dropped + tally.noted).items()):
         print(f"{reason}: {count}, first {tally.first[reason]}", file=sys.stderr, flush=True)
+
+
+def _say_form(form: dict[str, Any]) -> None:
+    """In which rows the reference was computed, where it was not in the fastest."""
+    for faster, why in form.get("refused", {}).items():
+        print(
+            f"rows are {form['form']}, {form['cost']:g} times the tokens, not {faster}: {why}",
+            file=sys.stderr,
+        )
 
 
 def _metrics(engine: "ReferencePass", tally: "Tally") -> dict[str, float]:

@@ -1,10 +1,12 @@
 """AdamW, its learning rate as a function of the step, and what is trained."""
 
 import math
+import re
 from typing import Any
 
 import torch
 
+from copg.lm.load import bare_model, outside_decoder
 from copg.training.config import LoraConfig, OptimizerConfig
 
 
@@ -46,8 +48,16 @@ def disable_dropout(model: torch.nn.Module) -> None:
             setattr(module, name, 0.0)
 
 
+def freeze_towers(model: torch.nn.Module) -> None:
+    """Of a model for images or sounds too, what text never meets stays as it is."""
+    frozen = outside_decoder(model)
+    for name, parameter in bare_model(model).named_parameters():
+        if name in frozen:
+            parameter.requires_grad_(False)
+
+
 def add_adapter(model: Any, config: LoraConfig, *, seed: int, task: str = "CAUSAL_LM") -> Any:
-    """The model with a fresh adapter, float32 and trainable, on frozen weights.
+    """The model with a fresh adapter, float32 and trainable, on frozen weights; it touches no tower.
 
     Args:
         seed: of its first weights.
@@ -65,6 +75,7 @@ def add_adapter(model: Any, config: LoraConfig, *, seed: int, task: str = "CAUSA
                 lora_alpha=config.alpha,
                 lora_dropout=config.dropout,
                 target_modules=config.target_modules,
+                exclude_modules=_towers(model),
                 task_type=task,
             ),
         )
@@ -72,3 +83,13 @@ def add_adapter(model: Any, config: LoraConfig, *, seed: int, task: str = "CAUSA
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
     return adapted
+
+
+def _towers(model: torch.nn.Module) -> str | None:
+    """Pattern of the layers for images or sounds, which text never meets; None where there are none."""
+    outside, tops = outside_decoder(model), list[str]()
+    for name, module in model.named_modules() if outside else ():
+        inner = {f"{name}.{parameter}" for parameter, _ in module.named_parameters()}
+        if inner and inner <= outside and not any(name.startswith(f"{top}.") for top in tops):
+            tops.append(name)
+    return rf"(?:{'|'.join(map(re.escape, tops))})(?:\..*)?" if tops else None

@@ -13,7 +13,8 @@ from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
 from copg.lm.config import RowConfig
-from copg.lm.rows import TokenGroup, build_batch, plan_batches
+from copg.lm.row_batch import build_batch
+from copg.lm.rows import TokenGroup, plan_batches
 from copg.lm.scorer import score_batch
 from copg.losses import load_loss
 from copg.losses.diagnostics import extreme_log_ratios, residual_fraction, reward_spread
@@ -60,7 +61,7 @@ def accumulate_gradients(
     if isinstance(scorer, FSDPModule):
         queue += _idle(queue[0], len(queue), accelerator)
     for place, (groups, plan, coefficients) in enumerate(queue):
-        batch = build_batch(groups, plan, rows.attention).to(accelerator.device)
+        batch = build_batch(groups, plan, rows).to(accelerator.device)
         last = place == len(queue) - 1
         with nullcontext() if last else accelerator.no_sync(scorer):
             policy_logps = score_batch(scorer, batch, rows)
@@ -95,8 +96,7 @@ Micro = tuple[Sequence[TokenGroup], list[list[int]], Sequence[Tensor] | None]
 def _plan(
     groups: Sequence[TokenGroup], coefficients: Sequence[Tensor] | None, rows: RowConfig
 ) -> list[Micro]:
-    plans = plan_batches([group.num_tokens for group in groups], rows, [group.id for group in groups])
-    return [(groups, plan, coefficients) for plan in plans]
+    return [(groups, plan, coefficients) for plan in plan_batches(groups, rows)]
 
 
 def _idle(first: Micro, num_mine: int, accelerator: Accelerator) -> list[Micro]:
