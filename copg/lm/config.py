@@ -33,7 +33,8 @@ class RowConfig:
     attention: Literal["auto", "mask", "split", "varlen", "flex"] = "auto"
     """How a completion sees its prompt and itself alone in ``packed`` rows. ``split``: dense pieces without a
     mask, CPU; ``mask``: SDPA with a dense mask, anywhere; ``varlen``: one FlashAttention call, CUDA in
-    bfloat16; ``flex``: FlexAttention. ``auto``: ``split`` on a CPU, ``mask`` on a GPU."""
+    bfloat16; ``flex``: FlexAttention. ``auto``: ``split`` on a CPU; on a GPU the first of ``varlen``,
+    ``flex``, ``mask`` that is installed, and that a check on load finds exact."""
 
     form: Literal["auto", "packed", "shared", "alone", "plain"] = "auto"
     """``packed``: a prompt once, its completions after it, several groups in a row; ``shared``: one group a

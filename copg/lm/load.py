@@ -82,7 +82,7 @@ def load_model(
     return loaded.eval()
 
 
-def _check_loaded(where: str | Path, model: PreTrainedModel, found: Mapping[str, Any]) -> None:
+def _check_loaded(where: str | Path, model: Any, found: Mapping[str, Any]) -> None:
     """Refuse weights that are random, because the files lack them, or that are no numbers.
 
     Raises:

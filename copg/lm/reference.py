@@ -11,7 +11,7 @@ from copg.digests import json_digest
 from copg.errors import MismatchError, RecordError, StoreError
 from copg.lm.anatomy import read_anatomy
 from copg.lm.config import RowConfig
-from copg.lm.forms import Fit, fit_rows
+from copg.lm.forms import Fit, fit_reference
 from copg.lm.load import load_model, pick_device
 from copg.lm.rows import TokenGroup
 from copg.lm.scorer import DTYPES, group_logps
@@ -214,7 +214,7 @@ class ReferencePass:
         windows = read_anatomy(self._loaded.config).windows
         longest = max((group.longest for group in whole), default=0)
         if self._fit is None or any(self._fit.longest <= window < longest for window in windows):
-            self._fit = fit_rows(self._loaded, whole, self.rows)
+            self._fit = fit_reference(self.model, self._loaded, whole, self.rows)
             self.form = self._fit.about(whole, pick_device())
         return self._loaded
 

@@ -4,6 +4,7 @@ A completion's positions start where its prompt ends, and it attends to its prom
 log-probability is that of the completion by itself, at the cost of one prompt a group.
 """
 
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -91,7 +92,9 @@ class SequenceScorer(torch.nn.Module):
     def _one_by_one(self, batch: RowBatch) -> Tensor:
         """[B, T, V] logits, a row at a time without its padding."""
         rows = zip(batch.input_ids, batch.lengths, strict=True)
-        logits = [self.model(input_ids=row[None, :length]).logits[0] for row, length in rows]
+        takes = inspect.signature(bare_model(self.model).forward).parameters
+        options = {"use_cache": False} if "use_cache" in takes else {}
+        logits = [self.model(input_ids=row[None, :length], **options).logits[0] for row, length in rows]
         return torch.nn.utils.rnn.pad_sequence(logits, batch_first=True)
 
     def forward(self, batch: RowBatch) -> Tensor:

@@ -124,8 +124,9 @@ def find_policy(policy: str, revision: str | None, memo: DigestMemo) -> Source:
         raise ModelError(f"train.start_from={policy!r}: no such directory")
     if not (path / ADAPTER).is_file():
         return find_model(policy, revision, memo)
+    digest = policy_digest(policy, lambda base: find_model(base, None, memo).digest)
     check_files(path)
-    return Source(policy_digest(policy, lambda base: find_model(base, None, memo).digest), path)
+    return Source(digest, path)
 
 
 def looks_like_path(name: str) -> bool:

@@ -149,7 +149,7 @@ def _load_policy(
     """
     import torch
 
-    from copg.lm.forms import fit_rows
+    from copg.lm.forms import fit_reference
     from copg.lm.load import check_vocabulary, load_codec, load_model
     from copg.lm.scorer import DTYPES
     from copg.training.optim import add_adapter, disable_dropout, freeze_towers
@@ -158,13 +158,13 @@ def _load_policy(
     dtype = DTYPES[config.rows.parameter_dtype]
     model: Any = load_model(config.model, dtype=dtype, revision=config.revision).to(accelerator.device)
     groups = data.token_groups(range(len(data)))
-    fit = fit_rows(model, groups, config.rows)
+    fit = fit_reference(config.model, model, groups, config.rows)
     _check_reference(replace(config, rows=fit.rows), parent, data, model, codec)
     if config.start_from is not None:
         start, revision = config.start_from, config.start_revision
         check_vocabulary(start, codec.tokenizer, config.model, revision=revision)
         model = load_model(start, dtype=dtype, revision=revision, trainable=True).to(accelerator.device)
-        fit = fit_rows(model, groups, config.rows)
+        fit = fit_reference(start, model, groups, config.rows)
     disable_dropout(model)
     freeze_towers(model)
     if config.lora is not None and not hasattr(model, "disable_adapter"):

@@ -6,8 +6,12 @@ from typing import Any
 
 import torch
 
+from copg.errors import ModelError
 from copg.lm.load import bare_model, outside_decoder
 from copg.training.config import LoraConfig, OptimizerConfig
+
+FUSED = ("falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h")
+"""Kinds whose kernels multiply by some weights themselves."""
 
 
 def learning_rate(step: int, num_steps: int, config: OptimizerConfig, *, peak: float) -> float:
@@ -62,34 +66,44 @@ def add_adapter(model: Any, config: LoraConfig, *, seed: int, task: str = "CAUSA
     Args:
         seed: of its first weights.
         task: as peft calls it; ``SEQ_CLS`` trains the head too.
+
+    Raises:
+        ModelError: no layer of the model takes such an adapter.
     """
     from peft import LoraConfig as PeftLora
     from peft import get_peft_model
 
+    settings = PeftLora(
+        r=config.rank,
+        lora_alpha=config.alpha,
+        lora_dropout=config.dropout,
+        target_modules=config.target_modules,
+        exclude_modules=_untouched(model),
+        task_type=task,
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        adapted = get_peft_model(
-            model,
-            PeftLora(
-                r=config.rank,
-                lora_alpha=config.alpha,
-                lora_dropout=config.dropout,
-                target_modules=config.target_modules,
-                exclude_modules=_towers(model),
-                task_type=task,
-            ),
-        )
+        try:
+            adapted = get_peft_model(model, settings)
+        except ValueError as error:
+            raise ModelError(f"train.lora: {str(error).strip().partition(chr(10))[0]}") from error
     for parameter in adapted.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
     return adapted
 
 
-def _towers(model: torch.nn.Module) -> str | None:
-    """Pattern of the layers for images or sounds, which text never meets; None where there are none."""
+def _untouched(model: torch.nn.Module) -> str | None:
+    """Pattern of the layers that take no adapter; None where all do.
+
+    Those are the layers for images or sounds, which text never meets, and what kernels of Mamba read past any
+    adapter.
+    """
     outside, tops = outside_decoder(model), list[str]()
     for name, module in model.named_modules() if outside else ():
         inner = {f"{name}.{parameter}" for parameter, _ in module.named_parameters()}
         if inner and inner <= outside and not any(name.startswith(f"{top}.") for top in tops):
             tops.append(name)
-    return rf"(?:{'|'.join(map(re.escape, tops))})(?:\..*)?" if tops else None
+    patterns = [rf"(?:{'|'.join(map(re.escape, tops))})(?:\..*)?"] if tops else []
+    fused = getattr(bare_model(model).config, "model_type", "") in FUSED
+    return "|".join([*patterns, *([r".*\.(?:out_proj|conv1d)"] if fused else [])]) or None

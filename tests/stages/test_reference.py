@@ -138,10 +138,13 @@ def test_rows_are_checked_on_all_groups_even_where_one_value_is_missing(
 ) -> None:
     reference_groups(config, scored, tmp_path / "first")
     seen: list[TokenGroup] = []
-    fit = reference_pass.fit_rows
-    monkeypatch.setattr(
-        reference_pass, "fit_rows", lambda m, groups, r: seen.extend(groups) or fit(m, groups, r)
-    )
+    fit = reference_pass.fit_reference
+
+    def noted(name: str, model: object, groups: list[TokenGroup], rows: RowConfig) -> object:
+        seen.extend(groups)
+        return fit(name, model, groups, rows)
+
+    monkeypatch.setattr(reference_pass, "fit_reference", noted)
     reference_groups(replace(config, check_samples=1), scored, tmp_path / "second")
     whole = [len(group.completions) for group in read_groups(tmp_path / "first", "train")]
     assert [len(group.completion_ids) for group in seen] == whole
