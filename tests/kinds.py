@@ -37,6 +37,11 @@ SIZES = [
 DEPTHS = "num_hidden_layers n_layer n_layers num_layers encoder_layers decoder_layers"
 TOKENS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 BOTH = ["sliding_attention", "full_attention"] * (LAYERS // 2)
+_QWEN4 = {
+    **{"indexer_n_heads": 4, "indexer_kv_heads": 2, "indexer_head_dim": 8, "indexer_budget": 16},
+    **{"indexer_compress_ratio": 4, "hc_lowrank": 8, "ngram_vocab_size_base": 96, "ple_embed_dim": 32},
+    **{"split_ngram_parts": 1, "make_ngram_vocab_size_divisible_by": 8},
+}
 OWN: dict[str, dict[str, Any]] = {
     "dbrx": {
         "attn_config": {"kv_n_heads": 2, "rope_theta": 1e4},
@@ -52,6 +57,8 @@ OWN: dict[str, dict[str, Any]] = {
     "mamba2": {"head_dim": 16},
     "ministral": {"head_dim": 8},
     "nemotron": {"num_key_value_heads": 2},
+    "qwen4_exp_text": _QWEN4,
+    "qwen4_exp": _QWEN4,
     "reformer": {"axial_pos_embds": False, "attn_layers": ["local", "lsh"] * (LAYERS // 2)},
     "zaya": {"num_experts_per_tok": 1},
 }
@@ -84,6 +91,11 @@ def shrink(config: Any) -> dict[str, Any]:
     sizes = {name: value for value, names in SIZES for name in names.split()}
     sizes |= dict.fromkeys(DEPTHS.split(), LAYERS)
     found = {name: value for name, value in sizes.items() if type(known.get(name)) is int}
+    if (
+        known.get("num_key_value_heads") == known.get("num_attention_heads")
+        and "num_key_value_heads" in found
+    ):
+        found["num_key_value_heads"] = found["num_attention_heads"]  # of MLA they must be as many
     for name, value in known.items():
         if isinstance(value, list | tuple) and len(value) > LAYERS and not name.startswith("_"):
             found[name] = _one_of_each(list(value))
