@@ -163,7 +163,7 @@ def render(findings: list[Finding]) -> str:
         "",
         "| kind | why |",
         "| --- | --- |",
-        *(f"| {f.kind} | {f.reason.replace('|', '/')[:200]} |" for f in refused),
+        *(f"| {f.kind} | {' '.join(f.reason.replace('|', '/').split())[:200]} |" for f in refused),
     ]
     return "\n".join(lines) + "\n"
 
