@@ -37,15 +37,16 @@ def matrix_peak(device: str) -> dict[str, float]:
 def token_counts(case: Case, attention: str) -> dict[str, float]:
     """Tokens that go through the body, and completion tokens through the head, a prompt."""
     from copg.lm.config import RowConfig
-    from copg.lm.rows import TokenGroup, build_batch, plan_batches
+    from copg.lm.row_batch import build_batch
+    from copg.lm.rows import TokenGroup, plan_batches
 
     rows = RowConfig(tokens_per_batch=case.tokens_per_batch, attention=attention)  # type: ignore[arg-type]
     groups = [
         TokenGroup([3] * case.prompt, [[3] * case.completion] * case.completions)
         for _ in range(case.prompts_per_step)
     ]
-    plan = plan_batches([group.num_tokens for group in groups], rows)
-    batches = [build_batch(groups, of_batch, attention) for of_batch in plan]
+    plan = plan_batches(groups, rows)
+    batches = [build_batch(groups, of_batch, rows) for of_batch in plan]
     return {
         "body_tokens": sum(batch.input_ids.numel() for batch in batches) / len(groups),
         "head_tokens": sum(len(batch.targets) for batch in batches) / len(groups),

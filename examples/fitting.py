@@ -8,7 +8,8 @@ from typing import Any
 import torch
 
 from copg.lm.config import RowConfig
-from copg.lm.rows import TokenGroup, build_batch, plan_batches
+from copg.lm.row_batch import build_batch
+from copg.lm.rows import TokenGroup, plan_batches
 from copg.lm.scorer import SequenceScorer, score_batch
 from copg.progress import track
 
@@ -76,8 +77,8 @@ def _step(scorer: SequenceScorer, groups: Sequence[TokenGroup], rows: RowConfig)
     """Gradients of the mean cross-entropy of all completion tokens."""
     num_tokens = sum(len(ids) for group in groups for ids in group.completion_ids)
     total = 0.0
-    for plan in plan_batches([group.num_tokens for group in groups], rows):
-        loss = -score_batch(scorer, build_batch(groups, plan), rows).sum() / num_tokens
+    for plan in plan_batches(groups, rows):
+        loss = -score_batch(scorer, build_batch(groups, plan, rows), rows).sum() / num_tokens
         loss.backward()
         total += loss.item()
     return total

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import torch
@@ -13,8 +14,9 @@ import torch
 from copg.artifacts import read_groups
 from copg.lm.config import GenerationConfig, RowConfig, TextConfig
 from copg.lm.divergence import Trace, compare_reference, trace_policy
+from copg.lm.forms import fit_rows
 from copg.lm.generation import Generated, Policy, load_engine, max_prompt_tokens
-from copg.lm.load import check_vocabulary, load_codec, load_config
+from copg.lm.load import check_vocabulary, load_codec, load_config, pick_device
 from copg.lm.rows import TokenGroup
 from copg.lm.template import Opening
 from copg.lm.text import TextCodec
@@ -80,6 +82,8 @@ class PolicySampler:
     generation: GenerationConfig
     rows: RowConfig
     text: TextConfig = field(default_factory=TextConfig)
+    form: dict[str, Any] = field(default_factory=dict, init=False)
+    """In which rows the policy was computed, at which cost; empty for the reference, which needs none."""
 
     @cached_property
     def codec(self) -> TextCodec:
@@ -123,9 +127,9 @@ class PolicySampler:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         groups = [prompt.token_group for prompt in prompts]
-        kls, log_ratios = compare_reference(
-            self._policy(None).model, groups, trace, self.rows.unlimited, description="reference"
-        )
+        reference = self._policy(None).model
+        rows = fit_rows(reference, groups, self.rows.unlimited).rows
+        kls, log_ratios = compare_reference(reference, groups, trace, rows, description="reference")
         for prompt, prompt.kls, prompt.log_ratios in zip(prompts, kls, log_ratios, strict=True):
             if not all(map(math.isfinite, prompt.kls + prompt.log_ratios)):
                 raise FloatingPointError("log-probabilities are not finite: the policy has diverged")
@@ -147,7 +151,9 @@ class PolicySampler:
         if policy is None:
             return None
         groups = [prompt.token_group for prompt in prompts]
-        return trace_policy(source.model, groups, self.rows.unlimited, description="policy")
+        fit = fit_rows(source.model, groups, self.rows.unlimited)
+        self.form.update(fit.about(groups, pick_device()))
+        return trace_policy(source.model, groups, fit.rows, description="policy")
 
     def _policy(self, folder: Path | None) -> Policy:
         """The policy that lies in a folder; without one, the reference."""

@@ -31,9 +31,15 @@ class RowConfig:
     tile_tokens: AtLeastOne = 4096
     """Completion tokens projected onto the vocabulary at once."""
     attention: Literal["auto", "mask", "split", "varlen", "flex"] = "auto"
-    """How a completion sees its prompt and itself alone. ``split``: dense pieces without a mask, CPU;
-    ``mask``: SDPA with a dense mask, anywhere; ``varlen``: one FlashAttention call, CUDA in bfloat16;
-    ``flex``: FlexAttention. ``auto``: ``split`` on a CPU, ``mask`` on a GPU."""
+    """How a completion sees its prompt and itself alone in ``packed`` rows. ``split``: dense pieces without a
+    mask, CPU; ``mask``: SDPA with a dense mask, anywhere; ``varlen``: one FlashAttention call, CUDA in
+    bfloat16; ``flex``: FlexAttention. ``auto``: ``split`` on a CPU; on a GPU the first of ``varlen``,
+    ``flex``, ``mask`` that is installed, and that a check on load finds exact."""
+
+    form: Literal["auto", "packed", "shared", "alone", "plain"] = "auto"
+    """``packed``: a prompt once, its completions after it, several groups in a row; ``shared``: one group a
+    row, by the model's own attention; ``alone``: a row for each completion and its prompt; ``plain``: those
+    one by one, through the model's own head. ``auto``: the first that a check on load finds exact."""
 
     @property
     def unlimited(self) -> "RowConfig":

@@ -7,18 +7,19 @@ side at each position.
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from copg.errors import ModelError
 from copg.lm.config import RowConfig
 from copg.lm.head import Head
-from copg.lm.load import model_head
-from copg.lm.rows import RowBatch, TokenGroup
+from copg.lm.row_batch import RowBatch
+from copg.lm.rows import TokenGroup
 from copg.lm.scorer import DTYPES, SequenceScorer, scorer_logps
 
 IN_MEMORY = 4 * 2**30  # 4 GiB
@@ -31,7 +32,7 @@ class Trace:
     """What a policy leaves on the CPU for the reference's pass."""
 
     states: Tensor
-    """[num_tokens, H] that predict the completion tokens, in the compute dtype and the batches' order."""
+    """[num_tokens, H] that predict the completion tokens, in the compute dtype and the groups' order."""
     head: Head
 
 
@@ -61,7 +62,7 @@ def token_kl(
         [N, 2] KL and log-ratio, nats, float64.
     """
     result = torch.empty(len(targets), 2, dtype=torch.float64, device=targets.device)
-    tile = min(tile, max(1, _CELLS // policy[1].weight.shape[0]))
+    tile = min(tile, max(1, _CELLS // _vocabulary(*policy)))
     with torch.autocast(targets.device.type, enabled=False):
         for start in range(0, len(targets), tile):
             part = slice(start, start + tile)
@@ -91,26 +92,21 @@ def trace_policy(
     Raises:
         ModelError: the temporary directory has no room for the hidden states.
     """
-    head, dtype = model_head(model), DTYPES[rows.compute_dtype]
-    on_cpu = replace(
-        head,
-        weight=head.weight.detach().to("cpu", dtype),
-        bias=None if head.bias is None else head.bias.detach().to("cpu", dtype),
-    )
-    num_tokens = sum(len(ids) for group in groups for ids in group.completion_ids)
-    trace = Trace(_allocate(num_tokens, head.weight.shape[1], dtype, in_memory), on_cpu)
-    scorer, done = SequenceScorer(model, rows), 0
+    rows = rows.unlimited
+    scorer, dtype, places = SequenceScorer(model, rows), DTYPES[rows.compute_dtype], _Places(groups)
+    kept: list[Tensor] = []
 
     def record(batch: RowBatch) -> Tensor:
         """Keeps the states of every batch; what it returns has no meaning."""
-        nonlocal done
         states = scorer.states(batch)
-        trace.states[done : done + len(states)] = states
-        done += len(states)
+        if not kept:
+            kept.append(_allocate(places.num_tokens, states.shape[1], dtype, in_memory))
+        kept[0][places.of(batch)] = states.to("cpu", dtype)
         return states.new_zeros(batch.num_completions)
 
-    scorer_logps(record, groups, rows, head.weight.device, description=description)
-    return trace
+    device = next(model.parameters()).device
+    scorer_logps(record, groups, rows, device, description=description)
+    return Trace(kept[0] if kept else torch.empty(0, 0), scorer.head.to("cpu", dtype))
 
 
 def compare_reference(
@@ -121,34 +117,48 @@ def compare_reference(
     Args:
         model: in evaluation mode, on its device.
         groups: those of the trace.
-        rows: those of the trace: they settle the order of its tokens.
+        rows: in which this model is exact; the trace may be from others.
 
     Raises:
         ModelError: the heads are over vocabularies of different sizes.
     """
-    sizes = [len(head.weight) for head in (trace.head, model_head(model))]
-    if sizes[0] != sizes[1]:
-        raise ModelError(
-            f"the policy's head has {sizes[0]} tokens, the reference's {sizes[1]}: there is no KL over them"
-        )
-    device = next(model.parameters()).device
-    bias = None if trace.head.bias is None else trace.head.bias.to(device)
-    head = replace(trace.head, weight=trace.head.weight.to(device), bias=bias)
-    scorer, done = SequenceScorer(model, rows), 0
+    rows, device, places = rows.unlimited, next(model.parameters()).device, _Places(groups)
+    scorer, head, dtype = SequenceScorer(model, rows), trace.head.to(device), DTYPES[rows.compute_dtype]
 
     def compare(batch: RowBatch) -> Tensor:
         """[num_completions, 2] KL and log-ratio, summed over completion tokens."""
-        nonlocal done
-        states = scorer.states(batch)
-        traced = trace.states[done : done + len(states)].to(device)
-        done += len(states)
-        dtype, tile = DTYPES[rows.compute_dtype], rows.tile_tokens
-        each = token_kl((traced, head), (states, model_head(model)), batch.targets, dtype=dtype, tile=tile)
+        pair = (trace.states[places.of(batch)].to(device), head), (scorer.states(batch), scorer.head)
+        sizes = [_vocabulary(*each) for each in pair]
+        if sizes[0] != sizes[1]:
+            found = f"the policy's head has {sizes[0]} tokens, the reference's {sizes[1]}"
+            raise ModelError(f"{found}: there is no KL over them")
+        each = token_kl(*pair, batch.targets, dtype=dtype, tile=rows.tile_tokens)
         return each.new_zeros(batch.num_completions, 2).index_add(0, batch.completion, each)
 
     pairs: Any = scorer_logps(compare, groups, rows, device, description=description)
     kls = [[kl for kl, _ in group] for group in pairs]
     return kls, [[log_ratio for _, log_ratio in group] for group in pairs]
+
+
+def _vocabulary(states: Tensor, head: Head) -> int:
+    return states.shape[1] if head.weight is None else len(head.weight)
+
+
+class _Places:
+    """Where the states of the tokens of groups stand, whatever rows a model reads them in."""
+
+    def __init__(self, groups: Sequence[TokenGroup]) -> None:
+        self._first = np.cumsum([0, *(sum(map(len, group.completion_ids)) for group in groups)])
+
+    @property
+    def num_tokens(self) -> int:
+        """Of all completions."""
+        return int(self._first[-1])
+
+    def of(self, batch: RowBatch) -> Tensor:
+        """[N] of the completion tokens of a batch, in the order of its targets."""
+        spans = [np.arange(self._first[i], self._first[i + 1]) for i in batch.groups]
+        return torch.from_numpy(np.concatenate(spans))
 
 
 def _allocate(num_tokens: int, width: int, dtype: torch.dtype, in_memory: int) -> Tensor:

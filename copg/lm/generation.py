@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
+from copg.lm.anatomy import read_anatomy
 from copg.lm.config import GenerationConfig, RowConfig
 from copg.lm.load import load_model, pick_device
 from copg.lm.scorer import DTYPES
@@ -103,5 +104,4 @@ def noise_digest(seed: int, noise_key: str) -> bytes:
 
 def max_prompt_tokens(model_config: Any, config: GenerationConfig) -> int:
     """Tokens a prompt may have, so that it and ``max_new_tokens`` fit in the model's context."""
-    context = getattr(model_config, "max_position_embeddings", None)
-    return (context or 1 << 30) - config.max_new_tokens
+    return (read_anatomy(model_config).context or 1 << 30) - config.max_new_tokens

@@ -15,8 +15,8 @@ BLOCK_ELEMENTS = 2**19
 class Head:
     """How a model turns hidden states into logits: ``cap * tanh(scale * (h W^T + b) / cap)``."""
 
-    weight: Tensor
-    """[V, H]."""
+    weight: Tensor | None
+    """[V, H]; None where the states are logits already, of a model whose head is not of this kind."""
     bias: Tensor | None = None
     """[V]."""
     scale: float = 1.0
@@ -24,8 +24,15 @@ class Head:
     cap: float | None = None
     """Soft cap of the logits, as in Gemma 2."""
 
+    def to(self, device: str | torch.device, dtype: torch.dtype | None = None) -> "Head":
+        """The same without gradients, somewhere else."""
+        moved = [None if x is None else x.detach().to(device, dtype) for x in (self.weight, self.bias)]
+        return Head(moved[0], moved[1], self.scale, self.cap)
+
     def logits(self, hidden: Tensor, dtype: torch.dtype) -> Tensor:
-        """[N, V] in float32; the product is computed in ``dtype``."""
+        """[N, V] in float32, a new tensor; the product is computed in ``dtype``."""
+        if self.weight is None:
+            return hidden.to(torch.float32, copy=True)
         bias = None if self.bias is None else self.bias.to(dtype)
         logits = torch.nn.functional.linear(hidden.to(dtype), self.weight.to(dtype), bias).float()
         if self.scale != 1.0:
@@ -50,6 +57,8 @@ def token_logps(
     Returns:
         [N] float32.
     """
+    if head.weight is None:
+        return hidden.float().log_softmax(-1).gather(1, targets[:, None])[:, 0]
     result: Tensor = _TokenLogps.apply(hidden, head.weight, head.bias, targets, head, dtype, tile)  # type: ignore[no-untyped-call]
     return result
 

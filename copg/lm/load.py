@@ -1,9 +1,11 @@
 """Models and tokenisers from a directory or the hub: safetensors only, no remote code."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -16,10 +18,13 @@ from transformers.utils import logging
 
 from copg.digests import ADAPTER, adapter_base
 from copg.errors import ModelError
+from copg.lm.anatomy import read_anatomy
 from copg.lm.attention.dispatch import use_prefix_attention
 from copg.lm.config import TextConfig
 from copg.lm.head import Head
+from copg.lm.memory import memory_mistake
 from copg.lm.text import TextCodec
+from copg.lm.weights import check_files
 
 
 def pick_device() -> torch.device:
@@ -34,7 +39,7 @@ def load_model(
     revision: str | None = None,
     trainable: bool = False,
 ) -> PreTrainedModel:
-    """A causal language model in evaluation mode, with attention that takes prefix-shared rows.
+    """A causal language model in evaluation mode, with attention that takes prefix-shared rows, if it can.
 
     Args:
         model: a model directory, an adapter directory (its base is loaded as well) or a hub name.
@@ -42,7 +47,7 @@ def load_model(
         trainable: of an adapter: whether its weights take gradients.
 
     Raises:
-        ModelError: nothing there, no safetensors, or layers whose packed rows no test covers.
+        ModelError: nothing there, no safetensors, weights that are missing, of another shape or not finite.
     """
     if (Path(model) / ADAPTER).is_file():
         from peft import PeftConfig, PeftModel
@@ -50,37 +55,50 @@ def load_model(
         config = PeftConfig.from_pretrained(str(model))
         base = load_model(config.base_model_name_or_path, dtype=dtype, revision=config.revision)
         options = {"is_trainable": trainable, "use_safetensors": True}
-        return PeftModel.from_pretrained(base, str(model), **options).eval()
-    check_weights(model)
+        check_files(model)
+        try:
+            adapted = PeftModel.from_pretrained(base, str(model), **options)
+        except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+            raise ModelError(f"{model}: cannot be loaded: {_first_line(error)}") from error
+        _check_loaded(model, adapted, {"missing_keys": _missing_from_adapter(Path(model), adapted)})
+        return adapted.eval()
+    check_files(model)
     logging.disable_progress_bar()  # one bar a weight file would drown the stage's own progress
     try:
-        loaded = AutoModelForCausalLM.from_pretrained(
+        loaded, found = AutoModelForCausalLM.from_pretrained(
             str(model),
             dtype=dtype,
             revision=revision,
             use_safetensors=True,
             trust_remote_code=False,
-            attn_implementation="sdpa",
+            output_loading_info=True,
         )
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{model}: cannot be loaded: {_first_line(error)}") from None
-    check_layers(loaded.config)
-    use_prefix_attention(loaded)
-    loaded.eval()
-    return loaded
+    except Exception as error:
+        if memory_mistake(error, {}) is not None:
+            raise
+        raise ModelError(f"{model}: cannot be loaded: {_first_line(error)}") from error
+    _check_loaded(model, loaded, found)
+    use_prefix_attention(model_decoder(loaded))
+    return loaded.eval()
 
 
-def check_weights(model: str | Path) -> None:
-    """Raise ``ModelError`` when a model directory's weights are not there: they may have been retired."""
-    if not Path(model).is_dir():
-        return
-    if not (Path(model) / "config.json").is_file():
-        raise ModelError(f"{model}: no model directory, 'config.json' is missing")
-    if not any(Path(model).glob("*.safetensors")):
-        raise ModelError(
-            f"{model}: no *.safetensors weights: they were never there, or the retention rule of stage "
-            "'promote' removed them (train again, or set promote.keep)"
-        )
+def _check_loaded(where: str | Path, model: Any, found: Mapping[str, Any]) -> None:
+    """Refuse weights that are random, because the files lack them, or that are no numbers.
+
+    Raises:
+        ModelError: names the first of them.
+    """
+    for what, why in (("missing_keys", "lack"), ("mismatched_keys", "have another shape of")):
+        names = sorted(str(name) for name in found.get(what, ()))
+        if names:
+            kind = model.config.model_type
+            raise ModelError(
+                f"{where}: its files {why} {len(names)} weights of model type {kind!r}, the first "
+                f"{names[0]!r}: they would be random"
+            )
+    for name, parameter in model.named_parameters():
+        if parameter.numel() and not all(bool(end.isfinite()) for end in parameter.detach().aminmax()):
+            raise ModelError(f"{where}: weight {name!r} holds values that are not finite")
 
 
 def load_tokenizer(model: str | Path, *, revision: str | None = None) -> PreTrainedTokenizerBase:
@@ -149,33 +167,15 @@ def load_config(model: str | Path, *, revision: str | None = None) -> Any:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0]
+    return str(error).strip().split("\n")[0] or type(error).__name__
 
 
-def check_layers(config: Any) -> None:
-    """Refuse layers that a prefix-shared row would get wrong.
+def _missing_from_adapter(folder: Path, adapted: Any) -> list[str]:
+    """Weights of an adapter that its file lacks: they would be as new."""
+    from peft import get_peft_model_state_dict
 
-    Sliding windows pass: they are as good as full attention up to their length, which every batch is held to.
-
-    Raises:
-        ModelError: names the kind of layer: chunked, linear or recurrent ones are not covered.
-    """
-    covered = {"full_attention", "sliding_attention"}
-    kinds = set(getattr(config, "layer_types", None) or ["full_attention"]) - covered
-    if any(hasattr(config, name) for name in ("ssm_cfg", "state_size", "mamba_d_state", "rwkv_hidden_size")):
-        kinds.add("recurrent")
-    if kinds:
-        raise ModelError(
-            f"model type {config.model_type!r} has {sorted(kinds)} layers; prefix-shared rows are tested "
-            "for full attention, and for sliding windows that reach over a prompt and its completion"
-        )
-
-
-def attention_window(config: Any) -> int | None:
-    """Tokens that the layers with a sliding window see; None without such layers."""
-    kinds = getattr(config, "layer_types", None)
-    window: int | None = getattr(config, "sliding_window", None)
-    return window if kinds is None or "sliding_attention" in kinds else None
+    with safe_open(folder / "adapter_model.safetensors", framework="pt") as file:
+        return sorted(set(get_peft_model_state_dict(adapted)) - set(file.keys()))
 
 
 def bare_model(model: Any) -> Any:
@@ -193,13 +193,25 @@ def model_head(model: Any) -> Head:
     layer = bare.get_output_embeddings()
     if type(layer) is not torch.nn.Linear:
         raise ModelError(f"the model's head is a {type(layer).__name__}; a plain linear layer is needed")
-    config = bare.config
-    scale = getattr(config, "logit_scale", None) or 1 / (getattr(config, "logits_scaling", None) or 1.0)
-    return Head(layer.weight, layer.bias, scale=scale, cap=getattr(config, "final_logit_softcapping", None))
+    anatomy = read_anatomy(bare.config)
+    return Head(layer.weight, layer.bias, scale=anatomy.logit_scale, cap=anatomy.logit_cap)
 
 
-def model_backbone(model: Any) -> torch.nn.Module:
-    """Everything below the head: it maps token ids to the hidden states the head reads."""
+def model_decoder(model: Any) -> Any:
+    """Everything below the head: it maps token ids to the hidden states the head reads.
+
+    Of a model for images or sounds too it is the language model alone.
+    """
     bare = bare_model(model)
-    backbone: torch.nn.Module = getattr(bare, bare.base_model_prefix)
-    return backbone
+    return bare.get_decoder() if read_anatomy(bare.config).composite else bare.base_model
+
+
+def outside_decoder(model: torch.nn.Module) -> set[str]:
+    """Names of the parameters of a bare model that text never meets: of its towers, if it has any."""
+    bare: Any = bare_model(model)
+    if not read_anatomy(bare.config).composite:
+        return set()
+    inner = {id(p) for p in model_decoder(bare).parameters()}
+    head = bare.get_output_embeddings()
+    inner |= set() if head is None else {id(p) for p in head.parameters()}
+    return {name for name, parameter in bare.named_parameters() if id(parameter) not in inner}

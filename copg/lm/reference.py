@@ -8,11 +8,12 @@ import numpy as np
 
 from copg.digests import json_digest
 from copg.errors import MismatchError, RecordError, StoreError
-from copg.lm.attention.dispatch import resolve_attention
+from copg.lm.anatomy import read_anatomy
 from copg.lm.config import RowConfig
+from copg.lm.forms import Fit, fit_reference
 from copg.lm.load import load_model, pick_device
 from copg.lm.rows import TokenGroup
-from copg.lm.scorer import DTYPES, check_rows, group_logps
+from copg.lm.scorer import DTYPES, group_logps
 from copg.lm.tally import Tally
 from copg.lm.text import TextCodec
 from copg.records import Group
@@ -23,12 +24,6 @@ from copg.stores.values import ValueStore
 
 TOLERANCES = {"float32": 1e-5, "bfloat16": 0.02}
 """Nats a token, in the mean, by which a recomputed value may differ, by compute dtype."""
-
-ROW_CHECK_TOLERANCES = {"float32": 2e-5, "bfloat16": 0.06}
-"""The same for rows against single sequences: packing alone moves a bfloat16 token by as much."""
-
-CHECKED_EXAMPLES = 2
-"""Groups whose rows are compared with single sequences once the reference is loaded."""
 
 
 def text_digests(codec: TextCodec) -> dict[str, str]:
@@ -111,9 +106,12 @@ class ReferencePass:
     """Of those, how many were computed again and compared."""
     difference: float = 0.0
     """Nats a token by which the compared values differed, in the mean of all."""
+    form: dict[str, Any] = field(default_factory=dict)
+    """In which rows the model computes, at which cost, why in no faster ones; empty until it is loaded."""
     _checks: SpotChecks = field(init=False, repr=False)
     _checked_tokens: int = field(default=0, repr=False)
     _loaded: Any = field(default=None, repr=False)
+    _fit: Fit | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         self._checks = SpotChecks(self.check_samples)
@@ -148,13 +146,12 @@ class ReferencePass:
         for start in range(0, len(missing), 512):
             chunk = missing[start : start + 512]
             model = self._model(groups)
-            logps = group_logps(model, [group for group, _ in chunk], rows=self.rows, description="reference")
+            rows = self._fitted.rows
+            logps = group_logps(model, [group for group, _ in chunk], rows=rows, description="reference")
             found = [key for _, row in chunk for key in row]
             values = [value for of_group in logps for value in of_group]
             num_tokens = [len(ids) for group, _ in chunk for ids in group.completion_ids]
-            device = pick_device()
-            backend = resolve_attention(self.rows.attention, device)
-            origin = [str(device)] * len(found), [backend] * len(found)
+            origin = [str(pick_device())] * len(found), [self.form["attention"]] * len(found)
             self.store.append(found, values, num_tokens, *origin)
             fresh |= dict(zip(found, values, strict=True))
         self.computed += len(fresh)
@@ -169,7 +166,7 @@ class ReferencePass:
             return
         model = self._model(groups)
         values = [[known[key] for key in row] for _, row in sample]
-        moved = mean_difference(model, [group for group, _ in sample], values, self.rows)
+        moved = mean_difference(model, [group for group, _ in sample], values, self._fitted.rows)
         num_tokens = sum(len(ids) for group, _ in sample for ids in group.completion_ids)
         self._checked_tokens += num_tokens
         self.difference += (moved - self.difference) * num_tokens / self._checked_tokens
@@ -182,19 +179,28 @@ class ReferencePass:
                 "them; remove that folder to compute them again"
             )
 
+    @property
+    def _fitted(self) -> Fit:
+        assert self._fit is not None
+        return self._fit
+
     def _model(self, groups: Sequence[Group]) -> Any:
-        """The reference; when it is loaded, its rows are checked on whole groups that share one."""
+        """The reference; its rows are checked once it is loaded, and where a group is the first to leave a
+        window behind.
+        """
+        whole = [
+            TokenGroup(g.prompt_ids or (), [c.token_ids or [] for c in g.completions], g.id) for g in groups
+        ]
         if self._loaded is None:
             dtype = DTYPES[self.rows.parameter_dtype]
             with weights_as_promised(self.model, self.weights):
                 loaded = load_model(self.model, dtype=dtype, revision=self.revision)
             self._loaded = loaded.to(pick_device())
-            tolerance = ROW_CHECK_TOLERANCES[self.rows.compute_dtype]
-            examples = [
-                TokenGroup(g.prompt_ids or (), [c.token_ids or [] for c in g.completions], g.id)
-                for g in groups[:CHECKED_EXAMPLES]
-            ]
-            check_rows(self._loaded, examples, self.rows, tolerance=tolerance)
+        windows = read_anatomy(self._loaded.config).windows
+        longest = max((group.longest for group in whole), default=0)
+        if self._fit is None or any(self._fit.longest <= window < longest for window in windows):
+            self._fit = fit_reference(self.model, self._loaded, whole, self.rows)
+            self.form = self._fit.about(whole, pick_device())
         return self._loaded
 
 

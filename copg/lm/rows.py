@@ -1,20 +1,17 @@
-"""From groups to batches of tokens: each prompt once, its K completions after it, several groups together."""
+"""Which groups share a row, and which rows a batch: plans over lengths, before a token is laid."""
 
 import bisect
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any
-
-import numpy as np
-import torch
-from torch import Tensor
+from dataclasses import dataclass
 
 from copg.errors import RecordError
 from copg.lm.attention.dispatch import resolve_attention
-from copg.lm.attention.layout import Layout, visible_keys
 from copg.lm.batches import length_batches
 from copg.lm.config import RowConfig
 from copg.lm.load import pick_device
+
+ALONE = ("alone", "plain")
+"""Forms in which a completion shares its row with its prompt alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,36 +28,10 @@ class TokenGroup:
         """Tokens of the group in a row: the prompt once, every completion."""
         return len(self.prompt_ids) + sum(map(len, self.completion_ids))
 
-
-@dataclass(frozen=True, slots=True)
-class RowBatch:
-    """Rows of equal length, ready for one forward."""
-
-    input_ids: Tensor
-    """[B, T]; padded at the end, or one flat row without padding."""
-    position_ids: Tensor
-    """[B, T]; a completion's start where its prompt ends."""
-    attention_mask: Tensor | None
-    """[B, 1, T, T] True where the query (third) sees the key (fourth); None with a layout."""
-    layout: Layout | None
-    """Of a flat row; None with a mask."""
-    predictors: Tensor
-    """[N] flat index into B*T of the state that predicts each completion token."""
-    targets: Tensor
-    """[N] the completion tokens."""
-    completion: Tensor
-    """[N] which completion a token belongs to, counted through the batch."""
-    num_completions: int
-    groups: tuple[int, ...]
-    """Index of each group in the list the batch was made from; completions follow in its order."""
-    longest: int
-    """Tokens of the longest prompt and completion together: what a sliding window must reach."""
-
-    def to(self, device: torch.device) -> "RowBatch":
-        """The same batch on ``device``."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        moved: dict[str, Any] = {k: v.to(device) for k, v in values.items() if isinstance(v, Tensor)}
-        return replace(self, **moved)
+    @property
+    def longest(self) -> int:
+        """Tokens of the prompt and the longest completion together."""
+        return len(self.prompt_ids) + max(map(len, self.completion_ids), default=0)
 
 
 def pack_rows(lengths: Sequence[int], tokens_per_row: int, ids: Sequence[str] = ()) -> list[list[int]]:
@@ -88,18 +59,22 @@ def pack_rows(lengths: Sequence[int], tokens_per_row: int, ids: Sequence[str] = 
     return rows
 
 
-def plan_batches(lengths: Sequence[int], config: RowConfig, ids: Sequence[str] = ()) -> list[list[list[int]]]:
-    """Batches of rows of indices into ``lengths``, each index once.
+def plan_batches(groups: Sequence[TokenGroup], config: RowConfig) -> list[list[list[int]]]:
+    """Batches of rows of indices into ``groups``, each index once.
 
     Args:
-        lengths: tokens of each group.
-        config: budgets and the attention, which decides whether rows are padded.
-        ids: of the groups, for the message.
+        groups: what is to be computed.
+        config: budgets, the form of rows, and the attention, which decides whether they are padded.
 
     Raises:
         RecordError: a group is longer than ``tokens_per_row``.
     """
-    rows = pack_rows(lengths, config.tokens_per_row, ids)
+    if config.form in ALONE:
+        return _plan_alone(groups, config.tokens_per_batch if config.form == "alone" else 1)
+    lengths = [group.num_tokens for group in groups]
+    rows = pack_rows(lengths, config.tokens_per_row, [group.id for group in groups])
+    if config.form == "shared":
+        return [[[i] for i in batch] for batch in length_batches(lengths, config.tokens_per_batch)]
     if resolve_attention(config.attention, pick_device()) != "mask":  # one row without padding
         budget = max(config.tokens_per_batch, max(lengths, default=0))
         return [[row] for row in pack_rows(lengths, budget)]
@@ -107,47 +82,17 @@ def plan_batches(lengths: Sequence[int], config: RowConfig, ids: Sequence[str] =
     return [[rows[r] for r in batch] for batch in length_batches(width, config.tokens_per_batch)]
 
 
-def build_batch(
-    groups: Sequence[TokenGroup], rows: Sequence[Sequence[int]], attention: str = "auto"
-) -> RowBatch:
-    """One batch of rows, each a list of indices into ``groups``; the rows join where there is no padding."""
-    name = resolve_attention(attention, pick_device())
-    if name != "mask":
-        rows = [[index for row in rows for index in row]]
-    width = max(sum(groups[i].num_tokens for i in row) for row in rows)
-    tokens, positions, owner, part = (np.full((len(rows), width), fill, np.int64) for fill in (0, 0, -1, 0))
-    predictors: list[np.ndarray] = []
-    targets: list[np.ndarray] = []
-    for r, row in enumerate(rows):
-        at = 0
-        for index in row:
-            prompt = groups[index].prompt_ids
-            for k, ids in enumerate([prompt, *groups[index].completion_ids]):
-                here, first = slice(at, at + len(ids)), len(prompt) if k else 0
-                tokens[r, here], owner[r, here], part[r, here] = np.asarray(ids), index, k
-                positions[r, here] = np.arange(first, first + len(ids))
-                if k == 0:
-                    end_of_prompt = at + len(ids) - 1
-                else:
-                    predictors.append(np.r_[end_of_prompt, at : at + len(ids) - 1] + r * width)
-                    targets.append(tokens[r, here])
-                at += len(ids)
-    sizes = [len(ids) for ids in targets]
-    order = tuple(index for row in rows for index in row)
-    flat = tuple((len(groups[i].prompt_ids), tuple(map(len, groups[i].completion_ids))) for i in order)
-    mask = visible_keys(torch.from_numpy(owner), torch.from_numpy(part))[:, None] if name == "mask" else None
-    return RowBatch(
-        input_ids=torch.from_numpy(tokens),
-        position_ids=torch.from_numpy(positions),
-        attention_mask=mask,
-        layout=Layout(flat, name) if mask is None else None,
-        predictors=torch.from_numpy(np.concatenate(predictors)),
-        targets=torch.from_numpy(np.concatenate(targets)),
-        completion=torch.from_numpy(np.repeat(np.arange(len(sizes)), sizes)),
-        num_completions=len(sizes),
-        groups=order,
-        longest=max(prompt + max(completions) for prompt, completions in flat),
-    )
+def _plan_alone(groups: Sequence[TokenGroup], tokens_per_batch: int) -> list[list[list[int]]]:
+    """Groups of like lengths together, none of them split: a row a completion, as long as the longest."""
+    batches: list[list[list[int]]] = []
+    rows = width = 0
+    for i in sorted(range(len(groups)), key=lambda i: (-groups[i].longest, i)):
+        rows += len(groups[i].completion_ids)
+        if not batches or rows * width > tokens_per_batch:
+            rows, width = len(groups[i].completion_ids), groups[i].longest
+            batches.append([])
+        batches[-1].append([i])
+    return batches
 
 
 def split_group(group: TokenGroup, tokens_per_row: int) -> list[list[int]]:

@@ -4,19 +4,28 @@ A completion's positions start where its prompt ends, and it attends to its prom
 log-probability is that of the completion by itself, at the cost of one prompt a group.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from copg.errors import ModelError
-from copg.lm.attention.dispatch import use_prefix_attention
+from copg.errors import CopgError, ModelError
+from copg.lm.attention.dispatch import (
+    as_scores,
+    own_attention,
+    sharing,
+    takes_shared_rows,
+    use_prefix_attention,
+)
 from copg.lm.config import RowConfig
-from copg.lm.head import token_logps
-from copg.lm.load import attention_window, bare_model, model_backbone, model_head
-from copg.lm.rows import RowBatch, TokenGroup, build_batch, plan_batches, split_group, take_completions
+from copg.lm.head import Head, token_logps
+from copg.lm.load import bare_model, model_decoder, model_head
+from copg.lm.memory import memory_mistake
+from copg.lm.row_batch import RowBatch, build_batch
+from copg.lm.rows import TokenGroup, plan_batches, split_group, take_completions
 from copg.progress import track
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -29,42 +38,90 @@ class SequenceScorer(torch.nn.Module):
 
     def __init__(self, model: Any, config: RowConfig) -> None:
         super().__init__()
-        use_prefix_attention(bare_model(model))
+        use_prefix_attention(model_decoder(model))
         self.model = model
         self.config = config
-        self.window = attention_window(bare_model(model).config)
+
+    @property
+    def head(self) -> Head:
+        """What makes logits of the states."""
+        return Head(None) if self.config.form == "plain" else model_head(self.model)
 
     def states(self, batch: RowBatch) -> Tensor:
-        """[num_tokens, H] hidden states that predict each completion token, in the order of ``targets``."""
-        if self.window is not None and batch.longest > self.window:
-            raise ModelError(
-                f"model type {self.model.config.model_type!r} has a sliding window of {self.window} tokens; "
-                f"a prompt and completion of {batch.longest} reach beyond it, which no test covers"
-            )
-        mask, layout = batch.attention_mask, dict[str, Any]()
-        if mask is None:
-            # four dimensions, so that transformers neither builds a mask nor reads packing out of positions
-            mask, layout = batch.input_ids.new_ones(1, 1, 1, 1), {"prefix_layout": batch.layout}
-        states = model_backbone(self.model)(
-            input_ids=batch.input_ids,
-            position_ids=batch.position_ids,
-            attention_mask=mask,
-            use_cache=False,
-            **layout,
-        ).last_hidden_state
-        chosen: Tensor = states.flatten(0, 1).index_select(0, batch.predictors)
+        """[num_tokens, H] that predict each completion token, in the order of ``targets``: hidden states, of
+        ``plain`` rows logits.
+
+        Raises:
+            ModelError: the model does not take rows of this form.
+        """
+        form = "packed" if self.config.form == "auto" else self.config.form
+        with _forward(self.model, form):
+            if form == "plain":
+                states = self._one_by_one(batch)
+            elif form == "alone":
+                states = model_decoder(self.model)(input_ids=batch.input_ids, use_cache=False)[0]
+            else:
+                states = self._shared(batch, own=form == "shared")
+            chosen: Tensor = states.flatten(0, 1).index_select(0, batch.predictors)
         return chosen
+
+    def _shared(self, batch: RowBatch, *, own: bool) -> Tensor:
+        """[B, T, H] of rows that share prompts: masks by our attention, or handed to the model's own."""
+        decoder, masks = model_decoder(self.model), dict[str, Any]()
+        if own:
+            visible = batch.attention_mask
+            assert visible is not None
+            dtype = next(decoder.parameters()).dtype
+            mask = visible if own_attention(decoder) == "sdpa" else as_scores(visible, dtype)
+        elif takes_shared_rows(decoder):
+            # two dimensions, so that transformers does not read packing out of positions
+            mask = torch.ones_like(batch.input_ids)
+            masks = {"prefix_layout": batch.layout} if batch.layout is not None else {}
+        else:
+            raise ModelError("its attention is its own")
+        with sharing(batch.shared):
+            states: Tensor = decoder(
+                input_ids=batch.input_ids,
+                position_ids=batch.position_ids,
+                attention_mask=mask,
+                use_cache=False,
+                **masks,
+            )[0]
+        return states
+
+    def _one_by_one(self, batch: RowBatch) -> Tensor:
+        """[B, T, V] logits, a row at a time without its padding."""
+        rows = zip(batch.input_ids, batch.lengths, strict=True)
+        takes = inspect.signature(bare_model(self.model).forward).parameters
+        options = {"use_cache": False} if "use_cache" in takes else {}
+        logits = [self.model(input_ids=row[None, :length], **options).logits[0] for row, length in rows]
+        return torch.nn.utils.rnn.pad_sequence(logits, batch_first=True)
 
     def forward(self, batch: RowBatch) -> Tensor:
         """[num_completions] log pi(y|x), summed over completion tokens, nats, float32."""
         logps = token_logps(
             self.states(batch),
             batch.targets,
-            model_head(self.model),
+            self.head,
             dtype=DTYPES[self.config.compute_dtype],
             tile=self.config.tile_tokens,
         )
         return torch.zeros(batch.num_completions, device=logps.device).index_add(0, batch.completion, logps)
+
+
+@contextmanager
+def _forward(model: Any, form: str) -> Iterator[None]:
+    """What goes wrong within it is the model's: it is told with its kind; memory that is full is not."""
+    try:
+        yield
+    except Exception as error:
+        if memory_mistake(error, {}) is not None or isinstance(error, FloatingPointError):
+            raise
+        if isinstance(error, CopgError) and not isinstance(error, ModelError):
+            raise
+        said = str(error).strip().partition("\n")[0] or type(error).__name__
+        kind = bare_model(model).config.model_type
+        raise ModelError(f"model type {kind!r} does not compute {form} rows: {said}") from error
 
 
 def score_batch(scorer: Scorer, batch: RowBatch, config: RowConfig) -> Tensor:
@@ -108,10 +165,10 @@ def scorer_logps(
     result = [[0.0] * len(group.completion_ids) for group in groups]
     shares = [(i, chosen) for i, group in enumerate(groups) for chosen in _row_shares(group, config)]
     pieces = [take_completions(groups[i], chosen) for i, chosen in shares]
-    plan = plan_batches([p.num_tokens for p in pieces], config, [p.id for p in pieces])
+    plan = plan_batches(pieces, config)
     with torch.no_grad():
         for rows_of_batch in track(plan, description) if description else plan:
-            batch = build_batch(pieces, rows_of_batch, config.attention)
+            batch = build_batch(pieces, rows_of_batch, config)
             logps = iter(score_batch(scorer, batch.to(device), config).tolist())
             for piece in batch.groups:
                 index, chosen = shares[piece]
@@ -125,39 +182,3 @@ def _row_shares(group: TokenGroup, config: RowConfig) -> list[list[int]]:
     if config.split_groups and group.num_tokens > config.tokens_per_row:
         return split_group(group, config.tokens_per_row)
     return [list(range(len(group.completion_ids)))]
-
-
-def check_rows(model: Any, groups: Sequence[TokenGroup], config: RowConfig, *, tolerance: float) -> None:
-    """Compare rows with the model's own forward of each sequence alone.
-
-    Args:
-        model: in evaluation mode, on its device.
-        groups: a few; each of their completions costs one forward of its own.
-        config: budget and precision; unless groups are split, they share one row here, as any may.
-        tolerance: mean difference allowed, nats a token.
-
-    Raises:
-        ModelError: they differ, so the model's attention or head is one that rows get wrong.
-    """
-    if not config.split_groups:
-        config = replace(config, tokens_per_row=sum(group.num_tokens for group in groups))
-    together = group_logps(model, groups, rows=config)
-    device = next(model.parameters()).device
-    moved, num_tokens = 0.0, 0
-    for group, logps in zip(groups, together, strict=True):
-        start = len(group.prompt_ids) - 1
-        for ids, logp in zip(group.completion_ids, logps, strict=True):
-            row = torch.tensor([[*group.prompt_ids, *ids]], device=device)
-            with (
-                torch.inference_mode(),
-                torch.autocast(device.type, torch.bfloat16, enabled=config.compute_dtype == "bfloat16"),
-            ):
-                logits = model(input_ids=row).logits[0, start:-1].float()
-            alone = logits.log_softmax(-1).gather(1, row[0, start + 1 :, None]).sum()
-            moved += abs(float(alone) - logp)
-            num_tokens += len(ids)
-    if not moved <= tolerance * num_tokens:  # nor is it when it is no number
-        raise ModelError(
-            f"model type {model.config.model_type!r}: prefix-shared rows differ from single sequences by "
-            f"{moved / num_tokens:.2g} nats a token, over {tolerance:g}: its attention or head is not covered"
-        )

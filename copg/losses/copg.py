@@ -5,11 +5,11 @@ from torch import Tensor
 from copg.losses.groups import (
     Completions,
     centre,
+    centre_rewards,
     check_completions,
     group_sizes,
     group_sum,
     log_ratios,
-    widen,
 )
 
 
@@ -39,10 +39,7 @@ def copg_loss(completions: Completions, *, beta: float) -> Tensor:
     """
     group, sizes = completions.group, check_completions(completions, beta=beta)
     log_ratio = log_ratios(completions)
-    # Each is centred before they meet: a constant added to the rewards of a prompt, however large, then
-    # costs the log-ratios none of their digits.
-    spread = centre(widen(completions.rewards), group, sizes).to(log_ratio.dtype)
-    contrast = spread - beta * centre(log_ratio, group, sizes)
+    contrast = centre_rewards(completions, sizes, log_ratio.dtype) - beta * centre(log_ratio, group, sizes)
     # sum over pairs of (a_i - a_j)**2 = K * sum of (a_i - mean)**2
     pairs = sizes * group_sum(contrast**2, group, len(sizes))
     return pairs / (sizes - 1).clamp(min=1) / (2 * beta)

@@ -5,6 +5,7 @@ from torch import Tensor
 from copg.losses.groups import (
     Completions,
     centre,
+    centre_rewards,
     check_completions,
     group_extreme,
     group_sizes,
@@ -26,7 +27,7 @@ def residual_fraction(completions: Completions, *, beta: float) -> Tensor:
     """
     group, sizes = completions.group, check_completions(completions, beta=beta)
     log_ratio = log_ratios(completions).detach()
-    spread = centre(widen(completions.rewards), group, sizes).to(log_ratio.dtype)
+    spread = centre_rewards(completions, sizes, log_ratio.dtype)
     left = spread - beta * centre(log_ratio, group, sizes)
     return (left**2).sum() / (spread**2).sum()
 
@@ -40,6 +41,13 @@ def reward_spread(rewards: Tensor, group: Tensor) -> Tensor:
     sizes = group_sizes(group)
     squares = group_sum(centre(widen(rewards), group, sizes) ** 2, group, len(sizes))
     return (squares / (sizes - 1).clamp(min=1)).sqrt()
+
+
+def tied_groups(rewards: Tensor, group: Tensor) -> Tensor:
+    """[G] True where all rewards of a group are equal, as stage ``score`` counts them."""
+    num_groups = len(group_sizes(group))
+    best = group_extreme(rewards, group, num_groups, largest=True)
+    return group_sum((~best).int(), group, num_groups) == 0
 
 
 def extreme_log_ratios(completions: Completions) -> tuple[Tensor, Tensor]:

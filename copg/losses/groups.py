@@ -66,6 +66,18 @@ def centre(values: Tensor, group: Tensor, sizes: Tensor) -> Tensor:
     return values - group_mean(values, group, sizes)[group]
 
 
+def centre_rewards(completions: Completions, sizes: Tensor, dtype: torch.dtype) -> Tensor:
+    """[N] rewards minus the mean of their group, centred before they are cast to ``dtype``.
+
+    A constant added to the rewards of a prompt, however large, then costs neither them nor the log-ratios
+    their digits, and those of a tied group are exactly 0.
+    """
+    group, rewards = completions.group, widen(completions.rewards)
+    start = rewards.new_zeros(len(sizes))
+    lowest = start.scatter_reduce(0, group.long(), rewards, "amin", include_self=False)
+    return centre(rewards - lowest[group], group, sizes).to(dtype)
+
+
 def group_extreme(values: Tensor, group: Tensor, num_groups: int, *, largest: bool) -> Tensor:
     """[N] True where a value is the largest (or smallest) of its group; ties are all True."""
     start = values.new_zeros(num_groups)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from copg.losses.groups import (
     Completions,
+    centre_rewards,
     check_completions,
     group_mean,
     group_softmax,
@@ -52,7 +53,7 @@ def pg_value_loss(completions: Completions, *, beta: float) -> Tensor:
     """
     group, sizes = completions.group, check_completions(completions, beta=beta)
     log_ratio = log_ratios(completions)
-    rewards = completions.rewards.to(log_ratio.dtype)
+    rewards = centre_rewards(completions, sizes, log_ratio.dtype)  # which the baseline moves along with
     baseline = _value(rewards, log_ratio, group, len(sizes))
     return _surrogate(log_ratio, rewards - baseline[group], group, sizes, beta)
 
@@ -68,7 +69,7 @@ def pg_regularised_value_loss(completions: Completions, *, beta: float) -> Tenso
     """
     group, sizes = completions.group, check_completions(completions, beta=beta)
     log_ratio = log_ratios(completions)
-    rewards = completions.rewards.to(log_ratio.dtype)
+    rewards = centre_rewards(completions, sizes, log_ratio.dtype)  # which the baseline moves along with
     baseline = _value(rewards - beta * log_ratio, log_ratio, group, len(sizes))
     return _surrogate(log_ratio, rewards - baseline[group], group, sizes, beta)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from copg.lm.memory import container_limit, gib
+from copg.lm.weights import read_shapes
 
 PROCESS_BYTES = 800 * 2**20
 """Of Python with torch and transformers loaded, before any weight."""
@@ -42,7 +43,7 @@ def measure_model(folder: Path) -> ModelSize:
     """Read sizes from ``config.json`` and the headers of the safetensors files; no weight is loaded."""
     shapes: dict[str, list[int]] = {}
     for file in sorted(folder.glob("*.safetensors")):
-        shapes |= _shapes(file)
+        shapes |= read_shapes(file)
     config = json.loads((folder / "config.json").read_text())
     config = config.get("text_config", config)
     linear = [shape for name, shape in shapes.items() if len(shape) == 2 and ".layers." in name]
@@ -53,12 +54,6 @@ def measure_model(folder: Path) -> ModelSize:
         hidden_size=int(config.get("hidden_size") or 0),
         vocab_size=int(config.get("vocab_size") or 0),
     )
-
-
-def _shapes(file: Path) -> dict[str, list[int]]:
-    with file.open("rb") as stream:
-        header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
-    return {name: tensor["shape"] for name, tensor in header.items() if name != "__metadata__"}
 
 
 def estimate_needs(

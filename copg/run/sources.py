@@ -18,6 +18,7 @@ from copg.digests import (
     text_files,
 )
 from copg.errors import DamageError, ModelError, RecordError
+from copg.lm.weights import check_files
 from copg.stores.files import open_files, passes, patiently
 from copg.stores.retrying import Retries
 from copg.stores.sealed import read_sealed, write_sealed
@@ -115,6 +116,7 @@ def find_model(model: str, revision: str | None, memo: DigestMemo) -> Source:
     """
     path = Path(model)
     if path.is_dir():
+        check_files(path)
         files = {f for pattern in MODEL_FILES for f in path.glob(pattern)}
         return Source(memo.digest(f"model {model}", files, lambda: model_digest(path)), path)
     if looks_like_path(model):
@@ -141,7 +143,9 @@ def find_policy(policy: str, revision: str | None, memo: DigestMemo) -> Source:
         raise ModelError(f"train.start_from={policy!r}: no such directory")
     if not (path / ADAPTER).is_file():
         return find_model(policy, revision, memo)
-    return Source(policy_digest(policy, lambda base: find_model(base, None, memo).digest), path)
+    digest = policy_digest(policy, lambda base: find_model(base, None, memo).digest)
+    check_files(path)
+    return Source(digest, path)
 
 
 def looks_like_path(name: str) -> bool:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, field
+from dataclasses import asdict, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,8 +102,6 @@ def evaluate_policy(
     import torch
 
     from copg.evaluation.held_out import PolicySampler, generations, score
-    from copg.lm.attention.dispatch import resolve_attention
-    from copg.lm.load import pick_device
 
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -115,7 +113,8 @@ def evaluate_policy(
         facts["logged"] = source.facts.get("splits", {})  # for the report, which does not read ``scored``
     scales = {part: Scale(**scale) for part, scale in facts["scales"].items()}
     mixture = build_mixture(config.rewards, scales=scales)
-    sampler = PolicySampler(**{name: getattr(config, name) for name in PolicySampler.__dataclass_fields__})
+    names = [each.name for each in fields(PolicySampler) if each.init]
+    sampler = PolicySampler(**{name: getattr(config, name) for name in names})
     try:
         with weights_as_promised(config.model, config.model_digest):
             prompts, too_long = _read_prompts(config, sampler, groups)
@@ -129,7 +128,6 @@ def evaluate_policy(
     score(mixture, prompts)
     found = {split: _summarise(facts, split, [p for p in prompts if p.split == split]) for split in HELD_OUT}
     metrics = {"prompts/too_long": float(too_long), **_metrics(found)}
-    attention = resolve_attention(config.rows.attention, pick_device())
     write_json(evaluation / "evaluation.json", found)
     pq.write_table(generations(prompts), evaluation / "generations.parquet", compression="zstd")
     seal(
@@ -139,7 +137,7 @@ def evaluate_policy(
         rows=sum(len(prompt.drawn) for prompt in prompts),
         config=asdict(config),
         parents=_parents(source, given),
-        facts={**facts, "attention": attention, "text": sampler.codec.about(), "metrics": metrics},
+        facts={**facts, "rows": sampler.form, "text": sampler.codec.about(), "metrics": metrics},
     )
     return metrics
 

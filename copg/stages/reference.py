@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from copg.artifacts import GroupWriter, begin, read_groups, read_manifest, seal
 from copg.config import Natural, configuration
@@ -93,6 +93,7 @@ def reference_groups(
     metrics = _metrics(engine, tally)
     for line in (encoder.codec.ending, *tally.lines()):
         print(line, file=sys.stderr, flush=True)
+    _say_form(engine.form)
     seal(
         referenced,
         schema="referenced",
@@ -103,6 +104,7 @@ def reference_groups(
         facts={
             "metrics": metrics,
             "scales": parent.facts.get("scales", {}),
+            "rows": engine.form,
             "dropped": dict(tally.dropped),
             "text": {**about, "noted": dict(tally.noted), "first": tally.first},
             "numerics": {**engine.store.about(), **text_digests(encoder.codec)},
@@ -141,6 +143,7 @@ def _open(config: ReferenceConfig) -> "tuple[ReferencePass, _Encoder]":
     """What computes, and what tokenises; the model is loaded when it is needed."""
     import torch
 
+    from copg.lm.anatomy import read_anatomy
     from copg.lm.load import load_codec, load_config
     from copg.lm.reference import ReferencePass
     from copg.stores.reference_store import Numerics, open_references
@@ -148,7 +151,7 @@ def _open(config: ReferenceConfig) -> "tuple[ReferencePass, _Encoder]":
     if config.threads:
         torch.set_num_threads(config.threads)
     codec = load_codec(config.model, revision=config.revision, text=config.text)
-    positions = getattr(load_config(config.model, revision=config.revision), "max_position_embeddings", 2**31)
+    positions = read_anatomy(load_config(config.model, revision=config.revision)).context or 2**31
     weights = config.model_digest or model_digest(Path(config.model))
     numerics = Numerics(weights, config.rows.parameter_dtype, config.rows.compute_dtype)
     store = open_references(config.store, numerics)
@@ -205,6 +208,15 @@ def _why(tally: Tally, max_tokens: int) -> str:
     counts = ", ".join(f"{count} {reason}" for reason, count in tally.dropped.most_common())
     reason = next(iter(tally.first))
     return f"{counts}; first {tally.first[reason]} ({reason}), reference.max_tokens is {max_tokens}"
+
+
+def _say_form(form: dict[str, Any]) -> None:
+    """In which rows the reference was computed, where it was not in the fastest."""
+    for faster, why in form.get("refused", {}).items():
+        print(
+            f"rows are {form['form']}, {form['cost']:g} times the tokens, not {faster}: {why}",
+            file=sys.stderr,
+        )
 
 
 def _metrics(engine: "ReferencePass", tally: Tally) -> dict[str, float]:

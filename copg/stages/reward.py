@@ -153,6 +153,7 @@ def _load(config: RewardConfig) -> tuple[Any, Any, int]:
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+    from copg.lm.anatomy import read_anatomy
     from copg.lm.load import pick_device
     from copg.training.optim import add_adapter, disable_dropout
 
@@ -173,7 +174,7 @@ def _load(config: RewardConfig) -> tuple[Any, Any, int]:
     if config.lora is not None:
         # the task keeps the new head trainable beside the adapter
         model = add_adapter(model, config.lora, seed=config.seed, task="SEQ_CLS")
-    limits = [tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", None)]
+    limits = [tokenizer.model_max_length, read_anatomy(model.config).context]
     return model.to(pick_device()), tokenizer, min(limit for limit in limits if limit)
 
 

@@ -20,6 +20,7 @@ from copg.training.launch import run_processes, take_part
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+    from copg.lm.forms import Fit
     from copg.lm.text import TextCodec
     from copg.training.data import TrainData
     from copg.training.loop import Loop, LoopState
@@ -80,7 +81,6 @@ def _train(
     import torch
     from accelerate import Accelerator, InitProcessGroupKwargs
 
-    from copg.lm.attention.dispatch import resolve_attention
     from copg.tracking.runs import Tracker
     from copg.training.checkpoint_store import checkpoint_store
     from copg.training.data import TrainData
@@ -92,15 +92,16 @@ def _train(
     data = TrainData(read_groups(referenced, "train"))
     patience = InitProcessGroupKwargs(timeout=PATIENCE)
     accelerator = Accelerator(cpu=not torch.cuda.is_available(), kwargs_handlers=[patience])
-    model, codec = _load_policy(config, parent, data, accelerator)
+    model, codec, fit = _load_policy(config, parent, data, accelerator)
+    fitted = replace(config, rows=fit.rows)
     checkpoints = checkpoint_store(config, parent.digest)
     if accelerator.is_main_process:
         held.enter_context(checkpoints.held(config.launch.shutdown_s + WAIT_S))
     if accelerator.is_local_main_process:
         checkpoints.fetch()
     accelerator.wait_for_everyone()
-    sampler = _sampler(config, parent, referenced, codec, model)
-    loop = Loop(config, data, model, sampler, checkpoints, accelerator)
+    sampler = _sampler(fitted, parent, referenced, codec, model)
+    loop = Loop(fitted, data, model, sampler, checkpoints, accelerator)
     params = {**asdict(config.trial), "learning_rate": config.optimizer.learning_rate, "model": config.model}
     uri = config.tracking.uri if accelerator.is_main_process else None
     tracker = Tracker(
@@ -140,7 +141,7 @@ def _train(
         "threads": torch.get_num_threads(),
         "processes": accelerator.num_processes,
         "device": str(accelerator.device),
-        "attention": resolve_attention(config.rows.attention, accelerator.device),
+        "rows": fit.about(data.token_groups(range(len(data))), accelerator.device),
     }
     seal(
         training,
@@ -159,31 +160,38 @@ def _train(
 
 def _load_policy(
     config: TrainConfig, parent: Manifest, data: "TrainData", accelerator: "Accelerator"
-) -> tuple[Any, Any]:
-    """The reference's weights, checked against the cached values; then those the policy starts from."""
+) -> "tuple[Any, TextCodec, Fit]":
+    """The reference's weights, checked against the cached values; then those the policy starts from; and the
+    rows in which both are exact.
+    """
     import torch
 
+    from copg.lm.forms import fit_reference
     from copg.lm.load import check_vocabulary, load_codec, load_model
     from copg.lm.scorer import DTYPES
-    from copg.training.optim import add_adapter, disable_dropout
+    from copg.training.optim import add_adapter, disable_dropout, freeze_towers
 
     dtype = DTYPES[config.rows.parameter_dtype]
     with weights_as_promised(config.model, config.model_digest):
         codec = load_codec(config.model, revision=config.revision, text=config.text)
         model: Any = load_model(config.model, dtype=dtype, revision=config.revision)
     model = model.to(accelerator.device)
-    _check_reference(config, parent, data, model, codec)
+    groups = data.token_groups(range(len(data)))
+    fit = fit_reference(config.model, model, groups, config.rows)
+    _check_reference(replace(config, rows=fit.rows), parent, data, model, codec)
     if config.start_from is not None:
         start, revision = config.start_from, config.start_revision
         check_vocabulary(start, codec.tokenizer, config.model, revision=revision)
         with weights_as_promised(start, config.start_digest):
             model = load_model(start, dtype=dtype, revision=revision, trainable=True)
         model = model.to(accelerator.device)
+        fit = fit_reference(start, model, groups, config.rows)
     disable_dropout(model)
+    freeze_towers(model)
     if config.lora is not None and not hasattr(model, "disable_adapter"):
         model = add_adapter(model, config.lora, seed=config.trial.seed)
     torch.manual_seed(config.trial.seed)
-    return model, codec
+    return model, codec, fit
 
 
 def _check_reference(

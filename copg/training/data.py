@@ -42,7 +42,7 @@ class TrainData:
         self._first.append(len(tokens))
         self._ends = np.cumsum([len(part) for part in tokens])
         self._tokens = np.concatenate(tokens)
-        self.rewards = torch.tensor(rewards, dtype=torch.float32)
+        self.rewards = torch.tensor(rewards, dtype=torch.float64)  # cast once they are centred
         self.ref_logps = torch.tensor(ref_logps, dtype=torch.float32)
 
     def __len__(self) -> int:

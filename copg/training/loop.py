@@ -137,7 +137,15 @@ class Loop:
         peak = trial.learning_rate or config.optimizer.learning_rate
         rate = learning_rate(step, self.num_steps, config.optimizer, peak=peak)
         self.policy.train()
-        result = accumulate_gradients(self.accelerator, self.scorer, self.data, indices, trial, config.rows)
+        result = accumulate_gradients(
+            self.accelerator,
+            self.scorer,
+            self.data,
+            indices,
+            trial,
+            config.rows,
+            whole_step=min(config.groups_per_step, len(self.data)),
+        )
         norm = update(
             self.accelerator,
             self.scorer,

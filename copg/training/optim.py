@@ -1,11 +1,17 @@
 """AdamW, its learning rate as a function of the step, and what is trained."""
 
 import math
+import re
 from typing import Any
 
 import torch
 
+from copg.errors import ModelError
+from copg.lm.load import bare_model, outside_decoder
 from copg.training.config import LoraConfig, OptimizerConfig
+
+FUSED = ("falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h")
+"""Kinds whose kernels multiply by some weights themselves."""
 
 
 def learning_rate(step: int, num_steps: int, config: OptimizerConfig, *, peak: float) -> float:
@@ -46,29 +52,58 @@ def disable_dropout(model: torch.nn.Module) -> None:
             setattr(module, name, 0.0)
 
 
+def freeze_towers(model: torch.nn.Module) -> None:
+    """Of a model for images or sounds too, what text never meets stays as it is."""
+    frozen = outside_decoder(model)
+    for name, parameter in bare_model(model).named_parameters():
+        if name in frozen:
+            parameter.requires_grad_(False)
+
+
 def add_adapter(model: Any, config: LoraConfig, *, seed: int, task: str = "CAUSAL_LM") -> Any:
-    """The model with a fresh adapter, float32 and trainable, on frozen weights.
+    """The model with a fresh adapter, float32 and trainable, on frozen weights; it touches no tower.
 
     Args:
         seed: of its first weights.
         task: as peft calls it; ``SEQ_CLS`` trains the head too.
+
+    Raises:
+        ModelError: no layer of the model takes such an adapter.
     """
     from peft import LoraConfig as PeftLora
     from peft import get_peft_model
 
+    settings = PeftLora(
+        r=config.rank,
+        lora_alpha=config.alpha,
+        lora_dropout=config.dropout,
+        target_modules=config.target_modules,
+        exclude_modules=_untouched(model),
+        task_type=task,
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        adapted = get_peft_model(
-            model,
-            PeftLora(
-                r=config.rank,
-                lora_alpha=config.alpha,
-                lora_dropout=config.dropout,
-                target_modules=config.target_modules,
-                task_type=task,
-            ),
-        )
+        try:
+            adapted = get_peft_model(model, settings)
+        except ValueError as error:
+            raise ModelError(f"train.lora: {str(error).strip().partition(chr(10))[0]}") from error
     for parameter in adapted.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
     return adapted
+
+
+def _untouched(model: torch.nn.Module) -> str | None:
+    """Pattern of the layers that take no adapter; None where all do.
+
+    Those are the layers for images or sounds, which text never meets, and what kernels of Mamba read past any
+    adapter.
+    """
+    outside, tops = outside_decoder(model), list[str]()
+    for name, module in model.named_modules() if outside else ():
+        inner = {f"{name}.{parameter}" for parameter, _ in module.named_parameters()}
+        if inner and inner <= outside and not any(name.startswith(f"{top}.") for top in tops):
+            tops.append(name)
+    patterns = [rf"(?:{'|'.join(map(re.escape, tops))})(?:\..*)?"] if tops else []
+    fused = getattr(bare_model(model).config, "model_type", "") in FUSED
+    return "|".join([*patterns, *([r".*\.(?:out_proj|conv1d)"] if fused else [])]) or None

@@ -143,7 +143,8 @@ def fit(
         loss_sum = correct = 0.0
         for batch in _micro_batches(groups, tokens_per_batch):
             loss, right = _batch_loss(model, batch, compute_dtype)
-            (loss / len(groups)).backward()  # type: ignore[no-untyped-call]
+            # the last step of an epoch may have fewer, which weigh no more for it
+            (loss / min(groups_per_step, len(data))).backward()  # type: ignore[no-untyped-call]
             loss_sum += float(loss.detach())
             correct += right
         norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), optimizer_config.max_grad_norm))

@@ -8,15 +8,17 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 from torch import Tensor
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
 from copg.lm.config import RowConfig
-from copg.lm.rows import TokenGroup, build_batch, plan_batches
+from copg.lm.row_batch import build_batch
+from copg.lm.rows import TokenGroup, plan_batches
 from copg.lm.scorer import score_batch
 from copg.losses import load_loss
-from copg.losses.diagnostics import extreme_log_ratios, residual_fraction, reward_spread
+from copg.losses.diagnostics import extreme_log_ratios, residual_fraction, reward_spread, tied_groups
 from copg.training.config import TrialConfig
 from copg.training.data import TrainData, share_groups
 from copg.training.split_groups import weigh_pieces
@@ -29,11 +31,11 @@ class StepResult:
     loss: float
     """Mean over the groups of the step, on all processes."""
     policy_logps: Tensor
-    """[N] of this process's completions, on the CPU."""
+    """[N] of the completions of all processes, on the CPU."""
     indices: list[int]
-    """Groups of this process, in the order of ``policy_logps``."""
+    """Groups of the step, in the order of ``policy_logps``."""
     num_tokens: int
-    """Tokens of this process's rows, padding apart."""
+    """Tokens of those groups, padding apart."""
 
 
 def accumulate_gradients(
@@ -43,15 +45,20 @@ def accumulate_gradients(
     indices: Sequence[int],
     trial: TrialConfig,
     rows: RowConfig,
+    *,
+    whole_step: int = 0,
 ) -> StepResult:
     """Add the gradient of the mean group loss over ``indices``, in micro-batches, across processes.
 
     Args:
         scorer: ``SequenceScorer``, prepared by the accelerator.
         indices: all groups of this optimiser step; each process takes its share.
+        whole_step: groups of a step that is not cut short by the end of an epoch, where fewer must not weigh
+            more; 0: as many as there are indices.
     """
     mine, weight = _share(accelerator, data, indices)
-    loss_of = partial(_loss, data, trial, weight / len(indices))
+    whole = max(whole_step, len(indices))
+    loss_of = partial(_loss, data, trial, weight / whole)
     large = [i for i in mine if rows.split_groups and data.num_tokens(i) > rows.tokens_per_row]
     small = [i for i in mine if i not in set(large)]
     split = weigh_pieces(scorer, data.token_groups(large), rows, partial(loss_of, large), accelerator.device)
@@ -60,7 +67,7 @@ def accumulate_gradients(
     if isinstance(scorer, FSDPModule):
         queue += _idle(queue[0], len(queue), accelerator)
     for place, (groups, plan, coefficients) in enumerate(queue):
-        batch = build_batch(groups, plan, rows.attention).to(accelerator.device)
+        batch = build_batch(groups, plan, rows).to(accelerator.device)
         last = place == len(queue) - 1
         with nullcontext() if last else accelerator.no_sync(scorer):
             policy_logps = score_batch(scorer, batch, rows)
@@ -72,11 +79,13 @@ def accumulate_gradients(
             else:
                 loss = torch.dot(torch.cat([coefficients[i] for i in batch.groups]), policy_logps)
             accelerator.backward(loss * accelerator.num_processes)
+    found = (order, torch.cat(logps).cpu()) if weight else ([], torch.empty(0))
+    gathered = gather_object([found])  # of all processes, in their order
     return StepResult(
-        loss=float(accelerator.reduce(total, reduction="sum")),
-        policy_logps=torch.cat(logps).cpu(),
-        indices=order,
-        num_tokens=sum(map(data.num_tokens, mine)),
+        loss=float(accelerator.reduce(total, reduction="sum")) * (whole / len(indices)),
+        policy_logps=torch.cat([each for _, each in gathered]),
+        indices=[index for each, _ in gathered for index in each],
+        num_tokens=sum(map(data.num_tokens, indices)),
     )
 
 
@@ -95,8 +104,7 @@ Micro = tuple[Sequence[TokenGroup], list[list[int]], Sequence[Tensor] | None]
 def _plan(
     groups: Sequence[TokenGroup], coefficients: Sequence[Tensor] | None, rows: RowConfig
 ) -> list[Micro]:
-    plans = plan_batches([group.num_tokens for group in groups], rows, [group.id for group in groups])
-    return [(groups, plan, coefficients) for plan in plans]
+    return [(groups, plan, coefficients) for plan in plan_batches(groups, rows)]
 
 
 def _idle(first: Micro, num_mine: int, accelerator: Accelerator) -> list[Micro]:
@@ -130,7 +138,7 @@ def diagnose(data: TrainData, result: StepResult, beta: float) -> dict[str, floa
         "log_ratio/best": float(best.mean()),
         "log_ratio/worst": float(worst.mean()),
         "reward_spread/mean": float(spread.mean()),
-        "groups/tied": float((spread == 0).float().mean()),
+        "groups/tied": float(tied_groups(completions.rewards, completions.group).float().mean()),
     }
 
 

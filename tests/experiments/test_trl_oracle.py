@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from copg.lm.config import RowConfig
-from copg.lm.rows import TokenGroup, build_batch
+from copg.lm.row_batch import build_batch
+from copg.lm.rows import TokenGroup
 from copg.lm.scorer import SequenceScorer
 from copg.losses import load_loss
 from copg.losses.groups import Completions

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from copg.losses import LOSSES, load_loss
 from copg.losses.copg import copg_loss, copg_mean_loss
-from copg.losses.diagnostics import extreme_log_ratios, residual_fraction, reward_spread
+from copg.losses.diagnostics import extreme_log_ratios, residual_fraction, reward_spread, tied_groups
 from copg.losses.dpo import dpo_loss
-from copg.losses.groups import Completions, group_sizes
+from copg.losses.groups import Completions, centre_rewards, group_sizes
 from copg.losses.ipo import ipo_length_normalised_loss, ipo_loss
 from copg.losses.pairs import preference_pairs
 from copg.losses.pg import pg_loss, pg_regularised_value_loss, pg_value_loss
@@ -392,3 +392,22 @@ print(*sorted(name for name in sys.modules if name.startswith("copg.losses.")))
 """
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     assert found.split() == ["copg.losses.groups", "copg.losses.ipo", "copg.losses.pairs"]
+
+
+@pytest.mark.parametrize("offset", [0.0, -3e8, 1e9])
+def test_an_offset_of_a_thousand_million_spreads_moves_centred_rewards_by_a_millionth(offset: float) -> None:
+    spread = torch.tensor([0.1, 0.7, 0.4, 1.0, 0.0], dtype=torch.float64)
+    group = torch.tensor([0, 0, 0, 1, 1])
+    values = torch.zeros(5)
+    completions = Completions(values, values, spread + offset, torch.ones(5), group)
+    found = centre_rewards(completions, group_sizes(group), torch.float32)
+    # of 0.1, 0.7, 0.4 the mean is 0.4; of 1 and 0 it is 0.5
+    expected = torch.tensor([-0.3, 0.3, 0.0, 0.5, -0.5])
+    assert found.dtype == torch.float32
+    assert (found - expected).abs().max() <= 1e-6
+
+
+def test_tied_groups_are_those_that_score_counts() -> None:
+    # three times 0.1 has a mean that differs from 0.1 in its last digit: the spread is not 0, the tie is one
+    rewards = torch.tensor([0.1, 0.1, 0.1, 1e9, 1e9 + 1e-6, 5.0], dtype=torch.float64)
+    assert tied_groups(rewards, torch.tensor([0, 0, 0, 1, 1, 2])).tolist() == [True, False, True]

@@ -8,8 +8,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
+from safetensors.numpy import save_file
 
 from copg.config import parse_config
 from copg.errors import ConfigError, ModelError, RecordError
@@ -78,11 +80,11 @@ def test_the_weights_that_training_starts_from_move_what_follows(
     else:
         shutil.copytree(reference_dir, start)
         weights = start / "model.safetensors"
-    weights.write_bytes(b"first")
+    save_file({"weight": np.zeros(2)}, weights)
     settings["stages"] = {"train": {"start_from": str(start)}}
     first = resolved(settings, tmp_path)
     assert changed(first, resolved(settings, tmp_path)) == set()
-    weights.write_bytes(b"second")
+    save_file({"weight": np.ones(2)}, weights)
     assert changed(first, resolved(settings, tmp_path)) == AFTER_TRAIN
 
 

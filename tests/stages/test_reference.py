@@ -133,15 +133,21 @@ def test_a_value_that_is_no_number_when_computed_again_is_refused(
         reference_groups(config, scored, tmp_path / "second")
 
 
-def test_rows_are_checked_on_whole_groups_even_where_one_value_is_missing(
+def test_rows_are_checked_on_all_groups_even_where_one_value_is_missing(
     config: ReferenceConfig, scored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reference_groups(config, scored, tmp_path / "first")
     seen: list[TokenGroup] = []
-    monkeypatch.setattr(reference_pass, "check_rows", lambda _, groups, *__, **___: seen.extend(groups))
+    fit = reference_pass.fit_reference
+
+    def noted(name: str, model: object, groups: list[TokenGroup], rows: RowConfig) -> object:
+        seen.extend(groups)
+        return fit(name, model, groups, rows)
+
+    monkeypatch.setattr(reference_pass, "fit_reference", noted)
     reference_groups(replace(config, check_samples=1), scored, tmp_path / "second")
     whole = [len(group.completions) for group in read_groups(tmp_path / "first", "train")]
-    assert [len(group.completion_ids) for group in seen] == whole[:2]
+    assert [len(group.completion_ids) for group in seen] == whole
 
 
 def test_a_group_larger_than_a_row_is_refused_with_its_id(

@@ -32,7 +32,9 @@ def make_data(sizes: list[int]) -> TrainData:
     )
 
 
-def step(data: TrainData, rows: RowConfig, method: str) -> tuple[StepResult, torch.Tensor]:
+def step(
+    data: TrainData, rows: RowConfig, method: str, whole_step: int = 0
+) -> tuple[StepResult, torch.Tensor]:
     model = tiny.build_model()
     accelerator = Accelerator(cpu=True)
     result = accumulate_gradients(
@@ -42,6 +44,7 @@ def step(data: TrainData, rows: RowConfig, method: str) -> tuple[StepResult, tor
         range(len(data)),
         TrialConfig(beta=0.3, method=method),
         rows,
+        whole_step=whole_step,
     )
     return result, torch.cat([p.grad.flatten() for p in model.parameters()])
 
@@ -78,7 +81,7 @@ def test_the_weight_of_a_completion_is_minus_its_leave_one_out_advantage() -> No
         torch.device("cpu"),
     )
     known = data.completions([0], split.policy_logps)
-    regularised = known.rewards - 0.3 * (known.policy_logps - known.ref_logps)
+    regularised = known.rewards.float() - 0.3 * (known.policy_logps - known.ref_logps)
     others = (regularised.sum() - regularised) / 8
     weights = torch.cat(split.coefficients)
     expected = others - regularised  # the loss is minimised: minus RLOO's R_beta(i) - mean of the others
@@ -93,3 +96,12 @@ def test_a_group_larger_than_a_row_is_refused_unless_it_may_be_split() -> None:
         RecordError, match=r"group 9 has \d+ tokens, over tokens_per_row=24; raise that, or set"
     ):
         step(make_data([2, 9]), RowConfig(tokens_per_row=24), "copg")
+
+
+def test_the_groups_of_a_shorter_last_step_weigh_as_all_others_do() -> None:
+    data = make_data([2, 3, 4])
+    mean, of_three = step(data, RowConfig(), "copg")
+    cut_short, of_eight = step(data, RowConfig(), "copg", whole_step=8)
+    # a group weighs 1/8 in a step of eight, also where three are left: the gradient is 3/8 of their mean's
+    torch.testing.assert_close(of_eight, of_three * 3 / 8)
+    assert cut_short.loss == pytest.approx(mean.loss)  # which is told as the mean over its groups

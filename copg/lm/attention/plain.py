@@ -1,11 +1,18 @@
-"""Attention written out, for what fused kernels lack: a soft cap of the scores (Gemma 2)."""
+"""Attention written out, for what fused kernels lack: a soft cap of the scores (Gemma 2), sinks (gpt-oss)."""
 
 import torch
 from torch import Tensor
 
 
 def plain_attention(
-    query: Tensor, key: Tensor, value: Tensor, visible: Tensor | None, scale: float | None, softcap: float
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    visible: Tensor,
+    scale: float | None,
+    *,
+    softcap: float | None = None,
+    sinks: Tensor | None = None,
 ) -> Tensor:
     """[B, heads, Q, d] softmax(cap * tanh(scale * q k^T / cap)) v.
 
@@ -13,13 +20,18 @@ def plain_attention(
         query: [B, heads, Q, d].
         key: [B, heads, T, d].
         value: [B, heads, T, d].
-        visible: [B, 1, Q, T] boolean, or float to be added; None: causal, the last query sees every key.
+        visible: [B, 1, Q, T] True where a query sees a key.
+        scale: of the scores; None: one over the square root of d.
+        softcap: of the scores.
+        sinks: [heads] score of a key whose value is nothing.
     """
     scale = query.shape[-1] ** -0.5 if scale is None else scale
-    scores = softcap * torch.tanh(query @ key.transpose(-1, -2) * (scale / softcap))
-    if visible is None:
-        queries, keys = scores.shape[-2:]
-        visible = torch.ones(queries, keys, dtype=torch.bool, device=query.device).tril(keys - queries)
-    boolean = visible.dtype == torch.bool
-    scores = scores.masked_fill(~visible, float("-inf")) if boolean else scores + visible
-    return scores.softmax(-1, dtype=torch.float32).to(value.dtype) @ value
+    scores = query @ key.transpose(-1, -2) * scale
+    if softcap is not None:
+        scores = softcap * torch.tanh(scores / softcap)
+    scores = scores.masked_fill(~visible, float("-inf"))
+    if sinks is not None:
+        sink = sinks.to(scores.dtype).view(1, -1, 1, 1).expand(*scores.shape[:3], 1)
+        scores = torch.cat([scores, sink], dim=-1)
+    weights = scores.softmax(-1, dtype=torch.float32).to(value.dtype)
+    return weights[..., : key.shape[-2]] @ value

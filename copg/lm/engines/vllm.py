@@ -13,6 +13,7 @@ import torch
 from copg.digests import ADAPTER, adapter_base
 from copg.errors import ModelError
 from copg.lm import vllm_worker
+from copg.lm.anatomy import text_config
 from copg.lm.config import GenerationConfig
 from copg.lm.generation import Generated, Policy, generated, noise_digest
 from copg.lm.load import load_config
@@ -88,5 +89,5 @@ def _where(model: str | Path, revision: str | None) -> dict[str, Any]:
 
 def _gpus(where: Mapping[str, Any]) -> int:
     """As many of this machine's GPUs as the model's attention heads can be shared out over."""
-    heads = load_config(where["model"], revision=where["revision"]).num_attention_heads
+    heads = text_config(load_config(where["model"], revision=where["revision"])).num_attention_heads
     return max(n for n in range(1, max(1, torch.cuda.device_count()) + 1) if heads % n == 0)

@@ -1,0 +1,86 @@
+"""What a configuration says of its language model, also where that is a part of it: read here alone."""
+
+from dataclasses import dataclass
+from typing import Any
+
+CONTEXTS = ("max_position_embeddings", "n_positions", "max_seq_len", "model_max_length")
+"""Names under which a configuration has the number of positions."""
+WINDOWS = {
+    "sliding_window": "sliding_attention",
+    "sliding_window_size": "sliding_attention",
+    "attention_chunk_size": "chunked_attention",
+    "window_size": "local",
+}
+"""Names under which it has the tokens that some layers see, and the kind of those layers."""
+ATTENTION = ("full_attention", "attention", "global", *sorted(set(WINDOWS.values())))
+"""Kinds of layers whose state is the keys and values of the tokens so far."""
+RECURRENT = ("ssm_cfg", "state_size", "mamba_d_state", "attention_hidden_size", "attention_window_size")
+"""Of a configuration without kinds of layers: what those with another state have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Anatomy:
+    """Of the language model: towers for images and sounds do not count."""
+
+    kind: str
+    """Of the whole model, as ``config.json`` has it."""
+    composite: bool
+    """Whether the language model is a part of it."""
+    context: int | None
+    """Positions; None where nothing limits them."""
+    layers: int
+    windows: tuple[int, ...]
+    """Tokens that some layers see at most, the smallest first; empty where every layer sees all."""
+    has_keys: bool
+    """Whether keys and values are all the state that a layer has."""
+    logit_scale: float
+    """Factor of the logits."""
+    logit_cap: float | None
+    """Soft cap of the logits."""
+
+
+def read_anatomy(config: Any) -> Anatomy:
+    """What our code asks of a configuration of ``transformers``."""
+    text = text_config(config)
+    return Anatomy(
+        kind=str(config.model_type),
+        composite=text is not config,
+        context=next((int(n) for name in CONTEXTS if isinstance(n := getattr(text, name, None), int)), None),
+        layers=int(getattr(text, "num_hidden_layers", None) or getattr(text, "decoder_layers", None) or 0),
+        windows=_windows(text),
+        has_keys=_has_keys(text),
+        logit_scale=_logit_scale(text),
+        logit_cap=getattr(text, "final_logit_softcapping", None) or getattr(text, "logits_soft_cap", None),
+    )
+
+
+def text_config(config: Any) -> Any:
+    """The part of a configuration that is the language model's; the whole where there is nothing else."""
+    try:
+        return config.get_text_config()
+    except ValueError:  # an encoder for texts stands beside it
+        return config.get_text_config(decoder=True)
+
+
+def _windows(text: Any) -> tuple[int, ...]:
+    kinds = getattr(text, "layer_types", None) or getattr(text, "attention_layers", None)
+    found = set()
+    for name, kind in WINDOWS.items():
+        size = getattr(text, name, None)
+        if isinstance(size, int) and size > 0 and (kinds is None or any(kind in each for each in kinds)):
+            found.add(size)
+    return tuple(sorted(found))
+
+
+def _has_keys(text: Any) -> bool:
+    kinds = getattr(text, "layer_types", None)
+    if kinds is not None:
+        return set(kinds) <= set(ATTENTION)
+    return not any(getattr(text, name, None) is not None for name in RECURRENT)
+
+
+def _logit_scale(text: Any) -> float:
+    """Cohere multiplies its logits, as Falcon-H1 and HyperCLOVA X do by other names; Granite divides them."""
+    scale = getattr(text, "logit_scale", None) or getattr(text, "lm_head_multiplier", None) or 1.0
+    scaling = getattr(text, "logits_scaling", None) or 1.0
+    return float(scale) * (float(scaling) if text.model_type == "hyperclovax" else 1 / float(scaling))

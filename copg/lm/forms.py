@@ -1,0 +1,190 @@
+"""In which form of rows a model is exact: the fastest that gives what its own forward of each sequence does.
+
+No model is refused for want of a fast form: the last of them is that forward itself.
+"""
+
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+
+from copg.errors import ModelError
+from copg.lm.attention.dispatch import resolve_attention
+from copg.lm.config import RowConfig
+from copg.lm.load import bare_model
+from copg.lm.row_batch import num_computed
+from copg.lm.rows import TokenGroup, take_completions
+from copg.lm.scorer import group_logps
+
+TOLERANCES = {"float32": 2e-5, "bfloat16": 0.06}
+"""Nats a token, in the mean, by which rows may differ from single sequences, by compute dtype: packing alone
+moves a bfloat16 token by as much."""
+FORMS: tuple[Any, ...] = ("packed", "shared", "alone", "plain")
+"""Fastest first."""
+CHECKED_COMPLETIONS = 4
+"""Of each group that is checked, the longest: each costs one forward of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """The rows in which a model computes, and why not in faster ones."""
+
+    rows: RowConfig
+    """As they were asked for, with the form."""
+    difference: float
+    """Nats a token from single sequences, in the mean of what was checked."""
+    longest: int
+    """Tokens of the longest prompt and completion that were checked."""
+    refused: dict[str, str]
+    """Of each faster form, why it was not taken."""
+
+    def about(self, groups: Sequence[TokenGroup], device: torch.device) -> dict[str, Any]:
+        """For the record of a run; ``cost``: tokens computed over the fewest possible, of ``groups``."""
+        fewest = max(1, sum(group.num_tokens for group in groups))
+        packed = self.rows.form == "packed"
+        return {
+            "form": self.rows.form,
+            "attention": resolve_attention(self.rows.attention, device) if packed else "own",
+            "cost": round(num_computed(groups, self.rows) / fewest, 4),
+            "difference": self.difference,
+            "longest_checked": self.longest,
+            "refused": self.refused,
+        }
+
+
+def fit_rows(model: Any, groups: Sequence[TokenGroup], rows: RowConfig) -> Fit:
+    """The first form in which the longest groups have the log-probabilities that they have by themselves.
+
+    Args:
+        model: in evaluation mode, on its device.
+        groups: those that will be computed; the longest are checked, so that every window is left behind
+            that one of them leaves.
+        rows: what is asked for; a form other than ``auto`` is the only one tried.
+
+    Raises:
+        ModelError: the model does not compute these sequences at all, sees what follows a token, or is not
+            exact in the form that was asked for.
+        FloatingPointError: its log-probabilities are not finite.
+    """
+    examples = telling_groups(groups)
+    alone = single_logps(model, examples, rows)
+    num_tokens = sum(len(ids) for group in examples for ids in group.completion_ids)
+    refused: dict[str, str] = {}
+    device = next(model.parameters()).device
+    for fitted in candidates(rows, device.type, fused_kernels(device)):
+        form = fitted.form if fitted.attention == rows.attention else f"{fitted.form} ({fitted.attention})"
+        try:
+            together = group_logps(model, examples, rows=_together(fitted, examples))
+        except ModelError as error:
+            refused[form] = str(error)
+            continue
+        pairs = (pair for each in zip(alone, together, strict=True) for pair in zip(*each, strict=True))
+        difference = sum(abs(a - b) for a, b in pairs) / max(1, num_tokens)
+        if difference <= TOLERANCES[rows.compute_dtype]:  # never of what is no number
+            longest = max((group.longest for group in examples), default=0)
+            return Fit(fitted, difference, longest, refused)
+        refused[form] = f"differs from single sequences by {difference:.2g} nats a token"
+    kind, why = bare_model(model).config.model_type, "; ".join(f"{f}: {r}" for f, r in refused.items())
+    raise ModelError(f"model type {kind!r} is not exact in rows: {why}")
+
+
+def fit_reference(name: str, model: Any, groups: Sequence[TokenGroup], rows: RowConfig) -> Fit:
+    """``fit_rows`` of a model that must be sound, called ``name``: it did not diverge in a training."""
+    try:
+        return fit_rows(model, groups, rows)
+    except FloatingPointError as error:
+        raise ModelError(f"{name}: {error}") from None
+
+
+def candidates(rows: RowConfig, device: str, kernels: Collection[str]) -> list[RowConfig]:
+    """What may be tried, the fastest first; a form or an attention that was asked for leaves no other.
+
+    Args:
+        rows: what is asked for.
+        device: ``cpu`` or ``cuda``.
+        kernels: of ``varlen`` and ``flex``, those that are installed for the device.
+    """
+    fused = [name for name in ("varlen", "flex") if name in kernels]
+    if rows.compute_dtype != "bfloat16":
+        fused = [name for name in fused if name != "varlen"]
+    several = device != "cpu" and rows.attention == "auto"
+    attentions: list[Any] = [*fused, "mask"] if several else [rows.attention]
+    packed = [replace(rows, form="packed", attention=name) for name in attentions]
+    slower = [replace(rows, form=form) for form in FORMS[1:]]
+    return [each for each in packed + slower if rows.form in ("auto", each.form)]
+
+
+def fused_kernels(device: torch.device) -> list[str]:
+    """Those of ``varlen`` and ``flex`` that a device has what it takes for."""
+    if device.type != "cuda":
+        return []
+    recent = torch.cuda.get_device_capability(device)[0] >= 8  # Ampere: FlashAttention 2
+    return ["varlen"] * recent + ["flex"] * (find_spec("triton") is not None)
+
+
+def telling_groups(groups: Sequence[TokenGroup]) -> list[TokenGroup]:
+    """The group with the longest sequence, that with most tokens, and the shortest: rotary positions of some
+    kinds depend on what else is in a batch. Of each the longest completions.
+    """
+    found = list[int]()
+    for size in (lambda i: groups[i].longest, lambda i: groups[i].num_tokens, lambda i: -groups[i].longest):
+        rest = [i for i in range(len(groups)) if i not in found]
+        found += [max(rest, key=size)] if rest else []
+    chosen = []
+    for i in found:
+        lengths = [len(ids) for ids in groups[i].completion_ids]
+        order = sorted(range(len(lengths)), key=lambda k: (-lengths[k], k))[:CHECKED_COMPLETIONS]
+        chosen.append(take_completions(groups[i], sorted(order)))
+    return chosen
+
+
+def single_logps(model: Any, groups: Sequence[TokenGroup], rows: RowConfig) -> list[list[float]]:
+    """Log-probability of every completion, nats, by the model's own forward of that sequence alone.
+
+    Raises:
+        ModelError: the forward fails, or what a token is given depends on what follows it.
+        FloatingPointError: they are not finite.
+    """
+    plain = replace(rows, form="plain", tokens_per_row=0, split_groups=False)
+    found = group_logps(model, groups, rows=plain)
+    if not all(math.isfinite(value) for values in found for value in values):
+        raise FloatingPointError("log-probabilities are not finite")
+    any(_check_causal(model, group, plain) for group in reversed(groups))  # one tells, the shortest
+    return found
+
+
+def _check_causal(model: Any, group: TokenGroup, plain: RowConfig) -> bool:
+    """The tokens of a completion must be as probable whatever the last one is; False where nothing tells.
+
+    Raises:
+        ModelError: they are not: the model is no language model that draws from left to right.
+    """
+    ids, start = [*group.prompt_ids, *max(group.completion_ids, key=len)], len(group.prompt_ids)
+    another = next((token for token in ids if token != ids[-1]), None)
+    if another is None or len(ids) < start + 2:
+        return False
+    before = []
+    for last in (ids[-1], another):
+        row = [*ids[:-1], last]
+        whole, alone = (
+            group_logps(model, [TokenGroup(row[:first], [row[first:]])], rows=plain)[0][0]
+            for first in (start, len(row) - 1)
+        )
+        before.append(whole - alone)
+    if not abs(before[0] - before[1]) <= len(ids) * TOLERANCES[plain.compute_dtype]:
+        kind = bare_model(model).config.model_type
+        raise ModelError(
+            f"model type {kind!r} gives a token another probability once others follow it: it sees what it "
+            "should predict (is_decoder=true in its config.json?)"
+        )
+    return True
+
+
+def _together(rows: RowConfig, groups: Sequence[TokenGroup]) -> RowConfig:
+    """Any groups may share a row, unless they are split, and a batch."""
+    total = sum(len(group.completion_ids) * group.longest for group in groups)
+    whole = rows if rows.split_groups else replace(rows, tokens_per_row=total)
+    return replace(whole, tokens_per_batch=max(rows.tokens_per_batch, total))

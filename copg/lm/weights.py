@@ -1,0 +1,92 @@
+"""What the files of a model say before it is loaded: whole, of weights, and without a kernel of their own."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from copg.digests import ADAPTER
+from copg.errors import ModelError
+
+POINTER = b"version https://git-lfs"
+"""How a file begins that git-lfs did not fetch."""
+KERNELS = ("_attn_implementation", "attn_implementation", "_attn_implementation_internal")
+"""Settings by which a configuration would choose, or fetch, code that computes attention."""
+MOST_HEADER = 100_000_000
+"""Bytes that safetensors allows a header."""
+
+
+def check_files(model: str | Path) -> None:
+    """Refuse a model or adapter directory whose files cannot be loaded, or would choose code; of a hub name
+    there is nothing to look at here.
+
+    Raises:
+        ModelError: names the file, and what is wrong with it.
+    """
+    folder = Path(model)
+    if not folder.is_dir():
+        return
+    settings = folder / (ADAPTER if (folder / ADAPTER).is_file() else "config.json")
+    if not settings.is_file():
+        raise ModelError(f"{model}: no model directory, 'config.json' is missing")
+    _check_settings(settings)
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise ModelError(
+            f"{model}: no *.safetensors weights: they were never there, or the retention rule of stage "
+            "'promote' removed them (train again, or set promote.keep)"
+        )
+    for file in files:
+        read_shapes(file)
+    for index in sorted(folder.glob("*.safetensors.index.json")):
+        wanted = set(_json(index).get("weight_map", {}).values())
+        missing = sorted(name for name in wanted if not (folder / name).is_file())
+        if missing:
+            raise ModelError(f"{index}: names {len(wanted)} files, of which {missing[0]!r} is missing")
+
+
+def read_shapes(file: Path) -> dict[str, list[int]]:
+    """Shape of each tensor of a safetensors file, by name; none of them is read.
+
+    Raises:
+        ModelError: it is a pointer of git-lfs, truncated, or no such file.
+    """
+    size = file.stat().st_size
+    with file.open("rb") as stream:
+        start = stream.read(8)
+        if POINTER.startswith(start) and start:
+            raise ModelError(f"{file}: is a pointer of git-lfs, not the weights: run git lfs pull")
+        length = int.from_bytes(start, "little")
+        if len(start) < 8 or length > min(MOST_HEADER, size):
+            raise ModelError(f"{file}: is no safetensors file, or its first bytes alone ({size} bytes)")
+        try:
+            header: dict[str, Any] = json.loads(stream.read(length))
+            tensors = {name: each for name, each in header.items() if name != "__metadata__"}
+            ends = [each["data_offsets"][1] for each in tensors.values()]
+            shapes = {name: list(each["shape"]) for name, each in tensors.items()}
+        except (ValueError, TypeError, KeyError, IndexError):
+            raise ModelError(f"{file}: its header is no safetensors header") from None
+    whole = 8 + length + max(ends, default=0)
+    if size < whole:
+        raise ModelError(f"{file}: is truncated: {size} of {whole} bytes")
+    return shapes
+
+
+def _check_settings(file: Path) -> None:
+    waiting = [_json(file)]
+    while waiting:
+        settings = waiting.pop()
+        for name in KERNELS:
+            if settings.get(name) is not None:
+                found = f"{file}: {name}={settings[name]!r}"
+                raise ModelError(f"{found} would choose the code that computes attention; remove it")
+        waiting += [each for each in settings.values() if isinstance(each, dict)]
+
+
+def _json(file: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(file.read_text())
+    except (OSError, ValueError):
+        found = None
+    if not isinstance(found, dict):
+        raise ModelError(f"{file}: is no JSON object")
+    return found

@@ -1,0 +1,251 @@
+"""In which form of rows a model is exact, by a check on the longest groups; none is refused for rows."""
+
+import random
+from typing import Any
+
+import pytest
+import torch
+from transformers import (
+    BertConfig,
+    BertLMHeadModel,
+    BloomConfig,
+    BloomForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MambaConfig,
+    MambaForCausalLM,
+)
+
+from copg.errors import ModelError
+from copg.lm.config import RowConfig
+from copg.lm.decoders import CachedDecoder, WholeDecoder, choose_decoder
+from copg.lm.divergence import compare_reference, trace_policy
+from copg.lm.forms import candidates, fit_rows, telling_groups
+from copg.lm.row_batch import build_batch, num_computed
+from copg.lm.rows import TokenGroup, plan_batches
+from copg.lm.scorer import SequenceScorer, group_logps
+from tests import tiny
+
+VOCABULARY = len(tiny.VOCABULARY)
+FORMS = ["packed", "shared", "alone", "plain"]
+
+
+def make_groups(longest: int = 20) -> list[TokenGroup]:
+    rng = random.Random(2)
+
+    def ids(count: int) -> list[int]:
+        return [rng.randrange(4, VOCABULARY) for _ in range(count)]
+
+    return [TokenGroup(ids(7), [ids(3), ids(9)]), TokenGroup(ids(2), [ids(longest), ids(4), ids(4)])]
+
+
+def mamba() -> Any:
+    torch.manual_seed(0)
+    sizes = {"vocab_size": VOCABULARY, "hidden_size": 32, "state_size": 8, "num_hidden_layers": 2}
+    return MambaForCausalLM(MambaConfig(**sizes)).eval()
+
+
+def bloom() -> Any:
+    torch.manual_seed(0)
+    return BloomForCausalLM(BloomConfig(vocab_size=VOCABULARY, hidden_size=32, n_layer=2, n_head=4)).eval()
+
+
+def bert(*, is_decoder: bool) -> Any:
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    config = BertConfig(vocab_size=VOCABULARY, is_decoder=is_decoder, initializer_range=0.2, **sizes)
+    return BertLMHeadModel(config).eval()
+
+
+def plain_logps(model: Any, group: TokenGroup) -> list[float]:
+    """One forward a completion, by nothing but transformers."""
+    start, sums = len(group.prompt_ids), []
+    for ids in group.completion_ids:
+        row = torch.tensor([[*group.prompt_ids, *ids]])
+        with torch.no_grad():
+            logps = model(input_ids=row).logits[0, start - 1 : -1].log_softmax(-1)
+        sums.append(float(logps.gather(1, row[0, start:, None]).sum()))
+    return sums
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_gives_a_llama_the_same_values_and_gradients(form: str) -> None:
+    groups, rows = make_groups(), RowConfig(form=form)  # type: ignore[arg-type]
+    model = tiny.build_model()
+    expected = [plain_logps(model, group) for group in groups]
+    assert group_logps(model, groups, rows=rows) == [pytest.approx(each, rel=1e-6) for each in expected]
+    found = []
+    for of_rows in (RowConfig(), rows):
+        model.zero_grad()
+        for plan in plan_batches(groups, of_rows):
+            SequenceScorer(model, of_rows)(build_batch(groups, plan, of_rows)).sum().backward()
+        found.append(torch.cat([p.grad.flatten() for p in model.parameters()]))
+    assert (found[0] - found[1]).norm() <= 1e-5 * found[0].norm()
+
+
+def test_tokens_of_each_form_by_hand() -> None:
+    groups = make_groups()
+    # packed: 7+3+9 = 19 and 2+20+4+4 = 30, nothing padded; as masked rows 2 * 30; shared: the same 2 * 30;
+    # alone: rows of 2+20 = 22 for three completions, two more of 7+9 = 16 in the same batch: 5 * 22;
+    # plain: 10 + 16 + 22 + 6 + 6
+    expected = {"packed": 49, "shared": 60, "alone": 110, "plain": 60}
+    assert {form: num_computed(groups, RowConfig(form=form)) for form in FORMS} == expected  # type: ignore[arg-type]
+    assert num_computed(groups, RowConfig(attention="mask")) == 60
+
+
+def test_a_recurrent_model_is_computed_a_completion_at_a_time_and_trained() -> None:
+    model, groups = mamba(), make_groups()
+    fit = fit_rows(model, groups, RowConfig())
+    assert fit.rows.form == "alone"
+    assert list(fit.refused) == ["packed", "shared"]
+    about = fit.about(groups, torch.device("cpu"))
+    assert (about["form"], about["attention"], about["cost"]) == ("alone", "own", round(110 / 49, 4))
+    expected = [plain_logps(model, group) for group in groups]
+    assert group_logps(model, groups, rows=fit.rows) == [pytest.approx(each, rel=1e-5) for each in expected]
+
+
+def test_a_model_with_a_head_of_its_own_is_computed_through_it() -> None:
+    model, groups = bert(is_decoder=True), make_groups()
+    rows = fit_rows(model, groups, RowConfig()).rows
+    assert rows.form == "plain"
+    expected = [plain_logps(model, group) for group in groups]
+    assert group_logps(model, groups, rows=rows) == [pytest.approx(each, rel=1e-5) for each in expected]
+
+
+def test_a_model_that_sees_what_follows_is_refused() -> None:
+    with pytest.raises(ModelError, match="'bert' gives a token another probability once others follow it"):
+        fit_rows(bert(is_decoder=False), make_groups(), RowConfig())
+
+
+def test_a_form_that_was_asked_for_and_is_not_exact_is_refused() -> None:
+    with pytest.raises(ModelError, match="'mamba' is not exact in rows: packed: "):
+        fit_rows(mamba(), make_groups(), RowConfig(form="packed"))
+
+
+def test_a_head_that_ours_gets_wrong_is_seen_and_gone_round() -> None:
+    model = tiny.build_model()
+    assert fit_rows(model, make_groups(), RowConfig()).rows.form == "packed"
+    model.config.final_logit_softcapping = 2.0  # the model itself does not cap
+    fit = fit_rows(model, make_groups(), RowConfig())
+    assert fit.rows.form == "plain"
+    assert "differs from single sequences by" in fit.refused["packed"]
+
+
+def test_a_wrong_window_is_seen_on_the_telling_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, groups = tiny.build_model("mistral"), make_groups(tiny.WINDOW + 9)
+    assert fit_rows(model, groups, RowConfig()).rows.form == "packed"
+    monkeypatch.setattr("copg.lm.attention.layout.SharedRows.limited", lambda rows, _: rows.visible)
+    assert fit_rows(model, groups, RowConfig()).rows.form != "packed"
+    assert fit_rows(model, groups[:1], RowConfig()).rows.form == "packed"  # within the window it is the same
+
+
+def test_rotary_positions_that_depend_on_the_batch_are_seen() -> None:
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    factors = {"short_factor": [1.0] * 4, "long_factor": [2.0, 3.0, 4.0, 5.0], "factor": 8.0}
+    rope = {"rope_type": "longrope", "original_max_position_embeddings": 16, "rope_theta": 100.0, **factors}
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        **sizes,
+        vocab_size=VOCABULARY,
+        max_position_embeddings=128,
+        rope_parameters=rope,
+        initializer_range=0.2,
+    )
+    model, groups = LlamaForCausalLM(config).eval(), make_groups(60)
+    assert fit_rows(model, groups, RowConfig()).rows.form == "plain"
+    assert fit_rows(model, groups[:1], RowConfig()).rows.form == "packed"  # none is beyond 16 positions
+
+
+def test_the_longest_the_largest_and_the_shortest_group_are_checked() -> None:
+    groups = [
+        TokenGroup([4] * 5, [[5], [6]]),
+        TokenGroup([4] * 9, [[5] * 8, [6]]),  # 17 tokens: the longest
+        TokenGroup([4], [[5] * n for n in (6, 5, 5, 5, 6, 5)]),  # 33 tokens in all: the largest
+        TokenGroup([4] * 3, [[5], [6]]),  # 4 tokens: the shortest
+    ]
+    first, second, third = telling_groups(groups)
+    assert (first, third) == (groups[1], groups[3])
+    assert second.completion_ids == [[5] * 6, [5] * 5, [5] * 5, [5] * 6]  # the four longest, in their order
+
+
+SLOWER = ["shared", "alone", "plain"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "device", "kernels", "expected"),
+    [
+        ({}, "cpu", [], ["packed auto"]),  # which is split there
+        ({}, "cuda", [], ["packed mask"]),
+        ({}, "cuda", ["varlen", "flex"], ["packed flex", "packed mask"]),  # FlashAttention has no float32
+        (
+            {"compute_dtype": "bfloat16"},
+            "cuda",
+            ["flex", "varlen"],
+            ["packed varlen", "packed flex", "packed mask"],
+        ),
+        ({"compute_dtype": "bfloat16"}, "cuda", ["varlen"], ["packed varlen", "packed mask"]),
+        ({"attention": "mask"}, "cuda", ["flex"], ["packed mask"]),
+    ],
+)
+def test_what_is_tried_follows_from_device_precision_and_kernels(
+    settings: Any, device: str, kernels: list[str], expected: list[str]
+) -> None:
+    tried = candidates(RowConfig(**settings), device, kernels)
+    assert [f"{each.form} {each.attention}" for each in tried if each.form == "packed"] == expected
+    assert [each.form for each in tried if each.form != "packed"] == SLOWER
+
+
+def test_a_form_that_was_asked_for_is_the_only_one_tried() -> None:
+    assert [each.form for each in candidates(RowConfig(form="alone"), "cpu", [])] == ["alone"]
+
+
+def test_an_error_of_a_forward_is_a_mistake_with_the_kind_of_the_model() -> None:
+    beyond = TokenGroup([VOCABULARY + 3], [[4, 5]])
+    with pytest.raises(
+        ModelError, match="model type 'llama' does not compute packed rows: index out of range"
+    ):
+        group_logps(tiny.build_model(), [beyond])
+
+
+def test_memory_that_is_full_is_no_fault_of_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny.build_model()
+
+    def full(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes")
+
+    monkeypatch.setattr(model.model, "forward", full)
+    with pytest.raises(RuntimeError, match="can't allocate memory"):
+        group_logps(model, make_groups())
+
+
+@pytest.mark.parametrize(("build", "decoder"), [(tiny.build_model, CachedDecoder), (mamba, WholeDecoder)])
+def test_what_is_drawn_is_drawn_by_the_decoder_that_is_right(build: Any, decoder: type) -> None:
+    model, prompts = build(), [[4, 5, 6], [7], [8, 9, 10, 11]]
+    assert choose_decoder(model, prompts, 5) is decoder
+    drawing = choose_decoder(model, prompts, 5)(model, prompts)
+    rows = [list(prompt) for prompt in prompts]
+    for _ in range(4):
+        tokens = drawing.logits.argmax(-1)
+        with torch.no_grad():
+            alone = [int(model(input_ids=torch.tensor([row])).logits[0, -1].argmax()) for row in rows]
+        assert tokens.tolist() == alone
+        rows = [[*row, token] for row, token in zip(rows, alone, strict=True)]
+        drawing.advance(tokens)
+
+
+def test_the_kl_of_a_policy_does_not_depend_on_the_form_of_either_pass() -> None:
+    policy, reference, groups = tiny.build_model(seed=1), tiny.build_model(), make_groups()
+    found = [
+        compare_reference(
+            reference, groups, trace_policy(policy, groups, RowConfig(form=mine)), RowConfig(form=other)
+        )
+        for mine, other in (("packed",) * 2, ("alone", "packed"), ("packed", "plain"), ("plain",) * 2)
+    ]
+    for kls, log_ratios in found[1:]:
+        for which, expected in ((kls, found[0][0]), (log_ratios, found[0][1])):
+            assert which == [pytest.approx(each, abs=2e-4) for each in expected]
+
+
+def test_alibi_positions_are_left_to_the_model() -> None:
+    fit = fit_rows(bloom(), make_groups(), RowConfig())
+    assert fit.rows.form == "alone"
