@@ -1,5 +1,6 @@
 """The cluster that --kube-context names, with small records and a tiny reference on its volume."""
 
+import base64
 import json
 import re
 import shutil
@@ -9,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
 import yaml
+from copg_components import _object_store as served
 
 from tests import tiny
 from tests.cluster.cluster import ROOT, VOLUME_POD, Cluster, collect, forwarded
@@ -19,6 +22,8 @@ from tests.manifests.built import build
 FAILURES = ROOT / "build/cluster-failures"
 ON_VOLUME = f"/runs/cluster-test-{time.strftime('%Y%m%d-%H%M%S')}"
 """Of this session alone: KFP's cache must not answer for what an earlier one removed."""
+STORE = ("kubeflow", "svc/seaweedfs", 9000)
+"""KFP's namespace, and service and port of the store of its artifacts."""
 RECIPE: dict[str, Any] = {
     "rewards": [{"name": "length", "params": {"target": 4}}],
     "trials": [{"method": "copg", "beta": 0.1}],
@@ -91,6 +96,19 @@ def ready(cluster: Cluster, data: Data) -> Iterator[Cluster]:
     cluster.kubectl("cp", str(data.home / "data"), f"{cluster.namespace}/{VOLUME_POD}:{ON_VOLUME}")
     yield cluster
     cluster.sh(f"rm -rf {ON_VOLUME}*")
+
+
+@pytest.fixture
+def artifacts(ready: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The store of KFP's artifacts, as its launcher and our tasks reach it."""
+    secret = json.loads(ready.kubectl("get", "secret", "mlpipeline-minio-artifact", "-o", "json"))["data"]
+    with forwarded(ready, STORE) as endpoint:
+        monkeypatch.setenv(served.ENDPOINT, endpoint)
+        for key, variable in (("accesskey", served.ACCESS_KEY), ("secretkey", served.SECRET_KEY)):
+            monkeypatch.setenv(variable, base64.b64decode(secret[key]).decode())
+        served.MinioFileSystem.clear_instance_cache()
+        served.register()
+        yield fsspec.filesystem("minio")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -4,8 +4,10 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
+import kfp
 import pytest
 from copg_pipelines.server.client import Client
 from copg_pipelines.server.connection import Connection
@@ -118,6 +120,29 @@ def test_a_training_whose_pod_is_deleted_ends_as_if_nothing_had_been(
     for there, undisturbed in zip(killed["trials"], whole["trials"], strict=True):
         for quantity in WITHIN:
             assert there[quantity] == pytest.approx(undisturbed[quantity], abs=1e-6)
+
+
+def test_without_the_cache_of_kfp_the_tasks_find_what_they_left_and_copy_it(
+    ready: Cluster, data: Data, whole: dict[str, Any], tmp_path: Path, artifacts: Any
+) -> None:
+    dag = tmp_path / "align.yaml"
+    named = version_of(ready, data, "whole")
+    options = [word for word in named if word not in ("--pipeline", PIPELINE)]
+    command = [sys.executable, "-m", "copg.cli", "compile", "align", "--output", str(dag), *options]
+    subprocess.run(command, cwd=ROOT, check=True, timeout=300)
+    # the client's own switch reaches the outermost tasks alone
+    dag.write_text(dag.read_text().replace("enableCache: true", "enableCache: false"))
+    client = kfp.Client(host=ready.host, namespace=ready.namespace)
+    started = client.create_run_from_pipeline_package(
+        str(dag), service_account=ACCOUNT, namespace=ready.namespace
+    )
+    assert client.wait_for_run_completion(started.run_id, timeout=3600).state == "SUCCEEDED"
+    again = ready.read(f"{ON_VOLUME}-whole/summary.json")
+    assert again["executed"] == ["resolve"]
+    assert again["trials"] == whole["trials"]
+    copied = artifacts.find(f"mlpipeline/v2/artifacts/align/{started.run_id}")
+    stages = {path.split("/")[5] for path in copied if path.endswith("/manifest.json")}
+    assert stages >= {"validate", "score", "reference", "train", "evaluate", "report"}
 
 
 def trainers(cluster: Cluster, run_id: str) -> list[dict[str, Any]]:

@@ -1,29 +1,19 @@
 """A second and a third run with a champion, on new records, the artifacts of the ones before deleted."""
 
-import base64
-import json
-import subprocess
-import sys
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import fsspec
-import kfp
 import pytest
-from copg_components import _object_store as served
 
 from copg.run.task_record import TaskRecord
 from tests import tiny
-from tests.cluster.cluster import ACCOUNT, ROOT, VOLUME_POD, Cluster, forwarded
+from tests.cluster.cluster import VOLUME_POD, Cluster
 from tests.cluster.conftest import ON_VOLUME, Data
-from tests.cluster.test_align import run, version_of
+from tests.cluster.test_align import run
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(7200)]
 
 NAME = "weekly"
 RUN_DIR, RECORDS = f"{ON_VOLUME}-{NAME}", f"{ON_VOLUME}-{NAME}.jsonl"
-STORE = ("kubeflow", "svc/seaweedfs", 9000)
 LEARNT = '[{"name": "format", "params": {"pattern": "cat", "match": "anywhere"}}]'
 """A reward that the first run raises for sure, so that there is a champion."""
 SETTINGS = (f"records={RECORDS}", f"rewards={LEARNT}", "trials.0.beta=0.05", "promote.max_kl=1000")
@@ -49,19 +39,6 @@ def evaluation_of_champion(cluster: Cluster, summary: dict[str, Any]) -> TaskRec
     )
 
 
-@pytest.fixture
-def artifacts(ready: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """The store of KFP's artifacts, as its launcher and our tasks reach it."""
-    secret = json.loads(ready.kubectl("get", "secret", "mlpipeline-minio-artifact", "-o", "json"))["data"]
-    with forwarded(ready, STORE) as endpoint:
-        monkeypatch.setenv(served.ENDPOINT, endpoint)
-        for key, variable in (("accesskey", served.ACCESS_KEY), ("secretkey", served.SECRET_KEY)):
-            monkeypatch.setenv(variable, base64.b64decode(secret[key]).decode())
-        served.MinioFileSystem.clear_instance_cache()
-        served.register()
-        yield fsspec.filesystem("minio")
-
-
 def delete_outputs(cluster: Cluster, artifacts: Any) -> None:
     """Delete everything that the tasks of the runs so far left in the object store."""
     addresses = {uri for record in cluster.records(RUN_DIR).values() for uri in record.outputs.values()}
@@ -82,29 +59,6 @@ def test_a_champion_outlasts_its_run_and_every_later_run_is_measured_against_it(
         later = week(ready, data, num_prompts)
         assert (later["state"], later["warnings"]) == ("succeeded", [])
         assert evaluation_of_champion(ready, later).subject["uri"] == serving["source"]
-
-
-def test_without_the_cache_of_kfp_the_tasks_find_what_they_left_and_copy_it(
-    ready: Cluster, data: Data, tmp_path: Path, artifacts: Any
-) -> None:
-    before = ready.read(f"{RUN_DIR}/summary.json")
-    assert before, "the test above left no run"
-    dag = tmp_path / "align.yaml"
-    options = [
-        word for word in version_of(ready, data, NAME) if word not in ("--pipeline", "copg-cluster-test")
-    ]
-    command = [sys.executable, "-m", "copg.cli", "compile", "align", "--output", str(dag), *options, *SETS]
-    subprocess.run(command, cwd=ROOT, check=True, timeout=300)
-    client = kfp.Client(host=ready.host, namespace=ready.namespace)
-    started = client.create_run_from_pipeline_package(
-        str(dag), enable_caching=False, service_account=ACCOUNT, namespace=ready.namespace
-    )
-    assert client.wait_for_run_completion(started.run_id, timeout=3600).state == "SUCCEEDED"
-    again = ready.read(f"{RUN_DIR}/summary.json")
-    assert again["executed"] == ["resolve"]
-    assert again["trials"] == before["trials"]
-    copied = artifacts.glob(f"mlpipeline/v2/artifacts/align/{started.run_id}/**/manifest.json")
-    assert {path.split("/")[5] for path in copied} >= {"validate", "score", "train", "evaluate", "report"}
 
 
 def test_a_champion_that_is_gone_is_told_and_the_run_goes_on(ready: Cluster, data: Data) -> None:
