@@ -50,4 +50,8 @@ def runs_here(recipe: "Recipe", run_dir: str) -> Path:
     """
     if "://" in run_dir:
         raise ConfigError(f"run_dir={run_dir!r}: on this machine the directory of the runs is a folder")
-    return (Path(run_dir) if run_dir else RUNS / recipe.name).resolve()
+    root = Path(run_dir) if run_dir else RUNS / recipe.name
+    try:
+        return root.resolve()
+    except (RuntimeError, OSError) as error:
+        raise ConfigError(f"run_dir={str(root)!r}: links lead in a circle: {error}") from None
