@@ -68,11 +68,7 @@ def record_checks(
             detail="a prompt without a visible character",
         ),
         Check(
-            "no_completions",
-            "there is a completion",
-            "completions",
-            minimum=1,
-            detail="a prompt alone, without a completion",
+            "no_completions", "there is a completion", "completions", minimum=1, detail="no completion at all"
         ),
         Check(
             "reward_count",

@@ -19,6 +19,7 @@ from copg.data.bounds import BOUNDS, Bounds
 from copg.errors import ConfigError, RecordError
 from copg.records import SPLITS, Group, assign_split, prompt_id
 from copg.stages.validate import ValidateConfig, validate_records
+from tests.data.public import COUNT, SAID, hh, trl_unpaired, ultrafeedback_binarised
 
 SCITLDR = Path(__file__).parents[3] / "shared/data/scitldr"
 ALL = ValidateConfig(max_rejected_fraction=1.0)
@@ -208,6 +209,28 @@ def test_prompts_that_differ_in_white_space_or_unicode_form_are_apart_on_one_sid
         assert split_of[other][0] == split_of[third][0] == here
         assert [c.text for c in group.completions] == [f"a{n}", f"b{n}", f"a{n + 120}", f"b{n + 120}"]
         assert [c.text for c in split_of[other][1].completions] == [f"a{n + 40}", f"b{n + 40}"]
+
+
+def test_how_records_were_read_is_told_in_a_line_each(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for make in (hh, trl_unpaired, ultrafeedback_binarised):
+        write(tmp_path / f"{make.__name__}.jsonl", *(make(n)[0] for n in range(COUNT)))
+    metrics = validate_records(ALL, str(tmp_path), tmp_path / "groups")
+    told = [
+        f"read as: {SAID[hh]}, 20 records",
+        "read as: one completion a record, 'label' as a reward of 1 or 0, 20 records",
+        "read as: pairs with their prompt, 20 records",
+        "'score_chosen', 'score_rejected' look like rewards and are not used; to use it: "
+        "columns: {chosen_reward: score_chosen, rejected_reward: score_rejected} (20 records)",
+    ]
+    lines = capsys.readouterr().err.splitlines()
+    assert [line for line in lines if line in told] == told
+    assert read_manifest(tmp_path / "groups", schema="groups").facts["told"] == told
+    assert "pairs of whole transcripts" in (tmp_path / "groups/docs/index.html").read_text()
+    # a thumb alone makes no group
+    assert metrics["groups/count"] == 2 * COUNT
+    assert metrics["rejected/fewer_than_two_distinct_completions"] == COUNT
 
 
 def test_records_of_one_cluster_are_on_one_side(tmp_path: Path) -> None:
@@ -486,6 +509,7 @@ def test_a_finished_artifact_is_not_overwritten(tmp_path: Path) -> None:
         ({"max_rejected_fraction": 2}, "max_rejected_fraction=2.0 must be in [0, 1]"),
         ({"max_prompt_chars": 0}, "max_prompt_chars=0 must be >= 1"),
         ({"workers": -1}, "workers=-1 must be >= 0"),
+        ({"read_as": "chats"}, "read_as='chats' is no shape; use one of ['alpaca', 'answers', "),
         ({"max_rejects": 1}, "validate.max_rejects is unknown"),
     ],
 )
