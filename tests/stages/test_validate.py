@@ -214,9 +214,10 @@ def test_prompts_that_differ_in_white_space_or_unicode_form_are_apart_on_one_sid
 def test_how_records_were_read_is_told_in_a_line_each(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    (tmp_path / "in").mkdir()
     for make in (hh, trl_unpaired, ultrafeedback_binarised):
-        write(tmp_path / f"{make.__name__}.jsonl", *(make(n)[0] for n in range(COUNT)))
-    metrics = validate_records(ALL, str(tmp_path), tmp_path / "groups")
+        write(tmp_path / "in" / f"{make.__name__}.jsonl", *(make(n)[0] for n in range(COUNT)))
+    metrics = validate_records(ALL, str(tmp_path / "in"), tmp_path / "groups")
     told = [
         f"read as: {SAID[hh]}, 20 records",
         "read as: one completion a record, 'label' as a reward of 1 or 0, 20 records",
