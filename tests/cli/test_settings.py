@@ -56,7 +56,7 @@ def test_without_a_recipe_a_stage_has_its_own_section() -> None:
         stage_config("evaluate", None, ["train.rows.tokens_per_batch=64"])
     assert str(caught.value) == (
         "--set train.rows.tokens_per_batch=64: evaluate does not use it; it uses ['evaluate'] and below; "
-        "with --recipe also ['model', 'revision', 'rewards', 'train.rows']"
+        "with --recipe also ['model', 'revision', 'rewards', 'text', 'train.rows']"
     )
 
 
@@ -78,7 +78,11 @@ def test_the_directory_of_the_runs_is_the_recipe_s(
         ("score", "placement.shards=2", "score does not use it"),
         ("reference", "train.epochs=2", "'train.rows'] and below"),
         ("reference", "train={rows: {}}", "reference does not use it"),
-        ("validate", "model=x", "validate does not use it; it uses ['validate'] and below"),
+        (
+            "validate",
+            "train.epochs=2",
+            "['validate', 'model', 'revision', 'text', 'reference.max_tokens'] and",
+        ),
         ("train", "trial.beta=2", "set trials.0.beta=2 for the first trial"),
     ],
 )
@@ -96,7 +100,7 @@ def test_a_key_without_effect_on_the_stage_is_refused(
     [
         ("train", "rows.tokens_per_batch=64", "train.rows.tokens_per_batch=64"),
         ("train", "epochs=2", "train.epochs=2"),
-        ("validate", "revision=main", "validate.revision=main"),  # of a data set, not of the model
+        ("validate", "subset=main", "validate.subset=main"),
         ("promote", "max_kl=3", "promote.max_kl=3"),
     ],
 )
@@ -117,6 +121,8 @@ def test_the_keys_that_a_stage_shares_are_those_that_change_its_settings(stage: 
         "revision": "main",
         "tracking": "http://other",
         "rewards": [{"name": "rouge"}],
+        "text": {"special_tokens": "tokens"},
+        "reference.max_tokens": 64,
         "train.rows": {"tokens_per_batch": 64},
         "train.epochs": 3,
         "promote.max_kl": 3.0,
