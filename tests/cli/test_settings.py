@@ -81,7 +81,7 @@ def test_the_directory_of_the_runs_is_the_recipe_s(
         (
             "validate",
             "train.epochs=2",
-            "['validate', 'model', 'revision', 'text', 'reference.max_tokens'] and",
+            "'model', 'revision', 'text', 'reference.max_tokens'] and",
         ),
         ("train", "trial.beta=2", "set trials.0.beta=2 for the first trial"),
     ],
