@@ -36,8 +36,8 @@ def use_prefix_attention(decoder: Any) -> None:
     from transformers import AttentionInterface, AttentionMaskInterface
     from transformers.masking_utils import eager_mask, sdpa_mask
 
-    own = decoder.config._attn_implementation
-    if own not in NAMES or not decoder._can_set_attn_implementation():
+    own = own_attention(decoder)
+    if takes_shared_rows(decoder) or own not in NAMES or not decoder._can_set_attn_implementation():
         return
     AttentionInterface.register(NAMES[own], partial(prefix_attention, own))
     masks = {"sdpa": sdpa_mask, "eager": eager_mask}
@@ -47,13 +47,18 @@ def use_prefix_attention(decoder: Any) -> None:
 
 def takes_shared_rows(decoder: Any) -> bool:
     """Whether its attention is ours."""
-    return decoder.config._attn_implementation in NAMES.values()
+    return _attention(decoder) in NAMES.values()
 
 
 def own_attention(decoder: Any) -> str:
     """The attention that a model computes with where rows share nothing: ``sdpa``, ``eager`` or another."""
-    name = str(decoder.config._attn_implementation)
+    name = _attention(decoder)
     return next((own for own, ours in NAMES.items() if ours == name), name)
+
+
+def _attention(decoder: Any) -> str:
+    """The name under which a model's attention is set; empty of what is no model of transformers."""
+    return str(getattr(getattr(decoder, "config", None), "_attn_implementation", ""))
 
 
 @contextmanager
