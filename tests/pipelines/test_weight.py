@@ -9,7 +9,7 @@ import pytest
 from copg_pipelines.dags.compiled import LintError, read_compiled
 from copg_pipelines.dags.compiling import compile_dag
 from copg_pipelines.dags.lint import lint_or_refuse
-from copg_pipelines.dags.weight import BARE_NODE, LIMIT, Weight, weigh
+from copg_pipelines.dags.weight import BARE_NODE, UNPATCHED, Weight, weigh
 
 from copg.run.recipe import parse_recipe
 from tests.left_behind import LEFT
@@ -35,17 +35,18 @@ def with_trials(folder: Path, number: int, **placement: Any) -> Weight:
 def test_the_demo_of_0_1_0_weighs_what_was_seen() -> None:
     weight = weight_of(LEFT / "demo_dag.yaml")
     assert weight.nodes == SEEN_NODES
-    assert weight.num_bytes / weight.nodes == pytest.approx(SEEN, rel=0.05)
+    assert weight.num_bytes / weight.nodes == pytest.approx(SEEN, rel=0.1)
     assert not weight.fits
     # it was at some 120 of its nodes that the states froze
-    assert LIMIT / (weight.num_bytes / weight.nodes) == pytest.approx(120, rel=0.05)
+    assert UNPATCHED / (weight.num_bytes / weight.nodes) == pytest.approx(120, rel=0.1)
 
 
-def test_the_demo_fits_with_two_thirds_of_a_node(tmp_path: Path) -> None:
+def test_the_demo_fits_with_three_quarters_of_a_node(tmp_path: Path) -> None:
     weight = weight_of(compile_recipe("demo", tmp_path))
     assert weight.nodes == SEEN_NODES
-    assert weight.num_bytes / weight.nodes < SEEN * 0.7
+    assert weight.num_bytes / weight.nodes < SEEN * 0.75
     assert weight.fits
+    assert "deployment-patch.yaml" in weight.condition  # it weighs a little more than 1 MiB
 
 
 @pytest.mark.parametrize("name", NAMES)
