@@ -27,17 +27,28 @@ Records = Mapping[str, TaskRecord]
 RESOLVE_KEY = "always"
 
 
-def write_summary(run_dir: Path, *, succeeded: bool) -> dict[str, Any]:
+def write_summary(run_dir: Path, *, succeeded: bool, job: str = "") -> dict[str, Any]:
     """Write ``summary.json`` of the present run.
 
     Args:
         run_dir: directory of the runs.
-        succeeded: what the pipeline says of itself; records that say otherwise are believed.
+        succeeded: what the pipeline says of itself; records that say otherwise are believed. Of a job that is
+            resumed it says what it said before, so that the records alone are asked.
+        job: what the pipeline calls this run of its own; empty where it has no name for it.
     """
-    run = read_json(run_dir / RUN)
-    summary = summarise(run, read_records(run_dir, run), succeeded=succeeded)
+    run, before = read_json(run_dir / RUN), _told(run_dir)
+    resumed = bool(job) and before.get("job") == job
+    summary = {**summarise(run, read_records(run_dir, run), succeeded=succeeded or resumed), "job": job}
     write_sealed(run_dir / SUMMARY, summary)
     return summary
+
+
+def _told(run_dir: Path) -> dict[str, Any]:
+    """The summary that lies there; nothing where none can be read."""
+    try:
+        return read_json(run_dir / SUMMARY)
+    except DamageError:
+        return {}
 
 
 def unfinished(run_dir: Path) -> dict[str, Any] | None:

@@ -1,6 +1,7 @@
 """``status``, ``logs`` and ``cancel`` on runs as a real server told them."""
 
 import io
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -189,6 +190,15 @@ def test_cancelling_what_is_over_or_was_over_before_it_could_be_stopped(
     server.before = ends
     late = command("cancel", going, *QUICK)
     assert (late.code, late.why.endswith("was over before it could be stopped: it is SUCCEEDED")) == (1, True)
+
+
+def test_the_last_task_that_fails_with_its_run_is_not_why_it_failed(
+    command: Command, server: KfpServer
+) -> None:
+    server.scripts = {"": [("FAILED", {"train": "FAILED", "summary": "FAILED"})]}
+    assert re.search(r"is FAILED in train\b(?!,)", command("status", "align", server.begin("align")).why)
+    server.scripts = {"": [("FAILED", {"train": "SUCCEEDED", "summary": "FAILED"})]}
+    assert " is FAILED in summary" in command("status", "align", server.begin("align")).why
 
 
 def test_a_lost_run_is_closed_by_cancelling_it(command: Command, server: KfpServer) -> None:

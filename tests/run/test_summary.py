@@ -126,6 +126,18 @@ def test_an_old_failure_of_a_task_that_was_not_reached_is_not_this_runs(tmp_path
     assert read_json(tmp_path / SUMMARY) == summary
 
 
+def test_a_job_that_is_resumed_is_summed_up_by_its_records_alone(tmp_path: Path) -> None:
+    (tmp_path / RUN).write_text(json.dumps(RUN_FILE))
+    for record in records(train__ipo={"state": "failed", "message": "no room"}).values():
+        write_record(tmp_path, record)
+    assert write_summary(tmp_path, succeeded=False, job="align-1")["state"] == "failed"
+    for record in records().values():
+        write_record(tmp_path, record)
+    # a server goes on saying what it said of the job before it was resumed
+    assert write_summary(tmp_path, succeeded=False, job="align-1")["failure"] is None
+    assert write_summary(tmp_path, succeeded=False, job="align-2")["failure"]["stage"] == "pipeline"
+
+
 def test_the_summary_says_that_the_run_before_was_cut_off(tmp_path: Path) -> None:
     validate = {"task": "validate", "stage": "validate", "subject": None, "key": "k", "loop": None}
     (tmp_path / "run.json").write_text(json.dumps({"run": "first", "started": "then", "tasks": [validate]}))

@@ -14,6 +14,8 @@ from copg_pipelines.server.runs import CANCELING, LOST, ended, outcome
 from copg_pipelines.server.tasks import CANCELED, Task, Told, tasks_of
 
 REPORT, PAGE = "report", "page"
+LAST = "summary"
+"""The exit handler, which fails with its run."""
 
 
 class Shown:
@@ -41,9 +43,10 @@ class Shown:
 
     @cached_property
     def failed(self) -> list[Task]:
-        """The tasks that failed, in the order in which they ended."""
+        """The tasks that failed, in the order in which they ended; the last of all where no other did."""
         last = datetime.max.replace(tzinfo=UTC)
-        return sorted((t for t in self.told.tasks if t.state == "FAILED"), key=lambda t: t.end or last)
+        found = sorted((t for t in self.told.tasks if t.state == "FAILED"), key=lambda t: t.end or last)
+        return [each for each in found if each.stage != LAST] or found
 
     def choose(self, name: str = "") -> list[Task]:
         """The tasks of a name or a stage; without one those that failed, else those that run.
