@@ -57,5 +57,9 @@ def test_a_command_takes_the_options_that_are_typed(page: Path) -> None:
 
 
 def test_every_stage_has_its_row() -> None:
-    named = re.findall(r"^\| `([a-z]+)` \|", (ROOT / "docs/stages.md").read_text(), re.MULTILINE)
+    named = re.findall(
+        r"^\| `([a-z]+)` \|",
+        (ROOT / "docs/stages.md").read_text().partition("| `rows.form` |")[0],
+        re.MULTILINE,
+    )
     assert set(named) == {"resolve", *EVERY}

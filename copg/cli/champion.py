@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from copg.cli.options import OptionalRecipe, RunDir, runs_here
-from copg.config import check_address
 from copg.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -104,6 +103,8 @@ def _open(recipe: Path | None, name: str, tracking: str, run_dir: str) -> "Regis
         tracking = tracking or loaded.tracking or f"sqlite:///{runs_here(loaded, run_dir)}/mlflow.db"
     if not (name and tracking):
         raise ConfigError("whose champion? Give --recipe, or --name and --tracking")
+    from copg.config import check_address
+
     check_address(tracking, "--tracking")
     path = sqlite_path(tracking)
     if path is None or path.exists():

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from copg.config import check_address
 from copg.errors import StoreError
 
 if TYPE_CHECKING:
@@ -58,6 +57,7 @@ def _parts(store: str) -> "list[ValueStore]":
     Raises:
         StoreError: it is none.
     """
+    from copg.config import check_address
     from copg.stores.reference_store import REFERENCES
     from copg.stores.reward_store import REWARDS
     from copg.stores.values import find_stores

@@ -184,7 +184,7 @@ def _asked(record: Record) -> str:
 def with_completions(records: pa.RecordBatch, rows: Sequence[Mapping[str, Any]]) -> pa.RecordBatch:
     """Rows of ``PORTION_SCHEMA`` with the completions that ``rows`` have now, counted again."""
     contents = [_content(row["messages"] if row["prompt"] is None else row["prompt"]) for row in rows]
-    names = ("texts", "rewards", "finished")
+    names = ("texts", "rewards", "finished", "overlays")
     found = {name: pa.array([row[name] for row in rows], RECORD_SCHEMA.field(name).type) for name in names}
     pairs = [zip(row["texts"], row["finished"], strict=True) for row in rows]
     found["distinct"] = pa.array([len(set(each)) for each in pairs], pa.int64())

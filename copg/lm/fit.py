@@ -25,7 +25,7 @@ FLAWS = ("blank_prompts", "blank_completions", "rewards_amiss", "rewards_nonfini
 BEFALLS = (*(note for note in NOTES if note != "merges_with_prompt"), "not_as_drawn")
 """What is counted of texts that stay; ``reference`` counts what reaches over the start of a completion."""
 UNLIMITED = 2**62
-_READ = ["prompt", "messages", "texts", "rewards", "finished", "columns", "source"]
+_READ = ["prompt", "messages", "texts", "rewards", "finished", "overlays", "columns", "source"]
 
 
 class RecordFit:
@@ -111,7 +111,7 @@ class RecordFit:
         if texts == row["texts"]:
             return False
         row["texts"] = texts
-        for name in ("finished", "rewards"):
+        for name in ("finished", "rewards", "overlays"):
             row[name] = None if row[name] is None else [row[name][place] for place in kept]
         return True
 

@@ -112,8 +112,8 @@ def validate_records(
             is left.
         ModelError: there is no tokeniser, or its chat template cannot be used.
     """
-    fit = _open_reader(config.reader)
     begin(groups)
+    fit = _open_reader(config.reader)
     rows = Rows(
         records,
         subset=config.subset,

@@ -15,7 +15,7 @@ from copg.tracking.mlflow import artifact_location, connect, none_where, one_lin
 
 _VALUE_LENGTH = 6000
 _PARAMS_PER_BATCH = 100
-PROCESS, TRAINING = "copg.process", "copg.training"
+PROCESS, TRAINING = "copg.process", "copg.trains"
 """Tags of a run: whose it is, and which training it is an attempt of."""
 
 

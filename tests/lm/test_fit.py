@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from copg.data.columns import Portion, to_portion
+from copg.data.found import Reading
 from copg.data.rows import Row
 from copg.data.shapes import RecordReader
 from copg.errors import ModelError
@@ -52,7 +53,7 @@ def fitted(
     return fit, fit(to_portion([Row("a.jsonl", n, value=value) for n, value in enumerate(rows, 1)], READER))
 
 
-READER = RecordReader({})
+READER = RecordReader(Reading())
 
 
 def texts(portion: Portion) -> list[list[str]]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from copg.artifacts import read_manifest
+from copg.errors import RewardError
 from copg.rewards.contract import RewardSpec
 from copg.rewards.tables import HEAD, agreement_rows, distribution_rows, parts_of
 from copg.stages.score import ScoreConfig, score_groups
@@ -88,9 +89,9 @@ def test_the_tables_are_those_of_the_facts(scored) -> None:
     json.dumps(facts, allow_nan=False)
 
 
-def test_given_rewards_have_a_page_as_well_and_no_groups_leave_an_empty_one(tmp_path) -> None:
+def test_given_rewards_have_a_page_as_well_and_no_groups_are_an_error(tmp_path) -> None:
     groups = write(tmp_path / "groups", [group(1, ["a", "b"], [0.5, -2.0])])
     score_groups(ScoreConfig(source="given"), groups, tmp_path / "scored")
     assert "betas to try" in (tmp_path / "scored/docs/index.html").read_text()
-    score_groups(ScoreConfig(source="given"), write(tmp_path / "none", []), tmp_path / "empty")
-    assert "do not differ within any" in (tmp_path / "empty/docs/index.html").read_text()
+    with pytest.raises(RewardError, match="no group is left to train on: validate left none"):
+        score_groups(ScoreConfig(source="given"), write(tmp_path / "none", []), tmp_path / "empty")

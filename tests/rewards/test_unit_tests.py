@@ -114,7 +114,7 @@ def test_a_setup_that_fails_for_want_of_the_program_is_the_programs_fault(reward
 def test_functions_for_pytest_are_called(reward) -> None:
     row = {"tests": "def test_one():\n    assert f() == 1\ndef test_type():\n    assert f() > 0"}
     programs = ["def f(): return 1", "def f(): return 2", "def f(): raise OSError"]
-    assert reward(["p"] * 3, programs, [row] * 3) == [1.0, 0.0, 0.0]
+    assert reward(["p"] * 3, programs, [row] * 3) == [1.0, 0.5, 0.0]
 
 
 @pytest.mark.parametrize(

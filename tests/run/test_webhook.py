@@ -117,7 +117,8 @@ def test_the_exit_handler_tells_it_and_ends_well_either_way(hook: Hook, up: bool
     program = (
         "from types import SimpleNamespace\n"
         "from copg_components.summary import summary\n"
-        f"summary.python_func(run_dir={str(tmp_path)!r}, status=SimpleNamespace(state='FAILED'))\n"
+        "status = SimpleNamespace(state='FAILED', pipeline_job_resource_name='x')\n"
+        f"summary.python_func(run_dir={str(tmp_path)!r}, status=status)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", program],
@@ -148,7 +149,9 @@ def test_every_word_of_a_server_for_a_good_end_is_one(
     (tmp_path / RUN).write_text(json.dumps(RUN_FILE))
     for record in records().values():  # all succeeded, and one trial was promoted
         write_record(tmp_path, record)
-    summary.python_func(run_dir=str(tmp_path), status=SimpleNamespace(state=state))
+    summary.python_func(
+        run_dir=str(tmp_path), status=SimpleNamespace(state=state, pipeline_job_resource_name="x")
+    )
     said = json.loads((tmp_path / "summary.json").read_text())
     assert said["state"] == found, said["failure"]
     assert [told["event"] for told in hook.told] == ([] if found == "succeeded" else ["failed"])

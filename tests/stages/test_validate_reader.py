@@ -111,7 +111,7 @@ def test_the_tokeniser_is_asked_without_torch(tmp_path: Path) -> None:
         "from copg.lm.config import ReaderConfig\n"
         "from copg.stages.validate import ValidateConfig, validate_records\n"
         "assert not {'torch', 'transformers'} & set(sys.modules)\n"
-        f"config = ValidateConfig(reader=ReaderConfig(model={model!r}))\n"
+        f"config = ValidateConfig(reader=ReaderConfig(model={model!r}), select_fraction=0, gate_fraction=0)\n"
         f"found = validate_records(config, {records!r}, Path({str(tmp_path / 'groups')!r}))\n"
         "assert found['groups/count'] == 1\n"
         "assert 'transformers' in sys.modules\n"

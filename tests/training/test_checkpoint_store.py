@@ -25,7 +25,8 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def save(store: CheckpointStore, step: int) -> None:
     model = torch.nn.Linear(2, 1)
-    torch.nn.init.constant_(model.weight, float(step))
+    for each in model.parameters():
+        torch.nn.init.constant_(each, float(step))
     save_checkpoint(store.folder, step, model, torch.optim.AdamW(model.parameters()), {"note": step}, keep=2)
 
 
