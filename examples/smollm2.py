@@ -34,18 +34,19 @@ def write_model(folder: Path) -> Path:
 
     The four bits a weight are spelled out: the directory is a model like any other, of 0.5 GB.
     """
+    import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
     logging.disable_progress_bar()
     gguf = find_gguf()
     where = {"gguf_file": gguf.name, "local_files_only": True}
-    model = AutoModelForCausalLM.from_pretrained(str(gguf.parent), **where)
+    model = AutoModelForCausalLM.from_pretrained(str(gguf.parent), dtype=torch.float32, **where)
     tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), **where)
     del model.config.quantization_config  # of the file, no longer of these weights
     model.hf_quantizer = None
     folder.mkdir(parents=True, exist_ok=True)
-    model.float().save_pretrained(folder)
+    model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 

@@ -25,10 +25,12 @@ def summary(run_dir: str, status: dsl.PipelineTaskFinalStatus) -> None:
 
     # Servers say COMPLETE, CACHED or even RUNNING of what ended well; the records know what is missing.
     ended_well = status.state not in ("FAILED", "CANCELED", "CANCELLED")
-    found = write_summary(Path(run_dir), succeeded=ended_well, job=status.pipeline_job_resource_name)
+    on_a_server = "KFP_POD_NAME" in os.environ  # elsewhere every run has one name, and none is resumed
+    job = status.pipeline_job_resource_name if on_a_server else ""
+    found = write_summary(Path(run_dir), succeeded=ended_well, job=job)
     if said := notify(os.environ.get("COPG_WEBHOOK_URL", ""), found):
         print(said, flush=True)
-    if found["failure"] and "KFP_POD_NAME" in os.environ:
+    if found["failure"] and on_a_server:
         raise CopgError(
             "the run failed, and so does this task, which then sums up anew once the run is resumed"
         )

@@ -64,11 +64,12 @@ def test_the_program_of_a_task_calls_its_component_without_kfp_s_compiler(tmp_pa
     command = [sys.executable, "-c", program, "summary", json.dumps(given)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "summary.json").is_file()
+    assert json.loads((tmp_path / "summary.json").read_text())["job"] == ""
     on_a_server = {**os.environ, "KFP_POD_NAME": "align-1"}
     done = subprocess.run(command, env=on_a_server, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 1  # or the server would not repeat it when the run is resumed
     assert done.stderr.startswith("error: summary: the run failed, and so does this task")
+    assert json.loads((tmp_path / "summary.json").read_text())["job"] == "x"
 
 
 def test_a_mistake_outside_of_a_task_s_record_is_one_line(tmp_path: Path) -> None:
