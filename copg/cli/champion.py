@@ -93,6 +93,7 @@ def rollback(
 
 def _open(recipe: Path | None, name: str, tracking: str, run_dir: str) -> "Registry":
     """The registry of a model that has a champion."""
+    from copg.config import check_address
     from copg.run.recipe import load_recipe
     from copg.tracking.mlflow import sqlite_path
     from copg.tracking.registry import Registry
@@ -103,8 +104,6 @@ def _open(recipe: Path | None, name: str, tracking: str, run_dir: str) -> "Regis
         tracking = tracking or loaded.tracking or f"sqlite:///{runs_here(loaded, run_dir)}/mlflow.db"
     if not (name and tracking):
         raise ConfigError("whose champion? Give --recipe, or --name and --tracking")
-    from copg.config import check_address
-
     check_address(tracking, "--tracking")
     path = sqlite_path(tracking)
     if path is None or path.exists():

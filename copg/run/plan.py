@@ -73,8 +73,7 @@ def make_plan(
         TrackingError: the registry of the champion cannot be reached.
     """
     # a short one, for KFP hands it to every node of a trial
-    codes = [digests[f"method/{trial_method(trial)}"][:16] for trial in recipe.trials]
-    trials = [{**trial, "code": code} for trial, code in zip(recipe.trials, codes, strict=True)]
+    trials = [{**each, "code": digests[f"method/{trial_method(each)}"][:16]} for each in recipe.trials]
     keys = stage_keys(configs, digests, trials)
     trials, notes = _renewed(run_dir, keys, trials)
     run_key = keys["promote"]

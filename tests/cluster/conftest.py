@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import re
 import shutil
 import time
@@ -20,8 +21,10 @@ from tests.cluster.cluster import ROOT, VOLUME_POD, Cluster, collect, forwarded
 from tests.manifests.built import build
 
 FAILURES = ROOT / "build/cluster-failures"
-ON_VOLUME = f"/runs/cluster-test-{time.strftime('%Y%m%d-%H%M%S')}"
-"""Of this session alone: KFP's cache must not answer for what an earlier one removed."""
+ON_VOLUME = f"/runs/cluster-test-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+"""Of this session alone: KFP's cache must not answer for what an earlier one removed, and one that ends
+removes what begins so.
+"""
 STORE = ("kubeflow", "svc/seaweedfs", 9000)
 """KFP's namespace, and service and port of the store of its artifacts."""
 RECIPE: dict[str, Any] = {

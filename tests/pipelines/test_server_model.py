@@ -12,6 +12,7 @@ from copg_pipelines.dags.compiling import compile_to
 from copg_pipelines.dags.lint import lint_or_refuse
 from copg_pipelines.dags.server_model import faults
 from copg_pipelines.dags.single import build_single, choose_single
+from copg_pipelines.dags.weight import weigh
 from kfp import compiler, dsl
 
 from copg.run.recipe import load_recipe, parse_recipe
@@ -51,9 +52,14 @@ def takes_many(many: dsl.Input[list[dsl.Artifact]]) -> None:
     """Take artifacts."""
 
 
+def faults_of(path: Path) -> list[str]:
+    spec, platform = read_compiled(path)
+    return faults(spec, weigh(spec, platform))
+
+
 def found(folder: Path, pipeline: Any) -> list[str]:
     compiler.Compiler().compile(pipeline, str(folder / "dag.yaml"))
-    return faults(*read_compiled(folder / "dag.yaml"))
+    return faults_of(folder / "dag.yaml")
 
 
 def looping(items: Any, component: Any) -> Any:
@@ -94,7 +100,7 @@ def test_a_driver_refuses_what_these_types_tell(
     item["pipelinechannel--subjects-loop-item"]["parameterType"] = given
     taken = spec["components"]["comp-takes-dict"]["inputDefinitions"]["parameters"]
     taken["subject"]["parameterType"] = expected
-    assert (faults(spec, platform) == []) == fits
+    assert (faults(spec, weigh(spec, platform)) == []) == fits
 
 
 def test_an_importer_in_a_loop_whose_outputs_are_collected_is_found(tmp_path: Path) -> None:
@@ -144,7 +150,7 @@ def test_no_dag_of_ours_has_a_fault(tmp_path: Path, dag: str, name: str) -> None
     there = ["records=/runs/records.jsonl", "model=/runs/model"]
     recipe, path = load_recipe(RECIPES / f"{name}.yaml", there), tmp_path / "dag.yaml"
     compile_to(path, partial(build_dag, dag), recipe, run_dir="/runs/x", image=IMAGE)
-    assert faults(*read_compiled(path)) == []
+    assert faults_of(path) == []
 
 
 @pytest.mark.parametrize("stage", EVERY)
@@ -154,7 +160,7 @@ def test_no_stage_alone_has_a_fault(tmp_path: Path, stage: str) -> None:
     single = choose_single(recipe, stage, GIVEN.get(stage, []), "", here=False)
     path = tmp_path / "dag.yaml"
     compile_to(path, partial(build_single, single), recipe, run_dir="/runs/x", image=IMAGE)
-    assert faults(*read_compiled(path)) == []
+    assert faults_of(path) == []
 
 
 def test_a_dag_with_a_fault_is_refused_before_it_reaches_a_server(

@@ -36,7 +36,8 @@ def lint(path: Path) -> list[str]:
         LintError: the file is no compiled DAG.
     """
     spec, platform = read_compiled(path)
-    return [*faults(spec, platform), *_doubts(spec, platform)]
+    weight = weigh(spec, platform)
+    return [*faults(spec, weight), *_doubts(spec, weight)]
 
 
 def lint_or_refuse(path: Path) -> list[str]:
@@ -46,16 +47,16 @@ def lint_or_refuse(path: Path) -> list[str]:
         LintError: the file is no compiled DAG, or no run of it could end well on a server.
     """
     spec, platform = read_compiled(path)
-    if found := faults(spec, platform):
+    weight = weigh(spec, platform)
+    if found := faults(spec, weight):
         more = f" (and {len(found) - 1} more: copg lint tells them)" if len(found) > 1 else ""
         raise LintError(f"no server can run this DAG: {found[0]}{more}")
-    needs = weigh(spec, platform).condition
-    return [*([f"weight: {needs}"] if needs else []), *_doubts(spec, platform)]
+    needs = [f"weight: {weight.condition}"] if weight.condition else []
+    return [*needs, *_doubts(spec, weight)]
 
 
-def _doubts(spec: Mapping[str, Any], platform: Mapping[str, Any]) -> list[str]:
+def _doubts(spec: Mapping[str, Any], weight: Weight) -> list[str]:
     tasks = list(walk_tasks(spec))
-    weight = weigh(spec, platform)
     heavy = [] if weight.fits or not weight.runs else [_heavy(weight)]
     checks = (_caches, _images, _retries, _resources, _parameters, _descriptions)
     return [*heavy, *(finding for check in checks for finding in check(spec, tasks))]

@@ -6,21 +6,21 @@ Each was seen on a real server, which takes such a DAG without a word; ``kfp.loc
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from copg_pipelines.dags.weight import UNPATCHED, Weight, weigh
+from copg_pipelines.dags.weight import UNPATCHED, Weight
 
 NUMBERS = ("NUMBER_INTEGER", "NUMBER_DOUBLE")
 STRUCTS = ("STRUCT", "TASK_FINAL_STATUS", "TASK_CONFIG")
 
 
-def faults(spec: Mapping[str, Any], platform: Mapping[str, Any]) -> list[str]:
+def faults(spec: Mapping[str, Any], weight: Weight) -> list[str]:
     """What no server can run of a DAG, a line each.
 
     Args:
         spec: the compiled DAG.
-        platform: what Kubernetes is to give its tasks.
+        weight: of a run of it.
     """
     checks = (_types, _collected_importers, _retries)
-    return [*(finding for check in checks for finding in check(spec)), *_weight(weigh(spec, platform))]
+    return [*(finding for check in checks for finding in check(spec)), *_weight(weight)]
 
 
 def _weight(weight: Weight) -> Iterator[str]:

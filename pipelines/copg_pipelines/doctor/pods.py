@@ -1,9 +1,10 @@
 """The pods of one run, where a kube context is at hand: whether there are any, and why one does not start."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from kubernetes import client as k8s
 
@@ -12,6 +13,7 @@ from copg_pipelines.doctor.kube import TIMEOUT_S, Cluster, connect_cluster, get,
 
 OF_WORKFLOW, OF_NODE = "workflows.argoproj.io/workflow", "workflows.argoproj.io/node-id"
 """Label and annotation that Argo gives a pod."""
+Answer = TypeVar("Answer")
 NO_NEWS = ("PodInitializing", "ContainerCreating")
 """What a container waits for in the ordinary way."""
 
@@ -39,18 +41,14 @@ def look_at_pods(context: str, namespace: str, workflow: str) -> RunPods | None:
     Raises:
         ConfigError: the context was named and cannot be asked.
     """
-    if not context and not _at_hand():
-        return None
-    try:
-        cluster = connect_cluster(context)
+
+    def look(cluster: Cluster) -> RunPods | None:
         custom = k8s.CustomObjectsApi(cluster.core.api_client).get_namespaced_custom_object
         if get(custom, "argoproj.io", "v1alpha1", namespace, "workflows", workflow) is None:
             return RunPods(gone=True) if context else None
         return RunPods(gone=False, waiting=_waiting(cluster, namespace, workflow))
-    except Exception as error:  # whatever a kube configuration or its plugins may raise
-        if context:
-            raise ConfigError(f"kube_context={context!r}: {why(error)}") from None
-        return None
+
+    return _ask(context, look)
 
 
 def log_of_pod(context: str, namespace: str, node: str) -> str | None:
@@ -64,23 +62,31 @@ def log_of_pod(context: str, namespace: str, node: str) -> str | None:
     Raises:
         ConfigError: the context was named and cannot be asked.
     """
+
+    def read(cluster: Cluster) -> str | None:
+        labels = f"{OF_WORKFLOW}={node.rpartition('-')[0]}"
+        pods = cluster.core.list_namespaced_pod(namespace, label_selector=labels, _request_timeout=TIMEOUT_S)
+        name = next((each.metadata.name for each in pods.items if _node_of(each) == node), None)
+        if name is None:
+            return None
+        text = cluster.core.read_namespaced_pod_log(
+            name, namespace, container="main", _request_timeout=TIMEOUT_S
+        )
+        return str(text)
+
+    return _ask(context, read)
+
+
+def _ask(context: str, question: Callable[[Cluster], Answer | None]) -> Answer | None:
+    """What a cluster answers; None where none is at hand, or one that was not named cannot be asked."""
     if not context and not _at_hand():
         return None
-    workflow = node.rpartition("-")[0]
     try:
-        core = connect_cluster(context).core
-        pods = core.list_namespaced_pod(
-            namespace, label_selector=f"{OF_WORKFLOW}={workflow}", _request_timeout=TIMEOUT_S
-        )
-        names = [each.metadata.name for each in pods.items if _node_of(each) == node]
-        if not names:
-            return None
-        text = core.read_namespaced_pod_log(names[0], namespace, container="main", _request_timeout=TIMEOUT_S)
+        return question(connect_cluster(context))
     except Exception as error:  # whatever a kube configuration or its plugins may raise
         if context:
             raise ConfigError(f"kube_context={context!r}: {why(error)}") from None
         return None
-    return str(text)
 
 
 def _node_of(pod: Any) -> str:
