@@ -17,6 +17,8 @@ from copg_components.cluster.secrets import export_secrets
 def main() -> None:
     """Call the component NAME, of the module of its stage, with what the ExecutorInput INPUT gives it."""
     name, given = sys.argv[1:3]
+    # podman answers who asks for a log with its first line; kfp.local loses a container that ended before
+    print(f"{name} begins", flush=True)
     export_secrets()
     register()  # before the first address is read: stages take some as parameters
     module = importlib.import_module(f"copg_components.{name.removesuffix('_shard')}")

@@ -64,6 +64,7 @@ def test_the_program_of_a_task_calls_its_component_without_kfp_s_compiler(tmp_pa
     command = [sys.executable, "-c", program, "summary", json.dumps(given)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0] == "summary begins"
     assert json.loads((tmp_path / "summary.json").read_text())["job"] == ""
     on_a_server = {**os.environ, "KFP_POD_NAME": "align-1"}
     done = subprocess.run(command, env=on_a_server, capture_output=True, text=True, check=False, timeout=60)
