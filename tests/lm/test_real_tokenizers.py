@@ -3,6 +3,7 @@
 import pytest
 
 from copg.data.columns import to_portion
+from copg.data.found import Reading
 from copg.data.rows import Row
 from copg.data.shapes import RecordReader
 from copg.lm.fit import RecordFit
@@ -66,7 +67,7 @@ def test_what_rewards_read_has_the_ids_of_what_was_logged(name: str) -> None:
         logged = [text for text in real.TEXTS if text.strip()]
         row = {"prompt": prompt, "completions": logged}
         fit = RecordFit(codec, Limits(None, None))
-        portion = fit(to_portion([Row("a", 1, value=row)], RecordReader({})))
+        portion = fit(to_portion([Row("a", 1, value=row)], RecordReader(Reading())))
         (read,) = portion.records["texts"].to_pylist()
         opening = codec.open(prompt)
         for before, after in zip(logged, read, strict=True):
