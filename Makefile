@@ -8,6 +8,8 @@ PIP_TORCH ?=
 PY = $(VENV)/bin/python
 PIP = $(PY) -m pip --disable-pip-version-check -q
 export PATH := $(abspath $(VENV))/bin:$(PATH)
+# Hundreds of processes of the tests read our modules: bytecode is kept, wherever else it is switched off.
+export PYTHONDONTWRITEBYTECODE =
 
 .PHONY: help install demo test real nightly coverage-floor check format base base-image wheels image test-image test-containers catalogue kind-up kind-test kind-down clean
 

@@ -40,6 +40,7 @@ def test_the_pods_of_a_run_and_the_runs_of_a_schedule_are_told_from_others(
         assert [each.run_id for each in scheduled(cluster, "mine")] == ["0"]
 
 
+@pytest.mark.nightly
 def test_the_client_knows_every_option_that_is_given(data: Data) -> None:
     nowhere = Cluster("none", "kubeflow", "localhost/copg:0.1.0", host="http://127.0.0.1:9")
     for _, takes, _ in STAGES.values():

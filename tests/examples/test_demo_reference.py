@@ -15,6 +15,8 @@ from examples.demo import train_reference
 from examples.fitting import Budget
 from examples.reports import draw_report
 
+pytestmark = pytest.mark.nightly  # the demo in its container trains this reference as well
+
 
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:

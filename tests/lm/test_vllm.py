@@ -115,6 +115,7 @@ def test_an_adapter_is_served_over_its_base(config: GenerationConfig, model: Pat
     assert found != draw_own(Policy(location=model, codec=codec), PROMPTS, KEYS, own)
 
 
+@pytest.mark.nightly
 def test_a_sequence_has_its_own_seed_whatever_shares_its_request(
     config: GenerationConfig, model: Path
 ) -> None:

@@ -97,7 +97,7 @@ class Place:
 def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     home = copy_left(tmp_path_factory.mktemp("align") / "home")
     for package in ("copg", "components", "pipelines"):
-        shutil.copytree(ROOT / package, home / "code" / package, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / package, home / "code" / package)
     (home / "data/mine.py").write_text(REWARD)
     (home / "data/recipe.yaml").write_text(yaml.safe_dump(RECIPE))
     return Place(home)
@@ -187,6 +187,7 @@ def test_the_same_again_runs_resolve_and_the_exit_handler_alone(place: Place, fi
     assert len(executed) > 2
 
 
+@pytest.mark.nightly
 def test_a_trial_that_fails_is_named_with_its_cause(place: Place, first: Outcome) -> None:
     failed = place.run("--set", "train.tracking.uri=sqlite:////proc/gone/mlflow.db")
     assert failed.code == 1

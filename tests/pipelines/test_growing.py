@@ -115,8 +115,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, reference_dir: Path) -> T
     home = tmp_path_factory.mktemp("finished") / "home"
     for part in ("copg", "components", "pipelines", "pyproject.toml"):
         if (ROOT / part).is_dir():
-            leave = shutil.ignore_patterns("__pycache__")
-            shutil.copytree(ROOT / part, home / "code" / part, ignore=leave)
+            shutil.copytree(ROOT / part, home / "code" / part)
         else:
             shutil.copy(ROOT / part, home / "code" / part)
     shutil.copytree(reference_dir, home / "model")

@@ -48,6 +48,7 @@ def left(done: subprocess.CompletedProcess[str], name: str) -> str:
     return next(line for line in done.stdout.splitlines() if line.startswith(f"{name}: ")).partition(": ")[2]
 
 
+@pytest.mark.nightly
 def test_a_stage_runs_alone_on_what_another_left_with_the_dag_s_parameters(place: Path) -> None:
     groups = left(run(place, "--only", "validate"), "groups")
     done = run(place, "--only", "score", "--from", groups)

@@ -130,7 +130,9 @@ train_policy(config, Path(sys.argv[2]), root / "policy", root / "training")
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["SIGKILL", "SIGTERM"])
+@pytest.mark.parametrize(
+    "number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.nightly)], ids=lambda n: n.name
+)
 def test_a_killed_run_resumes_to_the_same_bits(
     config: TrainConfig, referenced: Path, tmp_path: Path, number: signal.Signals
 ) -> None:

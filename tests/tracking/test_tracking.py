@@ -126,6 +126,7 @@ with Tracker(sys.argv[1], experiment="sweep", run_name=sys.argv[2], params={"tri
 """
 
 
+@pytest.mark.nightly
 def test_two_trials_that_start_at_once_on_a_new_file_both_keep_every_step(tmp_path) -> None:
     uri = f"sqlite:///{tmp_path / 'new' / 'mlflow.db'}"
     start = str(time.time() + 1.0)

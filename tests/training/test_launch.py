@@ -118,6 +118,7 @@ def test_an_adapter_with_checkpointed_activations_in_shards_is_the_same(
     assert_close(train(best, referenced, tmp_path), alone, "adapter_model.safetensors")
 
 
+@pytest.mark.nightly
 def test_a_users_mistake_in_a_process_is_the_same_error_here(
     config: TrainConfig, referenced: Path, tmp_path: Path
 ) -> None:
@@ -132,6 +133,7 @@ def test_a_process_that_dies_without_a_word_is_told(tmp_path: Path) -> None:
         raise_failure(tmp_path, "one of 8 processes was killed: torchrun ended with 1")
 
 
+@pytest.mark.nightly
 def test_a_training_that_nobody_follows_any_more_saves_a_checkpoint_and_ends(
     config: TrainConfig, referenced: Path, tmp_path: Path
 ) -> None:
