@@ -27,6 +27,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption("--cluster-namespace", default="kubeflow", help="Where tasks run.")
     group.addoption("--cluster-image", default="localhost/copg:0.1.0", help="Image of the tasks.")
+    group.addoption(
+        "--reworded-image",
+        default="",
+        help="One whose docstrings are reworded, by tests/cluster/reword.py.",
+    )
 
 
 @pytest.fixture(scope="session")

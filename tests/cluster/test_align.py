@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,19 @@ def test_without_the_cache_of_kfp_the_tasks_find_what_they_left_and_copy_it(
     copied = artifacts.find(f"mlpipeline/v2/artifacts/align/{started.run_id}")
     stages = {path.split("/")[5] for path in copied if path.endswith("/manifest.json")}
     assert stages >= {"validate", "score", "reference", "train", "evaluate", "report"}
+
+
+def test_an_image_whose_docstrings_are_reworded_computes_nothing_again(
+    ready: Cluster, data: Data, whole: dict[str, Any], pytestconfig: pytest.Config
+) -> None:
+    """KFP's cache key holds the image: every task starts, and finds what it left under its own key."""
+    image = pytestconfig.getoption("--reworded-image")
+    if not image:
+        pytest.skip("no image is named whose docstrings are reworded: --reworded-image")
+    run(replace(ready, image=image), data, "whole", "--timeout", "45")
+    again = ready.read(f"{ON_VOLUME}-whole/summary.json")
+    assert again["executed"] == ["resolve"]
+    assert (again["trials"], again["digests"]) == (whole["trials"], whole["digests"])
 
 
 def trainers(cluster: Cluster, run_id: str) -> list[dict[str, Any]]:
