@@ -39,19 +39,37 @@ def build_codec() -> TextCodec:
     )
 
 
-def build_reference() -> LlamaForCausalLM:
-    """It ends its turns with ``<turn>`` and hardly ever writes ``<eos>``."""
-    torch.manual_seed(0)
+def build_model(seed: int) -> LlamaForCausalLM:
+    torch.manual_seed(seed)
     sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
-    model = LlamaForCausalLM(LlamaConfig(vocab_size=7, max_position_embeddings=16, **sizes)).eval()
-    model.lm_head.bias = torch.nn.Parameter(torch.zeros(7))
+    return LlamaForCausalLM(LlamaConfig(vocab_size=7, max_position_embeddings=16, **sizes)).eval()
+
+
+def build_reference() -> LlamaForCausalLM:
+    """It ends its turns with ``<turn>`` and hardly ever writes ``<eos>``, as a model that learned to.
+
+    Distilled from a random one whose logits of the two are moved: a bias that training could turn back by
+    itself is not how models come to end their turns.
+    """
+    teacher, student = build_model(0), build_model(1)
     with torch.no_grad():
-        for parameter in model.parameters():
+        for parameter in teacher.parameters():
             if parameter.ndim >= 2:
                 parameter.mul_(5.0)
-        model.lm_head.weight.mul_(0.1)
-        model.lm_head.bias[TURN], model.lm_head.bias[EOS] = 1.0, -7.0
-    return model
+        teacher.lm_head.weight.mul_(0.1)
+        rows = torch.tensor([ids(prompt + text) for prompt in PROMPTS for text in CUT])
+        logits = teacher(rows).logits[:, 1:]
+        logits[..., TURN] += 1
+        logits[..., EOS] -= 9
+        target = logits.softmax(-1)
+    optimizer = torch.optim.Adam(student.parameters(), lr=3e-3)
+    for _ in range(600):
+        chosen = torch.randint(len(rows), (128,))
+        found = student(rows[chosen]).logits[:, 1:].log_softmax(-1)
+        optimizer.zero_grad()
+        torch.nn.functional.kl_div(found, target[chosen], reduction="batchmean").backward()
+        optimizer.step()
+    return student
 
 
 def logps(model: LlamaForCausalLM, prompts: list[list[int]], completions: list[list[int]]) -> Tensor:
@@ -129,18 +147,15 @@ def test_the_end_of_the_template_keeps_the_gain_that_the_end_of_text_loses() -> 
     openings = {p: codec.open([{"role": "user", "content": p}]) for p in PROMPTS}
     assert {p: opening.ids for p, opening in openings.items()} == {p: ids(p) for p in PROMPTS}
     pairs = [(p, text) for p in PROMPTS for text in SHORT]
-    sides = {
-        "codec": {(p, t): codec.encode(openings[p], t, finished=True).ids for p, t in pairs},
-        "right": {(p, t): [*ids(t), TURN] for p, t in pairs},
-        "wrong": {(p, t): [*ids(t), EOS] for p, t in pairs},
-    }
+    right = {(p, t): [*ids(t), TURN] for p, t in pairs}
+    wrong = {(p, t): [*ids(t), EOS] for p, t in pairs}
+    # ours are the right ones, so that their run is the right run
+    assert {(p, t): codec.encode(openings[p], t, finished=True).ids for p, t in pairs} == right
     before, rare = world.earns(world.reference)
     assert rare < 1e-3
-    found = {side: world.earns(world.train(of)) for side, of in sides.items()}
-    gain = {side: reward - before for side, (reward, _) in found.items()}
-    assert gain["right"] > 0.3
-    assert gain["codec"] >= 0.95 * gain["right"]
-    assert found["codec"][1] <= rare
-    # the planted bug: eos whatever the template writes
-    assert gain["wrong"] < 0.8 * gain["right"]
-    assert found["wrong"][1] > 1.5 * rare
+    reward, ended_wrong = world.earns(world.train(right))
+    planted, planted_wrong = world.earns(world.train(wrong))  # eos whatever the template writes
+    assert reward - before > 0.3
+    assert ended_wrong <= rare
+    assert planted - before < 0.8 * (reward - before)
+    assert planted_wrong > 20 * rare
