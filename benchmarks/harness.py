@@ -59,17 +59,27 @@ def tell(result: Mapping[str, Any]) -> None:
     print(RESULT + json.dumps(result), flush=True)
 
 
-def run_child(module: str, task: Mapping[str, Any], *, threads: int) -> dict[str, Any]:
+def run_child(
+    module: str, task: Mapping[str, Any], *, threads: int, checkout: Path | None = None
+) -> dict[str, Any]:
     """Run ``python -m module --child task`` in a process of its own and return what it told.
+
+    Args:
+        module: of ``benchmarks``.
+        task: what it measures.
+        threads: of its own.
+        checkout: of this repository, perhaps at another commit, whose module it is; None: this one.
 
     Raises:
         RuntimeError: it failed; with the end of its standard error.
     """
     numbers = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
+    path = {} if checkout is None else {"PYTHONPATH": str(checkout.resolve())}
     quiet = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "TQDM_DISABLE": "1"}
     done = subprocess.run(
         [sys.executable, "-m", module, "--child", json.dumps(task)],
-        env={**os.environ, **numbers, **quiet},
+        env={**os.environ, **numbers, **quiet, **path},
+        cwd=checkout,
         capture_output=True,
         text=True,
     )

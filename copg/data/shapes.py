@@ -70,6 +70,8 @@ class Record:
     """Digest of what it is on one side of the split with; None for its prompt alone."""
     unranked: int = 0
     """Completions left out for want of a rank."""
+    unsaid_ends: int = 0
+    """Completions of which nobody said whether they were cut off."""
     read_as: str = ""
     """The shape, in words."""
     unused: str = ""
@@ -204,6 +206,7 @@ class RecordReader:
             overlays=None if found.own is None else [write_columns(own) for own in found.own],
             side=side if cluster is None else cluster_digest(cluster),
             unranked=found.unranked,
+            unsaid_ends=len(texts) if found.finished is None else 0,
             read_as=f"{says}, {found.note}" if found.note else says,
             unused=unused_rewards(others, {self._names.get(mark, mark) for mark in found.marks}, says),
         )

@@ -3,6 +3,7 @@
 import heapq
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +13,7 @@ import pyarrow as pa
 import torch
 
 from copg.artifacts import read_groups
+from copg.errors import RecordError
 from copg.lm.config import GenerationConfig, RowConfig, TextConfig
 from copg.lm.divergence import Trace, compare_reference, trace_policy
 from copg.lm.forms import fit_rows
@@ -159,6 +161,17 @@ class PolicySampler:
         """The policy that lies in a folder; without one, the reference."""
         where, revision = (self.model, self.revision) if folder is None else (folder, None)
         return Policy(codec=self.codec, location=where, revision=revision, rows=self.rows)
+
+
+def longer_than(prompts: Sequence[HeldOut], codec: TextCodec, most: int) -> tuple[int, int]:
+    """Of the logged completions of held-out prompts, those of more than ``most`` tokens, and all."""
+    lengths = []
+    for prompt in prompts:
+        for logged in prompt.group.completions:
+            with suppress(RecordError):  # what the model could not say has no length
+                encoded = codec.encode(prompt.opening, logged.text, finished=logged.finished, boundary=False)
+                lengths.append(len(encoded.ids))
+    return sum(length > most for length in lengths), len(lengths)
 
 
 def score(mixture: Mixture, prompts: Sequence[HeldOut]) -> None:

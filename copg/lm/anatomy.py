@@ -1,10 +1,13 @@
 """What a configuration says of its language model, also where that is a part of it: read here alone."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 CONTEXTS = ("max_position_embeddings", "n_positions", "max_seq_len", "model_max_length")
 """Names under which a configuration has the number of positions."""
+PARTS = ("text_config", "decoder", "generator", "thinker_config")
+"""Names under which it has the part that is the language model, as ``transformers`` finds it."""
 WINDOWS = {
     "sliding_window": "sliding_attention",
     "sliding_window_size": "sliding_attention",
@@ -60,6 +63,20 @@ def text_config(config: Any) -> Any:
         return config.get_text_config()
     except ValueError:  # an encoder for texts stands beside it
         return config.get_text_config(decoder=True)
+
+
+def plain_text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """As ``text_config``, of a ``config.json`` as it was read: what the part leaves out, the whole has."""
+    for name in PARTS:
+        inner = config.get(name)
+        if isinstance(inner, dict):
+            return plain_text_config({**config, name: None, **inner})
+    return config
+
+
+def plain_context(text: Mapping[str, Any]) -> int | None:
+    """Positions, by the file; None where it leaves them to a default."""
+    return next((size for name in CONTEXTS if isinstance(size := text.get(name), int)), None)
 
 
 def _windows(text: Any) -> tuple[int, ...]:

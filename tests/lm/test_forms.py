@@ -20,7 +20,7 @@ from copg.errors import ModelError
 from copg.lm.config import RowConfig
 from copg.lm.decoders import CachedDecoder, WholeDecoder, choose_decoder
 from copg.lm.divergence import compare_reference, trace_policy
-from copg.lm.forms import candidates, fit_rows, telling_groups
+from copg.lm.forms import fit_rows, telling_groups
 from copg.lm.row_batch import build_batch, num_computed
 from copg.lm.rows import TokenGroup, plan_batches
 from copg.lm.scorer import SequenceScorer, group_logps
@@ -42,19 +42,20 @@ def make_groups(longest: int = 20) -> list[TokenGroup]:
 def mamba() -> Any:
     torch.manual_seed(0)
     sizes = {"vocab_size": VOCABULARY, "hidden_size": 32, "state_size": 8, "num_hidden_layers": 2}
-    return MambaForCausalLM(MambaConfig(**sizes)).eval()
+    return tiny.saved_and_loaded(MambaForCausalLM(MambaConfig(**sizes)))
 
 
 def bloom() -> Any:
     torch.manual_seed(0)
-    return BloomForCausalLM(BloomConfig(vocab_size=VOCABULARY, hidden_size=32, n_layer=2, n_head=4)).eval()
+    sizes = {"vocab_size": VOCABULARY, "hidden_size": 32, "n_layer": 2, "n_head": 4}
+    return tiny.saved_and_loaded(BloomForCausalLM(BloomConfig(**sizes)))
 
 
 def bert(*, is_decoder: bool) -> Any:
     torch.manual_seed(0)
     sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
     config = BertConfig(vocab_size=VOCABULARY, is_decoder=is_decoder, initializer_range=0.2, **sizes)
-    return BertLMHeadModel(config).eval()
+    return tiny.saved_and_loaded(BertLMHeadModel(config))
 
 
 def plain_logps(model: Any, group: TokenGroup) -> list[float]:
@@ -151,7 +152,7 @@ def test_rotary_positions_that_depend_on_the_batch_are_seen() -> None:
         rope_parameters=rope,
         initializer_range=0.2,
     )
-    model, groups = LlamaForCausalLM(config).eval(), make_groups(60)
+    model, groups = tiny.saved_and_loaded(LlamaForCausalLM(config)), make_groups(60)
     assert fit_rows(model, groups, RowConfig()).rows.form == "plain"
     assert fit_rows(model, groups[:1], RowConfig()).rows.form == "packed"  # none is beyond 16 positions
 
@@ -166,37 +167,6 @@ def test_the_longest_the_largest_and_the_shortest_group_are_checked() -> None:
     first, second, third = telling_groups(groups)
     assert (first, third) == (groups[1], groups[3])
     assert second.completion_ids == [[5] * 6, [5] * 5, [5] * 5, [5] * 6]  # the four longest, in their order
-
-
-SLOWER = ["shared", "alone", "plain"]
-
-
-@pytest.mark.parametrize(
-    ("settings", "device", "kernels", "expected"),
-    [
-        ({}, "cpu", [], ["packed auto"]),  # which is split there
-        ({}, "cuda", [], ["packed mask"]),
-        ({}, "cuda", ["varlen", "flex"], ["packed flex", "packed mask"]),  # FlashAttention has no float32
-        (
-            {"compute_dtype": "bfloat16"},
-            "cuda",
-            ["flex", "varlen"],
-            ["packed varlen", "packed flex", "packed mask"],
-        ),
-        ({"compute_dtype": "bfloat16"}, "cuda", ["varlen"], ["packed varlen", "packed mask"]),
-        ({"attention": "mask"}, "cuda", ["flex"], ["packed mask"]),
-    ],
-)
-def test_what_is_tried_follows_from_device_precision_and_kernels(
-    settings: Any, device: str, kernels: list[str], expected: list[str]
-) -> None:
-    tried = candidates(RowConfig(**settings), device, kernels)
-    assert [f"{each.form} {each.attention}" for each in tried if each.form == "packed"] == expected
-    assert [each.form for each in tried if each.form != "packed"] == SLOWER
-
-
-def test_a_form_that_was_asked_for_is_the_only_one_tried() -> None:
-    assert [each.form for each in candidates(RowConfig(form="alone"), "cpu", [])] == ["alone"]
 
 
 def test_an_error_of_a_forward_is_a_mistake_with_the_kind_of_the_model() -> None:

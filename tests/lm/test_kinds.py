@@ -5,6 +5,9 @@ from pathlib import Path
 import pytest
 from transformers.utils import logging
 
+from copg.lm.anatomy import read_anatomy
+from copg.lm.load import load_config
+from copg.lm.tokenizer import read_limits
 from tests import kinds, models_table
 
 if not models_table.DOCUMENT.is_file():
@@ -27,3 +30,5 @@ def test_a_kind_is_exact_in_the_form_that_the_table_has(kind: str, tmp_path: Pat
     assert found.form == FORMS[kind], found.reason
     assert found.difference <= models_table.TOLERANCE
     assert bool(found.form) or found.reason
+    if (tmp_path / "config.json").is_file():  # the file alone says what the configuration says
+        assert read_limits(str(tmp_path)).context == read_anatomy(load_config(tmp_path)).context

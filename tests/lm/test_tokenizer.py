@@ -25,6 +25,8 @@ def write(folder: Path, **files: Any) -> str:
         ({"n_positions": 1024, "vocab_size": 9}, Limits(1024, 9)),
         ({"vocab_size": 9, "text_config": {"max_position_embeddings": 8}}, Limits(8, 9)),
         ({"vocab_size": 9, "text_config": {"vocab_size": 7}}, Limits(None, 7)),
+        ({"max_seq_len": 2048, "vocab_size": 9}, Limits(2048, 9)),  # MPT and DBRX
+        ({"thinker_config": {"text_config": {"max_position_embeddings": 8, "vocab_size": 7}}}, Limits(8, 7)),
         ({}, Limits(None, None)),
     ],
 )

@@ -3,6 +3,7 @@
 import copy
 import itertools
 import random
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from copg.lm.text import TextCodec
 from copg.losses.copg import copg_loss
 from copg.losses.groups import Completions
+from tests import tiny
 
 LETTERS = "abcde"
 TURN, EOS = len(LETTERS), len(LETTERS) + 1
@@ -45,7 +47,7 @@ def build_model(seed: int) -> LlamaForCausalLM:
     return LlamaForCausalLM(LlamaConfig(vocab_size=7, max_position_embeddings=16, **sizes)).eval()
 
 
-def build_reference() -> LlamaForCausalLM:
+def build_reference() -> Any:
     """It ends its turns with ``<turn>`` and hardly ever writes ``<eos>``, as a model that learned to.
 
     Distilled from a random one whose logits of the two are moved: a bias that training could turn back by
@@ -69,7 +71,7 @@ def build_reference() -> LlamaForCausalLM:
         optimizer.zero_grad()
         torch.nn.functional.kl_div(found, target[chosen], reduction="batchmean").backward()
         optimizer.step()
-    return student
+    return tiny.saved_and_loaded(student)
 
 
 def logps(model: LlamaForCausalLM, prompts: list[list[int]], completions: list[list[int]]) -> Tensor:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, Gemma3Config, Gemma3ForConditionalGeneration
+from transformers import AutoModelForCausalLM
 
 from copg.errors import ModelError
 from copg.lm.load import load_model, model_decoder, outside_decoder
@@ -19,6 +19,7 @@ from copg.lm.weights import check_files
 from copg.run.sources import DigestMemo, find_model
 from copg.training.config import LoraConfig
 from copg.training.optim import add_adapter, freeze_towers
+from tests import tiny
 
 FILE = "model.safetensors"
 
@@ -143,17 +144,7 @@ def one_by_one(model: Any, group: TokenGroup) -> list[float]:
 
 
 def test_of_a_model_with_a_tower_its_language_model_alone_is_trained() -> None:
-    text = {
-        **{"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4},
-        **{"num_key_value_heads": 2, "head_dim": 8, "vocab_size": 40, "sliding_window": 8},
-        "layer_types": ["sliding_attention", "full_attention"],
-    }
-    vision = {
-        **{"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2},
-        **{"image_size": 28, "patch_size": 14},
-    }
-    config = Gemma3Config(text_config=text, vision_config=vision, mm_tokens_per_image=4)
-    model = Gemma3ForConditionalGeneration(config).eval()
+    model: Any = tiny.build_composite()
     outside = outside_decoder(model)
     assert {name.split(".")[1] for name in outside} == {"vision_tower", "multi_modal_projector"}
     adapted = add_adapter(model, LoraConfig(rank=2), seed=0)

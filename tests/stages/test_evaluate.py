@@ -140,6 +140,26 @@ def test_estimates_are_those_of_the_completions_left_beside_them(
     assert manifest.facts["metrics"] == metrics
 
 
+def test_logs_that_are_longer_than_what_may_be_drawn_are_told(
+    config: EvaluateConfig, groups: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # of 2 to 8 words, a token each, and the end: 5 of 2 to 4 words fit
+    logged = [
+        len(completion.text.split()) + 1
+        for split in ("select", "gate")
+        for group in sorted(read_groups(groups, split), key=lambda group: group.id)[:8]
+        for completion in group.completions
+    ]
+    longer = sum(length > 5 for length in logged)
+    short = replace(config, generation=replace(config.generation, max_new_tokens=5))
+    metrics = evaluate_policy(short, groups, tmp_path / "short", policy=None)
+    assert 0 < metrics["logged/longer_fraction"] == longer / len(logged) < 1
+    said = f"{longer} of {len(logged)} logged completions of the prompts held out have more tokens than"
+    assert said in capsys.readouterr().err
+    assert evaluate_policy(config, groups, tmp_path / "long", policy=None)["logged/longer_fraction"] == 0
+    assert "logged completions" not in capsys.readouterr().err
+
+
 def test_kls_and_log_ratios_are_those_of_each_completion_by_itself(
     config: EvaluateConfig, groups: Path, reference_dir: Path, tmp_path: Path
 ) -> None:

@@ -224,6 +224,7 @@ def test_how_records_were_read_is_told_in_a_line_each(
         "read as: pairs with their prompt, 20 records",
         "'score_chosen', 'score_rejected' look like rewards and are not used; to use it: "
         "columns: {chosen_reward: score_chosen, rejected_reward: score_rejected} (20 records)",
+        "100 of 100 completions have no 'finished': they count as not cut off",
     ]
     lines = capsys.readouterr().err.splitlines()
     assert [line for line in lines if line in told] == told

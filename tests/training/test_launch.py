@@ -106,6 +106,23 @@ def test_shards_on_two_processes_stopped_and_resumed_give_the_weights_of_one(
     assert facts["processes"] == 2
     assert 2 <= facts["resumed_from"] < 30  # 6 epochs of 32 / 7 steps, rounded up
     assert_close(policy, alone)
+    of_one, of_both = (metrics(root / "training") for root in (tmp_path / "alone", tmp_path))
+    assert of_one.keys() == of_both.keys()
+    for step, values in of_one.items():
+        assert of_both[step] == {name: pytest.approx(v, rel=1e-3, abs=1e-5) for name, v in values.items()}
+
+
+def metrics(training: Path) -> dict[int, dict[str, float]]:
+    """Of each step what was measured of its groups, whichever process had them."""
+    lines = [json.loads(line) for line in (training / "metrics.jsonl").read_text().splitlines()]
+    timed = ("tokens/per_s", "step")
+    steps = {
+        line["step"]: {k: v for k, v in line.items() if k not in timed}
+        for line in lines
+        if "loss/mean" in line
+    }
+    assert len(steps) == 30
+    return steps
 
 
 @pytest.mark.nightly
