@@ -13,7 +13,8 @@ from copg.lm.anatomy import text_config
 KINDS = sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
 VOCABULARY, WINDOW, CONTEXT, LAYERS = 96, 16, 512, 4
 SIZES = [
-    (32, "hidden_size d_model n_embd embedding_size d_embed attention_hidden_size"),
+    (32, "hidden_size d_model n_embd embedding_size d_embed attention_hidden_size hidden_size_global "
+         "adapter_in_dim adapter_input_size adapter_out_dim"),
     (64, "intermediate_size ffn_dim encoder_ffn_dim decoder_ffn_dim n_inner dim_ff dff intermediate_size_mlp "
          "moe_intermediate_size shared_expert_intermediate_size dense_intermediate_size ffn_hidden_size "
          "shared_intermediate_size expert_ffn_hidden_size shared_experts_intermediate_size feed_forward_size "
@@ -23,15 +24,15 @@ SIZES = [
         "linear_num_value_heads mamba_n_heads num_heads index_n_heads num_global_heads"),
     (2, "num_key_value_heads swa_num_key_value_heads linear_num_key_heads num_experts_per_tok moe_topk moe_k "
         "num_kv_heads mamba_n_groups num_experts_per_token"),
-    (1, "n_group topk_group n_shared_experts zero_expert_num n_groups"),
+    (1, "n_group topk_group n_shared_experts zero_expert_num n_groups num_expert_group num_shared_experts"),
     (8, "head_dim swa_head_dim v_head_dim qk_rope_head_dim qk_nope_head_dim kv_channels dim_head rotary_dim "
         "linear_head_dim linear_key_head_dim linear_value_head_dim index_head_dim block_size d_rel "
         "hidden_size_per_layer_input"),
     (16, "kv_lora_rank q_lora_rank o_lora_rank mamba_d_state mamba_d_head state_size mamba_chunk_size "
          "chunk_size time_step_rank mamba_dt_rank ssm_state_size mamba_head_dim sliding_window rel_extent "
          "sliding_window_size attention_chunk_size window_size attention_window_size keep_window_size"),
-    (CONTEXT, "max_position_embeddings n_positions n_ctx max_seq_len"),
-    (VOCABULARY, "vocab_size decoder_vocab_size vocab_size_per_layer_input"),
+    (CONTEXT, "max_position_embeddings n_positions n_ctx max_seq_len model_max_length"),
+    (VOCABULARY, "vocab_size decoder_vocab_size vocab_size_per_layer_input encoder_hash_byte_group_vocab"),
 ]  # fmt: skip
 """Sizes that a tiny model has, by the names that configurations have for them."""
 DEPTHS = "num_hidden_layers n_layer n_layers num_layers encoder_layers decoder_layers"
@@ -42,12 +43,20 @@ _QWEN4 = {
     **{"indexer_compress_ratio": 4, "hc_lowrank": 8, "ngram_vocab_size_base": 96, "ple_embed_dim": 32},
     **{"split_ngram_parts": 1, "make_ngram_vocab_size_divisible_by": 8},
 }
+_ROPE = {"rope_type": "default", "rope_theta": 1e4}
 OWN: dict[str, dict[str, Any]] = {
+    "bamba": {"attn_layer_indices": [1, 3]},
+    "cohere_compass_text": {
+        "layer_types": BOTH,
+        "rope_parameters": {"sliding_attention": _ROPE, "full_attention": _ROPE},
+    },
     "dbrx": {
         "attn_config": {"kv_n_heads": 2, "rope_theta": 1e4},
         "ffn_config": {"ffn_hidden_size": 64, "moe_num_experts": 4, "moe_top_k": 2},
     },
-    "dots1": {"n_routed_experts": 4, "n_shared_experts": 1, "n_group": 1, "topk_group": 1},
+    "deepseek_v2": {"num_experts_per_tok": 2},
+    "deepseek_v4": {"compress_rates": {"compressed_sparse_attention": 4, "heavily_compressed_attention": 8}},
+    "dots1": {"n_routed_experts": 4, "n_shared_experts": 1, "num_experts_per_tok": 2},
     "gemma3n_text": {"layer_types": BOTH, "num_kv_shared_layers": 2},
     "gemma3n": {"layer_types": BOTH, "num_kv_shared_layers": 2},
     "gpt_neo": {"attention_types": [[["global", "local"], LAYERS // 2]]},
@@ -70,7 +79,7 @@ def tiny_config(kind: str) -> Any:
     given = CONFIG_MAPPING[kind]()
     text = text_config(given)
     if text is given:
-        return type(given)(**_inner(given), **shrink(given) | OWN.get(kind, {}))
+        return type(given)(**_inner(given) | shrink(given) | OWN.get(kind, {}))
     return type(given)(**_inner(given, text=OWN.get(kind, {})))
 
 

