@@ -11,15 +11,14 @@ from typing import (
     TypeVar,
     dataclass_transform,
     get_args,
-    get_origin,
     get_type_hints,
     overload,
 )
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
-from pydantic.fields import FieldInfo
 
 from copg.errors import ConfigError
+from copg.wording import bounds_of, follow, nearest, words_of, words_of_bounds
 
 T = TypeVar("T")
 
@@ -30,7 +29,7 @@ AtLeastOne = Annotated[int, Field(ge=1)]
 Natural = Annotated[int, Field(ge=0)]
 """A whole number from 0."""
 
-SIGNS: Mapping[str, Callable[[Any, Any], bool]] = {"gt": gt, "ge": ge, "lt": lt, "le": le}
+HOLDS: Mapping[str, Callable[[Any, Any], bool]] = {"gt": gt, "ge": ge, "lt": lt, "le": le}
 """Bounds by their names in ``Field`` and in ``annotated_types``."""
 
 
@@ -47,6 +46,14 @@ INSTEAD = (
     ),
 )
 """What to use for a secret, by setting and scheme."""
+WHOLE = "recipe"
+"""How the whole of a recipe is called, whose own rules name their keys in full."""
+OF_TYPES = (
+    "literal_error", "int_type", "int_parsing", "int_from_float", "float_type", "float_parsing", "bool_type",
+    "bool_parsing", "string_type", "list_type", "tuple_type", "dict_type", "dataclass_type", "too_short",
+    "too_long", "finite_number",
+)  # fmt: skip
+"""Errors of pydantic for a value that is none of what the type of its field allows."""
 ELSE = f"give it in a variable of its client {_SECRET}"
 
 
@@ -68,7 +75,7 @@ def configuration(cls: type[T] | None = None, *, kw_only: bool = True) -> Any:
     def check(self: Any) -> None:
         for name, (bounds, words) in _bounds(self.__class__).items():
             value = getattr(self, name)
-            if value is not None and not all(SIGNS[sign](value, limit) for sign, limit in bounds.items()):
+            if value is not None and not all(HOLDS[sign](value, limit) for sign, limit in bounds.items()):
                 raise ValueError(f"{name}={value} must be {words}")
         if own_rules is not None:
             own_rules(self)
@@ -84,19 +91,10 @@ def _bounds(cls: type[Any]) -> dict[str, tuple[dict[str, Any], str]]:
     found = {}
     for name, hint in get_type_hints(cls, include_extras=True).items():
         for each in (hint, *get_args(hint)):  # the type itself, or one that may be None
-            info = next((m for m in get_args(each)[1:] if isinstance(m, FieldInfo)), None)
-            if get_origin(each) is Annotated and info is not None and info.metadata:
-                bounds = {sign: getattr(m, sign) for m in info.metadata for sign in SIGNS if hasattr(m, sign)}
-                found[name] = bounds, _words(bounds) + (f": {info.description}" if info.description else "")
+            bounds, why = bounds_of(each)
+            if bounds:
+                found[name] = bounds, words_of_bounds(bounds) + (f": {why}" if why else "")
     return found
-
-
-def _words(bounds: Mapping[str, Any]) -> str:
-    if len(bounds) == 1:
-        ((sign, limit),) = bounds.items()
-        return f"{ {'gt': '>', 'ge': '>=', 'lt': '<', 'le': '<='}[sign] } {limit}"
-    low = f"[{bounds['ge']}" if "ge" in bounds else f"({bounds['gt']}"
-    return f"in {low}, {bounds['le']}]" if "le" in bounds else f"in {low}, {bounds['lt']})"
 
 
 def parse_config(cls: type[T], settings: Mapping[str, Any], *, where: str) -> T:
@@ -117,7 +115,7 @@ def parse_config(cls: type[T], settings: Mapping[str, Any], *, where: str) -> T:
     try:
         return TypeAdapter(cls).validate_python(dict(settings))
     except ValidationError as error:
-        raise ConfigError("; ".join(_line(cls, e, where) for e in error.errors())) from None
+        raise ConfigError("; ".join(_lines(cls, error.errors(), where))) from None
 
 
 def check_address(value: str, where: str) -> None:
@@ -150,30 +148,40 @@ def _secrets(value: Any, where: str) -> Iterator[str]:
             yield f"{told}: leave it out; {instead}"
 
 
+def _lines(cls: type[Any], errors: Sequence[Any], where: str) -> list[str]:
+    """A line for each mistake; of a value that is none of several types, one for all of them."""
+    found = {_line(cls, error, where): follow(cls, error["loc"])[0] for error in errors}
+    inside = [keys[:-1] for keys in found.values()]  # what is wrong inside of it says more
+    return [line for line, keys in found.items() if not keys or keys not in inside]
+
+
 def _line(cls: type[Any], error: Any, where: str) -> str:
-    key = ".".join(str(part) for part in (where, *error["loc"]))
+    keys, owner, hint = follow(cls, error["loc"])
+    key = ".".join((where, *keys))
     if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        owner = _owner(cls, error["loc"])
-        allowed = sorted(f.name for f in fields(owner)) if is_dataclass(owner) else "the documented keys"
-        return f"{key} is unknown; use one of {allowed}"
-    if error["type"] == "missing":
+        return unknown_key(key, sorted(each.name for each in fields(owner)) if is_dataclass(owner) else [])
+    if error["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
         return f"{key} is missing"
+    if error["type"] == "value_error":
+        return _rule(error["msg"].removeprefix("Value error, "), key, hint if keys else cls)
     if error["type"].startswith(("greater_than", "less_than")):
-        owner, (limit,) = _owner(cls, error["loc"]), error["ctx"].values()
-        if is_dataclass(owner) and (rule := _bounds(owner).get(str(error["loc"][-1]))):  # type: ignore[arg-type]
+        (limit,) = error["ctx"].values()
+        if is_dataclass(owner) and (rule := _bounds(owner).get(keys[-1])):  # type: ignore[arg-type]
             return f"{key}={type(limit)(error['input'])} must be {rule[1]}"
-    message = error["msg"].removeprefix("Value error, ")
-    return message if error["type"] == "value_error" else f"{key}={error['input']!r}: {message}"
+    if error["type"] in OF_TYPES and hint is not None:
+        return f"{key}={error['input']!r} must be {words_of(hint)}"
+    return f"{key}={error['input']!r}: {error['msg']}"
 
 
-def _owner(cls: Any, location: Sequence[str | int]) -> Any:
-    """The dataclass in which the last key of ``location`` was looked for; None where that is not clear."""
-    for key in location[:-1]:
-        if is_dataclass(cls):
-            cls = get_type_hints(cls).get(str(key))
-        else:  # an entry of a list, or a value of a dictionary
-            cls = get_args(cls)[-1] if get_args(cls) else None
-        inner = [each for each in get_args(cls) if is_dataclass(each)]
-        if type(None) in get_args(cls) and len(inner) == 1:
-            cls = inner[0]
-    return cls
+def unknown_key(key: str, known: Sequence[str]) -> str:
+    """What is said of a key that is none of those that there are."""
+    allowed = list(known) or "the documented keys"
+    return f"{key} is unknown; use one of {allowed}{nearest(key.rpartition('.')[2], known)}"
+
+
+def _rule(told: str, key: str, owner: Any) -> str:
+    """A rule that joins fields, with the key of the section that it is of."""
+    if key == WHOLE or told.startswith(key):  # it names its keys from the recipe on
+        return told
+    names = {each.name for each in fields(owner)} if is_dataclass(owner) else set()
+    return f"{key}.{told}" if re.split(r"\W", told, maxsplit=1)[0] in names else f"{key}: {told}"

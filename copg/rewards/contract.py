@@ -17,7 +17,9 @@ class Condition:
     part: str
     """Name of the part that decides, before standardisation."""
     at_least: float | None = None
+    """Lowest value with which it passes."""
     at_most: float | None = None
+    """Highest value with which it passes."""
     otherwise: float = 0.0
     """What the reward counts as elsewhere, before its weight."""
 
@@ -39,7 +41,7 @@ class RewardSpec:
     """One entry of a recipe's ``rewards``."""
 
     name: str
-    """A key of ``REWARDS``, or a user's own ``module:function`` or ``path/file.py:function``."""
+    """One that there is, or your own ``module:function`` or ``path/file.py:function``."""
     weight: float = 1.0
     """Factor in the sum; negative for a penalty, 0 to watch a reward without training on it."""
     params: dict[str, Any] = field(default_factory=dict)

@@ -58,6 +58,7 @@ class Rouge(RougeL):
     """
 
     kind: Literal["rouge1", "rouge2", "rougeL"] = "rouge1"
+    """Single words, pairs of words, or the longest common subsequence."""
     statistic: Literal["f", "precision", "recall"] = "f"
     """Recall alone favours long completions, precision short ones; ``f`` is their harmonic mean."""
 

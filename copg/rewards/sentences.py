@@ -19,6 +19,7 @@ class SentenceScore(OfColumn):
     column: str = "references"
     """Holds a text or a list of texts."""
     lowercase: bool = False
+    """Whether capitals count as small letters."""
 
     metric: ClassVar[str]
     """Its class in sacrebleu, in a module of the same name."""

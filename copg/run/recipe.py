@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from copg.artifacts import BASELINES
-from copg.config import configuration, parse_config
+from copg.config import configuration, parse_config, unknown_key
 from copg.errors import ConfigError, CopgError
 from copg.run.recipe_paths import PATHS, make_absolute
+from copg.run.shared import as_written
 from copg.run.task_record import subject_name
 from copg.run.trained_reward import REWARD as REWARD_MODEL
 from copg.run.trained_reward import STAGE as REWARD
@@ -110,10 +111,21 @@ def parse_recipe(values: Mapping[str, Any]) -> Recipe:
     """A recipe from plain values, a key for each stage's settings."""
     flat = dict(values)
     stages = {stage: flat.pop(stage) or {} for stage in STAGES + OPTIONAL if stage in flat}
+    known = {each.name for each in fields(Recipe)} - {"stages"} | {*STAGES, *OPTIONAL}
+    if strange := [key for key in flat if key not in known | {"stages"}]:
+        raise ConfigError("; ".join(_unknown(key, sorted(known)) for key in strange))
     flat["stages"] = {**(flat.get("stages") or {}), **stages}
     if REWARD in stages and not flat.get("rewards"):
         flat["rewards"] = [{"name": REWARD_MODEL}]
     return parse_config(Recipe, flat, where="recipe")
+
+
+def _unknown(key: str, known: list[str]) -> str:
+    """What is said of a key that no recipe has; that of a stage belongs into its section."""
+    own = [stage for stage in STAGES + OPTIONAL if key in {f.name for f in fields(config_class(stage))}]
+    if own:
+        return f"recipe.{key} is unknown; did you mean {' or '.join(f'{stage}.{key}' for stage in own)}?"
+    return unknown_key(f"recipe.{key}", known)
 
 
 def config_class(stage: str) -> Any:
@@ -209,7 +221,8 @@ def parse_stages(recipe: Recipe, settings: Mapping[str, Mapping[str, Any]]) -> d
             try:
                 configs[stage] = parse_config(config_class(stage), merged, where=stage)
             except CopgError as error:
-                mistakes.setdefault(str(error), []).append(subject_name(trial) if trial else "")
+                line = as_written(str(error), recipe.stages)
+                mistakes.setdefault(line, []).append(subject_name(trial) if trial else "")
     if mistakes:
         raise ConfigError("; ".join(_told(mistake, who, recipe) for mistake, who in mistakes.items()))
     return configs
@@ -217,6 +230,6 @@ def parse_stages(recipe: Recipe, settings: Mapping[str, Mapping[str, Any]]) -> d
 
 def _told(mistake: str, trials: list[str], recipe: Recipe) -> str:
     """A mistake with the trials that make it; one of all trials is none of theirs."""
-    if trials == [""] or len(trials) == len(recipe.trials) > 1:
+    if "" in trials or len(trials) == len(recipe.trials) > 1:
         return mistake
     return f"trial {', '.join(trials)}: {mistake}"

@@ -29,7 +29,9 @@ class SplitCounts:
     """A number of prompts for each held-out split."""
 
     select: int = 128
+    """On which the best trial is chosen."""
     gate: int = 128
+    """On which promotion is decided."""
 
 
 @configuration

@@ -35,6 +35,7 @@ class RewardConfig:
     seed: Natural = 0
     """Of the new head and of the order of groups."""
     epochs: AtLeastOne = 1
+    """How often every prompt of the train split is seen."""
     groups_per_step: AtLeastOne = 32
     """The loss is averaged over these; every prompt weighs the same."""
     pairs_per_group: AtLeastOne = 8

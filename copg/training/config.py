@@ -18,7 +18,7 @@ class TrialConfig:
     beta: Annotated[float, Field(gt=0, description="at 0 nothing ties the policy to the reference")]
     """KL strength, in reward units per nat."""
     method: str = "copg"
-    """One of ``copg.losses.LOSSES``."""
+    """How it learns: contrastive policy gradient, or another to compare it with."""
     name: str = ""
     """Of the trial in report and registry; empty: method and beta."""
     seed: Natural = 0
@@ -40,10 +40,15 @@ class OptimizerConfig:
     """AdamW with warm-up and decay."""
 
     learning_rate: Positive = 1e-6
+    """At its peak, a step."""
     weight_decay: NotNegative = 0.0
+    """Share of a weight that is taken off it each step, times the learning rate."""
     beta1: NotNegative = 0.9
+    """Of the running mean of gradients: what of it stays each step."""
     beta2: NotNegative = 0.999
+    """The same of their squares."""
     epsilon: Positive = 1e-8
+    """Added to the root of these, by which a step is divided."""
     warmup_fraction: Fraction = 0.1
     """Share of the steps over which the learning rate rises linearly from 0."""
     decay: Literal["cosine", "linear", "constant"] = "cosine"
@@ -57,8 +62,11 @@ class LoraConfig:
     """A low-rank adapter on frozen weights; with it switched off the model is the reference."""
 
     rank: AtLeastOne = 16
+    """Of the two matrices that a layer gets."""
     alpha: Positive = 32.0
+    """Their product counts ``alpha / rank`` times."""
     dropout: NotNegative = 0.0
+    """Share of the inputs of an adapter that a training step leaves out."""
     target_modules: str | list[str] = "all-linear"
     """Names of the layers, or ``all-linear``: every linear layer but the head."""
 
@@ -112,7 +120,9 @@ class TrackingConfig:
     uri: str | None = None
     """``sqlite:///...`` or a server; None: no tracking."""
     experiment: str = "copg"
+    """Under which the runs stand there; made where it is not there."""
     every_steps: AtLeastOne = 10
+    """How often the metrics of a step are written."""
 
 
 @configuration
@@ -140,6 +150,7 @@ class TrainConfig:
     trial: TrialConfig
     checkpoint: CheckpointConfig
     revision: str | None = None
+    """Of ``model`` on the hub."""
     model_digest: str = ""
     """Of the weights of ``model`` that are meant, when it is known; empty: whatever lies there."""
     start_from: str | None = None
@@ -149,6 +160,7 @@ class TrainConfig:
     start_digest: str = ""
     """Of the weights of ``start_from``, when it is known already; empty: computed here."""
     epochs: AtLeastOne = 1
+    """How often every group of the train split is seen."""
     groups_per_step: AtLeastOne = 32
     """The loss is averaged over these, across micro-batches and processes."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)

@@ -30,7 +30,9 @@ class ImageConfig:
     name: str = ""
     """With its digest (``registry/copg@sha256:...``): a cached result knows the image by this text alone."""
     pull_policy: Literal["", "Always", "IfNotPresent", "Never"] = ""
+    """When a node fetches it; empty: Kubernetes' own rule."""
     pull_secrets: list[str] = field(default_factory=list)
+    """Secrets with which a private registry is asked."""
 
 
 @configuration
@@ -38,8 +40,11 @@ class VolumeConfig:
     """A PersistentVolumeClaim in every pod."""
 
     claim: str = "copg-runs"
+    """Its name."""
     path: str = "/runs"
+    """Where pods see it."""
     sub_path: str = ""
+    """Folder of it that is mounted; empty: all."""
 
     def __post_init__(self) -> None:
         check_names("volumes.claim", self.claim)
@@ -56,7 +61,9 @@ class SecretConfig:
     """
 
     name: str = "copg-secrets"
+    """Of the Secret."""
     keys: list[str] = field(default_factory=lambda: list(KEYS))
+    """Those that become variables, where it has them."""
     variables: dict[str, str] = field(default_factory=dict)
     """More keys of it, whose variables have other names: ``{accesskey: AWS_ACCESS_KEY_ID}``."""
     optional: bool = True
@@ -80,7 +87,9 @@ class MinioConfig:
     secret: str = "mlpipeline-minio-artifact"
     """Empty: the tasks get no keys, and do again what an earlier run did unless KFP's cache answers."""
     access_key: str = "accesskey"
+    """Key of the Secret that holds the access key."""
     secret_key: str = "secretkey"
+    """Key of the Secret that holds the secret key."""
 
     def __post_init__(self) -> None:
         check_names("stores.minio.secret", *filter(None, [self.secret]))
@@ -99,8 +108,11 @@ class StoresConfig:
     """Where what outlives a run lies: paths of a volume, or URLs; empty: under the directory of the runs."""
 
     rewards: str = ""
+    """Of values of rewards."""
     references: str = ""
+    """Of the reference's log-probabilities."""
     checkpoints: str = ""
+    """Of trainings that are under way."""
     champions: str = ""
     """To which promoted policies are copied."""
     minio: MinioConfig = field(default_factory=MinioConfig)
@@ -114,7 +126,9 @@ class SecurityConfig:
     """As whom the tasks run: never root. KFP itself drops all capabilities and sets seccomp's default."""
 
     user: NotRoot = 65532
+    """Id of the user."""
     group: NotRoot = 65532
+    """Id of the group, which also owns what is written."""
 
 
 @configuration

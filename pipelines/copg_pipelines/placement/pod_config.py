@@ -61,7 +61,9 @@ class RangeConfig:
     """What a pod is scheduled by, and what it may not exceed."""
 
     request: str | int | float = ""
+    """What a node must have free; empty: Kubernetes' own."""
     limit: str | int | float = ""
+    """What ends the pod, or slows it down; empty: none."""
 
 
 @configuration
@@ -69,8 +71,11 @@ class TolerationConfig:
     """A taint of nodes that a pod puts up with, such as that of spot machines."""
 
     key: str = ""
+    """Of the taint; empty, with ``Exists``: every taint."""
     operator: Literal["Exists", "Equal"] = "Equal"
+    """Whether the taint's value counts."""
     value: str = ""
+    """Of the taint, with ``Equal``."""
     effect: Literal["", "NoSchedule", "PreferNoSchedule", "NoExecute"] = ""
     """Empty: all."""
     seconds: int | None = None
@@ -121,6 +126,7 @@ class TaskConfig:
     shm: str = ""
     """Size of ``/dev/shm``, which counts towards the memory limit; empty: the 64 MiB of the runtime."""
     node_selector: dict[str, str] = field(default_factory=dict)
+    """Labels that a node must have."""
     tolerations: list[TolerationConfig] = field(default_factory=list)
     retry: RetryConfig = field(default_factory=RetryConfig)
     timeout_hours: NotNegative = 0.0
