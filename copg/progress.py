@@ -3,10 +3,32 @@
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TypeVar
 
 T = TypeVar("T")
 LINE_EVERY_S = 15.0
+_TASK: ContextVar[str] = ContextVar("task", default="")
+
+
+@contextmanager
+def work_of(task: str) -> Iterator[None]:
+    """Name a task before all that is told of progress inside: several tasks print into one log."""
+    token = _TASK.set(task)
+    try:
+        yield
+    finally:
+        _TASK.reset(token)
+
+
+def _named(description: str) -> str:
+    """``evaluate-copg_0.05, draw``: the task, then what its name does not say."""
+    task = _TASK.get()
+    if not task:
+        return description
+    more = "" if task.endswith(description) else description.removeprefix(task).strip(" ()")
+    return f"{task}, {more}" if more else task
 
 
 def track(
@@ -29,7 +51,8 @@ def track(
     """
     if total is None and isinstance(items, Sized):
         total = before + len(items)
-    yield from (_bar if sys.stderr.isatty() else _lines)(items, description, total, count, before, quiet_s)
+    told = _bar if sys.stderr.isatty() else _lines
+    yield from told(items, _named(description), total, count, before, quiet_s)
 
 
 def _bar(

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import rich.progress
 
-from copg.progress import track
+from copg.progress import track, work_of
 
 
 class Clock:
@@ -74,3 +74,20 @@ def test_a_bar_begins_where_the_work_goes_on(monkeypatch: pytest.MonkeyPatch) ->
         (bars[0].tasks[0].completed, bars[0].tasks[0].total) for _ in track(range(6, 8), "train", before=6)
     ]
     assert found == [(6, 8), (7, 8)]
+
+
+@pytest.mark.parametrize(
+    ("task", "description", "line"),
+    [
+        ("train-copg_0.05", "copg_0.05", "train-copg_0.05: 1 of 2, 20 s left (0.1/s)"),
+        ("evaluate-copg_0.05", "draw", "evaluate-copg_0.05, draw: 1 of 2, 20 s left (0.1/s)"),
+        ("validate", "validate (records)", "validate, records: 1 of 2, 20 s left (0.1/s)"),
+        ("", "draw", "draw: 1 of 2, 20 s left (0.1/s)"),
+    ],
+)
+def test_a_line_names_the_task_whose_work_it_is(
+    task: str, description: str, line: str, clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with work_of(task):
+        list(track(clock.items(2, seconds=20.0), description, 2))
+    assert lines(capsys)[0] == line

@@ -1,10 +1,12 @@
 """``summary.json``: what a run did and found, from the records of its tasks, whatever happened to them."""
 
+import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from copg.artifacts import replacing
 from copg.errors import DamageError
 from copg.run.memory_watch import why_killed
 from copg.run.task_record import (
@@ -21,7 +23,7 @@ from copg.run.task_record import (
 from copg.stages.table import TABLE
 from copg.stores.sealed import write_sealed
 
-SUMMARY = "summary.json"
+SUMMARY, PAGE = "summary.json", "report.html"
 Records = Mapping[str, TaskRecord]
 """Of tasks, by their names."""
 RESOLVE_KEY = "always"
@@ -38,9 +40,22 @@ def write_summary(run_dir: Path, *, succeeded: bool, job: str = "") -> dict[str,
     """
     run, before = read_json(run_dir / RUN), _told(run_dir)
     resumed = bool(job) and before.get("job") == job
-    summary = {**summarise(run, read_records(run_dir, run), succeeded=succeeded or resumed), "job": job}
+    records = read_records(run_dir, run)
+    summary = {**summarise(run, records, succeeded=succeeded or resumed), "job": job}
+    if summary["report"]:
+        summary["report"] = _lay_out(records["report"], run_dir) or summary["report"]
     write_sealed(run_dir / SUMMARY, summary)
     return summary
+
+
+def _lay_out(reported: TaskRecord, run_dir: Path) -> str | None:
+    """Put the report beside the summary, for people; its address there, None where it lies elsewhere."""
+    page, shown = Path(reported.outputs.get("report", "")) / PAGE, run_dir / PAGE
+    if not page.is_file():
+        return None
+    with replacing(shown) as part:
+        shutil.copyfile(page, part)
+    return str(shown)
 
 
 def _told(run_dir: Path) -> dict[str, Any]:
@@ -116,6 +131,10 @@ def summarise(
         "reference": _estimates(reference),
         "champion": decision.get("champion"),
         "promoted": decision.get("promoted"),
+        "best": decision.get("trial"),
+        "model": decision.get("model_name"),
+        "version": decision.get("version"),
+        "policy": _policy(decision, tasks, records),
         "reasons": decision.get("reasons", []),
         "report": reported.outputs.get("page") if reported and failure is None else None,
         "seconds": {name: record.seconds for name, record in records.items()},
@@ -125,6 +144,21 @@ def summarise(
         "warnings": run.get("warnings", []),
         "digests": run.get("digests", {}),
     }
+
+
+def _policy(
+    decision: Mapping[str, Any], tasks: list[dict[str, Any]], records: Mapping[str, TaskRecord]
+) -> str | None:
+    """Where the best trial's policy lies: the champion's copy where it was promoted."""
+    if decision.get("promoted"):
+        champion = decision.get("champion") or {}
+        return champion.get("source")
+    trained = (
+        t["task"]
+        for t in tasks
+        if t["stage"] == "train" and subject_name(t["subject"]) == decision.get("trial")
+    )
+    return next((records[task].outputs.get("policy") for task in trained if task in records), None)
 
 
 def _failure(

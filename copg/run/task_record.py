@@ -21,6 +21,7 @@ from copg.data.parents import end_with
 from copg.digests import json_digest
 from copg.errors import ArtifactError, CopgError, DamageError, disk_mistake
 from copg.lm.memory import memory_mistake
+from copg.progress import work_of
 from copg.run.machine import read_machine
 from copg.run.memory_watch import noting_memory
 from copg.stores.addresses import copy_artifact, is_finished
@@ -237,7 +238,7 @@ def recorded(
         write_record(home, replace(record, memory=memory))
 
     try:
-        with noting_memory(stage, settings, note):
+        with noting_memory(stage, settings, note), work_of(record.task):
             yield record
         record.state = "succeeded"
         record.outputs.update({name: artifact.uri for name, artifact in outputs.items()})

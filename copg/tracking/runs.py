@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -15,6 +16,8 @@ from copg.tracking.mlflow import artifact_location, connect, none_where, one_lin
 
 _VALUE_LENGTH = 6000
 _PARAMS_PER_BATCH = 100
+KIND = {"mlflow.experimentKind": "custom_model_development"}
+"""By which MLflow's pages open an experiment on its runs; one without is taken for a place of traces."""
 PROCESS, TRAINING = "copg.process", "copg.trains"
 """Tags of a run: whose it is, and which training it is an attempt of."""
 
@@ -107,10 +110,14 @@ def _status(kind: type[BaseException] | None) -> str:
 def _experiment_id(client: Any, uri: str, name: str) -> str:
     found = client.get_experiment_by_name(name)
     if found is None:  # another trial may make it at this moment
-        made = none_where("RESOURCE_ALREADY_EXISTS", client.create_experiment, name, artifact_location(uri))
+        make = partial(client.create_experiment, name, artifact_location(uri), tags=KIND)
+        made = none_where("RESOURCE_ALREADY_EXISTS", make)
         found = client.get_experiment(made) if made else client.get_experiment_by_name(name)
     if found.lifecycle_stage != "active":
         raise TrackingError(f"experiment {name!r} is deleted at {uri}; restore it or choose another name")
+    for tag, value in KIND.items():  # of an experiment that an earlier version, or somebody by hand, made
+        if tag not in found.tags:
+            client.set_experiment_tag(found.experiment_id, tag, value)
     return str(found.experiment_id)
 
 

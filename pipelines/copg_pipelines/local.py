@@ -23,12 +23,13 @@ from copg.errors import ConfigError, CopgError
 from copg.run.check import check_recipe
 from copg.run.machine import write_machine
 from copg.run.recipe import Recipe, parse_recipe
-from copg.run.summary import SUMMARY, read_records, write_summary
+from copg.run.summary import PAGE, SUMMARY, read_records, write_summary
 from copg.run.task_record import RUN, read_json
 from copg.stores.addresses import is_finished
 from copg.stores.sealed import write_sealed
 from copg_pipelines.dags import Shape, build_dag
 from copg_pipelines.dags.compiling import arguments, taken
+from copg_pipelines.ending import ending
 from copg_pipelines.local_cache import CACHE, vouched
 from copg_pipelines.watch import watching
 
@@ -70,7 +71,7 @@ def run_local(dag: str, recipe: Recipe, root: Path, *, runner: Any = None, image
     check_recipe(recipe, root)
     root.mkdir(parents=True, exist_ok=True)
     with _alone(root):
-        for name in (RUN, SUMMARY):
+        for name in (RUN, SUMMARY, PAGE):
             (root / name).unlink(missing_ok=True)
         write_sealed(root / RECIPE, {"dag": dag, **asdict(recipe)})
         succeeded, log = _run_and_watch(lambda: _build(dag, recipe, image), recipe, root, runner)
@@ -79,6 +80,7 @@ def run_local(dag: str, recipe: Recipe, root: Path, *, runner: Any = None, image
             **summary,
             "failure": summary["failure"] or missing_outputs(root, succeeded=succeeded),
             "log": str(log),
+            "tracking": recipe.tracking or f"sqlite:///{root}/mlflow.db",
         }
 
 
@@ -144,7 +146,9 @@ def _run_and_watch(
     log = root / "logs" / f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}.log"
     log.parent.mkdir(exist_ok=True)
     try:
-        with log.open("w", buffering=1) as stream, vouched(root), watching(root, sys.stdout):
+        print(f"log: {log}", flush=True)
+        watch = watching(root, sys.stdout, log=log, at_once=TASKS_AT_ONCE)
+        with log.open("w", buffering=1) as stream, vouched(root), watch:
             return _run_pipeline(build, recipe, root, stream, runner), log
     finally:
         write_machine(root, cores=count_cores(), tasks_at_once=TASKS_AT_ONCE, ended=True)
@@ -242,7 +246,7 @@ def failure_line(summary: dict[str, Any]) -> str:
 
 
 def show_summary(summary: dict[str, Any]) -> None:
-    """Print what was found, what it cost, and where the report is."""
+    """Print what was found, who was promoted, and where policy and report are."""
     print()
     print(f"{'':<24}{'reward':>8}{'95 % interval':>20}{'KL, nats':>10}{'95 % interval':>20}")
     print(_summary_row("reference", summary["reference"], ""))
@@ -256,7 +260,8 @@ def show_summary(summary: dict[str, Any]) -> None:
         print(f"the run before, {before['run']}, was cancelled or lost: it left no summary")
     if summary["cached"]:
         print(f"unchanged, from the cache: {', '.join(summary['cached'])}")
-    print(f"report: {summary['report']}")
+    for line in ending(summary):
+        print(line)
 
 
 def _summary_row(name: str, estimates: dict[str, Any], note: str) -> str:

@@ -76,6 +76,40 @@ def test_a_good_run_tells_reward_and_kl_of_each_trial_and_who_was_promoted() -> 
     assert summary["cached"] == []
 
 
+def test_the_end_of_a_run_says_where_the_best_policy_lies() -> None:
+    decision = {
+        **DECISION,
+        "model_name": "demo",
+        "version": "3",
+        "champion": {"version": "3", "source": "/champions/3"},
+    }
+    trained = {"outputs": {"policy": "/artifacts/ipo"}}
+
+    def found(**changes: Any) -> tuple[Any, ...]:
+        known = records(promote={"facts": {**decision, **changes}}, train__ipo=trained)
+        summary = summarise(RUN_FILE, known, succeeded=True)
+        return tuple(summary[name] for name in ("best", "model", "version", "policy"))
+
+    assert found() == ("ipo_1", "demo", "3", "/champions/3")
+    assert found(promoted=False) == ("ipo_1", "demo", "3", "/artifacts/ipo")
+    assert found(promoted=False, trial=None, version=None) == (None, "demo", None, None)
+
+
+def test_the_report_lies_beside_the_summary_under_a_name_that_browsers_show(tmp_path: Path) -> None:
+    (tmp_path / RUN).write_text(json.dumps(RUN_FILE))
+    (tmp_path / "artifact").mkdir()
+    (tmp_path / "artifact/report.html").write_text("<html>all of it</html>")
+    outputs = {"report": str(tmp_path / "artifact"), "page": "/somewhere/page"}
+    for record in records(report={"outputs": outputs}).values():
+        write_record(tmp_path, record)
+    summary = write_summary(tmp_path, succeeded=True)
+    assert summary["report"] == read_json(tmp_path / SUMMARY)["report"] == str(tmp_path / "report.html")
+    assert (tmp_path / "report.html").read_text() == "<html>all of it</html>"
+    # one in an object store stays there
+    write_record(tmp_path, records(report={"outputs": {**outputs, "report": "s3://b/report"}})["report"])
+    assert write_summary(tmp_path, succeeded=True)["report"] == "/somewhere/page"
+
+
 def test_tasks_that_an_earlier_run_did_are_cached() -> None:
     summary = summarise(RUN_FILE, records(run="before"), succeeded=True)
     assert summary["cached"] == [entry["task"] for entry in TASKS]
