@@ -60,8 +60,8 @@ def _of_sections(recipe: Recipe, run_dir: Path) -> Iterator[str]:
     if not recipe.rewards and not recipe.stages.get("evaluate", {}).get("rewards"):
         yield (
             "rewards is empty: rewards that came with the records cannot score what a policy will write; "
-            "name those that evaluate it, or have one learnt from them: rewards: [{name: reward_model}] "
-            "and reward: {}"
+            "name those that evaluate it, or have one learnt from preferences or thumbs: "
+            "rewards: [{name: reward_model}] and reward: {}"
         )
     waiting = [stage for stage in OPTIONAL if stage in recipe.stages and stage not in recipe.planned]
     apart = {stage: stage_settings(recipe, stage, run_dir=run_dir) for stage in waiting}

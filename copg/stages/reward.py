@@ -1,10 +1,11 @@
-"""Stage ``reward``: a reward model trained on preferences, for those who have nothing else."""
+"""Stage ``reward``: a reward model trained on preferences or thumbs, for those who have nothing else."""
 
 import json
 import shutil
+import sys
 import uuid
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, field
 from itertools import chain
@@ -17,14 +18,14 @@ from copg.errors import ModelError, RewardError
 from copg.training.config import LoraConfig, OptimizerConfig
 
 if TYPE_CHECKING:
-    from copg.training.reward_model import Comparisons
+    from copg.training.lessons import Lesson
 
 HELD_OUT = ("select", "gate")
 
 
 @configuration
 class RewardConfig:
-    """From which model, on which pairs, and how."""
+    """From which model, on what, and how."""
 
     model: str
     """Where it starts: a language model, which gets a new head, or a reward model. Directory or hub name."""
@@ -32,6 +33,9 @@ class RewardConfig:
     """Of the hub."""
     form: Literal["chat", "pair", "text"] | None = None
     """What it reads (see the reward ``reward_model``); None: as its tokeniser suggests."""
+    learns: Literal["auto", "pairs", "thumbs"] = "auto"
+    """How the completions of a prompt rank (Bradley-Terry), or each one's thumb, a reward of 1 or 0, by
+    itself (logistic). ``auto``: thumbs where all rewards are 1 or 0 and most prompts hold no pair."""
     seed: Natural = 0
     """Of the new head and of the order of groups."""
     epochs: AtLeastOne = 1
@@ -52,50 +56,34 @@ class RewardConfig:
 
 
 def train_reward(config: RewardConfig, groups: Path, reward_model: Path) -> dict[str, float]:
-    """Fit scores to the ranking of each prompt's completions (Bradley-Terry); test them on held-out pairs.
+    """Fit scores to the ranking of each prompt's completions, or to thumbs; test them on held-out prompts.
 
     Args:
-        groups: artifact of schema ``groups`` whose records came with rewards; preferences count as 1 and 0.
+        groups: artifact of schema ``groups`` whose records came with rewards; preferences and thumbs count
+            as 1 and 0.
         reward_model: where the artifact of schema ``reward_model`` goes: a model directory.
 
     Returns:
-        Of held-out pairs: accuracy with its 95 % interval over prompts, log loss (nats a pair), calibration
-        error, and the accuracy of preferring the longer completion, which any reward model should beat.
+        Of held-out pairs: accuracy with its 95 % interval over prompts; of held-out thumbs: AUC with its
+        interval. Log loss (nats), calibration error, and how far length alone comes, which any reward model
+        should beat.
 
     Raises:
-        RewardError: no pair to learn from or to test on, a record without reward, or a loss not finite.
+        RewardError: nothing to learn from or to test on, a record without reward, or a loss not finite.
         ModelError: the model cannot be loaded.
     """
-    from copg.lm.text import TextCodec
-    from copg.rewards.reward_model import pick_form
-    from copg.training.reward_model import read_comparisons
-
     manifest = read_manifest(groups, schema="groups")
     begin(reward_model)
+    learns = _what_to_learn(config, groups)
     model, tokenizer, max_tokens = _load(config)
-    codec = TextCodec(tokenizer)
     dropped: Counter[str] = Counter()
-    train, held_out = (
-        list(
-            read_comparisons(
-                chain.from_iterable(read_groups(groups, split) for split in splits),
-                codec,
-                form=config.form or pick_form(tokenizer),
-                max_tokens=max_tokens,
-                min_gap=config.min_gap,
-                limit=config.pairs_per_group,
-                dropped=dropped,
-            )
-        )
-        for splits in (("train",), HELD_OUT)
-    )
-    for name, data in (("train", train), ("select and gate", held_out)):
-        if len(data) < 2:
-            raise RewardError(f"{groups}: {len(data)} prompts of {name} hold a pair; at least 2 are needed")
+    train, held_out = _lessons(config, learns, groups, tokenizer, max_tokens, dropped)
     steps = _fit(config, model, tokenizer, train, reward_model)
-    metrics, table = _test(config, reward_model, held_out)
+    metrics, table = _test(config, learns, reward_model, train, held_out)
     metrics |= {"steps/done": float(len(steps)), "loss/train": steps[-1]["loss/mean"]}
     metrics |= {f"dropped/{reason}": float(count) for reason, count in sorted(dropped.items())}
+    for line in _told(learns, metrics):
+        print(line, file=sys.stderr, flush=True)
     seal(
         reward_model,
         schema="reward_model",
@@ -103,7 +91,7 @@ def train_reward(config: RewardConfig, groups: Path, reward_model: Path) -> dict
         rows=len(train),
         config=asdict(config),
         parents={"groups": manifest.digest},
-        facts={"metrics": metrics, "reliability": table},
+        facts={"metrics": metrics, "learns": learns, "reliability": table},
         volatile=("metrics.jsonl",),
     )
     return metrics
@@ -127,8 +115,48 @@ def train_reward_once(config: RewardConfig, groups: Path, reward_model: Path) ->
     return {name: float(value) for name, value in found.items()}
 
 
+def _what_to_learn(config: RewardConfig, groups: Path) -> str:
+    """``pairs`` or ``thumbs``."""
+    from copg.training.thumbs import hold_thumbs
+
+    if config.learns != "auto":
+        return config.learns
+    return "thumbs" if hold_thumbs(read_groups(groups, "train")) else "pairs"
+
+
+def _lessons(
+    config: RewardConfig, learns: str, groups: Path, tokenizer: Any, max_tokens: int, dropped: Counter[str]
+) -> "tuple[list[Lesson], list[Lesson]]":
+    """What there is to learn from, and what to test on.
+
+    Raises:
+        RewardError: too little of either.
+    """
+    from copg.lm.text import TextCodec
+    from copg.rewards.reward_model import pick_form
+    from copg.training.comparisons import read_comparisons
+    from copg.training.lessons import Reader
+    from copg.training.thumbs import check_thumbs, read_thumbs
+
+    reader = Reader(TextCodec(tokenizer), config.form or pick_form(tokenizer), max_tokens)
+    found: list[list[Lesson]] = []
+    for name, splits in (("train", ("train",)), ("select and gate", HELD_OUT)):
+        every = chain.from_iterable(read_groups(groups, split) for split in splits)
+        if learns == "thumbs":
+            thumbs = list(read_thumbs(every, reader, dropped=dropped))
+            check_thumbs(thumbs, f"{groups}: {name}")
+            found.append([*thumbs])
+            continue
+        limits = {"min_gap": config.min_gap, "limit": config.pairs_per_group}
+        pairs = list(read_comparisons(every, reader, **limits, dropped=dropped))
+        if len(pairs) < 2:
+            raise RewardError(f"{groups}: {len(pairs)} prompts of {name} hold a pair; at least 2 are needed")
+        found.append([*pairs])
+    return found[0], found[1]
+
+
 def _fit(
-    config: RewardConfig, model: Any, tokenizer: Any, train: "Sequence[Comparisons]", reward_model: Path
+    config: RewardConfig, model: Any, tokenizer: Any, train: "Sequence[Lesson]", reward_model: Path
 ) -> list[dict[str, float]]:
     """Train, and write model, tokeniser and the metrics of each step."""
     import torch
@@ -180,31 +208,38 @@ def _load(config: RewardConfig) -> tuple[Any, Any, int]:
 
 
 def _test(
-    config: RewardConfig, reward_model: Path, held_out: "Sequence[Comparisons]"
+    config: RewardConfig,
+    learns: str,
+    reward_model: Path,
+    train: "Sequence[Any]",
+    held_out: "Sequence[Any]",
 ) -> tuple[dict[str, float], list[dict[str, float]]]:
-    """Metrics on held-out pairs, by the model as it was written and as ``score`` will load it."""
+    """Metrics on held-out prompts, by the model as it was written and as ``score`` will load it."""
     import torch
 
-    from copg.evaluation.estimates import estimate
+    from copg.evaluation.learnt_reward import measure_pairs, measure_thumbs
     from copg.rewards.classifier import Classifier
-    from copg.training.reward_model import calibration_error, log_loss, pair_outcomes, reliability, win
 
     classifier = Classifier(str(reward_model), revision=None, dtype=torch.float32)
     encodings = [e for group in held_out for e in group.encodings]
     flat = iter(classifier.logits(encodings, tokens_per_batch=config.tokens_per_batch))
     scores = [[next(flat)[0] for _ in group.encodings] for group in held_out]
-    outcomes = pair_outcomes(held_out, scores)
-    differences = [difference for group in outcomes for difference in group]
-    accuracy = estimate([[win(difference) for difference in group] for group in outcomes])
-    longer = pair_outcomes(held_out, [group.lengths for group in held_out])
-    table = reliability(differences)
-    return {
-        "accuracy/mean": accuracy.mean,
-        "accuracy/low": accuracy.low,
-        "accuracy/high": accuracy.high,
-        "length_accuracy/mean": estimate([[win(d) for d in group] for group in longer]).mean,
-        "loss/mean": log_loss(differences),
-        "calibration/error": calibration_error(table),
-        "pairs/count": float(len(differences)),
-        "prompts/count": float(len(held_out)),
-    }, table
+    if learns == "thumbs":
+        return measure_thumbs(held_out, scores, train)
+    return measure_pairs(held_out, scores)
+
+
+def _told(learns: str, metrics: Mapping[str, float]) -> Iterator[str]:
+    """In words, how well it does, and a warning where it knows no more than a length or a coin."""
+    name, of = ("auc", "thumbs") if learns == "thumbs" else ("accuracy", "pairs")
+    mean, low, high, length = (
+        metrics[key] for key in (f"{name}/mean", f"{name}/low", f"{name}/high", f"length_{name}/mean")
+    )
+    yield (
+        f"the reward learnt from {of}: held-out {name} {mean:.2f} ({low:.2f} to {high:.2f}), by length alone "
+        f"{length:.2f}, calibration error {metrics['calibration/error']:.2f} "
+        f"({metrics['prompts/count']:.0f} prompts)"
+    )
+    if low <= max(0.5, length):
+        what = "a coin" if low <= 0.5 else "length"
+        yield f"warning: the learnt reward cannot be told from {what}: what is trained on it may be noise"

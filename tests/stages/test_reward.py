@@ -1,6 +1,7 @@
 import itertools
 import json
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -31,14 +32,14 @@ def preference(number: int, rng: random.Random) -> Group:
     return Group(id=prompt_id(prompt), prompt=prompt, completions=completions, source=f"d:{number}")
 
 
-def write(directory: Path, num_groups: int) -> Path:
+def write(directory: Path, num_groups: int, make: Callable[[int, random.Random], Group] = preference) -> Path:
     """Three of four prompts in train, the rest in select."""
     rng = random.Random(0)
     splits = itertools.cycle(["train", "train", "train", "select"])
     begin(directory)
     with GroupWriter(directory) as writer:
         for number, split in zip(range(num_groups), splits, strict=False):
-            writer.write(split, preference(number, rng))
+            writer.write(split, make(number, rng))
     seal(directory, schema="groups", stage="validate", rows=num_groups, config={}, parents={})
     return directory
 
@@ -87,6 +88,58 @@ def test_a_language_model_learns_the_preference_and_score_can_use_it(base, group
     assert cat > dog + 1
 
 
+def thumb(number: int, rng: random.Random) -> Group:
+    """One completion a prompt; with "cat" it is liked, with "dog" it is not; every tenth has no thumb."""
+    words = [w for w in WORDS if w not in ("cat", "dog")]
+    prompt = f"{' '.join(rng.choices(words, k=3))} {number}"
+    liked = rng.random() < 0.6
+    said = rng.choices(words, k=rng.randint(1, 5))
+    said.insert(rng.randint(0, len(said)), "cat" if liked else "dog")
+    completion = Completion(" ".join(said), reward=None if number % 10 == 9 else float(liked))
+    return Group(id=prompt_id(prompt), prompt=prompt, completions=[completion], source=f"d:{number}")
+
+
+def test_thumbs_on_single_completions_teach_a_reward_that_scores_any_other(base, tmp_path, capsys) -> None:
+    config = RewardConfig(model=base, epochs=3, groups_per_step=8, optimizer=FAST)
+    groups = write(tmp_path / "groups", 160, thumb)
+    metrics = train_reward(config, groups, tmp_path / "model")
+    assert metrics["auc/low"] > metrics["length_auc/high"]
+    assert metrics["auc/low"] > 0.9
+    assert metrics["loss/mean"] < metrics["constant_loss/mean"] / 2
+    assert metrics["calibration/error"] < 0.1
+    # every 10th from 9 on has no thumb, every 4th from 3 on is held out: 8 of 40 (19, 39, ...) are both
+    assert metrics["dropped/completions_without_thumb"] == 16
+    assert metrics["thumbs/count"] == 40 - 8
+    facts = read_manifest(tmp_path / "model", schema="reward_model").facts
+    assert facts["learns"] == "thumbs"
+    assert sum(row["thumbs"] for row in facts["reliability"]) == 32
+    assert "the reward learnt from thumbs: held-out auc 1.00" in capsys.readouterr().err
+    cat, dog, drawn = RewardModel(model=str(tmp_path / "model"))(
+        ["it is 7"] * 3, ["the cat ran", "the dog ran", "no cat"], [{}] * 3
+    )
+    assert min(cat, drawn) > 0 > dog
+
+
+def test_thumbs_that_mean_nothing_are_told(base, tmp_path, capsys) -> None:
+    def random_thumb(number: int, rng: random.Random) -> Group:
+        made = thumb(number, rng)
+        made.completions[0].reward = float(rng.random() < 0.5)
+        return made
+
+    groups = write(tmp_path / "groups", 60, random_thumb)
+    train_reward(RewardConfig(model=base), groups, tmp_path / "model")
+    assert "warning: the learnt reward cannot be told from a coin" in capsys.readouterr().err
+
+
+def test_what_is_learnt_can_be_chosen(base, groups, tmp_path) -> None:
+    config = RewardConfig(model=base, groups_per_step=64, learns="thumbs")
+    assert "auc/mean" in train_reward(config, groups, tmp_path / "thumbs")
+    singles = write(tmp_path / "singles", 40, thumb)
+    for_pairs = RewardConfig(model=base, learns="pairs")
+    with pytest.raises(RewardError, match="completion 1 has reward=None, no rank"):
+        train_reward(for_pairs, singles, tmp_path / "pairs")
+
+
 def test_the_same_settings_give_the_same_weights(base, groups, tmp_path) -> None:
     config = RewardConfig(model=base, groups_per_step=64, optimizer=FAST, seed=3)
     for name in ("one", "two"):
@@ -123,6 +176,9 @@ def test_data_without_pairs_is_one_clear_line(base, tmp_path) -> None:
         writer.write("train", Group(id="a", prompt="the", completions=tied, source="d:1"))
     seal(directory, schema="groups", stage="validate", rows=1, config={}, parents={})
     with pytest.raises(RewardError, match="0 prompts of train hold a pair; at least 2 are needed"):
+        train_reward(RewardConfig(model=base, learns="pairs"), directory, tmp_path / "model")
+    # read as thumbs, which they may as well be
+    with pytest.raises(RewardError, match="train: 1 prompts hold a thumb; at least 2 are needed"):
         train_reward(RewardConfig(model=base), directory, tmp_path / "model")
 
 
@@ -132,6 +188,7 @@ def test_data_without_pairs_is_one_clear_line(base, tmp_path) -> None:
         ({"epochs": 0}, "epochs=0 must be >= 1"),
         ({"min_gap": -1}, "must be >= 0"),
         ({"beta": 1}, "beta is unknown"),
+        ({"learns": "ranks"}, "learns='ranks': Input should be 'auto', 'pairs' or 'thumbs'"),
     ],
 )
 def test_wrong_settings_are_refused(settings, message) -> None:

@@ -5,18 +5,11 @@ import pytest
 import torch
 
 from copg.errors import RewardError
+from copg.evaluation.learnt_reward import log_loss
 from copg.lm.text import TextCodec
 from copg.records import Completion, Group
-from copg.training.reward_model import (
-    bradley_terry_loss,
-    calibration_error,
-    log_loss,
-    pair_outcomes,
-    ranked_pairs,
-    read_comparisons,
-    reliability,
-    win,
-)
+from copg.training.comparisons import bradley_terry_loss, ranked_pairs, read_comparisons
+from copg.training.lessons import Reader
 from tests.rewards.conftest import llama_tokenizer
 
 
@@ -45,20 +38,6 @@ def test_of_many_pairs_a_sample_is_taken_that_no_run_changes() -> None:
     assert ranked_pairs(rewards, min_gap=0, limit=5, key="b") != first
 
 
-def test_reliability_compares_confidence_with_being_right() -> None:
-    # differences +-ln 3: confidence 3/4, right in 2 of 3; 0: confidence 1/2, half right
-    x = math.log(3)
-    table = reliability([x, x, -x, 0.0])
-    assert table == [
-        {"pairs": 1.0, "confidence": 0.5, "accuracy": 0.5},
-        {"pairs": 3.0, "confidence": pytest.approx(0.75), "accuracy": pytest.approx(2 / 3)},
-    ]
-    # 3/4 of the pairs are off by 3/4 - 2/3 = 1/12
-    assert calibration_error(table) == pytest.approx(1 / 16)
-    assert reliability([5000.0])[0]["confidence"] == 1.0
-    assert (win(0.0), win(0.1), win(-0.1)) == (0.5, 1.0, 0.0)
-
-
 def group(rewards: list[float | None], texts: list[str]) -> Group:
     completions = [Completion(t, reward=r) for t, r in zip(texts, rewards, strict=True)]
     return Group(id="g", prompt="the", completions=completions, source="d:4")
@@ -66,16 +45,8 @@ def group(rewards: list[float | None], texts: list[str]) -> Group:
 
 def read(groups: list[Group], max_tokens: int = 99) -> tuple[list, Counter]:
     dropped: Counter[str] = Counter()
-    found = read_comparisons(
-        groups,
-        TextCodec(llama_tokenizer()),
-        form="text",
-        max_tokens=max_tokens,
-        min_gap=0,
-        limit=9,
-        dropped=dropped,
-    )
-    return list(found), dropped
+    reader = Reader(TextCodec(llama_tokenizer()), "text", max_tokens)
+    return list(read_comparisons(groups, reader, min_gap=0, limit=9, dropped=dropped)), dropped
 
 
 def test_only_completions_in_a_pair_are_read_and_the_rest_is_counted() -> None:
@@ -92,7 +63,10 @@ def test_only_completions_in_a_pair_are_read_and_the_rest_is_counted() -> None:
     assert [len(g.encodings) for g in found] == [3, 2]
     assert found[1].lengths == [3, 3]
     assert dropped == {"groups_without_pair": 1, "pairs_too_long": 2}
-    assert pair_outcomes(found, [[3.0, 1.0, 5.0], [0.0, 0.5]]) == [[2.0, -2.0], [-0.5]]
+    assert [g.differences(s) for g, s in zip(found, [[3.0, 1.0, 5.0], [0.0, 0.5]], strict=True)] == [
+        [2.0, -2.0],
+        [-0.5],
+    ]
 
 
 def test_a_completion_without_a_reward_is_named() -> None:
