@@ -25,12 +25,19 @@ from copg.report.samples import Picked
 from copg.report.styles import Style, style_of
 from copg.report.texts import estimate_texts, flatten, is_digest, number
 from copg.rewards import tables
+from copg.rewards.ladder import HEAD, Ladder
 
 FOLDER = Path(__file__).parent
 SOURCES = {"minio": "minio", "s3": "s3", "gs": "gcs"}
 """How the pages of Kubeflow call an object store, by the beginning of its addresses."""
 PAGES = templates(
-    FOLDER, number=number, estimate_texts=estimate_texts, flatten=flatten, is_digest=is_digest, tables=tables
+    FOLDER,
+    number=number,
+    estimate_texts=estimate_texts,
+    flatten=flatten,
+    is_digest=is_digest,
+    tables=tables,
+    ladder_head=HEAD,
 )
 
 
@@ -50,6 +57,8 @@ class Contents:
     """What validation found."""
     logged: Mapping[str, Any]
     """How the records' rewards are distributed, by split; empty where the evaluations do not know."""
+    ladder: Ladder | None
+    """What the logs can support; None where nobody knows."""
     artifacts: Sequence[Sequence[str]]
     """Name, stage, rows and digest of each."""
     versions: Mapping[str, str]
@@ -85,15 +94,6 @@ class Contents:
         """Samples of each policy that has any, those of the best trial first."""
         best = self.best.name if self.best else None
         return sorted((pair for pair in self.picked if pair[1].most), key=lambda pair: pair[0] != best)
-
-    @property
-    def betas(self) -> list[tuple[str, float]]:
-        """Nats from the reference, and the beta at which a policy would end about so far from it."""
-        return [
-            (key.removeprefix("beta/at_").removesuffix("_nats"), beta)
-            for key, beta in self.logged["train"]["metrics"].items()
-            if key.startswith("beta/at_")
-        ]
 
     @property
     def data_facts(self) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import math
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -13,8 +13,6 @@ from copg.records import Completion
 from copg.rewards.contract import Scale
 
 QUANTILES = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0)
-KL_TARGETS = (1, 5, 20)
-"""Nats a completion: a cautious, a usual and a bold distance from the reference."""
 
 
 class Distribution:
@@ -34,7 +32,6 @@ class Distribution:
         """[G] standard deviation of the rewards within each group; NaN for a single completion."""
         self._values = {name: array("d") for name in self.names}
         self._std_sums = np.zeros(len(self.names))
-        self._variance_sum = 0.0
         self._products = np.zeros((len(self.names) + 1, len(self.names) + 1))
 
     @np.errstate(over="ignore", invalid="ignore")
@@ -57,7 +54,6 @@ class Distribution:
         variance = np.square(centred[:-1]).sum(axis=1) / (len(total) - 1)
         self.spreads.append(math.sqrt(variance[0]))
         self._std_sums += np.sqrt(variance)
-        self._variance_sum += float(variance[0])
         self._products += centred @ centred.T
 
     @property
@@ -87,7 +83,6 @@ class Distribution:
             correlation = self._correlation(i, -1)
             if correlation is not None:
                 found[f"{name}/length_correlation"] = correlation
-        found |= {f"beta/at_{kl}_nats": beta for kl, beta in self.betas().items()}
         return {key: value for key, value in found.items() if math.isfinite(value)}
 
     def quantiles(self) -> dict[str, dict[str, float]]:
@@ -113,28 +108,15 @@ class Distribution:
         }
         return {pair: value for pair, value in found.items() if value is not None}
 
-    def betas(self) -> dict[int, float]:
-        """The beta at which the optimum lies about so many nats from the reference, for each target.
+    def by_prompt(self) -> Iterator["np.ndarray[Any, np.dtype[np.float64]]"]:
+        """[K] rewards of each prompt."""
+        ends = np.cumsum(np.frombuffer(self.num_completions, np.int64)) if self.num_completions else []
+        return iter(np.split(self.values("reward"), ends[:-1]) if len(ends) else [])
 
-        The optimum is ref * exp(R / beta) / Z. Where rewards of the reference's own completions are normal
-        with variance v within a prompt, its KL is v / (2 beta**2), so beta = sqrt(v / (2 KL)); v is taken
-        from the completions there are, averaged over prompts. Rewards with an upper bound end nearer.
-        """
-        if not 0 < self._variance_sum < math.inf:
-            return {}
-        variance = self._variance_sum / self.num_compared
-        return {kl: math.sqrt(variance / (2 * kl)) for kl in KL_TARGETS}
-
-    def advice(self) -> str:
-        """The spread and the betas it suggests, in one line for a person."""
-        betas = self.betas()
-        if not betas:
-            return (
-                "rewards do not differ within any training prompt: training would only pull to the reference"
-            )
-        spread = self._std_sums[0] / self.num_compared
-        listed = ", ".join(f"{beta:.2g} (about {kl} nat{'s'[: kl > 1]})" for kl, beta in betas.items())
-        return f"reward spread within a prompt {spread:.3g}; betas to try: {listed}"
+    @property
+    def spread(self) -> float:
+        """Standard deviation of rewards within a prompt, mean over prompts, in reward units."""
+        return float(self._std_sums[0]) / max(1, self.num_compared)
 
     def facts(self) -> dict[str, Any]:
         """All of it, for the manifest."""

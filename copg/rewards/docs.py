@@ -9,6 +9,8 @@ from copg.data.checks import Check
 from copg.data.docs import Table, write_docs
 from copg.data.suite import Suite
 from copg.rewards.distribution import Distribution
+from copg.rewards.ladder import HEAD as HEAD_OF_LADDER
+from copg.rewards.ladder import Ladder
 from copg.rewards.tables import (
     COUNTS_HEAD,
     HEAD,
@@ -61,6 +63,7 @@ def write_reward_docs(
     records: str,
     metrics: Mapping[str, float],
     distributions: Mapping[str, Distribution],
+    ladder: Ladder,
     failed: Sequence[str],
 ) -> list[Suite]:
     """Write ``docs/index.html`` of a ``scored`` artifact.
@@ -70,6 +73,7 @@ def write_reward_docs(
         records: what was scored, as a person names it.
         metrics: of the stage.
         distributions: of the rewards, by split.
+        ladder: of the train split.
         failed: records whose reward failed, in a line each.
 
     Returns:
@@ -85,6 +89,7 @@ def write_reward_docs(
     if train.num_compared:
         parts.run(_parts(train))
     suites = [suite for suite in (completions, prompts, parts) if suite.facts()[0]["rows"]]
+    lead = ladder.advice(train.spread)[0]
     write_docs(
         directory,
         records,
@@ -92,10 +97,18 @@ def write_reward_docs(
         failed[:10],
         suites,
         stage="score",
-        lead=train.advice()[:1].upper() + train.advice()[1:] + ".",
-        tables=_tables(distributions),
+        lead=f"{_sentence(lead)}.",
+        tables=[*_rungs(ladder), *_tables(distributions)],
     )
     return suites
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _rungs(ladder: Ladder) -> list[Table]:
+    return [Table(_sentence(ladder.summary()), HEAD_OF_LADDER, ladder.rows())] if ladder.rungs else []
 
 
 def _deviations(values: np.ndarray) -> np.ndarray:

@@ -113,7 +113,8 @@ def evaluate_policy(
     uri = policy_uri or (str(policy.resolve()) if policy else "")
     facts = {**_facts(config, given, uri), "scales": source.facts.get("scales", {})}
     if policy is None:
-        facts["logged"] = source.facts.get("splits", {})  # for the report, which does not read ``scored``
+        # for the report, which does not read ``scored``
+        facts |= {"logged": source.facts.get("splits", {}), "ladder": source.facts.get("ladder")}
     scales = {part: Scale(**scale) for part, scale in facts["scales"].items()}
     mixture = build_mixture(config.rewards, scales=scales)
     names = [each.name for each in fields(PolicySampler) if each.init]

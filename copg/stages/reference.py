@@ -75,17 +75,20 @@ def reference_groups(
         StoreError: a value is not finite.
     """
     from copg.lm.reference import text_digests
+    from copg.rewards.ladder import read_ladder
+    from copg.rewards.predicting import Weighing
 
     parent = read_manifest(scored, schema="scored")
     engine, encoder = _open(config)
     begin(referenced)
-    tally, about = Tally(), encoder.codec.about()
+    tally, about, weighing = Tally(), encoder.codec.about(), Weighing()
     with GroupWriter(referenced) as writer:
         for split in SPLITS:
             groups = _encode(read_groups(scored, split), split, encoder, tally)
             for chunk in _chunks(groups, groups_per_chunk, tokens_per_chunk):
                 if split == "train":
                     engine.fill(chunk)
+                    weighing.add(chunk)
                 for group in chunk:
                     writer.write(split, group)
     if not writer.num_groups["train"]:
@@ -94,6 +97,11 @@ def reference_groups(
     for line in (encoder.codec.ending, *tally.lines()):
         print(line, file=sys.stderr, flush=True)
     _say_form(engine.form)
+    ladder = read_ladder(parent.facts.get("ladder"))
+    if ladder is None or ladder.base == "others":
+        ladder = weighing.ladder()
+        print(*ladder.advice(weighing.spread), sep="\n", file=sys.stderr, flush=True)
+    metrics |= ladder.metrics()
     seal(
         referenced,
         schema="referenced",
@@ -105,6 +113,7 @@ def reference_groups(
             "metrics": metrics,
             "scales": parent.facts.get("scales", {}),
             "rows": engine.form,
+            "ladder": ladder.facts(),
             "dropped": dict(tally.dropped),
             "text": {**about, "noted": dict(tally.noted), "first": tally.first},
             "numerics": {**engine.store.about(), **text_digests(encoder.codec)},

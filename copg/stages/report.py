@@ -17,6 +17,7 @@ from copg.report.markdown import render_markdown
 from copg.report.numbers import Policy, compare_policies, on_frontier, plain, report_numbers
 from copg.report.page import Contents, render_brief, render_page
 from copg.report.samples import pick_samples
+from copg.rewards.ladder import Ladder, read_ladder
 
 __all__ = ["ReportConfig", "report_trials"]
 
@@ -117,6 +118,7 @@ def _contents(
         picked=[(one.name, pick_samples(one, found.reference, config.num_samples)) for one in shown],
         data={"prompts": found.groups.rows, **found.groups.facts},
         logged=_logged(found),
+        ladder=_ladder(found, trained.values()),
         artifacts=_artifacts(found, trained.values()),
         versions=_versions(),
         settings=_settings(found, trained.values()),
@@ -130,6 +132,13 @@ def _logged(found: Evaluations) -> Mapping[str, Any]:
     """How the records' rewards are distributed, as the evaluation of the reference read it."""
     logged: Mapping[str, Any] = found.reference.manifest.facts.get("logged", {})
     return logged
+
+
+def _ladder(found: Evaluations, trained: Iterable[Manifest]) -> Ladder | None:
+    """What the logs can support, as the trainings read it from ``reference``, else as ``score`` had it."""
+    known = [manifest.facts.get("ladder") for manifest in trained]
+    known.append(found.reference.manifest.facts.get("ladder"))
+    return next((read_ladder(facts) for facts in known if facts), None)
 
 
 def _artifacts(found: Evaluations, trained: Iterable[Manifest]) -> list[tuple[str, str, str, str]]:

@@ -20,6 +20,7 @@ from copg.rewards.contract import RewardSpec
 from copg.rewards.distribution import Distribution, scale_of
 from copg.rewards.docs import write_reward_docs
 from copg.rewards.mixture import Mixture, build_mixture
+from copg.rewards.predicting import build_ladder
 from copg.rewards.registry import digest_of_rewards
 
 
@@ -29,6 +30,9 @@ class ScoreConfig:
 
     source: Literal["computed", "given"] = "computed"
     """``computed`` by ``rewards``; ``given`` with the records, each of which must then have one."""
+    completions_from: Literal["reference", "others"] = "others"
+    """Who drew the completions, which the ladder of betas has to know: the reference at temperature 1, or
+    others, for whose completions the ladder is an extrapolation that ``reference`` makes good."""
     rewards: list[RewardSpec] = field(default_factory=list)
     """What is summed; with ``given`` it judges only completions made later, in train and evaluate."""
     completions_per_batch: AtLeastOne = 1024
@@ -76,21 +80,25 @@ def score_groups(config: ScoreConfig, groups: Path, scored: Path) -> dict[str, f
             for group in source.fill(groups, split):
                 distribution.add(group.completions)
                 writer.write(split, group)
-    if not writer.num_groups["train"]:
+    train = distributions["train"]
+    if not train.num_groups:
         raise RewardError(f"{groups}: no group is left to train on: {_why(config, source.facts())}")
+    ladder = build_ladder(train.by_prompt(), base=config.completions_from)
     metrics = {
         "groups/count": float(sum(writer.num_groups.values())),
         "completions/count": float(sum(writer.num_completions.values())),
         **source.metrics(),
-        **distributions["train"].metrics(),
+        **train.metrics(),
+        **ladder.metrics(),
     }
     facts = {
         "metrics": metrics,
         "splits": {split: distribution.facts() for split, distribution in distributions.items()},
+        "ladder": ladder.facts(),
         **source.facts(),
     }
     records = str(manifest.facts.get("records", groups.name))
-    suites = write_reward_docs(scored, records, metrics, distributions, facts.get("failed", []))
+    suites = write_reward_docs(scored, records, metrics, distributions, ladder, facts.get("failed", []))
     seal(
         scored,
         schema="scored",
@@ -101,7 +109,7 @@ def score_groups(config: ScoreConfig, groups: Path, scored: Path) -> dict[str, f
         facts={**facts, "checks": [fact for suite in suites for fact in suite.facts()]},
         volatile=(DOCS,),
     )
-    for line in (distributions["train"].advice(), *source.remarks()):
+    for line in (*ladder.advice(train.spread), *source.remarks()):
         print(line, file=sys.stderr)
     return metrics
 

@@ -89,6 +89,7 @@ def _train(
     if config.threads:
         torch.set_num_threads(config.threads)
     parent = read_manifest(referenced, schema="referenced")
+    _doubt(config, parent)
     data = TrainData(read_groups(referenced, "train"))
     patience = InitProcessGroupKwargs(timeout=PATIENCE)
     accelerator = Accelerator(cpu=not torch.cuda.is_available(), kwargs_handlers=[patience])
@@ -127,6 +128,7 @@ def _train(
         "diverged": state.reason is not None,
         "reason": state.reason,
         "steps": state.step,
+        "ladder": parent.facts.get("ladder"),
         "text": codec.about(),
         "metrics": metrics,
     }
@@ -156,6 +158,17 @@ def _train(
     if config.checkpoint.when_done == "remove":
         checkpoints.remove()
     return metrics
+
+
+def _doubt(config: TrainConfig, parent: Manifest) -> None:
+    """Say before any work that a beta lies far outside of what the logs support."""
+    from copg.losses import has_reward_units
+    from copg.rewards.ladder import read_ladder
+
+    ladder = read_ladder(parent.facts.get("ladder"))
+    doubt = ladder.doubt(config.trial.beta) if ladder and has_reward_units(config.trial.method) else None
+    if doubt:
+        print(f"warning: trial {config.trial.label}: {doubt}", file=sys.stderr, flush=True)
 
 
 def _load_policy(

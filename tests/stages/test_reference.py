@@ -1,5 +1,6 @@
 """``reference``: computed once in its life, reused only where it is right."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,10 +15,12 @@ from copg.lm.config import RowConfig
 from copg.lm.load import load_model
 from copg.lm.rows import TokenGroup
 from copg.lm.scorer import group_logps
+from copg.rewards.ladder import read_ladder
 from copg.stages.reference import ReferenceConfig, reference_groups
 from copg.stores.reference_store import completion_key
 from copg.stores.values import ValueStore
 from tests import tiny
+from tests.evaluations import reseal
 
 
 @pytest.fixture
@@ -51,6 +54,36 @@ def test_every_train_completion_gets_ids_and_the_log_probability_of_the_referenc
     held_out = next(read_groups(tmp_path / "out", "select"))
     assert held_out.prompt_ids
     assert held_out.completions[0].ref_logps is None
+
+
+def test_completions_of_others_get_a_ladder_by_what_the_reference_gives_them(
+    config: ReferenceConfig, scored: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    metrics = reference_groups(config, scored, tmp_path / "out")
+    ladder = read_ladder(read_manifest(tmp_path / "out", schema="referenced").facts["ladder"])
+    assert ladder is not None
+    assert ladder.base == "weighted"
+    assert "logged by others, weighted by the reference's own probabilities" in capsys.readouterr().err
+    logps = [
+        ([c.reward for c in g.completions], [c.ref_logps for c in g.completions])
+        for g in read_groups(tmp_path / "out", "train")
+    ]
+    # - ln of the share of the best, by prompt
+    by_hand = [
+        -math.log(
+            sum(math.exp(p) for r, p in zip(*g, strict=True) if r == max(g[0])) / sum(map(math.exp, g[1]))
+        )
+        for g in logps
+        if len(g[0]) > 1
+    ]
+    assert ladder.support == metrics["support/mean"] == pytest.approx(sum(by_hand) / len(by_hand))
+
+    drawn = read_manifest(scored, schema="scored")
+    kept = {**ladder.facts(), "base": "reference"}
+    reseal(scored, facts={**drawn.facts, "ladder": kept})
+    reference_groups(config, scored, tmp_path / "again")
+    assert read_manifest(tmp_path / "again", schema="referenced").facts["ladder"] == kept
+    assert "weighted by the reference" not in capsys.readouterr().err
 
 
 def test_a_second_run_computes_nothing_and_one_more_row_costs_one_row(

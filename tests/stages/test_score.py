@@ -82,8 +82,8 @@ def test_metrics_are_those_of_the_train_split(tmp_path) -> None:
     assert metrics["reward/spread"] == pytest.approx(math.sqrt(2) / 2)
     assert metrics["reward_brevity/spread"] == pytest.approx(math.sqrt(2) / 4)
     assert metrics["reward/length_correlation"] == pytest.approx(-1)
-    # mean variance within a prompt (2 + 0) / 2 = 1: beta at 5 nats = sqrt(1 / 10)
-    assert metrics["beta/at_5_nats"] == pytest.approx(math.sqrt(0.1))
+    # one best of two, and two best of two: (ln 2 + 0) / 2
+    assert metrics["support/mean"] == pytest.approx(math.log(2) / 2)
     facts = read_manifest(tmp_path / "scored", schema="scored").facts
     assert facts["metrics"] == metrics
     assert facts["splits"]["train"]["quantiles"]["reward"]["0.5"] == -2
@@ -169,14 +169,18 @@ def test_a_group_is_never_split_and_a_user_cannot_change_the_records(tmp_path, m
     assert [g.columns for g in read_groups(tmp_path / "scored", "train")] == [{"k": n} for n in range(1, 6)]
 
 
-def test_the_spread_suggests_betas_or_says_that_there_is_nothing_to_learn(tmp_path, capsys) -> None:
+def test_a_ladder_suggests_betas_or_says_that_there_is_nothing_to_learn(tmp_path, capsys) -> None:
     groups = write(tmp_path / "groups", [group(1, ["a", "abc"])])
     score_groups(ScoreConfig(rewards=[BREVITY]), groups, tmp_path / "scored")
-    # rewards -.5 and -1.5: variance .5, spread .707; beta sqrt(.5 / 2), sqrt(.5 / 10), sqrt(.5 / 40)
-    assert capsys.readouterr().err == (
-        "reward spread within a prompt 0.707; betas to try: "
-        "0.5 (about 1 nat), 0.22 (about 5 nats), 0.11 (about 20 nats)\n"
-    )
+    # rewards -.5 and -1.5: spread .707, and one best of two: ln 2 nats
+    told = capsys.readouterr().err
+    assert told.startswith("reward spread within a prompt 0.707; betas to try: ")
+    assert "the most these logs can support is 0.69 nats (1 prompt of several completions, logged by" in told
+    assert "lower bound" in told, "two completions are too few to say more"
+    drawn = ScoreConfig(rewards=[BREVITY], completions_from="reference")
+    score_groups(drawn, groups, tmp_path / "drawn")
+    assert "drawn from the reference" in capsys.readouterr().err
+    assert read_manifest(tmp_path / "drawn", schema="scored").facts["ladder"]["base"] == "reference"
     score_groups(
         ScoreConfig(rewards=[BREVITY]), write(tmp_path / "flat", [group(1, ["a", "b"])]), tmp_path / "s2"
     )
