@@ -36,6 +36,7 @@ def report(
         brief: The same in a few lines.
         metrics: Best reward, its KL, and the gain over the reference.
     """
+    import json
     import shutil
     from pathlib import Path
 
@@ -72,3 +73,7 @@ def report(
         shutil.copyfile(Path(report.path) / "brief.html", page.path)
         shutil.copyfile(Path(report.path) / "report.md", brief.path)
         record.measured(found, metrics)
+        told = json.loads((Path(report.path) / "report.json").read_text())["policies"]
+        record.facts["policies"] = {
+            each["name"]: {n: each[n] for n in ("objective", "hints")} for each in told
+        }

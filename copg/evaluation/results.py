@@ -60,6 +60,8 @@ class Draws:
 
     rewards: dict[str, list[float]] = field(default_factory=dict)
     """Reward units."""
+    kls: dict[str, list[float]] = field(default_factory=dict)
+    """Nats from the reference."""
     parts: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     """By part, then prompt; before weighting."""
 
@@ -139,10 +141,13 @@ def read_draws(measured: Measured, split: str) -> Draws:
     path = measured.directory / GENERATIONS
     if not path.is_file():
         return Draws()
-    table = pq.ParquetFile(path).read(["split", "id", "reward", "parts"])  # read_table loads a data set
+    file = pq.ParquetFile(path)  # read_table loads a data set
+    kl = "kl" if "kl" in file.schema_arrow.names else "log_ratio"  # of the same mean
+    table = file.read(["split", "id", "reward", "parts", kl])
     draws = Draws()
     for row in table.filter(pc.equal(table["split"], split)).to_pylist():
         draws.rewards.setdefault(row["id"], []).append(_number(row["reward"]))
+        draws.kls.setdefault(row["id"], []).append(_number(row[kl]))
         for part, value in row["parts"] or ():
             draws.parts.setdefault(part, {}).setdefault(row["id"], []).append(_number(value))
     return draws

@@ -9,6 +9,7 @@ from copg.losses.groups import (
     check_completions,
     group_extreme,
     group_sizes,
+    group_softmax,
     group_sum,
     log_ratios,
     widen,
@@ -48,6 +49,17 @@ def tied_groups(rewards: Tensor, group: Tensor) -> Tensor:
     num_groups = len(group_sizes(group))
     best = group_extreme(rewards, group, num_groups, largest=True)
     return group_sum((~best).int(), group, num_groups) == 0
+
+
+def weighted_log_ratio(completions: Completions) -> Tensor:
+    """[G] log-ratio in nats of each group's completions, weighted by policy / ref: the KL that logs show.
+
+    Of completions drawn from the reference it estimates KL(policy || reference), as long as the policy says
+    what they say; one that left them has a KL on its own completions that is larger.
+    """
+    group, sizes = completions.group, group_sizes(completions.group)
+    log_ratio = log_ratios(completions).detach()
+    return group_sum(group_softmax(log_ratio, group, len(sizes)) * log_ratio, group, len(sizes))
 
 
 def extreme_log_ratios(completions: Completions) -> tuple[Tensor, Tensor]:

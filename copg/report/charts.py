@@ -30,14 +30,15 @@ def frontier_chart(
     """Reward against KL of every policy, with both intervals."""
     drawn = [p for p in policies if p.role == REFERENCE or finite(p.gate.reward, p.gate.kl)]
     inside, far_out = near(drawn, lambda p: p.gate.kl, lambda p: p.gate.reward)
+    far = max((p.gate.kl.high for p in inside), default=1.0) or 1.0
+    reference = next(p for p in policies if p.role == REFERENCE).gate.reward
     traces = [_frontier_line(frontier)] if len(frontier) > 1 else []
     groups: dict[str, list[Policy]] = {}
     for policy in inside:
         groups.setdefault(policy.method or policy.role, []).append(policy)
+    traces += _worth(inside, reference, far)
     traces += [_points(name, members, styles) for name, members in groups.items()]
     traces += [_ring(p) for p in inside if p.best]
-    far = max((p.gate.kl.high for p in inside), default=1.0) or 1.0
-    reference = next(p for p in policies if p.role == REFERENCE).gate.reward
     shapes = [rule("y", reference.mean)]
     notes = []
     if max_kl <= 1.6 * far:
@@ -71,6 +72,26 @@ def _frontier_line(frontier: Sequence[Point]) -> dict[str, Any]:
     }
 
 
+def _worth(policies: Sequence[Policy], reference: Estimate, far: float) -> list[dict[str, Any]]:
+    """The line of all that is worth as much as the reference, at the run's price of a nat."""
+    beta = next((p.objective.beta for p in policies if p.objective), None)
+    top = max((p.gate.reward.high for p in policies), default=reference.mean)
+    if beta is None or not top > reference.mean:
+        return []
+    end = min(far, (top - reference.mean) / beta)
+    return [
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "name": f"worth the reference at β {beta:g}",
+            "x": [0, rounded(end)],
+            "y": [rounded(reference.mean), rounded(reference.mean + beta * end)],
+            "line": {"color": "palette:muted", "width": 1.5, "dash": "dash"},
+            "hoverinfo": "skip",
+        }
+    ]
+
+
 def _points(name: str, members: Sequence[Policy], styles: dict[str, Style]) -> dict[str, Any]:
     style = styles[key_of(members[0])]
     betas = ["" if p.beta is None else f"β {p.beta:g}" for p in members]
@@ -84,7 +105,7 @@ def _points(name: str, members: Sequence[Policy], styles: dict[str, Style]) -> d
         "error_y": bars([p.gate.reward for p in members], style),
         "text": [f"{beta} ✕" if p.diverged else beta for beta, p in zip(betas, members, strict=True)],
         "textposition": "bottom right",
-        "customdata": [[label(p.name), label(p.status), _parts(p)] for p in members],
+        "customdata": [[label(p.name), label(p.status), _worth_of(p) + _parts(p)] for p in members],
         "hovertemplate": "%{customdata[0]}: %{customdata[1]}<br>"
         "KL %{x:.3~g} nats, reward %{y:.3~g}%{customdata[2]}<extra></extra>",
         "marker": {
@@ -94,6 +115,12 @@ def _points(name: str, members: Sequence[Policy], styles: dict[str, Style]) -> d
             "line": edge(style),
         },
     }
+
+
+def _worth_of(policy: Policy) -> str:
+    """What it gains in J, a line for the run's beta."""
+    objective = policy.objective
+    return f"<br>J over the reference's {objective.gain.mean:.3g}" if objective else ""
 
 
 def _parts(policy: Policy) -> str:

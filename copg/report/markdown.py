@@ -8,6 +8,10 @@ from copg.evaluation.results import Outcome
 from copg.records import Estimate
 from copg.report.numbers import REFERENCE, Policy
 
+COLUMNS = (
+    *("policy", "reward", "KL, nats", "gain over the reference", "gain in J", "win rate"),
+    *("length, tokens", "status"),
+)
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~&$-])")
 
 
@@ -27,14 +31,21 @@ def render_markdown(name: str, policies: Sequence[Policy], outcome: Outcome) -> 
         "",
         *(f"- {plain(reason)}" for reason in outcome.decision.reasons),
         "",
-        "| policy | reward | KL, nats | gain over the reference | win rate | length, tokens | status |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        f"| {' | '.join(COLUMNS)} |",
+        f"|{' --- |' * len(COLUMNS)}",
         *(_line(policy) for policy in policies),
         "",
-        "Means on the gate split with 95 % intervals over prompts.",
+        f"Means on the gate split with 95 % intervals over prompts.{_price(policies)}",
+        "",
+        *(f"- {plain(policy.name)}: {plain(hint)}" for policy in policies for hint in policy.hints),
         "",
     ]
     return "\n".join(lines)
+
+
+def _price(policies: Sequence[Policy]) -> str:
+    betas = {policy.objective.beta for policy in policies if policy.objective}
+    return f" J is reward less {betas.pop():g} reward units a nat." if betas else ""
 
 
 def _line(policy: Policy) -> str:
@@ -44,6 +55,7 @@ def _line(policy: Policy) -> str:
         interval(policy.gate.reward),
         kl,
         _or_nothing(policy.gain),
+        _or_nothing(policy.objective.gain if policy.objective else None),
         _or_nothing(policy.win_rate),
         interval(policy.gate.length),
         policy.status,

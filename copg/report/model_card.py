@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 from copg import __version__
 from copg.evaluation.gate import Decision, interval
-from copg.evaluation.results import Evaluations, Measured
+from copg.evaluation.objective import measure_objective, pick_beta
+from copg.evaluation.results import Evaluations, Measured, read_draws
 from copg.records import Evaluation
 
 
@@ -37,6 +38,7 @@ def model_card(
         "prompts; neither training nor the choice among trials looked at that split. KL is the policy's from "
         "the reference, a completion.",
         "",
+        *_worth(evaluations, best),
         "## Promoted" if decision.promoted else "## Not promoted",
         "",
         *(f"- {reason}" for reason in decision.reasons),
@@ -50,6 +52,23 @@ def model_card(
         "",
     ]
     return "\n".join(lines)
+
+
+def _worth(evaluations: Evaluations, best: Measured) -> list[str]:
+    """J at the beta of the CoPG trial nearest, and what it gains."""
+    gate = [trial.splits["gate"] for trial in evaluations.trials]
+    beta = pick_beta(gate, best.splits["gate"])
+    if beta is None:
+        return []
+    draws, reference = (read_draws(one, "gate") for one in (best, evaluations.reference))
+    found = measure_objective(draws.rewards, draws.kls, reference.rewards, beta=beta)
+    if found is None:
+        return []
+    return [
+        f"Its J, reward less {beta:g} reward units a nat, is {interval(found.value)}: "
+        f"{interval(found.gain)} more than the reference's, on the same prompts.",
+        "",
+    ]
 
 
 def _origin(best: Measured) -> list[str]:

@@ -10,10 +10,13 @@ from copg.config import parse_config
 from copg.errors import CopgError
 from copg.evaluation.estimates import paired_difference, win_rate
 from copg.evaluation.frontier import Point, frontier
+from copg.evaluation.gate import interval
+from copg.evaluation.objective import Objective, measure_objective, negated, own_beta, pick_beta
 from copg.evaluation.results import Draws, Evaluations, Measured, Outcome, read_draws
 from copg.progress import track
 from copg.records import Estimate, Evaluation
 from copg.rewards.contract import RewardSpec, Scale
+from copg.rewards.ladder import Ladder
 from copg.rewards.mixture import Mixture
 
 REFERENCE, CHAMPION, TRIAL = "reference", "champion", "trial"
@@ -40,6 +43,10 @@ class Policy:
     """As ``gain``, for each named reward before weighting."""
     contributions: dict[str, Estimate] = field(default_factory=dict)
     """The gain split by what each named reward adds to the sum, in reward units: they add up to it."""
+    objective: Objective | None = None
+    """J at the run's one beta; None without one, and for the reference itself."""
+    own_objective: Objective | None = None
+    """J at the trial's own beta, where that is in reward units."""
     training: dict[str, Any] = field(default_factory=dict)
     """Facts of the trial's training: seed, steps, why it diverged."""
 
@@ -60,15 +67,55 @@ class Policy:
         return ", ".join(method + ([] if self.beta is None else [f"β = {self.beta:g}"]))
 
     @property
+    def objectives(self) -> list[Objective]:
+        """J at the trial's own beta and at the run's, each once."""
+        found = [each for each in (self.own_objective, self.objective) if each]
+        return found[:1] if len({each.beta for each in found}) == 1 else found
+
+    @property
+    def below_reference(self) -> bool:
+        """Whether doing nothing is surely worth more, at the trial's own beta or at the run's."""
+        return any(each.below_reference for each in self.objectives)
+
+    @property
+    def hints(self) -> list[str]:
+        """A sentence each: where doing nothing is worth more, and how the training ended."""
+        lost = [each for each in self.objectives if each.below_reference and not self.diverged]
+        return [
+            *(
+                f"worth less than the reference: at {each.beta:g} reward units a nat its J is lower by "
+                f"{interval(negated(each.gain))}"
+                for each in lost
+            ),
+            *self.training.get("hints", []),
+        ]
+
+    @property
     def diverged(self) -> bool:
         """True when training met a non-finite loss or a collapsed reward."""
         return self.gate.diverged
 
 
 def compare_policies(
-    evaluations: Evaluations, outcome: Outcome, trainings: Sequence[Manifest]
+    evaluations: Evaluations,
+    outcome: Outcome,
+    trainings: Sequence[Manifest],
+    *,
+    report_beta: float | None = None,
+    ladder: Ladder | None = None,
 ) -> list[Policy]:
-    """Reference, champion and every trial, each compared with the reference on the gate split."""
+    """Reference, champion and every trial, each compared with the reference on the gate split.
+
+    Args:
+        evaluations: of everyone.
+        outcome: whose best trial it is.
+        trainings: for their facts.
+        report_beta: at which J of all is told; None: ``pick_beta``'s.
+        ladder: what the logs predict.
+    """
+    if report_beta is None:
+        chosen = outcome.best.splits["gate"] if outcome.best else None
+        report_beta = pick_beta([trial.splits["gate"] for trial in evaluations.trials], chosen)
     facts = {training.facts["trial"]: training.facts for training in trainings}
     reference = evaluations.reference
     ref_draws = read_draws(reference, "gate")
@@ -78,6 +125,8 @@ def compare_policies(
         role = REFERENCE if one is reference else CHAMPION if one is evaluations.champion else TRIAL
         draws = Draws() if role == REFERENCE else read_draws(one, "gate")
         best = outcome.best is not None and one.name == outcome.best.name
+        betas = (report_beta, own_beta(one.splits["gate"]) if role == TRIAL else None)
+        objective, own = (_objective(draws, ref_draws, beta, ladder) for beta in betas)
         found.append(
             Policy(
                 name=one.name,
@@ -91,10 +140,19 @@ def compare_policies(
                 win_rate=_paired(win_rate, draws.rewards, ref_draws.rewards),
                 part_gains=_part_gains(draws.parts, ref_draws.parts),
                 contributions=_part_gains(_added_by_parts(one, draws), ref_added),
+                objective=objective,
+                own_objective=own,
                 training={"reason": one.manifest.facts.get("reason"), **facts.get(one.name, {})},
             )
         )
     return found
+
+
+def _objective(draws: Draws, reference: Draws, beta: float | None, ladder: Ladder | None) -> Objective | None:
+    if beta is None:
+        return None
+    predicted = ladder.gain_at(beta) if ladder else None
+    return measure_objective(draws.rewards, draws.kls, reference.rewards, beta=beta, predicted=predicted)
 
 
 def _status(one: Measured, role: str, outcome: Outcome) -> str:
@@ -167,9 +225,22 @@ def report_numbers(policies: Sequence[Policy], outcome: Outcome, **context: Any)
             "reasons": list(outcome.decision.reasons),
             "excluded": outcome.excluded,
         },
-        "policies": [plain(asdict(policy)) for policy in policies],
+        "policies": [
+            plain({**asdict(policy), "hints": policy.hints, **_shares(policy)}) for policy in policies
+        ],
         "frontier": [plain(asdict(point)) for point in on_frontier(policies)],
     }
+
+
+def _shares(policy: Policy) -> dict[str, Any]:
+    """J of ``report.json``, each with its share of the predicted gain."""
+    found = {}
+    for name in ("objective", "own_objective"):
+        objective = getattr(policy, name)
+        if objective:
+            share = objective.share
+            found[name] = {**asdict(objective), "share": asdict(share) if share else None}
+    return found
 
 
 def plain(value: Any) -> Any:

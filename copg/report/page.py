@@ -75,6 +75,11 @@ class Contents:
         return next((policy for policy in self.policies if policy.best), None)
 
     @property
+    def report_beta(self) -> float | None:
+        """Reward units per nat at which J of all policies is told."""
+        return next((policy.objective.beta for policy in self.policies if policy.objective), None)
+
+    @property
     def reference(self) -> Policy:
         """The policy that all others are compared with."""
         return next(policy for policy in self.policies if policy.role == REFERENCE)

@@ -41,6 +41,9 @@ class Recipe:
     tracking: str = ""
     """MLflow server or database; empty: a sqlite file in the directory of the runs, on Kubernetes the
     placement's."""
+    report_beta: float | None = None
+    """At which the report tells J = reward - beta * KL of every policy, reward units per nat, > 0; None: that
+    of the CoPG trial nearest the chosen one."""
     text: dict[str, Any] = field(default_factory=dict)
     """How prompts and completions become tokens, in every stage: thinking, special tokens, template."""
     stages: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -175,7 +178,7 @@ def stage_settings(
             "rows": rows,
             "text": text,
         },
-        "report": {"name": recipe.name, **_gate_bounds(recipe)},
+        "report": {"name": recipe.name, "report_beta": recipe.report_beta, **_gate_bounds(recipe)},
         "promote": {
             "tracking_uri": tracking,
             "model_name": recipe.name,

@@ -203,12 +203,16 @@ def _trial(
     tasks = [task_name(row.stage, trial) for row in TABLE if row.once == "trial"]
     found = {records[task].stage: records[task] for task in tasks if task in records}
     evaluate = found.get("evaluate")
+    reported = records["report"].facts if "report" in records else {}
+    told = reported.get("policies", {}).get(name, {})
     promoted = bool(decision.get("promoted")) and decision.get("trial") == name
     return {
         "name": name,
         "method": trial_method(trial),
         "beta": trial.get("beta"),
         **_estimates(evaluate),
+        "objective": told.get("objective"),
+        "hints": told.get("hints", []),
         "promoted": promoted,
         "diverged": bool(evaluate and evaluate.facts.get("gate", {}).get("diverged")),
         "seconds": {stage: record.seconds for stage, record in found.items()},

@@ -14,6 +14,7 @@ from copg.artifacts import BASELINES, MANIFEST, Manifest, begin, read_manifest, 
 from copg.config import AtLeastOne, Natural, configuration
 from copg.errors import ModelError, RecordError
 from copg.lm.config import GenerationConfig, RowConfig, TextConfig
+from copg.losses import has_reward_units
 from copg.rewards.contract import RewardSpec, Scale
 from copg.rewards.mixture import build_mixture
 from copg.stores.promised import weights_as_promised
@@ -95,7 +96,8 @@ def evaluate_policy(
 
     Returns:
         Means on both splits: rewards in reward units, length in tokens, KL in nats a completion: ``kl`` over
-        the whole vocabulary at each position, ``kl_k1`` of the log-ratios alone.
+        the whole vocabulary at each position, ``kl_k1`` of the log-ratios alone; ``objective``, J at the
+        trial's own beta, where that is in reward units.
 
     Raises:
         RecordError: a split has fewer than two prompts that fit the model's context.
@@ -222,7 +224,7 @@ def _summarise(facts: dict[str, Any], split: str, prompts: "Sequence[HeldOut]") 
     known = {name: facts[name] for name in ("name", "method", "beta", "diverged")}
     summary = {**known, "split": split, "num_prompts": len(prompts)}
     if not prompts:
-        nothing = dict.fromkeys(("reward", "kl", "kl_k1", "length", "finished_fraction"))
+        nothing = dict.fromkeys(("reward", "kl", "kl_k1", "objective", "length", "finished_fraction"))
         return {**summary, **nothing, "parts": {}}
     from copg.evaluation.estimates import estimate
     from copg.evaluation.metrics.reward_kl.reward_kl import compute_reward_kl
@@ -232,10 +234,21 @@ def _summarise(facts: dict[str, Any], split: str, prompts: "Sequence[HeldOut]") 
     return {
         **summary,
         **compute_reward_kl(**columns),
+        "objective": _objective(facts, columns["rewards"], columns["kls"]),
         "length": asdict(estimate([[len(each.token_ids) for each in p.drawn] for p in prompts])),
         "finished_fraction": sum(finished) / len(finished),
         "parts": {name: asdict(estimate([p.parts[name] for p in prompts])) for name in prompts[0].parts},
     }
+
+
+def _objective(
+    facts: dict[str, Any], rewards: Sequence[Sequence[float]], kls: Sequence[Sequence[float]]
+) -> dict[str, float] | None:
+    """J at the trial's own beta; None where that is not in reward units."""
+    from copg.evaluation.objective import worth
+
+    beta = facts["beta"] if has_reward_units(facts["method"]) else None
+    return None if beta is None else asdict(worth(rewards, kls, beta))
 
 
 def _metrics(found: dict[str, dict[str, Any]]) -> dict[str, float]:
@@ -246,6 +259,8 @@ def _metrics(found: dict[str, dict[str, Any]]) -> dict[str, float]:
         if summary["reward"] is None:
             continue
         parts = {f"reward_{name}": value for name, value in summary["parts"].items()}
+        if summary["objective"]:
+            parts = {"objective": summary["objective"], **parts}
         for name, value in {**{n: summary[n] for n in ("reward", "kl", "kl_k1", "length")}, **parts}.items():
             metrics[f"{name}/{split}"] = value["mean"]
         metrics[f"finished/{split}"] = summary["finished_fraction"]

@@ -5,7 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from copg.artifacts import Manifest, begin, read_manifest, seal, write_json
 from copg.config import AtLeastOne, Natural, configuration
@@ -36,6 +38,8 @@ class ReportConfig:
     """Nats a completion; the bound of ``promote``."""
     min_gain: MinGain = 0.0
     """Reward units; the bound of ``promote``."""
+    report_beta: Annotated[float, Field(gt=0, description="the price of a nat")] | None = None
+    """Reward units per nat at which J of all is told; None: that of the CoPG trial nearest the best."""
     num_samples: Natural = 3
     """Prompts shown of each kind: gained most, in the middle, gained least."""
     max_characters: AtLeastOne = 4000
@@ -68,7 +72,7 @@ def report_trials(
         address: where people will find it, for the link of the small page; empty: not told.
 
     Returns:
-        Reward and KL of the best trial, its gain over the reference, and counts of trials.
+        Reward, KL and J of the best trial, its gains over the reference, and counts of trials.
 
     Raises:
         ArtifactError: an input is not what it should be, or was made on other groups.
@@ -77,8 +81,11 @@ def report_trials(
     trained = {path: read_manifest(path, schema="training") for path in trainings}
     bounds = {"max_kl": config.max_kl, "min_gain": config.min_gain}
     outcome = judge(found, **bounds)
-    policies = compare_policies(found, outcome, list(trained.values()))
-    contents = _contents(config, found, trained, policies, outcome)
+    ladder = _ladder(found, trained.values())
+    policies = compare_policies(
+        found, outcome, list(trained.values()), report_beta=config.report_beta, ladder=ladder
+    )
+    contents = _contents(config, found, trained, policies, outcome, ladder)
     page, brief = render_page(contents), render_brief(contents, address and f"{address}/{PAGE}")
     begin(report)
     (report / PAGE).write_text(page, encoding="utf-8")
@@ -106,6 +113,7 @@ def _contents(
     trained: Mapping[Path, Manifest],
     policies: Sequence[Policy],
     outcome: Outcome,
+    ladder: Ladder | None,
 ) -> Contents:
     _, *others = found.everyone
     shown = track(others, "picking samples") if config.num_samples else []
@@ -118,7 +126,7 @@ def _contents(
         picked=[(one.name, pick_samples(one, found.reference, config.num_samples)) for one in shown],
         data={"prompts": found.groups.rows, **found.groups.facts},
         logged=_logged(found),
-        ladder=_ladder(found, trained.values()),
+        ladder=ladder,
         artifacts=_artifacts(found, trained.values()),
         versions=_versions(),
         settings=_settings(found, trained.values()),
@@ -169,9 +177,14 @@ def _metrics(policies: Sequence[Policy]) -> dict[str, float]:
     trials = [policy for policy in policies if policy.role == "trial"]
     metrics = {
         "trials/evaluated": float(len(trials)),
+        "trials/below_reference": float(sum(policy.below_reference for policy in trials)),
         "trials/diverged": float(sum(policy.diverged for policy in trials)),
     }
     for best in (policy for policy in trials if policy.best):
         metrics |= {"reward/best": best.gate.reward.mean, "kl/best": best.gate.kl.mean}
         metrics |= {"gain/best": best.gain.mean} if best.gain else {}
+        if objective := best.objective:
+            metrics |= {"objective/beta": objective.beta, "objective/best": objective.value.mean}
+            metrics |= {"objective_gain/best": objective.gain.mean}
+            metrics |= {"objective_share/best": objective.share.mean} if objective.share else {}
     return metrics

@@ -84,6 +84,7 @@ def _train(
     from copg.tracking.runs import Tracker
     from copg.training.checkpoint_store import checkpoint_store
     from copg.training.data import TrainData
+    from copg.training.ending import hints
     from copg.training.loop import Loop
 
     if config.threads:
@@ -120,6 +121,9 @@ def _train(
     if not accelerator.is_main_process:
         return {}
     metrics = _metrics(loop, state)
+    told = [] if state.reason else hints(metrics)
+    for hint in told:
+        print(f"hint: trial {config.trial.label} {hint}", file=sys.stderr, flush=True)
     facts = {
         "trial": config.trial.label,
         "method": config.trial.method,
@@ -129,6 +133,7 @@ def _train(
         "reason": state.reason,
         "steps": state.step,
         "ladder": parent.facts.get("ladder"),
+        "hints": told,
         "text": codec.about(),
         "metrics": metrics,
     }
@@ -265,8 +270,17 @@ def _sampler(
 
 
 def _metrics(loop: "Loop", state: "LoopState") -> dict[str, float]:
+    """Of the whole training and of its last steps; the residual only where beta has the unit of rewards."""
+    from copg.losses import has_reward_units
+    from copg.training.ending import last_means
+    from copg.training.log import read_metrics
+
     best = {} if state.best_reward is None else {"best/step": float(state.best_step)}
-    return {"steps/done": float(state.step), "steps/clipped": float(state.clipped), **best, **state.latest}
+    counts = {"steps/done": float(state.step), "steps/clipped": float(state.clipped)}
+    last = last_means(read_metrics(loop.log.path)) if loop.log else {}
+    if not has_reward_units(loop.config.trial.method):
+        last.pop("residual/last", None)
+    return {**counts, **last, **best, **state.latest}
 
 
 def _write_policy(

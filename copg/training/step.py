@@ -18,7 +18,13 @@ from copg.lm.row_batch import build_batch
 from copg.lm.rows import TokenGroup, plan_batches
 from copg.lm.scorer import score_batch
 from copg.losses import load_loss
-from copg.losses.diagnostics import extreme_log_ratios, residual_fraction, reward_spread, tied_groups
+from copg.losses.diagnostics import (
+    extreme_log_ratios,
+    residual_fraction,
+    reward_spread,
+    tied_groups,
+    weighted_log_ratio,
+)
 from copg.training.config import TrialConfig
 from copg.training.data import TrainData, share_groups
 from copg.training.split_groups import weigh_pieces
@@ -135,6 +141,7 @@ def diagnose(data: TrainData, result: StepResult, beta: float) -> dict[str, floa
     return {
         "residual/fraction": float(residual_fraction(completions, beta=beta)),
         "log_ratio/mean": float((completions.policy_logps - completions.ref_logps).mean()),
+        "log_ratio/weighted": float(weighted_log_ratio(completions).mean()),
         "log_ratio/best": float(best.mean()),
         "log_ratio/worst": float(worst.mean()),
         "reward_spread/mean": float(spread.mean()),

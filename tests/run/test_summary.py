@@ -110,6 +110,14 @@ def test_the_report_lies_beside_the_summary_under_a_name_that_browsers_show(tmp_
     assert write_summary(tmp_path, succeeded=True)["report"] == "/somewhere/page"
 
 
+def test_what_the_report_says_of_a_trial_stands_beside_it() -> None:
+    told = {"ipo_1": {"objective": {"beta": 0.1, "gain": {"mean": -0.2}}, "hints": ["worth less"]}}
+    summary = summarise(RUN_FILE, records(report={"facts": {"policies": told}}), succeeded=True)
+    first, second = summary["trials"]
+    assert (first["objective"], first["hints"]) == (None, [])
+    assert (second["objective"]["beta"], second["hints"]) == (0.1, ["worth less"])
+
+
 def test_tasks_that_an_earlier_run_did_are_cached() -> None:
     summary = summarise(RUN_FILE, records(run="before"), succeeded=True)
     assert summary["cached"] == [entry["task"] for entry in TASKS]

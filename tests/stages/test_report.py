@@ -5,6 +5,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import plotly.graph_objects as go
 import pytest
 
@@ -14,6 +15,7 @@ from copg.errors import ArtifactError, ConfigError
 from copg.evaluation.estimates import paired_difference, win_rate
 from copg.evaluation.results import read_draws, read_measured
 from copg.report.page import link_to
+from copg.rewards.predicting import build_ladder
 from copg.stages.promote import PromoteConfig, promote_best
 from copg.stages.report import ReportConfig, report_trials
 from tests.browser import Browser, find_chromium
@@ -21,6 +23,9 @@ from tests.evaluations import HOSTILE, SWEEP, Made, make_evaluation, make_groups
 
 NUM_CHARTS = 1 + 3 + 2 + 10
 """Frontier; gain, wins and length; two parts; ten metrics of training."""
+
+
+LADDER = build_ladder(list(np.linspace(0, 1, 60).reshape(20, 3) ** 2), base="others")
 
 
 class Sweep:
@@ -35,8 +40,9 @@ class Sweep:
         ]
         manifest = make_groups(self.groups, records=HOSTILE[0], checks=checks)
         trials = [replace(made, hostile=True) for made in SWEEP]
+        known = {"logged": make_logged(), "ladder": LADDER.facts()}
         self.reference = make_evaluation(
-            folder / "reference", Made("reference", hostile=True), manifest, logged=make_logged()
+            folder / "reference", Made("reference", hostile=True), manifest, **known
         )
         champion = Made("champion", 0.1, 2.4, length=25, hostile=True)
         self.champion = make_evaluation(folder / "champion", champion, manifest)
@@ -249,7 +255,8 @@ def test_the_numbers_are_those_of_the_evaluations_compared_prompt_by_prompt(swee
     assert on_frontier[0] == "reference"
     assert "pg_0.01" not in on_frontier
     assert sweep.metrics.keys() <= {
-        "trials/evaluated", "trials/diverged", "reward/best", "kl/best", "gain/best"
+        "trials/evaluated", "trials/diverged", "trials/below_reference", "reward/best", "kl/best",
+        "gain/best", "objective/beta", "objective/best", "objective_gain/best", "objective_share/best",
     }  # fmt: skip
 
 
@@ -276,7 +283,8 @@ def test_the_page_shows_how_the_records_rewards_are_distributed(report, browser)
     browser.evaluate("document.querySelectorAll('#rewards details').forEach(d => d.open = true)")
     shown = browser.evaluate("document.querySelector('#rewards').innerText")
     for text in (HOSTILE[0], "sum, as trained on", "median", "correlation with length", "tied prompts",
-                 "Agreement of the parts", "With a spread of", "select"):  # fmt: skip
+                 "Agreement of the parts", "the most these logs can support is", "lower bound",
+                 "select"):  # fmt: skip
         assert text in shown, text
     assert json.loads((report / "report.json").read_text())["logged"] == make_logged()
 
@@ -327,7 +335,7 @@ def test_the_markdown_holds_the_decision_and_takes_hostile_texts_literally(repor
     assert "**copg\\_0.02** is promoted" in text
     table = [line for line in text.splitlines() if line.startswith("|")]
     assert len(table) == 2 + 8
-    assert {line.count("|") - line.count("\\|") for line in table} == {8}
+    assert {line.count("|") - line.count("\\|") for line in table} == {9}
 
 
 def test_evaluations_of_other_prompts_are_refused(sweep, tmp_path) -> None:
@@ -388,3 +396,35 @@ def test_the_small_page_has_verdict_and_results_and_a_link_to_the_whole(report, 
 )
 def test_a_link_is_made_for_what_the_pages_of_kubeflow_serve(address, link) -> None:
     assert link_to(address) == link
+
+
+def test_j_at_one_beta_names_the_trials_that_are_worth_less_than_doing_nothing(sweep, report) -> None:
+    numbers = json.loads((report / "report.json").read_text())
+    policies = {policy["name"]: policy for policy in numbers["policies"]}
+    best = next(name for name, policy in policies.items() if policy["best"])
+    # copg_0.02 is best: .31 for 9.5 nats; at .02 a nat J gains about .31 - .19 and ipo's .12 - .08
+    assert best == "copg_0.02"
+    assert {p["objective"]["beta"] for p in policies.values() if p["role"] == "trial"} == {0.02}
+    rewards = read_draws(read_measured(sweep.evaluations[0]), "gate")
+    reference = read_draws(read_measured(sweep.reference), "gate").rewards
+    mine = [
+        [r - 0.02 * k for r, k in zip(rewards.rewards[i], rewards.kls[i], strict=True)] for i in reference
+    ]
+    gain = paired_difference(mine, list(reference.values()))
+    assert policies[best]["objective"]["gain"]["mean"] == pytest.approx(gain.mean)
+    assert policies[best]["objective"]["share"]["mean"] == pytest.approx(gain.mean / LADDER.gain_at(0.02))
+    assert policies["copg_0.2"]["own_objective"]["beta"] == 0.2
+    assert policies["ipo_0.05"]["own_objective"] is None
+    assert policies[best]["hints"] == []
+    assert "worth the reference at β 0.02" in (report / "report.html").read_text()
+
+    dear = sweep.report(report_beta=0.2)
+    policies = {p["name"]: p for p in json.loads((dear / "report.json").read_text())["policies"]}
+    # .31 and .15 for the six prompts of a point more; 9.5 nats cost 1.9
+    (hint,) = policies["copg_0.02"]["hints"]
+    assert hint.startswith("worth less than the reference: at 0.2 reward units a nat its J is lower by 1.4")
+    assert sweep.metrics["objective/beta"] == 0.2
+    assert sweep.metrics["trials/below_reference"] == sum(bool(p["hints"]) for p in policies.values()) >= 4
+    for page in ("report.html", "brief.html", "report.md"):
+        text = (dear / page).read_text().replace("\\", "")
+        assert "worth less than the reference: at 0.2 reward units a nat" in text, page

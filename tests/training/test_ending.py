@@ -1,0 +1,66 @@
+"""How a training ended, in sentences."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from copg.losses.diagnostics import weighted_log_ratio
+from copg.losses.groups import Completions
+from copg.training.ending import hints, last_means
+from copg.training.log import read_metrics
+
+WELL = {
+    "steps/done": 40.0,
+    "steps/clipped": 2.0,
+    "residual/last": 0.05,
+    "kl/mean": 1.5,
+    "log_ratio/weighted_last": 1.2,
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            {"residual/last": 0.8, "steps/done": 33.0},
+            "unfinished: residual 0.8 after 33 steps: train longer or raise the rate",
+        ),
+        ({"residual/last": 2.5}, "worse than at the start: residual 2.5 after 40 steps"),
+        (
+            {"residual/last": 0.998, "kl/mean": 0.001},
+            "moved nothing: residual 1 and KL 0.001 nats after 40 steps",
+        ),
+        ({"steps/clipped": 39.0}, "clipped in 98 % of the steps"),
+        ({"kl/mean": 9.0}, "drifted off the logs: drawn completions lie 9 nats away, logged ones show 1.2"),
+        ({"kl/mean": 2.0, "log_ratio/weighted_last": -3.0}, "drifted off the logs"),
+    ],
+)
+def test_each_way_to_end_badly_is_one_hint_and_a_good_end_is_none(change, said) -> None:
+    assert hints(WELL) == []
+    (found,) = hints({**WELL, **change})
+    assert found.startswith(said)
+
+
+def test_what_was_not_measured_is_not_judged() -> None:
+    assert hints({}) == []
+    assert hints({"steps/done": 5.0, "steps/clipped": 0.0}) == []
+
+
+def test_the_last_quarter_of_the_steps_is_looked_at_and_ten_at_most(tmp_path: Path) -> None:
+    rows = [{"step": 0, "kl/mean": 0.0}]
+    rows += [{"step": n, "residual/fraction": float(n), "log_ratio/weighted": None} for n in range(1, 9)]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert last_means(read_metrics(tmp_path / "metrics.jsonl")) == {"residual/last": 7.5}  # of 8 steps: 7, 8
+    many = [{"step": n, "residual/fraction": float(n)} for n in range(100)]
+    assert last_means(many) == {"residual/last": 94.5}
+    assert last_means(rows[:1]) == {}
+
+
+def test_the_kl_that_logs_show_by_hand() -> None:
+    # ratios 1 and 3, weights 1/4 and 3/4: 3/4 ln 3; and a lone completion that lost a factor of e
+    log_ratio = torch.tensor([0.0, 1.0986123, -1.0])
+    zeros, group = torch.zeros(3), torch.tensor([0, 0, 1])
+    found = weighted_log_ratio(Completions(log_ratio, zeros, zeros, torch.ones(3), group))
+    torch.testing.assert_close(found, torch.tensor([0.75 * 1.0986123, -1.0]))
