@@ -14,7 +14,7 @@ from copg_pipelines.local_cache import CACHE, vouched
 from copg.artifacts import begin, read_groups, read_manifest, seal
 from copg.errors import ArtifactError, CopgError
 from copg.evaluation.results import contender, read_measured
-from copg.rewards.endpoint import Endpoint
+from copg.lm.endpoint import Endpoint
 from copg.run.machine import read_machine, write_machine
 from copg.run.plan_files import read_plan, store_plan
 from copg.run.recipe import parse_recipe

@@ -15,6 +15,7 @@ from copg.run.yaml_file import set_value
 
 SHARED = {
     "validate": ("model", "revision", "text", "reference.max_tokens"),
+    "sample": ("name", "train.rows", "validate.reader", "reference.max_tokens"),
     "score": ("name",),
     "reference": ("name", "train.rows"),
     "train": ("name", "rewards", "tracking", "trials"),

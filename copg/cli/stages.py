@@ -98,6 +98,14 @@ _stage(
     reward_model=_left("Where the reward model goes"),
 )
 _stage(
+    "sample",
+    "sample_groups",
+    "Draw the completions that training prompts lack, each once: by the reference, a model, an endpoint.",
+    "run_dir",
+    groups=_taken("From validate, with min_completions=0 or a recipe's section sample."),
+    sampled=_left("Where the groups go, with what was drawn"),
+)
+_stage(
     "score",
     "score_groups",
     "Fill the reward of every completion: given with the records, or a weighted sum of named rewards.",

@@ -1,4 +1,4 @@
-"""The command ``copg store``: look after stored reference log-probabilities and rewards."""
+"""The command ``copg store``: look after stored log-probabilities, rewards and completions."""
 
 import json
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 store_app = typer.Typer(
     name="store",
-    help="Look after a reference or reward store: a folder or URL.",
+    help="Look after a store of log-probabilities, rewards or completions: a folder or URL.",
     no_args_is_help=True,
 )
 Store = Annotated[str, typer.Argument(help="Folder or URL of the store, such as runs/NAME/store.")]
@@ -58,12 +58,14 @@ def _parts(store: str) -> "list[ValueStore]":
         StoreError: it is none.
     """
     from copg.config import check_address
+    from copg.stores.completion_store import COMPLETIONS
     from copg.stores.reference_store import REFERENCES
     from copg.stores.reward_store import REWARDS
     from copg.stores.values import find_stores
 
     check_address(store, "the store")
-    found = [*find_stores(REWARDS, store), *find_stores(REFERENCES, store)]
+    kinds = (REWARDS, REFERENCES, COMPLETIONS)
+    found = [part for kind in kinds for part in find_stores(kind, store)]
     if not found:
-        raise StoreError(f"{store}: holds neither reference log-probabilities nor rewards")
+        raise StoreError(f"{store}: holds neither reference log-probabilities nor rewards nor completions")
     return found

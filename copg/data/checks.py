@@ -49,15 +49,20 @@ def _reported(reason: str, says: str) -> Check:
 
 
 def record_checks(
-    *, max_prompt_chars: int | None, max_completion_chars: int | None, fitted: bool = False
+    *,
+    max_prompt_chars: int | None,
+    max_completion_chars: int | None,
+    fitted: bool = False,
+    min_completions: int = 2,
 ) -> list[Check]:
     """Expectations of single records; the first that a record breaks is its reason for rejection.
 
     Args:
         max_prompt_chars: None for no limit, as for completions.
         fitted: whether they are held against a model's tokeniser.
+        min_completions: of a prompt; only at 0 may a record have none.
     """
-    defects = DEFECTS | (UNFIT if fitted else {})
+    defects, says = DEFECTS | (UNFIT if fitted else {}), "there is a completion"
     checks = [
         *(Check(reason, says, "defect", forbidden=reason) for reason, says in defects.items()),
         Check(
@@ -67,8 +72,10 @@ def record_checks(
             0,
             detail="a prompt without a visible character",
         ),
-        Check(
-            "no_completions", "there is a completion", "completions", minimum=1, detail="no completion at all"
+        *(
+            [Check("no_completions", says, "completions", minimum=1, detail="no completion at all")]
+            if min_completions
+            else []
         ),
         Check(
             "reward_count",
@@ -112,14 +119,14 @@ MEMBER_CHECKS = [
 ]
 """Of records, once it is known which others have the same prompt."""
 
-GROUP_CHECKS = [
-    Check(
-        "fewer_than_two_distinct_completions",
-        "a prompt has two distinct completions",
-        "distinct_completions",
-        minimum=2,
-        detail="{distinct_completions} distinct completion of this prompt in {records} records",
-    ),
+TOO_FEW = Check(
+    "fewer_than_two_distinct_completions",
+    "a prompt has two distinct completions",
+    "distinct_completions",
+    minimum=2,
+    detail="{distinct_completions} distinct completion of this prompt in {records} records",
+)
+REPORTED = [
     Check("merged_records", "a prompt stands in one record", "records", 1, rejects=False),
     _reported("differing_columns", "merged records agree in their other columns"),
     _reported("other_forms", "no two prompts differ in white space or Unicode form alone"),
@@ -128,7 +135,17 @@ GROUP_CHECKS = [
     _reported("unrewarded", "completions came with rewards"),
     _reported("tied", "the rewards of a prompt differ"),
 ]
-"""Of all completions of a prompt, pooled."""
+"""What is reported of all completions of a prompt, pooled."""
+
+
+def group_checks(min_completions: int = 2) -> list[Check]:
+    """Expectations of all completions of a prompt, pooled.
+
+    Args:
+        min_completions: distinct ones, at least; of fewer than two, others are drawn later.
+    """
+    return [TOO_FEW, *REPORTED] if min_completions > 1 else REPORTED
+
 
 SPLIT_CHECKS = [
     Check("leaked_prompts", "no prompt is in two splits", "shared_prompts", 0),

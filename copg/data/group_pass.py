@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from copg.artifacts import GroupWriter
-from copg.data.checks import GROUP_CHECKS, MEMBER_CHECKS
+from copg.data.checks import MEMBER_CHECKS, group_checks
 from copg.data.pooling import by_exact_prompt, pool_records, reward_spread, tied, to_groups
 from copg.data.rejections import Rejections
 from copg.data.sides import Sides
@@ -26,16 +26,18 @@ _Ids = Mapping[str, Sequence[pa.Array]]
 class GroupPass:
     """Pools records, checks groups, splits them by the expected shares of prompts and counts what it sees."""
 
-    def __init__(self, sides: Sides, *, select_fraction: float, gate_fraction: float) -> None:
+    def __init__(
+        self, sides: Sides, *, select_fraction: float, gate_fraction: float, min_completions: int = 2
+    ) -> None:
         self.members = Suite("records_of_one_prompt", MEMBER_CHECKS)
-        self.groups = Suite("groups", GROUP_CHECKS)
+        self.groups = Suite("groups", group_checks(min_completions))
         self.ids: dict[str, list[pa.Array]] = {split: [] for split in SPLITS}
         """Of the prompts that were written to each split; the same for all forms of one."""
         self.near_ids: dict[str, list[pa.Array]] = {split: [] for split in SPLITS}
         self._sides = sides
         self._fractions = {"select_fraction": select_fraction, "gate_fraction": gate_fraction}
         self._counts: Counter[str] = Counter()
-        """Over the groups kept: how many, and sums of what ``GROUP_CHECKS`` look at."""
+        """Over the groups kept: how many, and sums of what the checks look at."""
         self._spread = 0.0
 
     def run(self, spool: Spool, rejections: Rejections, writer: GroupWriter) -> None:

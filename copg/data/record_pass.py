@@ -36,6 +36,7 @@ class RecordPass:
     Args:
         max_prompt_chars: None for no limit, as for completions.
         fit: makes a portion what a model can read and say; None where none is known.
+        min_completions: of a prompt; at 0 a record may have none.
     """
 
     def __init__(
@@ -45,9 +46,12 @@ class RecordPass:
         max_prompt_chars: int | None,
         max_completion_chars: int | None,
         fit: Callable[[Portion], Portion] | None = None,
+        min_completions: int = 2,
     ) -> None:
         limits = {"max_prompt_chars": max_prompt_chars, "max_completion_chars": max_completion_chars}
-        self.suite = Suite("records", record_checks(**limits, fitted=fit is not None))
+        self.suite = Suite(
+            "records", record_checks(**limits, fitted=fit is not None, min_completions=min_completions)
+        )
         self._fit = fit
         self.num_read = 0
         self.remarks: dict[str, Counter[str]] = {name: Counter() for name in REMARKS}

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from copg.config import AtLeastOne, Fraction, Natural, configuration
+from copg.config import AtLeastOne, Fraction, Natural, NotNegative, Positive, configuration
 
 ENGINES = Path(__file__).with_name("engines")
 """Each file is an engine; see ``copg.lm.generation``."""
@@ -98,6 +98,37 @@ class ReaderConfig:
 
 
 @configuration
+class EndpointConfig:
+    """An OpenAI-compatible endpoint that draws completions, and how much may be asked of it."""
+
+    url: str
+    """Of the API, such as ``https://host/v1``; ``/chat/completions`` is added."""
+    model: str
+    """As the endpoint calls it."""
+    body: dict[str, Any] = field(default_factory=dict)
+    """Further fields of each request; null leaves one of ours out, such as ``{seed: null}``."""
+    key_file: str | None = None
+    """File with the API key (a mounted secret); None sends none."""
+    max_requests: int | None = None
+    """Most requests this process may send, retries included."""
+    requests_per_minute: NotNegative = 0.0
+    """0: no limit of ours. The wait that the endpoint asks for (Retry-After) is always kept; over an hour it
+    is an error."""
+    num_parallel: AtLeastOne = 8
+    """Requests under way at once."""
+    timeout_s: Positive = 120.0
+    """Seconds to wait for one answer."""
+    attempts: AtLeastOne = 6
+    """How often a request is sent that meets a time-out, a busy endpoint, or an answer without text."""
+    max_failed_fraction: Fraction = 0.01
+    """Share of the completions asked for that may fail in all attempts, or be refused."""
+
+    def __post_init__(self) -> None:
+        if not self.url.startswith(("http://", "https://")):
+            raise ValueError(f"endpoint: url={self.url!r} must start with http:// or https://")
+
+
+@configuration
 class GenerationConfig:
     """How completions are drawn."""
 
@@ -113,6 +144,9 @@ class GenerationConfig:
     """A file of ``copg.lm.engines``; empty: ``vllm`` where ``vllm_python`` is set, else ``own``, by torch."""
     vllm_python: str = ""
     """Python of an environment with vLLM, whose engine draws, of policies on disk."""
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Draw from the fewest likeliest tokens that hold this much probability; None: from all. Leave it out
+    where a KL is measured, as with the temperature."""
 
     @property
     def engine_name(self) -> str:

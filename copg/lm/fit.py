@@ -18,7 +18,7 @@ from copg.lm.tally import Tally
 from copg.lm.template import Opening
 from copg.lm.text import NOTES, TextCodec
 from copg.lm.tokenizer import Limits
-from copg.records import SETTINGS, TOOLS
+from copg.records import SETTINGS, TOOLS, Prompt
 
 FLAWS = ("blank_prompts", "blank_completions", "rewards_amiss", "rewards_nonfinite")
 """Counts of a record that the checks refuse whatever a model makes of it."""
@@ -61,7 +61,7 @@ class RecordFit:
         known = portion.defects.to_pylist()
         positions = np.delete(np.arange(portion.num_rows), [each["position"] for each in known])
         kept, changed = np.ones(len(rows), bool), False
-        for index in np.flatnonzero(~flawed & (records["completions"].to_numpy() > 0)).tolist():
+        for index in np.flatnonzero(~flawed).tolist():
             try:
                 changed |= self._fit(rows[index])
             except Defect as defect:
@@ -101,7 +101,7 @@ class RecordFit:
         for place, (text, finished) in enumerate(zip(row["texts"], row["finished"], strict=True)):
             self.num_completions += 1
             try:
-                texts.append(self._said(opening, text, row["source"], finished=finished))
+                texts.append(self.said(opening, text, row["source"], finished=finished))
                 kept.append(place)
             except Defect as defect:
                 flaw = flaw or defect
@@ -120,18 +120,32 @@ class RecordFit:
         asks = any(f'"{name}"' in held for name in (TOOLS, SETTINGS))
         prompt = row["messages"] if row["prompt"] is None else row["prompt"]
         try:
-            opening = self._codec.open(prompt, json.loads(held) if asks else {})
-        except RecordError as error:
-            raise Defect("prompt_refused", str(error)) from None
+            return self.open(prompt, json.loads(held) if asks else {})
         except ModelError as error:
             raise ModelError(f"{row['source']}: {error}") from None
+
+    def open(self, prompt: Prompt, columns: Mapping[str, Any]) -> Opening:
+        """A prompt as the model reads it.
+
+        Raises:
+            Defect: the model cannot read it, or has no room for a completion.
+        """
+        try:
+            opening = self._codec.open(prompt, columns)
+        except RecordError as error:
+            raise Defect("prompt_refused", str(error)) from None
         self._check_ids(opening.ids)
         if len(opening.ids) >= self._max_tokens:
             detail = f"a prompt of {len(opening.ids)} tokens, {self._limit} is {self._max_tokens}"
             raise Defect("prompt_of_too_many_tokens", detail)
         return opening
 
-    def _said(self, opening: Opening, text: str, source: str, *, finished: bool) -> str:
+    def said(self, opening: Opening, text: str, source: str, *, finished: bool) -> str:
+        """A completion's text as the model says it; what befell it is counted.
+
+        Raises:
+            Defect: the model cannot say it, or nothing is left of it.
+        """
         try:
             encoded = self._codec.encode(opening, text, finished=finished, boundary=False)
         except RecordError as error:

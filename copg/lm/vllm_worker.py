@@ -35,6 +35,7 @@ def main(request_file: str, answer_file: str) -> None:
     settings = [
         SamplingParams(
             temperature=request["temperature"],
+            top_p=request["top_p"],
             max_tokens=request["max_new_tokens"],
             seed=seed,
             stop_token_ids=request["stop_tokens"],

@@ -9,9 +9,9 @@ from math import isfinite
 from typing import Any, ClassVar
 
 from copg.config import AtLeastOne, NotNegative, Positive, configuration
+from copg.lm.endpoint import Endpoint
 from copg.records import Prompt, prompt_text
 from copg.rewards.contract import Columns, Prompts, RecordFault, read_texts
-from copg.rewards.endpoint import Endpoint
 
 _SCORE = re.compile(r'"score"\s*:\s*"?(-?\d+(?:\.\d+)?)')
 _TASK = (

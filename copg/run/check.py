@@ -63,6 +63,11 @@ def _of_sections(recipe: Recipe, run_dir: Path) -> Iterator[str]:
             "name those that evaluate it, or have one learnt from preferences or thumbs: "
             "rewards: [{name: reward_model}] and reward: {}"
         )
+    if recipe.samples and (recipe.stages.get("score") or {}).get("source") == "given":
+        yield (
+            "score.source='given' leaves what sample draws without a reward: name rewards and "
+            "set score.source: computed, or leave sample out"
+        )
     waiting = [stage for stage in OPTIONAL if stage in recipe.stages and stage not in recipe.planned]
     apart = {stage: stage_settings(recipe, stage, run_dir=run_dir) for stage in waiting}
     for look in (partial(settings_of, recipe, run_dir), partial(parse_stages, recipe, apart)):

@@ -19,6 +19,7 @@ from copg.run.trained_reward import trains_reward
 from copg.run.yaml_file import read_yaml, set_value
 from copg.stages.table import OPTIONAL, STAGES
 
+SAMPLE = "sample"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
@@ -80,9 +81,15 @@ class Recipe:
         return trains_reward(self.rewards, self.stages)
 
     @property
+    def samples(self) -> bool:
+        """Whether a run of it draws the completions that its records lack."""
+        return SAMPLE in self.stages
+
+    @property
     def planned(self) -> tuple[str, ...]:
-        """Stages that a run of it takes, in the order of ``STAGES``."""
-        return (*STAGES, *(OPTIONAL if self.trains_reward else ()))
+        """Stages that a run of it takes, those of every run first."""
+        taken = {REWARD: self.trains_reward, SAMPLE: self.samples}
+        return (*STAGES, *(stage for stage in OPTIONAL if taken.get(stage, True)))
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = (), *, here: Path | None = None) -> Recipe:
@@ -153,8 +160,16 @@ def stage_settings(
     rows = recipe.stages.get("train", {}).get("rows") or {}
     text = recipe.text
     longest = (recipe.stages.get("reference") or {}).get("max_tokens", 0)
+    reader = {**model, "text": text, "max_tokens": longest}
     defaults: dict[str, dict[str, Any]] = {
-        "validate": {"reader": {**model, "text": text, "max_tokens": longest}},
+        "validate": {"reader": reader, **({"min_completions": 0} if recipe.samples else {})},
+        "sample": {
+            **({"model_digest": model_digest} if _drawn_from_reference(recipe) else {"revision": None}),
+            "store": f"{run_dir}/completions",
+            "rows": rows,
+            "text": text,
+            "reader": _reader(recipe, reader),
+        },
         "score": {"rewards": recipe.rewards, "store": f"{run_dir}/rewards"},
         "reference": {
             **model,
@@ -189,6 +204,16 @@ def stage_settings(
     shared = {**(model if "model" in known else {}), "rewards": recipe.rewards}
     own = {name: value for name, value in shared.items() if name in known}
     return merged({**own, **defaults.get(stage, {})}, recipe.stages.get(stage, {}))
+
+
+def _drawn_from_reference(recipe: Recipe) -> bool:
+    return "model" not in (recipe.stages.get(SAMPLE) or {})
+
+
+def _reader(recipe: Recipe, reader: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The model that is to say what is drawn, as ``validate`` asks whether it says what was logged."""
+    given = (recipe.stages.get("validate") or {}).get("reader", {})
+    return None if given is None else merged(reader, given)
 
 
 def _gate_bounds(recipe: Recipe) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from copg.run.check import called_rewards, check_recipe, settings_of
 from copg.run.footprint import estimate_needs, measure_model, shortfalls
 from copg.run.plan import Plan, make_plan
 from copg.run.recipe import Recipe
+from copg.run.sampler import find_sampler
 from copg.run.sources import DigestMemo, Source, digest_text, find_model, find_policy, find_records
 from copg.run.summary import unfinished
 from copg.run.task_record import RENEWAL, RUN, trial_method
@@ -50,7 +51,7 @@ class Resolution(Plan):
 
     digests: dict[str, str] = field(default_factory=dict)
     """Of ``data``, ``model``, ``text`` (how it reads), ``purpose``, ``rewards/<stage>``, ``code/<stage>``,
-    ``method/<method>``, and ``reward_base`` if there is one."""
+    ``method/<method>``, and ``reward_base`` and ``sampler`` if there is one."""
     warnings: list[str] = field(default_factory=list)
     ending: str = ""
     """In words, what ends a completion."""
@@ -106,9 +107,12 @@ def plan_recipe(config: ResolveConfig) -> Resolution:
     if train.start_from is not None:
         start = find_policy(train.start_from, train.start_revision, memo)
         configs["train"] = replace(train, start_digest=start.digest, start_revision=start.revision)
-    base = _reward_base(configs, memo)
+    base, sampler = _reward_base(configs, memo), find_sampler(configs, memo)
     if base is not None:
         digests["reward_base"] = base.digest
+    if sampler is not None:
+        configs["sample"], digests["sampler"] = sampler.config, sampler.digest
+        warnings += [sampler.note] if sampler.note else []
     plain: dict[str, Any] = {stage: _without_none(asdict(each)) for stage, each in configs.items()}
     plain["train"].pop("trial")
     for stage, source in (("validate", records), ("reward", base)):

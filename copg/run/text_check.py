@@ -30,6 +30,8 @@ def _of_lengths(configs: dict[str, Any], context: int | None) -> list[str]:
     """Drawings that leave no room for a prompt."""
     samples = configs["train"].samples
     drawn = {"evaluate": configs["evaluate"].generation}
+    if "sample" in configs and configs["sample"].model == configs["reference"].model:
+        drawn["sample"] = configs["sample"].generation
     if samples.num_prompts:
         drawn["train.samples"] = samples.generation
     return [

@@ -158,7 +158,7 @@ def _artifacts(found: Evaluations, trained: Iterable[Manifest]) -> list[tuple[st
 
 
 def _settings(found: Evaluations, trained: Iterable[Manifest]) -> dict[str, dict[str, Any]]:
-    settings = {"validate": found.groups.config}
+    settings = {found.groups.stage: found.groups.config}
     settings |= {f"train, {manifest.facts['trial']}": manifest.config for manifest in trained}
     return settings | {f"evaluate, {one.name}": one.manifest.config for one in found.everyone}
 

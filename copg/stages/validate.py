@@ -31,8 +31,8 @@ from copg.lm.tokenizer import read_codec, read_limits
 from copg.stores.promised import as_promised
 
 _MORE = (
-    "a prompt needs two distinct completions: log more answers to it, or draw some with your model, "
-    "and give them as records of the same prompt"
+    "a prompt needs two distinct completions: log more answers to it, or let your model draw those that are "
+    "missing: add sample: {completions: 4} to the recipe"
 )
 WAYS_OUT = {"fewer_than_two_distinct_completions": _MORE, "no_completions": _MORE}
 """What mends the most frequent reason of a refusal."""
@@ -71,6 +71,9 @@ class ValidateConfig:
     """Processes that parse large files of JSON lines, beside the main one; the result is the same."""
     reader: ReaderConfig | None = None
     """The model that will read the records; a recipe's own. None: no text is looked at as tokens."""
+    min_completions: Literal[0, 1, 2] | None = None
+    """Fewest distinct completions of a prompt, below which it is rejected; 0 in a recipe with a section
+    ``sample``, which draws those that are missing. None: 2."""
 
     def __post_init__(self) -> None:
         if self.select_fraction + self.gate_fraction >= 1:
@@ -113,7 +116,7 @@ def validate_records(
         ModelError: there is no tokeniser, or its chat template cannot be used.
     """
     begin(groups)
-    fit = _open_reader(config.reader)
+    fit, fewest = _open_reader(config.reader), 2 if config.min_completions is None else config.min_completions
     rows = Rows(
         records,
         subset=config.subset,
@@ -126,9 +129,13 @@ def validate_records(
         max_prompt_chars=config.max_prompt_chars,
         max_completion_chars=config.max_completion_chars,
         fit=fit,
+        min_completions=fewest,
     )
     group_pass = GroupPass(
-        record_pass.sides, select_fraction=config.select_fraction, gate_fraction=config.gate_fraction
+        record_pass.sides,
+        select_fraction=config.select_fraction,
+        gate_fraction=config.gate_fraction,
+        min_completions=fewest,
     )
     with (
         Rejections(groups) as rejections,

@@ -25,6 +25,7 @@ from copg.stages.table import EVERY, TABLE
 CATEGORIES = {
     "validate": "data_processing",
     "reward": "training",
+    "sample": "data_processing",
     "score": "evaluation",
     "reference": "data_processing",
     "train": "training",

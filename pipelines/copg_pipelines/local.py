@@ -107,7 +107,7 @@ def place_here(task: Any, image: str = PROCESS) -> Any:
 
 def _build(dag: str, recipe: Recipe, image: str) -> Any:
     place = functools.partial(place_here, image=image or PROCESS)
-    return build_dag(dag, Shape(place=place, trains_reward=recipe.trains_reward))
+    return build_dag(dag, Shape(place=place, trains_reward=recipe.trains_reward, samples=recipe.samples))
 
 
 def run_stage_local(recipe: Recipe, root: Path, build: Callable[[], Any]) -> Path:

@@ -5,7 +5,7 @@ import socket
 import numpy as np
 import pytest
 
-from copg.data.checks import GROUP_CHECKS, Check, record_checks
+from copg.data.checks import Check, group_checks, record_checks
 from copg.data.suite import Suite
 
 CHECKS = [
@@ -66,7 +66,7 @@ def test_great_expectations_calls_nobody(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_reasons_are_unique_words() -> None:
-    checks = [*record_checks(max_prompt_chars=1, max_completion_chars=1), *GROUP_CHECKS]
+    checks = [*record_checks(max_prompt_chars=1, max_completion_chars=1), *group_checks()]
     reasons = [check.reason for check in checks]
     assert len(set(reasons)) == len(reasons)
     assert all(reason.replace("_", "").isalnum() and reason.islower() for reason in reasons)

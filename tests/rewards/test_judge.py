@@ -9,8 +9,8 @@ import pytest
 
 from copg.config import parse_config
 from copg.errors import ConfigError, RewardError
+from copg.lm.endpoint import RETRIES
 from copg.rewards.contract import RewardSpec
-from copg.rewards.endpoint import RETRIES
 from copg.rewards.judge import Judge
 from copg.rewards.mixture import build_mixture
 from copg.rewards.registry import reward_digest

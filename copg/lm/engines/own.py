@@ -89,7 +89,7 @@ def _draw_batch(
     drawn: list[list[int]] = [[] for _ in prompts]
     running = held = list(range(len(prompts)))
     for step in range(config.max_new_tokens):
-        tokens = _choose(decoder.logits, noise[held, step], config.temperature)
+        tokens = _choose(decoder.logits, noise[held, step], config.temperature, config.top_p)
         token_of = dict(zip(held, tokens.tolist(), strict=True))
         for row in running:
             drawn[row].append(token_of[row])
@@ -105,13 +105,25 @@ def _draw_batch(
     yield from ((row, drawn[row]) for row in running)
 
 
-def _choose(logits: Tensor, noise: NDArray[np.float64], temperature: float) -> Tensor:
+def _choose(
+    logits: Tensor, noise: NDArray[np.float64], temperature: float, top_p: float | None = None
+) -> Tensor:
     """[B] tokens from [B, V] logits and [B] uniform numbers; sums in float64, as 128k terms need."""
     top, likeliest = logits.max(dim=-1)
     if not bool(top.isfinite().all()):
         raise FloatingPointError("logits are not finite: the policy has diverged")
     if temperature == 0:
         return likeliest
-    cumulative = torch.softmax(logits / temperature, dim=-1).cumsum(-1, dtype=torch.float64)
+    chances = torch.softmax(logits / temperature, dim=-1)
+    if top_p is not None:
+        chances = _nucleus(chances, top_p)
+    cumulative = chances.cumsum(-1, dtype=torch.float64)
     at = torch.from_numpy(noise).to(logits.device)[:, None] * cumulative[:, -1:]
     return torch.searchsorted(cumulative, at, right=True)[:, 0].clamp_max_(logits.shape[1] - 1)
+
+
+def _nucleus(chances: Tensor, top_p: float) -> Tensor:
+    """[B, V] the same, and 0 beyond the fewest likeliest tokens that hold ``top_p`` (1904.09751)."""
+    ordered, tokens = chances.sort(dim=-1, descending=True)
+    before = ordered.cumsum(-1, dtype=torch.float64) - ordered  # the likeliest token has nothing before it
+    return chances.scatter(-1, tokens, ordered.masked_fill(before >= top_p, 0.0))

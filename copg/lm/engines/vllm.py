@@ -43,6 +43,7 @@ def draw(
         "gpus": _gpus(where),
         "max_model_len": max(map(len, prompts), default=0) + config.max_new_tokens,
         "temperature": config.temperature,
+        "top_p": 1.0 if config.top_p is None else config.top_p,
         "max_new_tokens": config.max_new_tokens,
         "seeds": [int.from_bytes(noise_digest(config.seed, key)[:7], "little") for key in noise_keys],
         "stop_tokens": sorted(policy.codec.stops),

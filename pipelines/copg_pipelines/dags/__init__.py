@@ -25,6 +25,8 @@ class Shape:
     """Tasks that fill the stores of rewards and reference log-probabilities at the same time."""
     trains_reward: bool = False
     """First train a reward model on the records' preferences, for score and all that follows."""
+    samples: bool = False
+    """First draw the completions that the records lack."""
     train_job: dict[str, Any] | None = None
     """What a training over several nodes is made of; empty trains in the task itself."""
     pipeline_config: Any = None

@@ -9,6 +9,7 @@ from copg_components.promote import promote
 from copg_components.reference import reference, reference_shard
 from copg_components.report import report
 from copg_components.reward import reward
+from copg_components.sample import sample, sample_shard
 from copg_components.score import score, score_shard
 from copg_components.summary import summary
 from copg_components.train import train
@@ -52,6 +53,9 @@ def build(shape: Shape) -> Any:
 
         groups = task(validate, "validate", records=given["records"]).outputs["groups"]
         rewarded = [task(reward, "reward", groups=groups)] if shape.trains_reward else []
+        if shape.samples:
+            shards = filled("sample", sample_shard, groups=groups)
+            groups = task(sample, "sample", groups=groups, **shards).outputs["sampled"]
         shards = filled("score", score_shard, *rewarded, groups=groups)
         scored = task(score, "score", groups=groups, **shards).after(*rewarded).outputs["scored"]
         shards = filled("reference", reference_shard, scored=scored)

@@ -89,6 +89,7 @@ def compile_to(
         loops_at_once=config.trials_at_once or None,
         num_shards=config.shards,
         trains_reward=recipe.trains_reward,
+        samples=recipe.samples,
         train_job=placement.train_job(),
         pipeline_config=placement.pipeline_config(),
     )

@@ -61,6 +61,8 @@ def choose_single(
         raise ConfigError(f"only={stage!r}: use one of {stages}")
     if stage == REWARD and not recipe.trains_reward:
         raise ConfigError("only='reward': no entry of rewards stands for a model that the run trains")
+    if stage not in recipe.planned:
+        raise ConfigError(f"only={stage!r}: the recipe has no section {stage!r}")
     inputs: dict[str, list[str]] = {}
     for each in given:
         name, address = _named(stage, each, here)

@@ -107,6 +107,8 @@ class MinioConfig:
 class StoresConfig:
     """Where what outlives a run lies: paths of a volume, or URLs; empty: under the directory of the runs."""
 
+    completions: str = ""
+    """Those that ``sample`` drew."""
     rewards: str = ""
     """Of values of rewards."""
     references: str = ""

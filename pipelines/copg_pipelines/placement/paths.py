@@ -29,6 +29,7 @@ def placed(recipe: Recipe, config: PlacementConfig) -> Recipe:
     stages = {stage: dict(settings) for stage, settings in recipe.stages.items()}
     stores = config.stores
     for stage, name, store in (
+        ("sample", "store", stores.completions if recipe.samples else ""),
         ("score", "store", stores.rewards),
         ("reference", "store", stores.references),
         ("promote", "champions", stores.champions),

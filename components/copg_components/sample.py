@@ -1,0 +1,94 @@
+"""Component ``sample``."""
+
+from kfp import dsl
+
+from copg_components._component import component
+
+
+@component
+def sample(
+    plan: dict,
+    run_dir: str,
+    groups: dsl.Input[dsl.Dataset],
+    sampled: dsl.Output[dsl.Dataset],
+    metrics: dsl.Output[dsl.Metrics],
+    shards: list = [],  # noqa: B006 - the default of a component's input
+) -> None:
+    """Draw the completions that training prompts lack, each once in its life.
+
+    Args:
+        plan: Settings and digest of the stage, from resolve.
+        run_dir: Stable directory of the runs.
+        groups: Groups from validate, of any number of completions.
+        shards: Groups of each shard that was drawn into the store before; empty without shards.
+
+    Returns:
+        sampled: The same groups with what was drawn.
+        metrics: Completions drawn, reused, failed and left out.
+    """
+    import tempfile
+    from dataclasses import replace
+    from pathlib import Path
+
+    from copg.config import parse_config
+    from copg.run.plan_files import read_plan
+    from copg_components._process import recorded
+
+    plan = read_plan(plan, run_dir)
+    taken, left = {"groups": groups}, {"sampled": sampled}
+    with (
+        recorded("sample", plan, run_dir, inputs=taken, outputs=left, metrics=metrics) as record,
+        tempfile.TemporaryDirectory() as away,
+    ):
+        if record.answers:
+            return
+        from copg.run.sources import fetch
+        from copg.stages.sample import SampleConfig, sample_groups
+
+        config = parse_config(SampleConfig, plan["config"], where="sample")
+        if "://" in config.model:  # a champion in an object store
+            config = replace(config, model=str(fetch(config.model, Path(away))))
+        record.measured(sample_groups(config, Path(groups.path), Path(sampled.path)), metrics)
+
+
+@component
+def sample_shard(
+    plan: dict, run_dir: str, shard: int, num_shards: int, groups: dsl.Input[dsl.Dataset]
+) -> int:
+    """Fill the store with the completions that one share of the groups lacks.
+
+    Args:
+        plan: Settings and digest of the stage, from resolve.
+        run_dir: Stable directory of the runs.
+        shard: Which share, from 0.
+        num_shards: How many there are.
+        groups: Groups from validate, of any number of completions.
+
+    Returns:
+        Output: Groups in the share.
+    """
+    import tempfile
+    from dataclasses import replace
+    from pathlib import Path
+
+    from copg.config import parse_config
+    from copg.run.plan_files import read_plan
+    from copg_components._process import recorded
+
+    plan = read_plan(plan, run_dir)
+    subject = {"name": f"shard-{shard + 1}-of-{num_shards}", "shard": shard}
+    with (
+        recorded("sample", plan, run_dir, subject, inputs={"groups": groups}) as record,
+        tempfile.TemporaryDirectory() as away,
+    ):
+        if record.answers:
+            return int(record.metrics["groups/count"])
+        from copg.run.sources import fetch
+        from copg.stages.sample import SampleConfig, sample_shard
+
+        config = parse_config(SampleConfig, plan["config"], where="sample")
+        if "://" in config.model:  # a champion in an object store
+            config = replace(config, model=str(fetch(config.model, Path(away))))
+        count = sample_shard(config, Path(groups.path), shard, num_shards)
+        record.metrics["groups/count"] = float(count)
+    return count

@@ -1,0 +1,309 @@
+"""``sample``: what prompts lack is drawn once, by a model or an endpoint, whatever happens on the way."""
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from copg.artifacts import GroupWriter, begin, read_groups, read_manifest, seal
+from copg.errors import ModelError, RecordError
+from copg.lm import sampling
+from copg.lm.config import EndpointConfig, GenerationConfig, ReaderConfig
+from copg.lm.engines import own
+from copg.records import Completion, Group, prompt_id
+from copg.stages.sample import SampleConfig, sample_groups, sample_shard
+from copg.stores.completion_store import COMPLETIONS
+from copg.stores.values import find_stores
+from tests.serving import JsonHandler, serving
+from tests.tiny import WORDS
+
+ROOT = Path(__file__).parents[2]
+SHORT = GenerationConfig(max_new_tokens=6)
+
+
+def write_groups(folder: Path, num_train: int, logged: int = 0, num_select: int = 2) -> Path:
+    """Groups of different prompts, each with as many logged completions."""
+    begin(folder)
+    with GroupWriter(folder) as writer:
+        for number in range(num_train + num_select):
+            prompt = " ".join((WORDS[number % 12], WORDS[number // 12 % 12], "cat", "runs"))
+            texts = [Completion(f"red {WORDS[k]}", reward=1.0) for k in range(logged)]
+            split = "train" if number < num_train else "select"
+            writer.write(split, Group(prompt_id(prompt), prompt, texts, source=f"f:{number + 1}"))
+    facts = {"metrics": {"records/read": 9.0}, "checks": [{"reason": "tied"}]}
+    rows = num_train + num_select
+    seal(folder, schema="groups", stage="validate", rows=rows, config={}, parents={}, facts=facts)
+    return folder
+
+
+def texts_of(artifact: Path, split: str = "train") -> dict[str, list[str]]:
+    return {group.prompt: [c.text for c in group.completions] for group in read_groups(artifact, split)}  # type: ignore[misc]
+
+
+@pytest.fixture
+def config(reference_dir: Path, tmp_path: Path) -> SampleConfig:
+    return SampleConfig(model=str(reference_dir), store=str(tmp_path / "store"), generation=SHORT)
+
+
+def test_prompts_alone_get_all_and_a_logged_completion_stays_and_gets_companions(
+    config: SampleConfig, tmp_path: Path
+) -> None:
+    alone = write_groups(tmp_path / "alone", 5)
+    metrics = sample_groups(config, alone, tmp_path / "one")
+    assert (metrics["completions/drawn"], metrics["completions/logged"]) == (20, 0)
+    manifest = read_manifest(tmp_path / "one", schema="groups")
+    assert manifest.facts["checks"] == [{"reason": "tied"}]  # what promotion decides on goes along
+    assert manifest.facts["metrics"]["records/read"] == 9
+    drawn = [
+        completion for group in read_groups(tmp_path / "one", "train") for completion in group.completions
+    ]
+    assert {c.columns["drawn"]["sample"] for c in drawn} == {0, 1, 2, 3}
+    about = {"engine": "own", "temperature": 1.0, "top_p": None, "seed": 0}
+    assert about.items() <= drawn[0].columns["drawn"].items()
+    assert len(drawn[0].columns["drawn"]["model"]) == 64
+    assert set(map(tuple, texts_of(tmp_path / "one", "select").values())) == {()}  # evaluate draws its own
+
+    logged = write_groups(tmp_path / "logged", 5, logged=1)
+    metrics = sample_groups(config, logged, tmp_path / "two")
+    # 4 - 1 logged = 3 a prompt, the first three of those above, which are not drawn again
+    assert (metrics["completions/drawn"], metrics["completions/reused"]) == (0, 15)
+    one, two = texts_of(tmp_path / "one"), texts_of(tmp_path / "two")
+    assert all(texts[0] == "red red" and set(texts[1:]) <= set(one[p]) for p, texts in two.items())
+    assert next(read_groups(tmp_path / "two", "train")).completions[0].columns == {}
+
+
+def test_ten_percent_more_prompts_cost_ten_percent_more_calls_and_another_setting_all(
+    config: SampleConfig, tmp_path: Path
+) -> None:
+    sample_groups(config, write_groups(tmp_path / "a", 20), tmp_path / "first")
+    metrics = sample_groups(config, write_groups(tmp_path / "b", 22), tmp_path / "second")
+    assert (metrics["completions/drawn"], metrics["completions/reused"]) == (8, 80)
+    first, second = texts_of(tmp_path / "first"), texts_of(tmp_path / "second")
+    assert {prompt: second[prompt] for prompt in first} == first
+    for change in ({"temperature": 0.5}, {"top_p": 0.9}, {"seed": 1}):
+        other = replace(config, generation=replace(SHORT, **change))
+        folder = tmp_path / next(iter(change))
+        assert sample_groups(other, tmp_path / "a", folder)["completions/drawn"] == 80
+
+
+def test_shards_fill_the_store_and_give_what_one_task_gives(config: SampleConfig, tmp_path: Path) -> None:
+    groups = write_groups(tmp_path / "groups", 9)
+    assert sum(sample_shard(config, groups, shard, 3) for shard in range(3)) == 9
+    assert sample_groups(config, groups, tmp_path / "after")["completions/drawn"] == 0
+    sample_groups(replace(config, store=str(tmp_path / "other")), groups, tmp_path / "whole")
+    whole, after = (read_manifest(tmp_path / name, schema="groups") for name in ("whole", "after"))
+    assert whole.digest == after.digest
+
+
+def test_stopped_at_ten_moments_and_run_again_it_draws_each_completion_once(
+    config: SampleConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    groups = write_groups(tmp_path / "groups", 22)
+    sample_groups(replace(config, store=str(tmp_path / "other")), groups, tmp_path / "whole")
+    monkeypatch.setitem(sampling.GROUPS_PER_CALL, "own", 2)
+    draw, keys = own.draw, list[str]()
+
+    def stopped(policy: Any, prompts: Any, names: list[str], *args: Any, **kwargs: Any) -> Any:
+        if moments and len(keys) >= moments[0]:
+            moments.pop(0)
+            raise KeyboardInterrupt
+        found = draw(policy, prompts, names, *args, **kwargs)
+        keys.extend(names)
+        return found
+
+    monkeypatch.setattr(own, "draw", stopped)
+    moments = [0, 8, 16, 24, 32, 40, 48, 56, 64, 80]
+    for _ in range(10):
+        with pytest.raises(KeyboardInterrupt):
+            sample_groups(config, groups, tmp_path / "out")
+    metrics = sample_groups(config, groups, tmp_path / "out")
+    assert (metrics["completions/drawn"], metrics["completions/reused"]) == (8, 80)
+    assert len(keys) == len(set(keys)) == 88
+    out, whole = (read_manifest(tmp_path / name, schema="groups") for name in ("out", "whole"))
+    assert out.digest == whole.digest
+    (part,) = find_stores(COMPLETIONS, config.store)
+    assert part.verify() == {"rows": 88, "not_finite": 0, "contradictions": 0}
+
+
+class Handler(JsonHandler):
+    """Answers by prompt and seed; each third request meets a busy endpoint."""
+
+    fails = 3
+    pause_s = 0.0
+    status = 503
+    bodies: ClassVar[list[dict[str, Any]]] = []
+    lock = threading.Lock()
+
+    @staticmethod
+    def says(body: dict[str, Any]) -> str:
+        return f"{body['messages'][-1]['content']} {body['seed']}"
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        with self.lock:
+            self.bodies.append(body)
+            failed = self.fails and len(self.bodies) % self.fails == 0
+        time.sleep(self.pause_s)
+        if failed:
+            return self.say(self.status, {"error": "busy"})
+        text = self.says(body)
+        ended = "length" if body["seed"] % 2 else "stop"
+        self.say(200, {"choices": [{"message": {"content": text}, "finish_reason": ended}]})
+
+
+@contextmanager
+def endpoint(**how: Any) -> Iterator[tuple[EndpointConfig, type[Handler]]]:
+    kind = type("Kind", (Handler,), {"bodies": [], **how})
+    with serving(kind) as url:
+        yield EndpointConfig(url=f"{url}/v1", model="m", num_parallel=2), kind
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sampling, "RETRIES", replace(sampling.RETRIES, first_s=0.001))
+
+
+@pytest.mark.usefixtures("quick")
+def test_of_an_endpoint_that_fails_one_call_in_three_all_completions_come_and_failures_are_counted(
+    config: SampleConfig, tmp_path: Path
+) -> None:
+    groups = write_groups(tmp_path / "groups", 10)
+    with endpoint() as (settings, kind):
+        metrics = sample_groups(replace(config, endpoint=settings), groups, tmp_path / "out")
+    # 40 completions; every third request fails: 59 requests, 19 of them failures
+    assert (metrics["completions/drawn"], metrics["completions/failed"]) == (40, 0)
+    assert (metrics["requests/sent"], metrics["requests/again"]) == (59, 19)
+    assert len(kind.bodies) == 59
+    found = texts_of(tmp_path / "out")
+    assert all(len(set(texts)) == 4 for texts in found.values())
+    assert {body["temperature"] for body in kind.bodies} == {1.0}
+    assert {body["max_tokens"] for body in kind.bodies} == {6}
+    group = next(read_groups(tmp_path / "out", "train"))
+    for completion in group.completions:  # cut off or not, as the endpoint said
+        assert completion.finished == (int(completion.text.split()[-1]) % 2 == 0)
+        assert completion.columns["drawn"]["engine"] == "endpoint"
+        assert completion.columns["drawn"]["model"] == "m"
+
+
+@pytest.mark.usefixtures("quick")
+def test_more_failures_than_may_be_end_the_stage_and_what_was_drawn_is_kept(
+    config: SampleConfig, tmp_path: Path
+) -> None:
+    groups = write_groups(tmp_path / "groups", 10)
+    with endpoint(fails=2, status=422) as (settings, kind):
+        strict = replace(config, endpoint=replace(settings, max_failed_fraction=0.25))
+        with pytest.raises(
+            ModelError, match=r"20 of 40 completions failed, more than .*=0\.25 allows; first f:"
+        ):
+            sample_groups(strict, groups, tmp_path / "out")
+        kind.fails = 0
+        metrics = sample_groups(strict, groups, tmp_path / "out")
+    assert (metrics["completions/drawn"], metrics["completions/reused"]) == (20, 20)
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_few_failures_are_borne_counted_and_asked_for_again_the_next_time(
+    config: SampleConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    groups = write_groups(tmp_path / "groups", 10)
+    with endpoint(fails=20, status=400) as (settings, kind):
+        borne = replace(config, endpoint=replace(settings, max_failed_fraction=0.1))
+        metrics = sample_groups(borne, groups, tmp_path / "out")
+        assert (metrics["completions/drawn"], metrics["dropped/completions_failed"]) == (38, 2)
+        assert "completions_failed: 2, first f:" in capsys.readouterr().err
+        kind.fails = 0
+        assert sample_groups(borne, groups, tmp_path / "again")["completions/drawn"] == 2
+
+
+def test_who_may_not_ask_is_told_at_once(config: SampleConfig, tmp_path: Path) -> None:
+    groups = write_groups(tmp_path / "groups", 10)
+    with endpoint(fails=1, status=401) as (settings, kind):
+        with pytest.raises(ModelError, match="status 401"):
+            sample_groups(replace(config, endpoint=settings), groups, tmp_path / "out")
+        assert len(kind.bodies) <= 4
+
+
+def test_a_prompt_left_with_one_distinct_completion_is_dropped_with_its_reason(
+    config: SampleConfig, tmp_path: Path
+) -> None:
+    groups = write_groups(tmp_path / "groups", 3)
+    greedy = replace(config, generation=replace(SHORT, temperature=0))
+    with pytest.raises(RecordError, match="no prompt is left to train on: 3 fewer_than_two_distinct"):
+        sample_groups(greedy, groups, tmp_path / "out")
+
+
+def test_what_the_trained_model_cannot_say_is_left_out(
+    config: SampleConfig, reference_dir: Path, tmp_path: Path
+) -> None:
+    groups = write_groups(tmp_path / "groups", 3)
+    reader = ReaderConfig(model=str(reference_dir), max_tokens=9)
+    says = staticmethod(lambda body: " ".join(WORDS[: body["seed"] % 7]) or "odd")
+    with endpoint(fails=0, says=says) as (settings, _):
+        asked = replace(config, reader=reader, completions=16, endpoint=settings)
+        metrics = sample_groups(asked, groups, tmp_path / "out")
+    # start and 4 words of the prompt: 4 of 9 tokens are left, one of them for the end where it ended
+    kept = [c for group in read_groups(tmp_path / "out", "train") for c in group.completions]
+    assert {len(c.text.split()) + c.finished for c in kept} == {1, 2, 3, 4}
+    assert metrics["dropped/completion_of_too_many_tokens"] > 0
+    assert metrics["dropped/completion_without_words"] > 0  # a word that the model does not know
+
+
+def test_prompts_without_room_are_counted_and_keep_what_was_logged(
+    config: SampleConfig, tmp_path: Path
+) -> None:
+    groups = write_groups(tmp_path / "groups", 3, logged=2)
+    long = replace(
+        config, generation=GenerationConfig(max_new_tokens=156)
+    )  # of 160 positions, prompts have 5
+    metrics = sample_groups(long, groups, tmp_path / "out")
+    assert (metrics["dropped/prompts_without_room"], metrics["completions/count"]) == (3, 6 + 2 * 2)
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from copg.lm.config import EndpointConfig, GenerationConfig
+from copg.stages.sample import SampleConfig, sample_groups
+root, url = Path(sys.argv[1]), sys.argv[2]
+endpoint = EndpointConfig(url=url, model="m", num_parallel=2)
+config = SampleConfig(model="m", store=str(root / "store"), endpoint=endpoint, generation=GenerationConfig())
+print("begun", flush=True)
+sample_groups(config, root / "groups", root / "out")
+"""
+
+
+@pytest.mark.nightly
+def test_killed_at_ten_moments_it_goes_on_and_no_completion_is_there_twice(tmp_path: Path) -> None:
+    groups = write_groups(tmp_path / "groups", 100)
+    with endpoint(pause_s=0.01, fails=0) as (settings, kind):
+
+        def start() -> "subprocess.Popen[str]":
+            command = [sys.executable, "-c", KILLED, str(tmp_path), settings.url]
+            return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+
+        for moment in range(10):
+            process = start()
+            assert process.stdout is not None
+            assert process.stdout.readline() == "begun\n"
+            before = len(kind.bodies)
+            while process.poll() is None and len(kind.bodies) < before + 4 + 3 * moment:
+                time.sleep(0.002)
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            assert not (tmp_path / "out/manifest.json").exists()
+        assert start().wait() == 0
+        config = SampleConfig(
+            model="m", store=str(tmp_path / "other"), endpoint=settings, generation=GenerationConfig()
+        )
+        sample_groups(config, groups, tmp_path / "whole")
+    assert texts_of(tmp_path / "out") == texts_of(tmp_path / "whole")
+    assert all(len(set(texts)) == 4 for texts in texts_of(tmp_path / "out").values())
