@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,9 @@ class Cluster:
     def records(self, run_dir: str) -> dict[str, TaskRecord]:
         """Of the tasks that ran in a directory of runs, by their names."""
         names = self.sh(f"ls {run_dir}/stages/*.json 2>/dev/null || true").split()
-        found = [TaskRecord(**each) for each in map(self.read, names) if each is not None]
+        known = {each.name for each in fields(TaskRecord)}
+        read = [each for each in map(self.read, names) if each is not None]
+        found = [TaskRecord(**{name: each[name] for name in known & set(each)}) for each in read]
         return {record.task: record for record in sorted(found, key=lambda record: record.started)}
 
     def pods(self, selector: str) -> list[dict[str, Any]]:

@@ -33,7 +33,7 @@ RECIPE: dict[str, Any] = {
     "validate": {"select_fraction": 0.25, "gate_fraction": 0.25},
     # for about a minute, so that a pod can be deleted in the middle, and with checkpoints to go on from
     "train": {
-        "epochs": 12,
+        "epochs": 30,
         "groups_per_step": 8,
         "optimizer": {"learning_rate": 1e-3},
         "samples": {"num_prompts": 4, "generation": {"max_new_tokens": 8}},
