@@ -14,6 +14,9 @@ SPLITS = ("train", "select", "gate")
 Prompt = str | list[dict[str, str]]
 """Plain text, or chat messages ``{"role": ..., "content": ...}``."""
 
+CLUSTER = "cluster"
+"""Column that says which prompts belong together, unless the user's own is called otherwise."""
+
 TOOLS, SETTINGS = "tools", "chat_template_kwargs"
 """Columns of a record that its chat template is given beside the messages."""
 
@@ -56,6 +59,14 @@ class Group:
     def columns_of(self, completion: Completion) -> dict[str, Any]:
         """The columns of one of its completions: a copy, which a reward may change."""
         return self.columns | completion.columns
+
+
+def cluster_of(group: Group, column: str) -> str | None:
+    """What a prompt shares with those that belong with it: a column, or ``a.b`` inside ``a``; or None."""
+    value: Any = group.columns
+    for key in [column] if column in group.columns else column.split("."):
+        value = value.get(key) if isinstance(value, dict) else None
+    return None if value is None else json.dumps(value, ensure_ascii=False, sort_keys=True, default=str)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from copg.evaluation.estimates import NUM_RESAMPLES, Samples, estimate
+from copg.evaluation.estimates import Samples, estimate
 from copg.records import Estimate
 from copg.training.comparisons import Comparisons
 from copg.training.thumbs import Thumbs
@@ -28,7 +28,7 @@ def measure_pairs(data: Sequence[Comparisons], scores: Samples) -> tuple[dict[st
     longer = [group.differences(group.lengths) for group in data]
     table = reliability(differences)
     return {
-        **_stated("accuracy", estimate([[win(d) for d in group] for group in outcomes])),
+        **_stated("accuracy", estimate([[win(d) for d in group] for group in outcomes], bounds=(0.0, 1.0))),
         "length_accuracy/mean": estimate([[win(d) for d in group] for group in longer]).mean,
         "loss/mean": log_loss(differences),
         "calibration/error": calibration_error(table),
@@ -69,7 +69,7 @@ def measure_thumbs(
     }, table
 
 
-def auc(scores: Samples, up: Samples, *, num_resamples: int = NUM_RESAMPLES) -> Estimate:
+def auc(scores: Samples, up: Samples) -> Estimate:
     """Probability that a completion with a thumb up scores higher than one with a thumb down, a tie half.
 
     Its interval is that of the mean over prompts of placement values (DeLong and others 1988,
@@ -79,7 +79,6 @@ def auc(scores: Samples, up: Samples, *, num_resamples: int = NUM_RESAMPLES) -> 
     Args:
         scores: [prompts][completions].
         up: as ``scores``: 1 or 0; both kinds are there.
-        num_resamples: of ``estimate``.
     """
     prompt = np.repeat(np.arange(len(scores)), [len(own) for own in scores])
     values = np.array([score for own in scores for score in own], np.float64)
@@ -90,15 +89,15 @@ def auc(scores: Samples, up: Samples, *, num_resamples: int = NUM_RESAMPLES) -> 
     mean = placed[is_up].mean()
     weight = len(scores) / np.where(is_up, is_up.sum(), (~is_up).sum())
     moved = mean + np.bincount(prompt, weight * (placed - mean), len(scores))
-    found = estimate([[value] for value in moved.tolist()], num_resamples=num_resamples)
+    found = estimate([[value] for value in moved.tolist()])
     return Estimate(float(mean), max(found.low, 0.0), min(found.high, 1.0))
 
 
 def _share_below(values: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Of each value: the share of ``others`` that lie below it, those that equal it half."""
     others = np.sort(others)
-    ends = [np.searchsorted(others, values, side) for side in ("left", "right")]  # type: ignore[call-overload]
-    share: np.ndarray = (ends[0] + ends[1]) / (2 * len(others))
+    below, up_to = np.searchsorted(others, values, "left"), np.searchsorted(others, values, "right")
+    share: np.ndarray = (below + up_to) / (2 * len(others))
     return share
 
 

@@ -3,19 +3,21 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-
-from copg.artifacts import Manifest, read_manifest
+from copg.artifacts import Manifest, read_groups, read_manifest
 from copg.errors import ArtifactError
+from copg.evaluation.criteria import Criteria
+from copg.evaluation.draws import Draws
+from copg.evaluation.draws import read_draws as read_drawn
+from copg.evaluation.estimates import Bounds
 from copg.evaluation.gate import Contender, Decision, choose_trial, decide, exclusion
-from copg.records import Estimate, Evaluation
+from copg.evaluation.guards import check_guards, missing_guards
+from copg.records import CLUSTER, Estimate, Evaluation, cluster_of
 
-GENERATIONS = "generations.parquet"
 _UNKNOWN = {"mean": math.nan, "low": math.nan, "high": math.nan}
 
 
@@ -33,7 +35,7 @@ class Measured:
     """By ``select`` and ``gate``."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Evaluations:
     """All evaluations of one run, made on the same held-out prompts."""
 
@@ -42,6 +44,24 @@ class Evaluations:
     champion: Measured | None
     """The policy that served until this run; None where there is none."""
     trials: Sequence[Measured]
+    folder: Path | None = None
+    """Where the groups lie; None where their texts are not at hand."""
+
+    @cached_property
+    def logged(self) -> dict[str, list[float]]:
+        """Characters of the logged completions of each gate prompt."""
+        groups = [] if self.folder is None else read_groups(self.folder, "gate")
+        return {group.id: [float(len(c.text)) for c in group.completions] for group in groups}
+
+    @cached_property
+    def clusters(self) -> dict[str, str]:
+        """What prompts that belong together share, by prompt id; one without a cluster is not there."""
+        if self.folder is None:
+            return {}
+        column = self.groups.config.get("columns", {}).get("cluster", CLUSTER)
+        groups = (group for split in ("select", "gate") for group in read_groups(self.folder, split))
+        found = {group.id: cluster_of(group, column) for group in groups}
+        return {prompt: cluster for prompt, cluster in found.items() if cluster is not None}
 
     @property
     def everyone(self) -> list[Measured]:
@@ -52,18 +72,6 @@ class Evaluations:
     def parents(self) -> dict[str, str]:
         """Digests of the groups and of every evaluation, by name."""
         return {"groups": self.groups.digest, **{one.name: one.manifest.digest for one in self.everyone}}
-
-
-@dataclass(frozen=True, slots=True)
-class Draws:
-    """What was drawn on one split, by prompt id, each with one value a completion."""
-
-    rewards: dict[str, list[float]] = field(default_factory=dict)
-    """Reward units."""
-    kls: dict[str, list[float]] = field(default_factory=dict)
-    """Nats from the reference."""
-    parts: dict[str, dict[str, list[float]]] = field(default_factory=dict)
-    """By part, then prompt; before weighting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +116,7 @@ def read_evaluations(
         read_measured(reference),
         read_measured(champion) if champion else None,
         [read_measured(path) for path in trials],
+        groups,
     )
     digest = found.groups.digest
     for one in found.everyone:
@@ -137,31 +146,28 @@ def _estimate(value: Mapping[str, float | None] | None) -> Estimate:
 
 
 def read_draws(measured: Measured, split: str) -> Draws:
-    """Rewards and parts of every completion of one split, without the texts; empty where none were kept."""
-    path = measured.directory / GENERATIONS
-    if not path.is_file():
-        return Draws()
-    file = pq.ParquetFile(path)  # read_table loads a data set
-    kl = "kl" if "kl" in file.schema_arrow.names else "log_ratio"  # of the same mean
-    table = file.read(["split", "id", "reward", "parts", kl])
-    draws = Draws()
-    for row in table.filter(pc.equal(table["split"], split)).to_pylist():
-        draws.rewards.setdefault(row["id"], []).append(_number(row["reward"]))
-        draws.kls.setdefault(row["id"], []).append(_number(row[kl]))
-        for part, value in row["parts"] or ():
-            draws.parts.setdefault(part, {}).setdefault(row["id"], []).append(_number(value))
-    return draws
+    """What was drawn on one split, without the texts; empty where nothing was kept."""
+    return read_drawn(measured.directory, split)
 
 
 def _number(value: float | None) -> float:
     return math.nan if value is None else value
 
 
-def contender(measured: Measured) -> Contender:
+def contender(
+    measured: Measured, split: str = "gate", clusters: Mapping[str, str] | None = None
+) -> Contender:
     """A policy as the gate sees it; without rewards by prompt where one of them is not finite."""
-    rewards = read_draws(measured, "gate").rewards
-    finite = all(math.isfinite(value) for values in rewards.values() for value in values)
-    return Contender(measured.splits["gate"], measured.policy_digest, rewards if finite else {})
+    draws = read_draws(measured, split)
+    finite = all(math.isfinite(value) for values in draws.rewards.values() for value in values)
+    rewards, bounds = draws.rewards if finite else {}, bounds_of(measured)
+    return Contender(measured.splits[split], measured.policy_digest, rewards, bounds, clusters or {})
+
+
+def bounds_of(measured: Measured, part: str = "reward") -> Bounds:
+    """Lowest and highest value of the reward, or of a part of it, where the evaluation knows of such."""
+    found = measured.manifest.facts.get("bounds", {}).get(part)
+    return None if found is None else (float(found[0]), float(found[1]))
 
 
 def data_faults(groups: Manifest) -> list[str]:
@@ -171,22 +177,38 @@ def data_faults(groups: Manifest) -> list[str]:
     return [str(reason) for reason in groups.facts.get("reasons", [])] or ["validation says so"]
 
 
-def judge(evaluations: Evaluations, *, max_kl: float, min_gain: float) -> Outcome:
+def judge(evaluations: Evaluations, criteria: Criteria) -> Outcome:
     """Choose the best trial on the select split and gate it on the gate split."""
-    on_select = [trial.splits["select"] for trial in evaluations.trials]
-    reasons = {e.name: exclusion(e, max_kl=max_kl) for e in on_select}
+    clusters = evaluations.clusters
+    on_select = [contender(trial, "select", clusters) for trial in evaluations.trials]
+    reasons = {c.evaluation.name: exclusion(c.evaluation, max_kl=criteria.max_kl) for c in on_select}
     excluded = {name: reason for name, reason in reasons.items() if reason is not None}
-    chosen = choose_trial(on_select, max_kl=max_kl)
+    reference = contender(evaluations.reference, "select", clusters)
+    chosen = choose_trial(on_select, reference, max_kl=criteria.max_kl)
     if chosen is None:
         why = tuple(excluded.values()) or ("there are no trials",)
         return Outcome(None, Decision(False, why), excluded)
-    best = next(trial for trial in evaluations.trials if trial.name == chosen.name)
+    best = next(trial for trial in evaluations.trials if trial.name == chosen.evaluation.name)
     decision = decide(
-        contender(best),
+        contender(best, clusters=clusters),
         contender(evaluations.reference),
         contender(evaluations.champion) if evaluations.champion else None,
-        max_kl=max_kl,
-        min_gain=min_gain,
+        criteria=criteria,
         data_faults=data_faults(evaluations.groups),
+        guards=_guards(evaluations, best, criteria),
     )
     return Outcome(best, decision, excluded)
+
+
+def _guards(evaluations: Evaluations, best: Measured, criteria: Criteria) -> dict[str, bool]:
+    """A sentence a guard, and whether it holds; one that was not measured does not."""
+    mine, theirs = read_draws(best, "gate"), read_draws(evaluations.reference, "gate")
+    lacking = {
+        f"guard {part}: it was not measured, name it among the rewards with weight 0": False
+        for draws in (mine, theirs)
+        for part in missing_guards(draws, criteria.guards)
+    }
+    if not (mine.rewards and theirs.rewards):
+        return lacking
+    logged, clusters = evaluations.logged, evaluations.clusters
+    return lacking | check_guards(mine, theirs, criteria.guards, logged=logged, clusters=clusters)

@@ -3,16 +3,18 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 from copg.artifacts import Manifest
 from copg.config import parse_config
 from copg.errors import CopgError
+from copg.evaluation.draws import Draws
 from copg.evaluation.estimates import paired_difference, win_rate
 from copg.evaluation.frontier import Point, frontier
 from copg.evaluation.gate import interval
 from copg.evaluation.objective import Objective, measure_objective, negated, own_beta, pick_beta
-from copg.evaluation.results import Draws, Evaluations, Measured, Outcome, read_draws
+from copg.evaluation.results import Evaluations, Measured, Outcome, bounds_of, read_draws
 from copg.progress import track
 from copg.records import Estimate, Evaluation
 from copg.rewards.contract import RewardSpec, Scale
@@ -120,6 +122,7 @@ def compare_policies(
     reference = evaluations.reference
     ref_draws = read_draws(reference, "gate")
     ref_added = _added_by_parts(reference, ref_draws)
+    clusters = evaluations.clusters
     found = []
     for one in track(evaluations.everyone, "comparing policies"):
         role = REFERENCE if one is reference else CHAMPION if one is evaluations.champion else TRIAL
@@ -127,6 +130,7 @@ def compare_policies(
         best = outcome.best is not None and one.name == outcome.best.name
         betas = (report_beta, own_beta(one.splits["gate"]) if role == TRIAL else None)
         objective, own = (_objective(draws, ref_draws, beta, ladder) for beta in betas)
+        by_prompt = partial(paired_difference, bounds=bounds_of(one))
         found.append(
             Policy(
                 name=one.name,
@@ -136,10 +140,10 @@ def compare_policies(
                 best=best,
                 gate=one.splits["gate"],
                 select=one.splits["select"],
-                gain=_paired(paired_difference, draws.rewards, ref_draws.rewards),
-                win_rate=_paired(win_rate, draws.rewards, ref_draws.rewards),
-                part_gains=_part_gains(draws.parts, ref_draws.parts),
-                contributions=_part_gains(_added_by_parts(one, draws), ref_added),
+                gain=_paired(by_prompt, draws.rewards, ref_draws.rewards, clusters),
+                win_rate=_paired(win_rate, draws.rewards, ref_draws.rewards, clusters),
+                part_gains=_part_gains(draws.parts, ref_draws.parts, clusters),
+                contributions=_part_gains(_added_by_parts(one, draws), ref_added, clusters),
                 objective=objective,
                 own_objective=own,
                 training={"reason": one.manifest.facts.get("reason"), **facts.get(one.name, {})},
@@ -169,9 +173,9 @@ Parts = Mapping[str, Mapping[str, list[float]]]
 """By part, then prompt, one value a completion."""
 
 
-def _part_gains(mine: Parts, theirs: Parts) -> dict[str, Estimate]:
+def _part_gains(mine: Parts, theirs: Parts, clusters: Mapping[str, str]) -> dict[str, Estimate]:
     shared = [part for part in theirs if part in mine]
-    gains = {part: _paired(paired_difference, mine[part], theirs[part]) for part in shared}
+    gains = {part: _paired(paired_difference, mine[part], theirs[part], clusters) for part in shared}
     return {part: gain for part, gain in gains.items() if gain is not None}
 
 
@@ -193,14 +197,18 @@ def _added_by_parts(one: Measured, draws: Draws) -> Parts:
 
 
 def _paired(
-    measure: Any, mine: Mapping[str, list[float]], theirs: Mapping[str, list[float]]
+    measure: Any,
+    mine: Mapping[str, list[float]],
+    theirs: Mapping[str, list[float]],
+    clusters: Mapping[str, str],
 ) -> Estimate | None:
     """Of the prompts that both answered; None where there are fewer than two, or a value is not finite."""
     shared = sorted(mine.keys() & theirs.keys())
+    together = [clusters.get(prompt, prompt) for prompt in shared]
     values = [v for prompt in shared for v in (*mine[prompt], *theirs[prompt])]
-    if len(shared) < 2 or not all(math.isfinite(v) for v in values):
+    if len(set(together)) < 2 or not all(math.isfinite(v) for v in values):
         return None
-    found: Estimate = measure([mine[i] for i in shared], [theirs[i] for i in shared])
+    found: Estimate = measure([mine[i] for i in shared], [theirs[i] for i in shared], clusters=together)
     return found
 
 

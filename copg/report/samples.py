@@ -8,7 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from copg.evaluation.results import GENERATIONS, Measured
+from copg.evaluation.draws import GENERATIONS
+from copg.evaluation.results import Measured
 
 
 @dataclass(frozen=True, slots=True)

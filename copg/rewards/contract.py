@@ -88,6 +88,7 @@ class Reward(Protocol):
     - ``repeatable``: False when a second call may give another value; stored ones are then not checked.
     - ``without_effect``: settings that change no value (batch sizes, folders).
     - ``content()``: digests of files its settings name, such as a model's weights.
+    - ``bounds``: its lowest and highest value; intervals of bounded rewards are exact.
     """
 
     def __call__(self, prompts: Prompts, completions: Sequence[str], columns: Columns) -> Sequence[float]:

@@ -20,7 +20,15 @@ class OwnReward:
     def __init__(self, function: Callable[..., Any], params: Mapping[str, Any]) -> None:
         self.function = function
         self.params = dict(params)
-        for name in ("reads", "reads_prompt", "whole_group", "repeatable", "without_effect", "content"):
+        for name in (
+            "reads",
+            "reads_prompt",
+            "whole_group",
+            "repeatable",
+            "without_effect",
+            "content",
+            "bounds",
+        ):
             if hasattr(function, name):
                 setattr(self, name, getattr(function, name))
 

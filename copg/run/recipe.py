@@ -192,6 +192,7 @@ def stage_settings(
             "rewards": recipe.rewards,
             "rows": rows,
             "text": text,
+            **_cluster(recipe),
         },
         "report": {"name": recipe.name, "report_beta": recipe.report_beta, **_gate_bounds(recipe)},
         "promote": {
@@ -216,10 +217,16 @@ def _reader(recipe: Recipe, reader: Mapping[str, Any]) -> dict[str, Any] | None:
     return None if given is None else merged(reader, given)
 
 
+def _cluster(recipe: Recipe) -> dict[str, str]:
+    """What the user's records call the column of clusters, where it is called otherwise."""
+    columns = (recipe.stages.get("validate") or {}).get("columns") or {}
+    return {"cluster": columns["cluster"]} if isinstance(columns, dict) and columns.get("cluster") else {}
+
+
 def _gate_bounds(recipe: Recipe) -> dict[str, Any]:
     """By which the report judges: promotion's own."""
     promote = recipe.stages.get("promote") or {}
-    return {name: promote[name] for name in ("max_kl", "min_gain") if name in promote}
+    return {name: promote[name] for name in ("max_kl", "min_gain", "error", "guards") if name in promote}
 
 
 def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,9 +12,11 @@ import pyarrow.parquet as pq
 
 from copg.artifacts import BASELINES, MANIFEST, Manifest, begin, read_manifest, seal, write_json
 from copg.config import AtLeastOne, Natural, configuration
-from copg.errors import ModelError, RecordError
+from copg.errors import ModelError, RecordError, RewardError
 from copg.lm.config import GenerationConfig, RowConfig, TextConfig
 from copg.losses import has_reward_units
+from copg.records import CLUSTER, cluster_of
+from copg.rewards.bounds import bounds_of_parts
 from copg.rewards.contract import RewardSpec, Scale
 from copg.rewards.mixture import build_mixture
 from copg.stores.promised import weights_as_promised
@@ -65,6 +67,8 @@ class EvaluateConfig:
     """How prompts and completions become tokens; the recipe's, the same for every stage."""
     threads: Natural = 0
     """CPU threads; 0: torch's own choice."""
+    cluster: str = CLUSTER
+    """Column whose equal values make prompts count as one in an interval; ``validate``'s own."""
 
     def __post_init__(self) -> None:
         for split in HELD_OUT:
@@ -119,6 +123,7 @@ def evaluate_policy(
         facts |= {"logged": source.facts.get("splits", {}), "ladder": source.facts.get("ladder")}
     scales = {part: Scale(**scale) for part, scale in facts["scales"].items()}
     mixture = build_mixture(config.rewards, scales=scales)
+    facts["bounds"] = bounds_of_parts(config.rewards, mixture.rewards, scales)
     names = [each.name for each in fields(PolicySampler) if each.init]
     sampler = PolicySampler(**{name: getattr(config, name) for name in names})
     try:
@@ -135,7 +140,10 @@ def evaluate_policy(
         facts |= {"diverged": True, "reason": str(error)}
         prompts = []
     score(mixture, prompts)
-    found = {split: _summarise(facts, split, [p for p in prompts if p.split == split]) for split in HELD_OUT}
+    found = {
+        split: _summarise(facts, split, [p for p in prompts if p.split == split], config.cluster)
+        for split in HELD_OUT
+    }
     metrics |= _metrics(found)
     write_json(evaluation / "evaluation.json", found)
     pq.write_table(generations(prompts), evaluation / "generations.parquet", compression="zstd")
@@ -219,7 +227,9 @@ def _compare_lengths(
     return {"logged/longer_fraction": longer / max(1, logged)}
 
 
-def _summarise(facts: dict[str, Any], split: str, prompts: "Sequence[HeldOut]") -> dict[str, Any]:
+def _summarise(
+    facts: dict[str, Any], split: str, prompts: "Sequence[HeldOut]", cluster: str
+) -> dict[str, Any]:
     """An ``Evaluation`` as plain values; without prompts, of a policy that diverged, estimates are null."""
     known = {name: facts[name] for name in ("name", "method", "beta", "diverged")}
     summary = {**known, "split": split, "num_prompts": len(prompts)}
@@ -230,15 +240,46 @@ def _summarise(facts: dict[str, Any], split: str, prompts: "Sequence[HeldOut]") 
     from copg.evaluation.metrics.reward_kl.reward_kl import compute_reward_kl
 
     columns = {name: [getattr(p, name) for p in prompts] for name in ("rewards", "kls", "log_ratios")}
+    parts = {part: [p.parts[part] for p in prompts] for part in prompts[0].parts}
+    together = _together(prompts, cluster)
+    bounds: dict[str, tuple[float, float]] = facts["bounds"]
+    _warn_of_tails(f"{facts['name']}, {split}", {**columns, **parts}, bounds, together)
     finished = [each.finished for p in prompts for each in p.drawn]
-    return {
-        **summary,
-        **compute_reward_kl(**columns),
-        "objective": _objective(facts, columns["rewards"], columns["kls"]),
-        "length": asdict(estimate([[len(each.token_ids) for each in p.drawn] for p in prompts])),
-        "finished_fraction": sum(finished) / len(finished),
-        "parts": {name: asdict(estimate([p.parts[name] for p in prompts])) for name in prompts[0].parts},
-    }
+    try:
+        return {
+            **summary,
+            **compute_reward_kl(**columns, bounds=bounds.get("reward"), clusters=together),
+            "objective": _objective(facts, columns["rewards"], columns["kls"]),
+            "length": asdict(
+                estimate([[len(each.token_ids) for each in p.drawn] for p in prompts], clusters=together)
+            ),
+            "finished_fraction": sum(finished) / len(finished),
+            "parts": {
+                part: asdict(estimate(of, bounds=bounds.get(part), clusters=together))
+                for part, of in parts.items()
+            },
+        }
+    except ValueError as error:
+        raise RewardError(f"{facts['name']}, split '{split}': {error}") from None
+
+
+def _warn_of_tails(
+    who: str, values: dict[str, Any], bounds: dict[str, tuple[float, float]], together: list[str]
+) -> None:
+    """Say of which values without bounds a few prompts decide the mean."""
+    from copg.evaluation.estimates import heavy_tail
+
+    bounded = {"rewards" if part == "reward" else part for part in bounds}
+    for name in sorted(values.keys() - bounded):
+        if heavy_tail(values[name], clusters=together):
+            told = f"{name} have a heavy tail, a few prompts decide the mean"
+            print(f"warning: {who}: {told}; its interval may miss more often than it says", file=sys.stderr)
+
+
+def _together(prompts: "Sequence[HeldOut]", cluster: str) -> list[str]:
+    """What prompts that count as one share; each for itself where all are of one cluster."""
+    found = [cluster_of(p.group, cluster) or p.group.id for p in prompts]
+    return found if len(set(found)) > 1 else [p.group.id for p in prompts]
 
 
 def _objective(

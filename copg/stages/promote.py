@@ -7,9 +7,18 @@ from typing import Any, Literal
 
 from copg.artifacts import Manifest, begin, seal, write_json
 from copg.config import AtLeastOne, configuration
-from copg.errors import ArtifactError, ConfigError
-from copg.evaluation.gate import DEFAULT_MAX_KL, Decision, MaxKL, MinGain, gain, interval
-from copg.evaluation.results import Evaluations, Measured, Outcome, contender, judge, read_evaluations
+from copg.errors import ConfigError
+from copg.evaluation.criteria import (
+    DEFAULT_MAX_KL,
+    Criteria,
+    ErrorConfig,
+    GuardConfig,
+    MaxKL,
+    MinGain,
+)
+from copg.evaluation.gate import Decision, gain, interval
+from copg.evaluation.results import Evaluations, Measured, Outcome, contender, read_evaluations
+from copg.evaluation.spending import judge_within_budget, policy_uri
 from copg.report.model_card import model_card
 from copg.stores.addresses import find_damage
 from copg.tracking.champions import keep_policy, retire_champions
@@ -34,6 +43,10 @@ class PromoteConfig:
     """Nats a completion: the upper end of the KL's interval may not exceed it."""
     min_gain: MinGain = 0.0
     """Reward units: the lower end of the gain's interval must exceed it."""
+    error: ErrorConfig = field(default_factory=ErrorConfig)
+    """How often a policy that is no better may ever be promoted."""
+    guards: GuardConfig = field(default_factory=GuardConfig)
+    """What must not get worse while the reward gets better."""
     keep: Literal["all", "winner"] | list[str] = "winner"
     """Whose weights stay on disk: everybody's, the best trial's, or those of the best and of these names."""
     champions: str = ""
@@ -52,6 +65,13 @@ class PromoteConfig:
     def __post_init__(self) -> None:
         if not self.model_name:
             raise ValueError("model_name is empty; name the registered model")
+
+    @property
+    def criteria(self) -> Criteria:
+        """What a trial is held against."""
+        return Criteria(
+            max_kl=self.max_kl, min_gain=self.min_gain, level=self.error.level, guards=self.guards
+        )
 
 
 def promote_best(
@@ -84,7 +104,7 @@ def promote_best(
     registry = Registry(config.tracking_uri, config.model_name)
     registry.settle()
     registry.check_champion()
-    outcome = judge(found, max_kl=config.max_kl, min_gain=config.min_gain)
+    outcome = judge_within_budget(found, config.criteria, registry, budget=config.error.budget)
     outcome = _rejected_if_champion_changed(config, outcome, found.champion, registry.get(CHAMPION))
     begin(registration)
     version, outcome = _register(config, registry, found, outcome)
@@ -183,13 +203,9 @@ def _register(
     best, now = outcome.best, registry.get(CHAMPION)
     if best is None:
         return None, outcome
-    if not (best.policy_uri and best.policy_digest):
-        raise ArtifactError(f"{best.directory}: {best.name} has no policy_uri or policy_digest to register")
-    tags, card = _tags(config, best, found.groups), _card(config, found, outcome)
+    uri, tags, card = policy_uri(best), _tags(config, best, found.groups), _card(config, found, outcome)
     if not outcome.decision.promoted or _stands_intact(outcome, now):
-        version = registry.register_version(
-            best.policy_uri, digest=best.policy_digest, tags=tags, description=card
-        )
+        version = registry.register_version(uri, digest=best.policy_digest, tags=tags, description=card)
         if not outcome.decision.promoted and (now is None or now.version != version):
             registry.make_challenger(version)
         return version, outcome

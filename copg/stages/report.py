@@ -11,7 +11,14 @@ from pydantic import Field
 
 from copg.artifacts import Manifest, begin, read_manifest, seal, write_json
 from copg.config import AtLeastOne, Natural, configuration
-from copg.evaluation.gate import DEFAULT_MAX_KL, MaxKL, MinGain
+from copg.evaluation.criteria import (
+    DEFAULT_MAX_KL,
+    Criteria,
+    ErrorConfig,
+    GuardConfig,
+    MaxKL,
+    MinGain,
+)
 from copg.evaluation.results import Evaluations, Outcome, judge, read_evaluations
 from copg.progress import track
 from copg.report.curves import read_curves
@@ -40,6 +47,10 @@ class ReportConfig:
     """Reward units; the bound of ``promote``."""
     report_beta: Annotated[float, Field(gt=0, description="the price of a nat")] | None = None
     """Reward units per nat at which J of all is told; None: that of the CoPG trial nearest the best."""
+    error: ErrorConfig = field(default_factory=ErrorConfig)
+    """That of ``promote``, whose level the gain is held against; a report spends none of it."""
+    guards: GuardConfig = field(default_factory=GuardConfig)
+    """Those of ``promote``."""
     num_samples: Natural = 3
     """Prompts shown of each kind: gained most, in the middle, gained least."""
     max_characters: AtLeastOne = 4000
@@ -80,7 +91,7 @@ def report_trials(
     found = read_evaluations(groups, reference=reference, champion=champion, trials=evaluations)
     trained = {path: read_manifest(path, schema="training") for path in trainings}
     bounds = {"max_kl": config.max_kl, "min_gain": config.min_gain}
-    outcome = judge(found, **bounds)
+    outcome = judge(found, Criteria(**bounds, level=config.error.level, guards=config.guards))
     ladder = _ladder(found, trained.values())
     policies = compare_policies(
         found, outcome, list(trained.values()), report_beta=config.report_beta, ladder=ladder

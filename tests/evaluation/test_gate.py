@@ -1,9 +1,13 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
-from copg.evaluation.gate import Contender, choose_trial, decide, exclusion, gain
+from copg.evaluation import gate
+from copg.evaluation.criteria import Criteria
+from copg.evaluation.gate import Contender, exclusion, gain
+from copg.evaluation.power import fewest_prompts
 from copg.records import Estimate, Evaluation
 
 
@@ -32,6 +36,50 @@ def contender(name: str, level: float, *, num_prompts: int = 40, digest: str = "
 
 
 REFERENCE = contender("reference", 0.0, kl=(0.0, 0.0, 0.0))
+ERROR = 0.001
+
+
+def decide(candidate, reference, champion, *, max_kl=5.0, min_gain=0.0, **more):
+    criteria = Criteria(max_kl=max_kl, min_gain=min_gain, level=ERROR)
+    return gate.decide(candidate, reference, champion, criteria=criteria, **more)
+
+
+def choose_trial(evaluations, *, max_kl):
+    """By means alone, as of evaluations whose draws are not known."""
+    chosen = gate.choose_trial([Contender(each, each.name) for each in evaluations], max_kl=max_kl)
+    return None if chosen is None else chosen.evaluation
+
+
+def drawn(name: str, level: float, kl: float, seed: int, spread: float = 0.1) -> Contender:
+    """Rewards around ``level`` of 40 prompts."""
+    noise = np.random.default_rng(seed).normal(0, spread, 40)
+    rewards = {f"p{i}": [level + float(x)] for i, x in enumerate(noise)}
+    mean = float(level + noise.mean())
+    found = evaluation(name, (mean, mean - 0.1, mean + 0.1), (kl, kl, kl), num_prompts=40)
+    return Contender(found, name, rewards)
+
+
+def test_of_trials_as_good_as_the_best_the_nearest_to_the_reference_is_chosen() -> None:
+    reference = drawn("reference", 0.0, 0.0, 0)
+    near, far, worse = drawn("near", 0.30, 1.0, 1), drawn("far", 0.31, 6.0, 2), drawn("worse", 0.15, 0.2, 3)
+    assert far.evaluation.reward.mean > near.evaluation.reward.mean
+    assert gain(far, near).low < 0 < gain(far, worse).low
+    assert gate.choose_trial([far, worse, near], reference, max_kl=9.0) is near
+    assert gate.choose_trial([far, worse, near], max_kl=9.0) is far, "by means alone"
+
+
+def test_a_trial_that_does_not_surely_beat_the_reference_is_not_chosen_for_its_nearness() -> None:
+    reference = drawn("reference", 0.0, 0.0, 0)
+    best, null = drawn("best", 0.10, 6.0, 1, spread=0.05), drawn("null", 0.05, 0.1, 2, spread=1.0)
+    assert gain(best, null).low < 0, "as good as the best as far as one can tell"
+    assert gate.choose_trial([best, null], reference, max_kl=9.0) is best
+
+
+def test_where_no_trial_surely_beats_the_reference_the_best_mean_is_chosen() -> None:
+    reference = drawn("reference", 0.0, 0.0, 0)
+    trials = [drawn("a", 0.0, 0.1, 1), drawn("b", 0.0, 5.0, 2)]
+    best = max(trials, key=lambda each: each.evaluation.reward.mean)
+    assert gate.choose_trial(trials, reference, max_kl=9.0) is best
 
 
 def test_the_best_trial_is_the_one_of_highest_mean_reward() -> None:
@@ -73,7 +121,7 @@ def test_prompts_in_common_cancel_so_a_gain_shows_that_two_intervals_side_by_sid
     assert decision.promoted
     assert decision.reasons == (
         "KL 2.00 [1.80, 2.20] nats is within 5",
-        "the gain over the reference, 0.1 [0.1, 0.1] over the same 40 prompts, is more than 0 "
+        "the gain over the reference, 0.1 [0.1, 0.1] at error 0.001 over the same 40 prompts, is more than 0 "
         "(reward 0.55 [0.46, 0.64] against 0.45 [0.36, 0.54])",
         "there is no champion yet",
     )
@@ -84,9 +132,9 @@ def test_without_rewards_by_prompt_the_intervals_must_lie_apart() -> None:
     # .46 - .54 = -.08 and .64 - .36 = .28
     found = gain(candidate, REFERENCE)
     assert (found.mean, found.low, found.high) == pytest.approx((0.1, -0.08, 0.28))
-    assert not decide(candidate, REFERENCE, None, max_kl=5.0).promoted
+    assert not decide(candidate, REFERENCE, None).promoted
     apart = replace(contender("copg_0.1", 0.2), rewards={})  # .56 - .54 = .02 > 0
-    assert decide(apart, REFERENCE, None, max_kl=5.0).promoted
+    assert decide(apart, REFERENCE, None).promoted
 
 
 def test_pairs_are_made_by_prompt_not_by_position() -> None:
@@ -101,8 +149,8 @@ def test_a_gain_no_larger_than_min_gain_is_rejected_with_its_numbers() -> None:
     decision = decide(candidate, REFERENCE, None, max_kl=5.0, min_gain=0.11)
     assert not decision.promoted
     assert decision.reasons == (
-        "the gain over the reference, 0.1 [0.1, 0.1] over the same 40 prompts, is not surely more than 0.11 "
-        "(reward 0.55 [0.46, 0.64] against 0.45 [0.36, 0.54])",
+        "the gain over the reference, 0.1 [0.1, 0.1] at error 0.001 over the same 40 prompts, is not surely "
+        "more than 0.11 (reward 0.55 [0.46, 0.64] against 0.45 [0.36, 0.54])",
     )
 
 
@@ -111,7 +159,7 @@ def test_a_champion_must_be_beaten_as_well() -> None:
     decision = decide(contender("copg_0.1", 0.1), REFERENCE, champion, max_kl=5.0)
     assert not decision.promoted
     assert "the gain over the champion, -0.1 [-0.1, -0.1]" in decision.reasons[0]
-    assert decide(contender("copg_0.1", 0.3), REFERENCE, champion, max_kl=5.0).promoted
+    assert decide(contender("copg_0.1", 0.3), REFERENCE, champion).promoted
 
 
 def test_a_champion_is_never_compared_with_itself() -> None:
@@ -140,6 +188,52 @@ def test_a_few_prompts_promote_nobody_however_large_the_gain() -> None:
     few = contender("copg_0.1", 5.0, num_prompts=7)
     decision = decide(few, REFERENCE, None, max_kl=5.0)
     assert decision.reasons == ("7 prompts are too few to compare with the reference, 8 are needed",)
-    assert decide(contender("copg_0.1", 5.0, num_prompts=8), REFERENCE, None, max_kl=5.0).promoted
+    assert decide(contender("copg_0.1", 5.0, num_prompts=8), REFERENCE, None).promoted
     strangers = replace(few, rewards={f"other{i}": [9.0] for i in range(40)})
-    assert not decide(strangers, REFERENCE, None, max_kl=5.0).promoted
+    assert not decide(strangers, REFERENCE, None).promoted
+
+
+def test_of_bounded_rewards_so_few_prompts_promote_nobody_that_no_gain_could_be_seen() -> None:
+    # the largest gain there is, from 0 to 1 on every prompt, multiplies a stake by less than 2 each time
+    least = fewest_prompts(ERROR)
+    assert least > math.log2(1 / ERROR)
+
+    def all_of(reward: float, num_prompts: int) -> Contender:
+        one = contender("one", 0.0, num_prompts=num_prompts, digest=str(reward))
+        return replace(one, rewards={prompt: [reward] for prompt in one.rewards}, bounds=(0.0, 1.0))
+
+    for num_prompts, promoted in ((least - 1, False), (least, True)):
+        decision = decide(all_of(1.0, num_prompts), all_of(0.0, num_prompts), None)
+        assert (decision.promoted, decision.tested) == (promoted, promoted)
+    few = decide(all_of(1.0, least - 1), all_of(0.0, least - 1), None).reasons
+    assert few == (f"{least - 1} prompts are too few to compare with the reference, {least} are needed",)
+
+
+def test_only_a_decision_that_hangs_on_gains_spends() -> None:
+    candidate, champion = contender("copg_0.1", 0.1, digest="d"), contender("champion", 0.1, digest="d")
+    assert decide(candidate, REFERENCE, None).tested
+    assert decide(candidate, REFERENCE, contender("champion", 0.2)).tested, "whether or not it passes"
+    assert not decide(candidate, REFERENCE, champion).tested, "it stands already"
+    assert not decide(candidate, REFERENCE, None, data_faults=["bad"]).tested
+    assert not decide(candidate, REFERENCE, None, guards={"guard length: 2 times as long": False}).tested
+    assert not decide(candidate, REFERENCE, None, max_kl=1.0).tested
+
+
+def test_a_guard_that_fails_promotes_nobody_and_says_why() -> None:
+    candidate = contender("copg_0.1", 0.1)
+    decision = decide(
+        candidate, REFERENCE, None, guards={"guard length: fine": True, "guard facts: fell": False}
+    )
+    assert (decision.promoted, decision.reasons) == (False, ("guard facts: fell",))
+    assert (
+        "guard length: fine"
+        in decide(candidate, REFERENCE, None, guards={"guard length: fine": True}).reasons
+    )
+
+
+def test_prompts_of_one_document_count_as_one() -> None:
+    documents = {f"p{i}": f"d{i // 8}" for i in range(40)}
+    candidate = replace(contender("copg_0.1", 0.1), clusters=documents)
+    assert decide(candidate, REFERENCE, None).reasons == (
+        "5 prompts are too few to compare with the reference, 8 are needed",
+    )

@@ -15,6 +15,7 @@ from copg.errors import ArtifactError, ConfigError, TrackingError
 from copg.run.sources import fetch
 from copg.stages.promote import PromoteConfig, promote_best
 from copg.stores.addresses import find_damage
+from copg.tracking.budget import Budget
 from copg.tracking.mlflow import connect
 from copg.tracking.registry import CHALLENGER, PREVIOUS, Registry
 from copg.tracking.retention import delete_weights
@@ -169,10 +170,52 @@ def test_a_worse_trial_does_not_replace_the_champion(run, uri) -> None:
     run.promote(BETTER)
     found = run.promote(GOOD, champion=run.champion(BETTER))
     assert not found["promoted"]
-    assert len(found["reasons"]) == 1  # it does beat the reference
+    assert len(found["reasons"]) == 2  # it does beat the reference
+    assert "promotion 2 tried at error 0.00096; 0.00096 of promote.error.budget=0.05" in found["reasons"][1]
     assert "the gain over the champion, -0." in found["reasons"][0]
     assert found["champion"]["version"] == "1"
     assert Registry(uri, run.model_name).get(CHALLENGER).version == found["version"] == "2"
+
+
+def test_a_decision_spends_of_the_error_budget_once_however_often_it_is_made(run, uri) -> None:
+    for _ in range(3):
+        run.promote(EQUAL)
+    assert Budget(Registry(uri, run.model_name), total=0.05).spent() == (pytest.approx(0.05 / 52), 1)
+    run.promote(BETTER)  # another candidate
+    assert Budget(Registry(uri, run.model_name), total=0.05).spent()[1] == 2
+
+
+def test_a_spent_budget_promotes_nobody_and_says_what_to_do(run, uri) -> None:
+    error = {"budget": 0.02, "horizon": 1}
+    run.promote(EQUAL, error=error)
+    found = run.promote(BETTER, error=error)
+    assert (found["promoted"], found["champion"]) == (False, None)
+    assert found["reasons"] == [
+        "0.02 of promote.error.budget=0.02 was spent before by 1 promotions tried, which leaves no 0.02: "
+        "raise the budget, or go on under another name with gate prompts that decided nothing so far"
+    ]
+    assert run.promote(BETTER, error={"budget": 0.04, "horizon": 2})["promoted"]
+
+
+def test_what_fails_for_another_reason_than_its_gain_spends_nothing(run, uri) -> None:
+    run.promote(FAR, LOST)
+    run.promote(BETTER, guards={"rewards": ["brevty"]})
+    assert Budget(Registry(uri, run.model_name), total=0.05).spent() == (0, 0)
+
+
+def test_a_policy_that_writes_twice_as_much_is_refused_by_its_length_whatever_it_earns(run) -> None:
+    found = run.promote(replace(BETTER, name="copg_long", length=50.0))
+    assert not found["promoted"]
+    (reason,) = found["reasons"]
+    assert reason.startswith("guard length: 2.1 times as long") or reason.startswith("guard length: 2.0")
+    assert reason.endswith("from 0.67 to 1.50 allowed is surely over its margin")
+    assert run.promote(BETTER)["promoted"]
+
+
+def test_a_guard_reward_that_was_not_measured_promotes_nobody(run) -> None:
+    found = run.promote(BETTER, guards={"rewards": ["brevty"]})
+    told = "guard brevty: it was not measured, name it among the rewards with weight 0"
+    assert (found["promoted"], found["reasons"]) == (False, [told])
 
 
 def test_the_same_winner_twice_is_the_same_version_and_nothing_moves(run) -> None:

@@ -1,0 +1,76 @@
+"""The gate under the error budget of a model: nothing is promoted that the budget does not hold."""
+
+from dataclasses import replace
+
+from copg.digests import json_digest
+from copg.errors import ArtifactError
+from copg.evaluation.criteria import Criteria
+from copg.evaluation.gate import Decision
+from copg.evaluation.results import Evaluations, Measured, Outcome, judge
+from copg.tracking.budget import Budget, Spent
+from copg.tracking.registry import Registry
+
+
+def judge_within_budget(
+    found: Evaluations, criteria: Criteria, registry: Registry, *, budget: float
+) -> Outcome:
+    """As ``judge``, but nothing is promoted that the budget does not hold.
+
+    A decision that hangs on gains alone spends its level once: the same policies on the same draws are the
+    same decision, at the level of the first time. One that fails for another reason spends nothing.
+
+    Args:
+        found: evaluations of one run.
+        criteria: with the level of a new decision.
+        registry: of the model, which holds what was spent.
+        budget: probability that any promotion of the model is a mistake.
+
+    Raises:
+        ArtifactError: the evaluation does not say where its policy lies.
+        TrackingError: the registry cannot be reached, or refuses.
+    """
+    outcome = judge(found, criteria)
+    best = outcome.best
+    if best is None or not outcome.decision.tested:
+        return outcome
+    entries = Budget(registry, total=budget)
+    key = _rests_on(found, best)
+    tags = {"trial": best.name, "candidate": best.policy_digest, "groups": found.groups.digest}
+    spent = entries.spend(key, level=criteria.level, policy_uri=policy_uri(best), tags=tags)
+    if spent.level != criteria.level:
+        outcome = judge(found, replace(criteria, level=spent.level))
+    decision = _within(outcome.decision, spent, budget)
+    verdict = "promoted" if decision.promoted else "not promoted"
+    entries.note(key, f"{verdict}: {'; '.join(decision.reasons)}")
+    return replace(outcome, decision=decision)
+
+
+def policy_uri(best: Measured) -> str:
+    """Where a policy lies that is to be registered.
+
+    Raises:
+        ArtifactError: its evaluation does not say so.
+    """
+    if not (best.policy_uri and best.policy_digest):
+        raise ArtifactError(f"{best.directory}: {best.name} has no policy_uri or policy_digest to register")
+    return best.policy_uri
+
+
+def _rests_on(found: Evaluations, best: Measured) -> str:
+    """Digest of all that decides: prompts, policies, and what they drew."""
+    compared = [best, found.reference, *([found.champion] if found.champion else [])]
+    return json_digest([found.groups.digest, *([one.policy_digest, one.manifest.digest] for one in compared)])
+
+
+def _within(decision: Decision, spent: Spent, budget: float) -> Decision:
+    before = f"{spent.before:.2g} of promote.error.budget={budget:g} was spent before"
+    if spent.affordable:
+        told = f"promotion {spent.place} tried at error {spent.level:.2g}; {before}"
+        return replace(decision, reasons=(*decision.reasons, told))
+    return Decision(
+        False,
+        (
+            f"{before} by {spent.place - 1} promotions tried, which leaves no {spent.level:.2g}: raise "
+            "the budget, or go on under another name with gate prompts that decided nothing so far",
+        ),
+    )
