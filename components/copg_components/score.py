@@ -37,10 +37,12 @@ def score(
     with recorded("score", plan, run_dir, inputs=taken, outputs=left, metrics=metrics) as record:
         if record.answers:
             return
+        from copg.run.outlook import tell_outlook
         from copg.stages.score import ScoreConfig, score_groups
 
         config = parse_config(ScoreConfig, plan["config"], where="score")
         record.measured(score_groups(config, Path(groups.path), Path(scored.path)), metrics)
+        tell_outlook(plan.get("gate"), Path(scored.path))
 
 
 @component

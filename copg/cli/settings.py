@@ -20,7 +20,14 @@ SHARED = {
     "reference": ("name", "train.rows"),
     "train": ("name", "rewards", "tracking", "trials"),
     "evaluate": ("train.rows",),
-    "report": ("name", "report_beta", "promote.max_kl", "promote.min_gain"),
+    "report": (
+        "name",
+        "report_beta",
+        "promote.max_kl",
+        "promote.min_gain",
+        "promote.error",
+        "promote.guards",
+    ),
     "promote": ("name", "tracking"),
 }
 """Keys outside of its own section that a stage uses, beside those of every stage with such a setting."""

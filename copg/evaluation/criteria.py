@@ -22,6 +22,9 @@ class ErrorConfig:
     """Probability that any of the promotions tried within the horizon is a mistake."""
     horizon: AtLeastOne = 52
     """Promotions tried that share the budget alike: one a week for a year."""
+    refuse_hopeless: bool = False
+    """Stop before anything is trained where no gain could be seen with the gate prompts there are, however
+    large; else that is told."""
 
     @property
     def level(self) -> float:

@@ -9,13 +9,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 GENERATIONS = "generations.parquet"
-_NUMBERS = {
-    "reward": "rewards",
-    "kl": "kls",
-    "num_tokens": "lengths",
-    "finished": "finished",
-    "characters": "characters",
-}
+_NUMBERS = {"reward": "rewards", "num_tokens": "lengths", "finished": "finished", "characters": "characters"}
+_NUMBERS |= {"kl": "kls", "log_ratio": "kls"}
 """Field of ``Draws`` by the column that fills it."""
 
 
@@ -33,6 +28,8 @@ class Draws:
     """Tokens."""
     characters: dict[str, list[float]] = field(default_factory=dict)
     """Of the text."""
+    kls: dict[str, list[float]] = field(default_factory=dict)
+    """Nats from the reference."""
     finished: dict[str, list[float]] = field(default_factory=dict)
     """1 where a completion ended by itself, else 0."""
 
@@ -43,11 +40,11 @@ def read_draws(evaluation: Path, split: str) -> Draws:
     if not path.is_file():
         return Draws()
     file = pq.ParquetFile(path)  # read_table loads a data set
-    kept = file.schema_arrow.names
-    kl = "kl" if "kl" in kept else "log_ratio"  # of the same mean
-    wanted = ("split", "id", "reward", "parts", kl, "num_tokens", "finished", "completion")
-    table = file.read([name for name in wanted if name in kept])
-    table = table.filter(pc.equal(table["split"], split)).rename_columns({kl: "kl"})
+    there = file.schema_arrow.names
+    kl = "kl" if "kl" in there else "log_ratio"  # of the same mean
+    wanted = ("split", "id", "reward", "parts", "num_tokens", "finished", "completion", kl)
+    table = file.read([name for name in wanted if name in there])
+    table = table.filter(pc.equal(table["split"], split))
     if "completion" in table.column_names:
         lengths = pc.utf8_length(table["completion"])
         table = table.drop_columns(["completion"]).append_column("characters", lengths)

@@ -10,6 +10,9 @@ from copg.evaluation.results import Evaluations, Measured, Outcome, judge
 from copg.tracking.budget import Budget, Spent
 from copg.tracking.registry import Registry
 
+GATE_FRACTION = "gate_fraction"
+"""Setting of ``validate``, and tag of an entry of the budget."""
+
 
 def judge_within_budget(
     found: Evaluations, criteria: Criteria, registry: Registry, *, budget: float
@@ -34,8 +37,12 @@ def judge_within_budget(
     if best is None or not outcome.decision.tested:
         return outcome
     entries = Budget(registry, total=budget)
+    if seen := _trained_on(found, entries):
+        return replace(outcome, decision=Decision(False, (seen,)))
     key = _rests_on(found, best)
     tags = {"trial": best.name, "candidate": best.policy_digest, "groups": found.groups.digest}
+    if fraction := found.groups.config.get(GATE_FRACTION):
+        tags[GATE_FRACTION] = repr(float(fraction))
     spent = entries.spend(key, level=criteria.level, policy_uri=policy_uri(best), tags=tags)
     if spent.level != criteria.level:
         outcome = judge(found, replace(criteria, level=spent.level))
@@ -43,6 +50,21 @@ def judge_within_budget(
     verdict = "promoted" if decision.promoted else "not promoted"
     entries.note(key, f"{verdict}: {'; '.join(decision.reasons)}")
     return replace(outcome, decision=decision)
+
+
+def _trained_on(found: Evaluations, entries: Budget) -> str:
+    """Why gate prompts of today were trained on by earlier runs of the model; empty where none were.
+
+    A prompt is in ``gate`` by its hash and the fraction alone: new ones join, and none ever leaves, unless
+    the fraction changes.
+    """
+    now, least = found.groups.config.get(GATE_FRACTION), entries.least(GATE_FRACTION)
+    if now is None or least is None or now <= least:
+        return ""
+    return (
+        f"validate.gate_fraction={now:g} was {least:g} in an earlier run, which trained on prompts that "
+        f"are in gate now: set it to {least:g}"
+    )
 
 
 def policy_uri(best: Measured) -> str:

@@ -63,6 +63,10 @@ class Budget:
         levels = [level for _, level, affordable in self._order() if affordable]
         return sum(levels), len(levels)
 
+    def least(self, tag: str) -> float | None:
+        """The smallest number under a tag of the entries; None where none has it."""
+        return min((float(e.tags[tag]) for e in self._entries() if tag in e.tags), default=None)
+
     def _place(self, key: str) -> Spent:
         before, place = 0.0, 1
         for entry, level, affordable in self._order():

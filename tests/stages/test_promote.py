@@ -197,6 +197,18 @@ def test_a_spent_budget_promotes_nobody_and_says_what_to_do(run, uri) -> None:
     assert run.promote(BETTER, error={"budget": 0.04, "horizon": 2})["promoted"]
 
 
+def test_prompts_that_an_earlier_run_trained_on_judge_nobody(run) -> None:
+    for fraction, promoted in ((0.1, False), (0.2, False), (0.1, True), (0.05, True)):
+        reseal(run.groups, config={"gate_fraction": fraction})
+        found = run.promote(BETTER if fraction != 0.1 or promoted else EQUAL)
+        assert found["promoted"] == promoted
+        if fraction == 0.2:
+            assert found["reasons"] == [
+                "validate.gate_fraction=0.2 was 0.1 in an earlier run, which trained on prompts that "
+                "are in gate now: set it to 0.1"
+            ]
+
+
 def test_what_fails_for_another_reason_than_its_gain_spends_nothing(run, uri) -> None:
     run.promote(FAR, LOST)
     run.promote(BETTER, guards={"rewards": ["brevty"]})
