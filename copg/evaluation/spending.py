@@ -16,7 +16,7 @@ GATE_FRACTION = "gate_fraction"
 
 def judge_within_budget(
     found: Evaluations, criteria: Criteria, registry: Registry, *, budget: float
-) -> Outcome:
+) -> tuple[Outcome, Spent | None]:
     """As ``judge``, but nothing is promoted that the budget does not hold.
 
     A decision that hangs on gains alone spends its level once: the same policies on the same draws are the
@@ -28,6 +28,9 @@ def judge_within_budget(
         registry: of the model, which holds what was spent.
         budget: probability that any promotion of the model is a mistake.
 
+    Returns:
+        The outcome, and what it spent, None for nothing.
+
     Raises:
         ArtifactError: the evaluation does not say where its policy lies.
         TrackingError: the registry cannot be reached, or refuses.
@@ -35,10 +38,10 @@ def judge_within_budget(
     outcome = judge(found, criteria)
     best = outcome.best
     if best is None or not outcome.decision.tested:
-        return outcome
+        return outcome, None
     entries = Budget(registry, total=budget)
     if seen := _trained_on(found, entries):
-        return replace(outcome, decision=Decision(False, (seen,)))
+        return replace(outcome, decision=Decision(False, (seen,))), None
     key = _rests_on(found, best)
     tags = {"trial": best.name, "candidate": best.policy_digest, "groups": found.groups.digest}
     if fraction := found.groups.config.get(GATE_FRACTION):
@@ -46,10 +49,10 @@ def judge_within_budget(
     spent = entries.spend(key, level=criteria.level, policy_uri=policy_uri(best), tags=tags)
     if spent.level != criteria.level:
         outcome = judge(found, replace(criteria, level=spent.level))
-    decision = _within(outcome.decision, spent, budget)
+    decision = outcome.decision if spent.affordable else _unpaid(spent, budget)
     verdict = "promoted" if decision.promoted else "not promoted"
     entries.note(key, f"{verdict}: {'; '.join(decision.reasons)}")
-    return replace(outcome, decision=decision)
+    return replace(outcome, decision=decision), spent
 
 
 def _trained_on(found: Evaluations, entries: Budget) -> str:
@@ -84,15 +87,10 @@ def _rests_on(found: Evaluations, best: Measured) -> str:
     return json_digest([found.groups.digest, *([one.policy_digest, one.manifest.digest] for one in compared)])
 
 
-def _within(decision: Decision, spent: Spent, budget: float) -> Decision:
-    before = f"{spent.before:.2g} of promote.error.budget={budget:g} was spent before"
-    if spent.affordable:
-        told = f"promotion {spent.place} tried at error {spent.level:.2g}; {before}"
-        return replace(decision, reasons=(*decision.reasons, told))
-    return Decision(
-        False,
-        (
-            f"{before} by {spent.place - 1} promotions tried, which leaves no {spent.level:.2g}: raise "
-            "the budget, or go on under another name with gate prompts that decided nothing so far",
-        ),
+def _unpaid(spent: Spent, budget: float) -> Decision:
+    reason = (
+        f"{spent.before:.2g} of promote.error.budget={budget:g} was spent before by {spent.place - 1} "
+        f"promotions tried, which leaves no {spent.level:.2g}: raise the budget, or go on under another name with gate "
+        "prompts that decided nothing so far"
     )
+    return Decision(False, (reason,))

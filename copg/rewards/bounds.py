@@ -21,7 +21,8 @@ OF_OURS = {
     "similarity": (-1.0, 1.0),
     "unit_tests": (0.0, 1.0),
 }
-"""Of the rewards whose bounds no setting moves."""
+"""Of the rewards whose bounds no setting moves. ``length`` is not among them: its floor lies so far from what
+happens that an interval which reckons with it sees no gain."""
 
 
 def bounds_of_parts(
@@ -48,9 +49,6 @@ def bounds_of_parts(
 def _of_part(spec: RewardSpec, reward: Any) -> Bounds:
     if spec.name in OF_OURS:
         return OF_OURS[spec.name]
-    if spec.name == "length":
-        floor = float(getattr(reward, "floor", -math.inf))
-        return (floor, 0.0) if math.isfinite(floor) else None
     said = getattr(reward, "scale" if spec.name == "judge" else "bounds", None)
     return (float(said[0]), float(said[1])) if isinstance(said, tuple | list) and len(said) == 2 else None
 

@@ -104,14 +104,16 @@ def promote_best(
     registry = Registry(config.tracking_uri, config.model_name)
     registry.settle()
     registry.check_champion()
-    outcome = judge_within_budget(found, config.criteria, registry, budget=config.error.budget)
+    outcome, spent = judge_within_budget(found, config.criteria, registry, budget=config.error.budget)
     outcome = _rejected_if_champion_changed(config, outcome, found.champion, registry.get(CHAMPION))
     begin(registration)
     version, outcome = _register(config, registry, found, outcome)
     retired = retire_champions(registry, folder=config.champions, keep=config.keep_champions)
     if outcome.best:
         (registration / CARD).write_text(_card(config, found, outcome))
-    write_json(registration / "registration.json", _decision(outcome, registry, version, retired))
+    decision = _decision(outcome, registry, version, retired)
+    error = {"budget": config.error.budget, **asdict(spent)} if spent else None
+    write_json(registration / "registration.json", {**decision, "error": error})
     metrics = _metrics(outcome, found)
     seal(
         registration,

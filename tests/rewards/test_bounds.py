@@ -5,6 +5,7 @@ import math
 from copg.rewards import REWARDS
 from copg.rewards.bounds import OF_OURS, bounds_of_parts
 from copg.rewards.contract import Condition, RewardSpec, Scale
+from copg.rewards.judge import Judge
 from copg.rewards.length import Length
 
 
@@ -33,9 +34,12 @@ def test_standardised_values_are_moved_before_they_are_clipped_and_a_condition_m
     assert bounds(spec, scales={"rouge": Scale(0.5, 0.25)})["reward"] == (-4.0, 2.0)
 
 
-def test_settings_say_more_of_lengths_and_of_users_own() -> None:
-    length = {"length": Length(max=10, floor=-0.5)}
-    assert bounds(RewardSpec("length"), rewards=length)["reward"] == (-0.5, 0.0)
+def test_settings_say_more_of_a_judge_of_lengths_and_of_users_own() -> None:
+    scale = {"judge": Judge(url="http://j", model="m", rubric="r", scale=(1.0, 5.0))}
+    assert bounds(RewardSpec("judge"), rewards=scale)["reward"] == (1.0, 5.0)
+    length = {"length": Length(max=10)}
+    assert bounds(RewardSpec("length"), rewards=length) == {}
+    assert bounds(RewardSpec("length", clip=(-0.2, 0.0)), rewards=length)["reward"] == (-0.2, 0.0)
 
     class Own:
         bounds = (0, 5)
