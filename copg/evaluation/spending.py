@@ -90,7 +90,7 @@ def _rests_on(found: Evaluations, best: Measured) -> str:
 def _unpaid(spent: Spent, budget: float) -> Decision:
     reason = (
         f"{spent.before:.2g} of promote.error.budget={budget:g} was spent before by {spent.place - 1} "
-        f"promotions tried, which leaves no {spent.level:.2g}: raise the budget, or go on under another name with gate "
-        "prompts that decided nothing so far"
+        f"promotions tried, which leaves no {spent.level:.2g}: raise the budget, or go on under another name "
+        "with gate prompts that decided nothing so far"
     )
     return Decision(False, (reason,))
