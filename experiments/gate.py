@@ -3,7 +3,7 @@
     python -m experiments.gate --out DIR
 
 Each number stands beside its target in ``gate.json``, and is printed. The tests run the same functions with
-fewer repeats. About two minutes of one core.
+fewer repeats. Two minutes of one core.
 """
 
 import argparse
@@ -241,8 +241,8 @@ def main() -> None:
     given = parser.parse_args()
     found = measure(given.scale)
     for check in found:
-        mark = "" if check.holds else "  MISSED"
-        print(f"{check.name:<55} {check.found:.4f} in [{check.low:.4f}, {check.high:.4f}]{mark}")
+        told = f"{check.name:<55} {check.found:.4f} in [{check.low:.4f}, {check.high:.4f}]"
+        print(told + ("" if check.holds else "  MISSED"))
     given.out.mkdir(parents=True, exist_ok=True)
     rows = [{**vars(check), "found": float(check.found), "holds": bool(check.holds)} for check in found]
     (given.out / "gate.json").write_text(json.dumps(rows, indent=2) + "\n")

@@ -9,8 +9,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 GENERATIONS = "generations.parquet"
-_NUMBERS = {"reward": "rewards", "num_tokens": "lengths", "finished": "finished", "characters": "characters"}
-_NUMBERS |= {"kl": "kls", "log_ratio": "kls"}
+_NUMBERS = {
+    "reward": "rewards",
+    "num_tokens": "lengths",
+    "characters": "characters",
+    "kl": "kls",
+    "log_ratio": "kls",
+    "finished": "finished",
+}
 """Field of ``Draws`` by the column that fills it."""
 
 
