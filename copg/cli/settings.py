@@ -19,7 +19,7 @@ SHARED = {
     "score": ("name",),
     "reference": ("name", "train.rows"),
     "train": ("name", "rewards", "tracking", "trials"),
-    "evaluate": ("train.rows",),
+    "evaluate": ("train.rows", "validate.columns"),
     "report": (
         "name",
         "report_beta",

@@ -34,8 +34,6 @@ class Draws:
     """Tokens."""
     characters: dict[str, list[float]] = field(default_factory=dict)
     """Of the text."""
-    kls: dict[str, list[float]] = field(default_factory=dict)
-    """Nats from the reference."""
     finished: dict[str, list[float]] = field(default_factory=dict)
     """1 where a completion ended by itself, else 0."""
 

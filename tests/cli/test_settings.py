@@ -127,6 +127,9 @@ def test_the_keys_that_a_stage_shares_are_those_that_change_its_settings(stage: 
         "train.epochs": 3,
         "promote.max_kl": 3.0,
         "promote.min_gain": 0.25,
+        "promote.error": {"budget": 0.1},
+        "promote.guards": {"margin": 0.1},
+        "validate.columns": {"cluster": "document"},
         "promote.keep": 2,
     }
 
