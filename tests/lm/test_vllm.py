@@ -26,9 +26,10 @@ import torch
 from transformers import AutoModelForCausalLM
 
 class SamplingParams:
-    def __init__(self, *, temperature, max_tokens, seed, stop_token_ids, ignore_eos, detokenize):
+    def __init__(self, *, temperature, top_p, max_tokens, seed, stop_token_ids, ignore_eos, detokenize):
         assert ignore_eos and not detokenize
         self.__dict__.update(temperature=temperature, max_tokens=max_tokens, seed=seed, stops=stop_token_ids)
+        self.top_p = top_p
 
 class Output:
     def __init__(self, token_ids):
@@ -64,6 +65,8 @@ class LLM:
                 ids.append(int(logits.argmax()))
             else:
                 chances = (logits / settings.temperature).softmax(0)
+                best, order = chances.sort(descending=True)
+                chances[order[best.cumsum(0) - best >= settings.top_p]] = 0
                 ids.append(int(torch.multinomial(chances, 1, generator=noise)))
             if ids[-1] in settings.stops:
                 break

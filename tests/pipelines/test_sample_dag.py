@@ -1,0 +1,134 @@
+"""A DAG from prompts alone: the section ``sample`` draws what the records lack, and nothing else changes."""
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from copg_pipelines.dags.compiling import compile_dag
+from copg_pipelines.dags.single import choose_single
+from copg_pipelines.local import run_local
+
+from copg.artifacts import read_groups
+from copg.errors import ConfigError, RecordError
+from copg.run.check import check_recipe
+from copg.run.recipe import parse_recipe, stage_settings
+from copg.run.task_record import read_json
+from copg.stages.validate import ValidateConfig, validate_records
+from tests import tiny
+
+RECIPE: dict[str, Any] = {
+    "name": "tiny",
+    "records": "/runs/p.jsonl",
+    "model": "owner/model",
+    "rewards": [{"name": "length", "params": {"target": 4}}],
+    "trials": [{"method": "copg", "beta": 0.1}],
+    "validate": {"select_fraction": 0.25, "gate_fraction": 0.25},
+    "train": {"groups_per_step": 16, "samples": {"num_prompts": 0}},
+    "evaluate": {"num_prompts": 4, "samples_per_prompt": 1, "generation": {"max_new_tokens": 4}},
+}
+SAMPLE = {"completions": 3, "generation": {"max_new_tokens": 5}}
+
+
+def write_prompts(path: Path, count: int) -> None:
+    rng = random.Random(0)
+    rows = [{"prompt": tiny.text(rng, 4, 9)} for _ in range(count)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_prompts_alone_are_refused_with_the_line_that_would_draw_completions(tmp_path: Path) -> None:
+    write_prompts(tmp_path / "p.jsonl", 8)
+    with pytest.raises(RecordError, match=r"no_completions.*add sample: \{completions: 4\} to the recipe"):
+        validate_records(ValidateConfig(), str(tmp_path / "p.jsonl"), tmp_path / "refused")
+    config = ValidateConfig(min_completions=0, select_fraction=0.0, gate_fraction=0.0)
+    metrics = validate_records(config, str(tmp_path / "p.jsonl"), tmp_path / "kept")
+    assert (metrics["groups/count"], metrics["completions/count"]) == (8, 0)
+    with pytest.raises(RecordError, match="no_completions"):
+        validate_records(ValidateConfig(min_completions=1), str(tmp_path / "p.jsonl"), tmp_path / "of none")
+
+
+def test_one_logged_completion_is_refused_with_that_line_too(tmp_path: Path) -> None:
+    path = tmp_path / "one.jsonl"
+    path.write_text("".join(json.dumps({"prompt": f"p {n}", "completion": "c"}) + "\n" for n in range(4)))
+    with pytest.raises(RecordError, match=r"fewer_than_two_distinct.*add sample: \{completions: 4\}"):
+        validate_records(ValidateConfig(), str(path), tmp_path / "refused")
+    metrics = validate_records(
+        ValidateConfig(min_completions=0, select_fraction=0.0, gate_fraction=0.0),
+        str(path),
+        tmp_path / "kept",
+    )
+    assert (metrics["groups/count"], metrics["completions/count"]) == (4, 4)
+
+
+def test_without_the_section_no_setting_and_no_task_is_another() -> None:
+    plain, drawing = parse_recipe(RECIPE), parse_recipe({**RECIPE, "sample": {}})
+    assert "sample" not in plain.planned
+    assert "sample" in drawing.planned
+    settings = stage_settings(plain, "validate", run_dir=Path("/runs"))
+    assert "min_completions" not in settings
+    assert stage_settings(drawing, "validate", run_dir=Path("/runs"))["min_completions"] == 0
+
+
+def test_the_task_stands_between_validate_and_all_that_reads_groups_but_the_reward_model(
+    tmp_path: Path,
+) -> None:
+    tasks, names = {}, {}
+    for name, more in (("plain", {}), ("drawn", {"sample": SAMPLE, "placement": {"shards": 2}})):
+        recipe = parse_recipe({**RECIPE, **more})
+        compile_dag("align", recipe, tmp_path / f"{name}.yaml", run_dir="/runs/p", image="copg@sha256:0")
+        components = next(yaml.safe_load_all((tmp_path / f"{name}.yaml").read_text()))["components"]
+        tasks[name] = components["comp-stages"]["dag"]["tasks"]
+        names[name] = set(components)
+    assert not [task for task in tasks["plain"] if "sample" in task]
+    assert names["drawn"] - names["plain"] >= {"comp-sample", "comp-sample-shard"}
+    for task in ("score", "report", "promote"):
+        taken = tasks["drawn"][task]["inputs"]["artifacts"]["groups"]["taskOutputArtifact"]
+        assert taken == {"outputArtifactKey": "sampled", "producerTask": "sample"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"score": {"source": "given"}}, "leaves what sample draws without a reward: name rewards"),
+        ({"sample": {"completions": 0}}, r"sample.completions=0 must be >= 1"),
+        ({"sample": {"generation": {"top_p": 0}}}, r"sample.generation.top_p=0.* must be in \(0, 1"),
+        ({"sample": {"endpoint": {"url": "host", "model": "m"}}}, "url='host' must start with http"),
+        ({"sample": {"endpoint": {"url": "https://a:b@h", "model": "m"}}}, "user info"),
+    ],
+)
+def test_what_no_run_could_do_is_refused_before_anything_is_drawn(change: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        check_recipe(parse_recipe({**RECIPE, "sample": SAMPLE, **change}), Path("/runs"))
+
+
+def test_the_stage_alone_needs_its_section() -> None:
+    with pytest.raises(ConfigError, match="only='sample': the recipe has no section 'sample'"):
+        choose_single(parse_recipe(RECIPE), "sample", ["groups=s3://b/groups"], "", here=False)
+    chosen = choose_single(
+        parse_recipe({**RECIPE, "sample": {}}), "sample", ["groups=s3://b/groups"], "", here=False
+    )
+    assert chosen.plan == "sample"
+
+
+@pytest.mark.nightly
+def test_a_whole_run_from_prompts_alone_and_again_from_the_champion(
+    tmp_path: Path, reference_dir: Path
+) -> None:
+    write_prompts(tmp_path / "p.jsonl", 40)
+    values = {**RECIPE, "records": str(tmp_path / "p.jsonl"), "model": str(reference_dir)}
+    recipe = parse_recipe({**values, "sample": SAMPLE})
+    first = run_local("align", recipe, tmp_path / "runs")
+    assert first["failure"] is None, Path(first["log"]).read_text()[-3000:]
+    assert "sample" in first["executed"]
+    (sampled,) = (tmp_path / "runs/artifacts").glob("*/sample/sampled")
+    assert {len(group.completions) for group in read_groups(sampled, "train")} <= {2, 3}
+    assert {len(group.completions) for group in read_groups(sampled, "gate")} == {0}
+    second = run_local("align", recipe, tmp_path / "runs")
+    assert second["executed"] == ["resolve"]
+    again = parse_recipe({**values, "sample": {**SAMPLE, "model": "champion"}})
+    third = run_local("align", again, tmp_path / "runs")
+    assert third["failure"] is None
+    records = [read_json(path) for path in (tmp_path / "runs/stages").glob("sample-*.json")]
+    assert len(records) == 2
