@@ -39,7 +39,10 @@ _SECRET = "in the environment, on a cluster from the secret copg-secrets"
 INSTEAD = (
     (" (s3|minio)$", f"give AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY {_SECRET}"),
     (" gc?s$", "give GOOGLE_APPLICATION_CREDENTIALS, the path of a file with the key, in the environment"),
-    (r"rewards\.\d+\.|judge", "give key_file, the path of a file (of a mounted secret) with the key"),
+    (
+        r"rewards\.\d+\.|judge|endpoint",
+        "give key_file, the path of a file (of a mounted secret) with the key",
+    ),
     (
         "track.* https?$",
         f"give MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, {_SECRET}",

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from copg.evaluation.best_of import BestOf
 from copg.evaluation.frontier import Point
 from copg.records import Estimate
 from copg.report.curves import Curve
@@ -31,7 +32,8 @@ def frontier_chart(
     drawn = [p for p in policies if p.role == REFERENCE or finite(p.gate.reward, p.gate.kl)]
     inside, far_out = near(drawn, lambda p: p.gate.kl, lambda p: p.gate.reward)
     far = max((p.gate.kl.high for p in inside), default=1.0) or 1.0
-    reference = next(p for p in policies if p.role == REFERENCE).gate.reward
+    first = next(p for p in policies if p.role == REFERENCE)
+    reference = first.gate.reward
     traces = [_frontier_line(frontier)] if len(frontier) > 1 else []
     groups: dict[str, list[Policy]] = {}
     for policy in inside:
@@ -39,6 +41,9 @@ def frontier_chart(
     traces += _worth(inside, reference, far)
     traces += [_points(name, members, styles) for name, members in groups.items()]
     traces += [_ring(p) for p in inside if p.best]
+    if first.best_of is not None:
+        traces.append(_best_of(first.best_of, styles[key_of(first)]))
+        far = max(far, first.best_of.kl_bound)
     shapes = [rule("y", reference.mean)]
     notes = []
     if max_kl <= 1.6 * far:
@@ -121,6 +126,21 @@ def _worth_of(policy: Policy) -> str:
     """What it gains in J, a line for the run's beta."""
     objective = policy.objective
     return f"<br>J over the reference's {objective.gain.mean:.3g}" if objective else ""
+
+
+def _best_of(found: BestOf, style: Style) -> dict[str, Any]:
+    """What the reference earns by the best of several, at the most that its KL can be."""
+    name = f"best of {found.num_drawn} of the reference"
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "name": name,
+        "x": [rounded(found.kl_bound)],
+        "y": [rounded(found.reward.mean)],
+        "error_y": bars([found.reward], style),
+        "hovertemplate": f"{name}<br>KL at most %{{x:.3~g}} nats, reward %{{y:.3~g}}<extra></extra>",
+        "marker": {"color": style.colour, "symbol": "line-ew-open", "size": 16},
+    }
 
 
 def _parts(policy: Policy) -> str:

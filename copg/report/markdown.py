@@ -35,6 +35,7 @@ def render_markdown(name: str, policies: Sequence[Policy], outcome: Outcome) -> 
         f"|{' --- |' * len(COLUMNS)}",
         *(_line(policy) for policy in policies),
         "",
+        *_best_of(policies),
         f"Means on the gate split with 95 % intervals over prompts.{_price(policies)}",
         "",
         *(f"- {plain(policy.name)}: {plain(hint)}" for policy in policies for hint in policy.hints),
@@ -46,6 +47,16 @@ def render_markdown(name: str, policies: Sequence[Policy], outcome: Outcome) -> 
 def _price(policies: Sequence[Policy]) -> str:
     betas = {policy.objective.beta for policy in policies if policy.objective}
     return f" J is reward less {betas.pop():g} reward units a nat." if betas else ""
+
+
+def _best_of(policies: Sequence[Policy]) -> list[str]:
+    """What taking the best of several completions of the reference earns, where several were drawn."""
+    return [
+        f"The best of {found.num_drawn} completions of the reference: {interval(found.reward)}, "
+        f"at a KL of at most {found.kl_bound:.3f} nats.\n"
+        for policy in policies
+        if (found := policy.best_of) is not None
+    ]
 
 
 def _line(policy: Policy) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from copg.artifacts import Manifest
 from copg.config import parse_config
 from copg.errors import CopgError
+from copg.evaluation.best_of import BestOf, best_of
 from copg.evaluation.draws import Draws
 from copg.evaluation.estimates import paired_difference, win_rate
 from copg.evaluation.frontier import Point, frontier
@@ -51,6 +52,8 @@ class Policy:
     """J at the trial's own beta, where that is in reward units."""
     training: dict[str, Any] = field(default_factory=dict)
     """Facts of the trial's training: seed, steps, why it diverged."""
+    best_of: BestOf | None = None
+    """Of the reference: what it earns where the best of several completions is taken."""
 
     @property
     def method(self) -> str | None:
@@ -146,6 +149,7 @@ def compare_policies(
                 contributions=_part_gains(_added_by_parts(one, draws), ref_added, clusters),
                 objective=objective,
                 own_objective=own,
+                best_of=best_of(ref_draws.rewards) if role == REFERENCE else None,
                 training={"reason": one.manifest.facts.get("reason"), **facts.get(one.name, {})},
             )
         )
