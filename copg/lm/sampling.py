@@ -12,6 +12,7 @@ from copg.errors import ModelError, RecordError
 from copg.lm.config import EndpointConfig, GenerationConfig, RowConfig, TextConfig
 from copg.lm.endpoint import RETRIES, Endpoint
 from copg.lm.tally import Tally
+from copg.lm.template import Opening
 from copg.lm.text import TextCodec
 from copg.records import SETTINGS, TOOLS, Group
 from copg.stores.completion_store import Drawn
@@ -94,29 +95,29 @@ class ModelSampler:
         """
         from copg.lm.generation import load_engine
 
-        codec, keys, prompts, openings = self._policy.codec, [], [], []
+        keys: list[bytes] = []
+        openings: list[Opening] = []
         for each in wanted:
             try:
-                opening = codec.open(each.group.prompt, each.group.columns)
+                opening = self._policy.codec.open(each.group.prompt, each.group.columns)
             except RecordError as error:
                 tally.drop("prompts_refused", each.group.source, str(error))
                 continue
             if len(opening.ids) > self._room:
                 tally.drop("prompts_without_room", each.group.source)
                 continue
-            for key in each.keys:
-                keys.append(key)
-                prompts.append(opening.ids)
-                openings.append(opening)
+            keys += each.keys
+            openings += [opening] * len(each.keys)
         if not keys:
             return
         try:
-            names = [key.hex() for key in keys]
+            prompts, names = [opening.ids for opening in openings], [key.hex() for key in keys]
             drawn = load_engine(self.generation)(self._policy, prompts, names, self.generation)
         except FloatingPointError as error:
             raise ModelError(f"{self.model}: {error}") from None
-        for key, opening, each in zip(keys, openings, drawn, strict=True):
-            yield key, Drawn(codec.said(opening, each.text), each.finished, len(each.token_ids))
+        for key, opening, one in zip(keys, openings, drawn, strict=True):
+            text = self._policy.codec.said(opening, one.text)
+            yield key, Drawn(text, one.finished, len(one.token_ids))
 
     def metrics(self) -> dict[str, float]:
         """Nothing beside what the stage counts."""

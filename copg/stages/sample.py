@@ -57,6 +57,13 @@ class SampleConfig:
     threads: Natural = 0
     """CPU threads; 0: torch's own choice."""
 
+    def __post_init__(self) -> None:
+        if self.generation.temperature == 0 and self.completions > 2 and self.endpoint is None:
+            raise ValueError(
+                f"completions={self.completions} at generation.temperature=0 would be one completion again "
+                "and again: raise the temperature, or ask for 2 where one was logged"
+            )
+
 
 def sample_groups(config: SampleConfig, groups: Path, sampled: Path) -> dict[str, float]:
     """Draw what the prompts of the train split lack; held-out prompts stay as they are.

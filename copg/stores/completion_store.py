@@ -69,8 +69,14 @@ def open_completions(root: str, sampler: Mapping[str, Any]) -> ValueStore:
         root: folder or URL (``s3://...``) of the store, shared by all samplers.
         sampler: all that a completion depends on beside its prompt and number.
     """
-    limits = {"rows_per_shard": ROWS_PER_SHARD, "flush_every_s": FLUSH_EVERY_S}
-    return ValueStore(COMPLETIONS, root, json_digest(dict(sampler)), sampler, **limits)
+    return ValueStore(
+        COMPLETIONS,
+        root,
+        json_digest(dict(sampler)),
+        sampler,
+        rows_per_shard=ROWS_PER_SHARD,
+        flush_every_s=FLUSH_EVERY_S,
+    )
 
 
 def read_drawn(store: ValueStore, keys: Collection[bytes]) -> dict[bytes, Drawn]:

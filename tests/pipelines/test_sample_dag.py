@@ -17,6 +17,7 @@ from copg.run.check import check_recipe
 from copg.run.recipe import parse_recipe, stage_settings
 from copg.run.task_record import read_json
 from copg.stages.validate import ValidateConfig, validate_records
+from examples.tiny_llama import build_model, build_tokenizer
 from tests import tiny
 
 RECIPE: dict[str, Any] = {
@@ -93,6 +94,7 @@ def test_the_task_stands_between_validate_and_all_that_reads_groups_but_the_rewa
     [
         ({"score": {"source": "given"}}, "leaves what sample draws without a reward: name rewards"),
         ({"sample": {"completions": 0}}, r"sample.completions=0 must be >= 1"),
+        ({"sample": {"generation": {"temperature": 0}}}, "would be one completion again and again: raise"),
         ({"sample": {"generation": {"top_p": 0}}}, r"sample.generation.top_p=0.* must be in \(0, 1"),
         ({"sample": {"endpoint": {"url": "host", "model": "m"}}}, "url='host' must start with http"),
         ({"sample": {"endpoint": {"url": "https://a:b@h", "model": "m"}}}, "user info"),
@@ -112,12 +114,21 @@ def test_the_stage_alone_needs_its_section() -> None:
     assert chosen.plan == "sample"
 
 
+@pytest.fixture(scope="module")
+def byte_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random weights with a byte-level tokeniser: what it draws can be said again."""
+    folder = tmp_path_factory.mktemp("bytes")
+    rng = random.Random(0)
+    tokenizer = build_tokenizer([tiny.text(rng, 4, 9) for _ in range(99)], vocab_size=300)
+    build_model(tokenizer, width=32, layers=2, context=160, seed=0).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
 @pytest.mark.nightly
-def test_a_whole_run_from_prompts_alone_and_again_from_the_champion(
-    tmp_path: Path, reference_dir: Path
-) -> None:
+def test_a_whole_run_from_prompts_alone_and_again_from_the_champion(tmp_path: Path, byte_model: Path) -> None:
     write_prompts(tmp_path / "p.jsonl", 40)
-    values = {**RECIPE, "records": str(tmp_path / "p.jsonl"), "model": str(reference_dir)}
+    values = {**RECIPE, "records": str(tmp_path / "p.jsonl"), "model": str(byte_model)}
     recipe = parse_recipe({**values, "sample": SAMPLE})
     first = run_local("align", recipe, tmp_path / "runs")
     assert first["failure"] is None, Path(first["log"]).read_text()[-3000:]

@@ -236,7 +236,7 @@ def test_a_prompt_left_with_one_distinct_completion_is_dropped_with_its_reason(
     config: SampleConfig, tmp_path: Path
 ) -> None:
     groups = write_groups(tmp_path / "groups", 3)
-    greedy = replace(config, generation=replace(SHORT, temperature=0))
+    greedy = replace(config, completions=2, generation=replace(SHORT, temperature=0))
     with pytest.raises(RecordError, match="no prompt is left to train on: 3 fewer_than_two_distinct"):
         sample_groups(greedy, groups, tmp_path / "out")
 
