@@ -14,17 +14,17 @@ from copg.run.sources import DigestMemo, find_model
 from tests import tiny
 
 
-def configs(model: Path, runs: Path, **sample: Any) -> Any:
+def configs(reference: Path, runs: Path, **sample: Any) -> Any:
     values = {
         "name": "tiny",
         "records": "r.jsonl",
-        "model": str(model),
+        "model": str(reference),
         "rewards": [{"name": "length", "params": {"target": 4}}],
         "trials": [{"beta": 0.1}],
         "sample": sample,
     }
     memo = DigestMemo(runs)
-    digest = find_model(str(model), None, memo).digest
+    digest = find_model(str(reference), None, memo).digest
     return settings_of(parse_recipe(values), runs, digest=digest), memo
 
 

@@ -29,7 +29,8 @@ def build(shape: Shape) -> Any:
     """The DAG in a shape that recipe and placement give it."""
     place = shape.place
     kinds = {"records": str, "run_dir": str, "baselines": SUBJECTS, "trials": SUBJECTS}
-    kinds |= {row.name: dict for row in TABLE}
+    plans = [row.name for row in TABLE if shape.samples or row.name != "sample"]
+    kinds |= dict.fromkeys(plans, dict)
     several_nodes = {"train_job": shape.train_job} if shape.train_job else {}
 
     # A DAG of its own: in a local run, a loop gives its item to every parameter that comes straight from a
@@ -82,7 +83,7 @@ def build(shape: Shape) -> Any:
             run_dir=run_dir,
             baselines=plan["baselines"],
             trials=plan["trials"],
-            **{row.name: plan[row.name] for row in TABLE},
+            **{name: plan[name] for name in plans},
         )
 
     def summed(run_dir: Any) -> dsl.ExitHandler:
