@@ -95,7 +95,7 @@ def sample_groups(config: SampleConfig, groups: Path, sampled: Path) -> dict[str
             found = read_groups(groups, split)
             for group in filling(found) if split == "train" else found:
                 writer.write(split, group)
-    for line in (*drawing.tally.lines(), *filling.lines()):
+    for line in (*drawing.tally.lines(), *filling.tally.lines()):
         print(line, file=sys.stderr, flush=True)
     if not writer.num_groups["train"]:
         raise RecordError(f"{groups}: no prompt is left to train on: {_why(drawing.tally, filling)}")
@@ -241,9 +241,6 @@ class _Filling:
         except Defect as defect:
             self.tally.drop(defect.reason, group.source, defect.detail)
             return None
-
-    def lines(self) -> list[str]:
-        return self.tally.lines()
 
     def metrics(self) -> dict[str, float]:
         names = ("logged", "duplicate")

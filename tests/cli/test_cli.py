@@ -19,6 +19,7 @@ from tests import tiny
 STAGES = [
     "resolve",
     "validate",
+    "sample",
     "reward",
     "score",
     "reference",

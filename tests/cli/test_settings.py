@@ -123,6 +123,7 @@ def test_the_keys_that_a_stage_shares_are_those_that_change_its_settings(stage: 
         "rewards": [{"name": "rouge"}],
         "text": {"special_tokens": "tokens"},
         "reference.max_tokens": 64,
+        "validate.reader": {"max_dropped_fraction": 0.5},
         "train.rows": {"tokens_per_batch": 64},
         "train.epochs": 3,
         "promote.max_kl": 3.0,
