@@ -127,7 +127,7 @@ def parse_manifest(text: str | bytes) -> Manifest:
         ValueError: it is none, or not what was written.
     """
     try:
-        manifest = Manifest(**json.loads(text))
+        manifest = Manifest(**json_value(text))
     except TypeError as error:
         raise ValueError(str(error)) from None
     if manifest.seal not in ("", manifest.true_seal):
@@ -172,6 +172,15 @@ def read_manifest(directory: Path, *, schema: str, verify: bool = True) -> Manif
     return manifest
 
 
+def warnings_of(*manifests: Manifest) -> list[str]:
+    """What the stages behind these artifacts warned of: each line once, with the name of its stage.
+
+    A stage hands on the warnings of its inputs with its own, so that whoever reads the last artifact of a run
+    reads what befell the records at its beginning.
+    """
+    return list(dict.fromkeys(line for each in manifests for line in each.facts.get("warnings", [])))
+
+
 def evaluation_name(directory: Path) -> str:
     """Whose evaluation lies there: a trial's name, ``reference`` or ``champion``."""
     return str(read_manifest(directory, schema="evaluation", verify=False).facts["name"])
@@ -188,6 +197,18 @@ def find_baselines(directories: Iterable[Path]) -> tuple[Path, Path | None]:
     if reference is None:
         raise ArtifactError(f"baselines: none of {sorted(found)} is the evaluation of the reference")
     return reference, champion
+
+
+def json_value(text: str | bytes) -> Any:
+    """What a small file of JSON says, whoever wrote it.
+
+    Raises:
+        ValueError: it is no JSON, or nested so deeply that Python gives up.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply to be read") from None
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -116,9 +116,16 @@ def parse_config(cls: type[T], settings: Mapping[str, Any], *, where: str) -> T:
     if secrets := [*_secrets(settings, where)]:
         raise ConfigError("; ".join(secrets))
     try:
-        return TypeAdapter(cls).validate_python(dict(settings))
+        found: T = _adapter(cls).validate_python(dict(settings))
+        return found
     except ValidationError as error:
         raise ConfigError("; ".join(_lines(cls, error.errors(), where))) from None
+
+
+@cache
+def _adapter(cls: Any) -> TypeAdapter[Any]:
+    """Making one takes longer than all that it is asked."""
+    return TypeAdapter(cls)
 
 
 def check_address(value: str, where: str) -> None:

@@ -97,7 +97,7 @@ def adapter_base(adapter: Path) -> str:
     """
     try:
         base = json.loads((adapter / ADAPTER).read_text()).get("base_model_name_or_path")
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         base = None
     if not isinstance(base, str):
         raise ModelError(f"{adapter / ADAPTER}: names no base_model_name_or_path")

@@ -4,10 +4,12 @@ import hashlib
 import json
 import unicodedata
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 
+MOST_MARKS = 1000
+"""Combining marks in a row, of which a language has a handful: with more a text stays as it is."""
 SPLITS = ("train", "select", "gate")
 """``train`` trains, ``select`` chooses the best trial, ``gate`` decides whether it is promoted."""
 
@@ -199,9 +201,21 @@ def prompt_id(prompt: Prompt, asked: str = "") -> str:
         prompt: text or messages.
         asked: what else the chat template is given, as JSON: it is part of what the model reads.
     """
-    folded = " ".join(unicodedata.normalize("NFC", prompt_text(prompt)).split())
+    folded = " ".join(normal_form("NFC", prompt_text(prompt)).split())
     kind = ("text" if isinstance(prompt, str) else "chat") + asked
     return hashlib.sha256(f"{kind}\n{folded}".encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def normal_form(form: Literal["NFC", "NFKC"], text: str) -> str:
+    """A text in a form of Unicode; as it is where marks without end stand on one letter.
+
+    Sorting these takes their square: a mebibyte of them would take days.
+    """
+    if len(text) > MOST_MARKS and not text.isascii():
+        marks = bytes(map(unicodedata.combining, text))  # 0 ends a run
+        if max(map(len, marks.split(b"\0"))) > MOST_MARKS:
+            return text
+    return unicodedata.normalize(form, text)
 
 
 def assign_split(group_id: str, *, select_fraction: float, gate_fraction: float) -> str:

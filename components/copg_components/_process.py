@@ -1,4 +1,4 @@
-"""The process of a task: it says of each artifact that it left what it is.
+"""The process of a task: it says of each artifact that it left what it is, and what its making left out.
 
 With transformers and MLflow loaded a search for circles takes a second or two: a tenth of their
 imports, and once more at the end, where the system takes the memory back anyway.
@@ -14,7 +14,7 @@ from typing import Any
 
 from copg.digests import json_digest
 from copg.run import task_record
-from copg.run.card import card_of
+from copg.run.card import card_of, warnings_in
 
 
 @contextmanager
@@ -34,6 +34,8 @@ def recorded(
         yield record
         if not done_before:
             record.cards = {name: card for name, each in left.items() if (card := card_of(Path(each.path)))}
+            told = [line for each in left.values() for line in warnings_in(Path(each.path))]
+            record.warnings = list(dict.fromkeys([*record.warnings, *told]))
     for name, artifact in left.items():
         artifact.metadata.update(record.cards.get(name, {}))
 

@@ -31,6 +31,7 @@ def reward(
     from pathlib import Path
 
     from copg.config import parse_config
+    from copg.run.card import warnings_in
     from copg.run.plan_files import read_plan
     from copg.run.trained_reward import model_folder
     from copg_components._process import recorded
@@ -46,3 +47,4 @@ def reward(
         shutil.copyfile(folder / "manifest.json", Path(reward_model.path) / "trained.json")
         reward_model.metadata["weights"] = str(folder)
         record.outputs["reward_model"] = str(folder)
+        record.warnings = warnings_in(folder)

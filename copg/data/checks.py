@@ -86,10 +86,10 @@ def record_checks(
         ),
         Check(
             "nonfinite_reward",
-            "rewards are neither NaN nor infinite",
+            "rewards are finite, of a size up to 1e15",
             "rewards_nonfinite",
             0,
-            detail="{rewards_nonfinite} of {rewards_given} rewards are NaN or infinite",
+            detail="{rewards_nonfinite} of {rewards_given} rewards are NaN, infinite or beyond 1e15",
         ),
         Check(
             "blank_completion",

@@ -86,6 +86,8 @@ CONTROL = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x{9f}]"
 """C0 but tab, line feed and carriage return; DEL; C1."""
 MAX_RECORD_CHARS = 2000
 """How much of a row is kept that is no record."""
+MAX_REWARD = 1e15
+"""Size of a reward that is no number to learn from: its square, in a loss, would leave float32."""
 _PUNCTUATION = bytes(c for c in range(128) if not chr(c).isalnum())
 
 
@@ -179,7 +181,7 @@ def _asked(record: Record) -> str:
     asked = {name: columns[name] for name in (TOOLS, SETTINGS) if columns.get(name)}
     for name, value in asked.items():
         if isinstance(value, str):
-            with suppress(ValueError):
+            with suppress(ValueError, RecursionError):
                 asked[name] = json.loads(value)
     return json.dumps(asked, sort_keys=True) if asked else ""
 
@@ -225,7 +227,7 @@ def _count(prompts: pa.Array, texts: pa.ListArray, rewards: pa.ListArray) -> dic
     longest = np.zeros(len(texts), np.int64)
     np.maximum.at(longest, np.repeat(np.arange(len(texts)), completions), chars.to_numpy())
     controls = pc.match_substring_regex(prompts, CONTROL).to_numpy(zero_copy_only=False)
-    finite = pc.is_finite(values).fill_null(False)
+    finite = pc.less_equal(pc.abs(values), MAX_REWARD).fill_null(False)  # NaN is not
     visible = pc.match_substring_regex(prompts, VISIBLE).to_numpy(zero_copy_only=False)
     some = rewards.is_valid().to_numpy(zero_copy_only=False)
     counts = {

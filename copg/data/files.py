@@ -11,6 +11,10 @@ COMPRESSIONS = {".gz": (b"\x1f\x8b", "gzip"), ".zst": (b"\x28\xb5\x2f\xfd", "zst
 """First bytes, which decide, and name."""
 READABLE = sorted(FORMATS) + [f"{ending}{c}" for ending in (".jsonl", ".csv") for c in COMPRESSIONS]
 
+MAX_NAMED = 3
+"""Of the files that are not read, by kind."""
+_PATTERN = re.compile(r"[*?\[]")
+
 SAVED_DATA_SET = (("dataset_dict.json",), ("state.json", "dataset_info.json"))
 """What tells a folder that ``datasets`` saved."""
 
@@ -30,22 +34,54 @@ def find_files(records: str) -> list[tuple[str, Path]]:
         if file_format(path) is None:
             raise RecordError(f"{records}: a file of records ends in one of {READABLE}")
         return [(_name(path, path.parent), path)]
-    if path.is_dir():
-        if any(all((path / name).is_file() for name in names) for names in SAVED_DATA_SET):
-            return []
-        found, root = [p for p in path.rglob("*") if p.is_file()], path
-    elif re.search(r"[*?\[]", records):
-        root = Path(re.split(r"[*?\[]", records, maxsplit=1)[0] + "_").parent
-        found = [p for p in root.glob(str(path.relative_to(root))) if p.is_file()]
-    elif file_format(path) is None and re.fullmatch(r"[\w.-]+(/[\w.-]+)?", records):
+    if _is_saved(path):
         return []
-    else:
+    if not path.is_dir() and not _PATTERN.search(records):
+        if file_format(path) is None and re.fullmatch(r"[\w.-]+(/[\w.-]+)?", records):
+            return []
         raise RecordError(f"{records}: no such file or folder")
-    named = sorted((_name(p, root), p) for p in found if file_format(p) is not None)
-    named = [(name, p) for name, p in named if not any(part[0] == "." for part in name.split("/"))]
+    named = [(name, p) for name, p in _entries(records) if p.is_file() and file_format(p) is not None]
     if not named:
-        raise RecordError(f"{records}: holds no file of records; they end in one of {READABLE}")
+        told = "".join(f"; {line}" for line in passed_over(records))
+        raise RecordError(f"{records}: holds no file of records; they end in one of {READABLE}{told}")
     return named
+
+
+def passed_over(records: str) -> list[str]:
+    """A line for each kind of thing that lies in a folder or meets a pattern, and is not read.
+
+    Hidden ones, and folders that are gone through, are not counted.
+    """
+    path = Path(records)
+    if not records or _is_saved(path) or not (path.is_dir() or _PATTERN.search(records)):
+        return []
+    kinds: dict[str, list[str]] = {}
+    for name, entry in _entries(records):
+        if entry.is_dir() and entry.is_symlink() and path.is_dir():
+            kinds.setdefault("folders that are links are not followed", []).append(name)
+        elif entry.is_file() and file_format(entry) is None:
+            kinds.setdefault("files whose ending nobody reads", []).append(name)
+        elif not entry.is_file() and not entry.is_dir():
+            kinds.setdefault("no files, or links that lead nowhere", []).append(name)
+    return [f"{kind}: {_some(names)}" for kind, names in sorted(kinds.items())]
+
+
+def _is_saved(folder: Path) -> bool:
+    return any(all((folder / name).is_file() for name in names) for names in SAVED_DATA_SET)
+
+
+def _entries(records: str) -> list[tuple[str, Path]]:
+    """All that lies in a folder, at any depth, or meets a pattern, by relative name; hidden ones apart."""
+    path = Path(records)
+    root = path if path.is_dir() else Path(_PATTERN.split(records, maxsplit=1)[0] + "_").parent
+    found = path.rglob("*") if path.is_dir() else root.glob(str(path.relative_to(root)))
+    named = sorted((_name(entry, root), entry) for entry in found)
+    return [(name, p) for name, p in named if not any(part[:1] == "." for part in name.split("/"))]
+
+
+def _some(names: list[str]) -> str:
+    more = len(names) - MAX_NAMED
+    return ", ".join(names[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def source_files(records: str) -> list[tuple[str, Path]]:

@@ -144,6 +144,15 @@ class GroupPass:
             "reward/spread": self._spread / max(counts["groups"] - counts["unrewarded"], 1),
         }
 
+    def warnings(self) -> list[str]:
+        """Which completions were merged, in a line each."""
+        counts, found = self._counts, []
+        if same := counts["duplicate_completions"]:
+            found.append(f"{same} completions stand there already, for the same prompt, and count once")
+        if conflicts := counts["conflicting_rewards"]:
+            found.append(f"{conflicts} completions came with several rewards, and get their mean")
+        return found
+
 
 def _write(writer: GroupWriter, parts: dict[str, pa.Table]) -> None:
     for split, table in parts.items():

@@ -6,10 +6,17 @@ import json
 import math
 import re
 import uuid
+from collections import Counter
+from collections.abc import Iterable
 from typing import Any, NoReturn
 
 MAX_DEPTH = 64
 """Of columns: deeper nesting is refused, with a line number, before it can exhaust a reward's stack."""
+
+MAX_DETAIL = 1000
+"""Characters said of a row that is no record, whatever it holds."""
+MAX_NAMES, MAX_NAME_CHARS = 20, 60
+"""Of columns that are listed, and of each of them."""
 
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
@@ -21,7 +28,7 @@ class Defect(Exception):
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         """What is counted: one of the words in ``checks.DEFECTS``."""
-        self.detail = detail
+        self.detail = detail if len(detail) <= MAX_DETAIL else f"{detail[:MAX_DETAIL]} (cut)"
         """The particulars, for whoever repairs the row."""
 
 
@@ -50,6 +57,14 @@ def parse_json(text: bytes) -> Any:
         raise Defect("invalid_json", str(error)) from None
 
 
+def listed(names: Iterable[str]) -> str:
+    """Names of columns as a list, sorted; of many the first, and how many more there are."""
+    ordered = sorted(names)
+    shown = [name if len(name) <= MAX_NAME_CHARS else f"{name[:MAX_NAME_CHARS]}..." for name in ordered]
+    more = len(shown) - MAX_NAMES
+    return f"{shown[:MAX_NAMES]}" + (f" and {more:,} more" if more > 0 else "")
+
+
 def is_unicode(value: Any) -> bool:
     """Whether every string in a plain value can be written as UTF-8: none holds a lone surrogate."""
     try:
@@ -62,8 +77,8 @@ def is_unicode(value: Any) -> bool:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
-        keys = [key for key, _ in pairs]
-        raise Defect("duplicate_key", f"{next(k for k in keys if keys.count(k) > 1)!r} is given twice")
+        (twice, _), *_ = Counter(key for key, _ in pairs).most_common(1)
+        raise Defect("duplicate_key", f"{twice!r} is given twice")
     return value
 
 
@@ -101,6 +116,8 @@ def write_columns(columns: dict[str, Any]) -> str:
         return _ENCODER.encode(columns)
     except ValueError:
         return _ENCODER.encode(_without_nan(columns))
+    except TypeError:  # of a map of a table, whose keys may be anything
+        raise Defect("wrong_type", "a column holds keys that are no text, which JSON cannot") from None
 
 
 def _without_nan(value: Any) -> Any:

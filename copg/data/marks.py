@@ -5,10 +5,12 @@ from collections.abc import Container, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from copg.data.json_lines import Defect, kind_of
+from copg.data.json_lines import MAX_NAME_CHARS, MAX_NAMES, Defect, kind_of
 
 THUMBS = ("label", "thumb", "thumbs", "thumbs_up", "liked", "kto_tag")
 """Columns that are a reward of 1 or 0 for one completion, where what they hold says so."""
+MAX_CACHED = 200
+"""Columns of a row; of a wider one nothing is remembered."""
 _UP = frozenset({"up", "thumbs_up", "thumbs up", "thumbsup", "like", "+1", "\N{THUMBS UP SIGN}"})
 _DOWN = frozenset(
     {"down", "thumbs_down", "thumbs down", "thumbsdown", "dislike", "-1", "\N{THUMBS DOWN SIGN}"}
@@ -83,7 +85,8 @@ def unused_rewards(others: Mapping[str, Any], used: Container[str], shape: str) 
         used: those of them that are rewards all the same.
         shape: how the record was read.
     """
-    names = tuple(n for n in _look_like_rewards(tuple(others)) if n not in used and _is_mark(others[n]))
+    alike = _look_like_rewards if len(others) < MAX_CACHED else _look_like_rewards.__wrapped__
+    names = tuple(n for n in alike(tuple(others)) if n not in used and _is_mark(others[n]))[:MAX_CACHED]
     return _unused_line(names, shape) if names else ""
 
 
@@ -115,6 +118,7 @@ def _unused_line(names: tuple[str, ...], shape: str) -> str:
         line = f"{{chosen_reward: {better[0]}, rejected_reward: {worse[0]}}}" if better and worse else ""
     elif "group" in shape:
         line = f"{{rewards: {names[0]}}}"
-    listed = ", ".join(map(repr, names))
+    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    listed = ", ".join(f"{name[:MAX_NAME_CHARS]!r}" for name in names[:MAX_NAMES]) + more
     verb = "looks like a reward and is" if len(names) == 1 else "look like rewards and are"
     return f"{listed} {verb} not used" + (f"; to use it: columns: {line}" if line else "")

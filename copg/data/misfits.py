@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from copg.data.json_lines import Defect
+from copg.data.json_lines import Defect, listed
 from copg.data.plain_shapes import MARKS, SAYS, SHAPES
 
 _PROMPT = (
@@ -32,6 +32,8 @@ _COMPLETION = (
 )
 _LIKELY = {"prompt": _PROMPT, "completion": _COMPLETION}
 """Words in the names of columns, likely ones first."""
+MAX_LOOKED_AT = 500
+"""Columns whose names and values are looked at."""
 _ASIDE = re.compile(r"(^|[_.])(id|uuid|idx|index|key|time|date|lang|model)$")
 _BETTER = re.compile("chosen|prefer|better|win|accept|good|best", re.IGNORECASE)
 _WORSE = re.compile("reject|dispreferred|non_preferred|worse|los|bad|worst", re.IGNORECASE)
@@ -50,7 +52,7 @@ def misfit(
     """
     shapes = [shape for shape in SHAPES if shape in fields or problem == "no shape"]
     there = [names[shape] for shape in shapes]
-    found = f"found {sorted(row)}"
+    found = f"found {listed(row)}"
     match problem:
         case "no prompt" if names["prompt"] != "prompt":
             return Defect("missing_field", f"{names['prompt']!r} is missing, {found}")
@@ -92,7 +94,7 @@ def _flat(row: Mapping[str, Any]) -> list[tuple[str, Any]]:
     flat = []
     for name, value in row.items():
         flat += [(f"{name}.{key}", v) for key, v in value.items()] if type(value) is dict else [(name, value)]
-    return [(name, value) for name, value in flat if name not in MARKS]
+    return [(name, value) for name, value in flat[:MAX_LOOKED_AT] if name not in MARKS]
 
 
 def _likely(field: str, names: Sequence[str]) -> str:

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from copg.data.bounds import BOUNDS, Bounds
-from copg.data.files import COMPRESSIONS, file_format, find_files
+from copg.data.files import COMPRESSIONS, file_format, find_files, passed_over
 from copg.data.json_lines import Defect, is_unicode
-from copg.data.rows import Lines, Row, rows_of
+from copg.data.rows import Lines, Row, rows_of, twice_named
 from copg.errors import RecordError
 
 ROWS_PER_BATCH = 1024
@@ -47,6 +47,8 @@ class Rows:
     ) -> None:
         self.bounds = bounds
         self.files = find_files(records)
+        self.passed_over = passed_over(records)
+        """What lies there and is not read, in a line a kind."""
         self.total_bytes = sum(path.stat().st_size for _, path in self.files)
         self._records, self._dataset = records, (subset, split, revision)
         self._finished_bytes = 0
@@ -183,6 +185,8 @@ def _read_header(path: Path, line: int, cells: list[str]) -> list[str]:
 def _read_parquet(name: str, path: Path, file: "io.BufferedReader[Any]") -> Iterator[Row]:
     try:
         parquet = pq.ParquetFile(file, buffer_size=2**20)
+        if twice := twice_named(parquet.schema_arrow):
+            raise RecordError(f"{path}: names a column twice: {twice!r}")
         yield from rows_of(name, parquet.iter_batches(ROWS_PER_BATCH))
     except (pa.ArrowException, OSError) as error:
         reason = str(error).partition("\n")[0]
@@ -197,6 +201,8 @@ def _read_dataset(records: str, subset: str | None, split: str | None, revision:
     """
     part, dataset = _load_dataset(records, subset, split, revision)
     name = f"{Path(records).name if Path(records).is_dir() else records}/{part}"
+    if twice := twice_named(dataset.features.arrow_schema):
+        raise RecordError(f"{records}: names a column twice: {twice!r}")
     tables = dataset.with_format("arrow").iter(batch_size=ROWS_PER_BATCH)
     yield from rows_of(name, (batch for table in tables for batch in table.to_batches()))
 

@@ -89,13 +89,25 @@ class RecordPass:
         """A line for each shape that was read, for each that leaves out what looks like a reward, and for
         completions of which nobody said whether they were cut off.
         """
-        shapes, unused = (self.remarks[name].most_common() for name in REMARKS)
-        lines = [f"read as: {words}, {_records(count)}" for words, count in shapes]
-        lines += [f"{words} ({_records(count)})" for words, count in unused[:MAX_TOLD] if words]
+        shapes = self.remarks[REMARKS[0]].most_common()
+        lines = [*(f"read as: {words}, {_records(count)}" for words, count in shapes), *self.unused()]
         unsaid, count = self._sums["unsaid_ends"], self._sums["completions"]
         if unsaid:
             lines.append(f"{unsaid} of {count} completions have no 'finished': they count as not cut off")
         return lines
+
+    def unused(self) -> list[str]:
+        """A line for each shape that leaves out what looks like a reward."""
+        unused = [each for each in self.remarks[REMARKS[1]].most_common() if each[0]]
+        more = len(unused) - MAX_TOLD
+        lines = [f"{words} ({_records(count)})" for words, count in unused[:MAX_TOLD]]
+        return [*lines, *([f"and {more} more kinds of records leave columns out"] if more > 0 else [])]
+
+    def warnings(self) -> list[str]:
+        """What of the records is not used, in a line each."""
+        left = self._sums["unranked_completions"]
+        unranked = f"{left} completions are left out: they have no rank, and others of their prompt do"
+        return [*self.unused(), *([unranked] if left else [])]
 
     def _check(self, frame: "_Frame", rejections: Rejections, spool: Spool) -> None:
         derived, positions = frame.derived()

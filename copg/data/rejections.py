@@ -66,6 +66,15 @@ class Rejections:
         fraction = total / max(num_read, 1)
         return {"records/rejected": float(total), "records/rejected_fraction": fraction, **by_reason}
 
+    def warnings(self, metrics: Mapping[str, float]) -> list[str]:
+        """How many records are not used, why, and where they are kept; nothing where all are used."""
+        if not self.counts:
+            return []
+        reasons = ", ".join(f"{count} {reason}" for reason, count in self.counts.most_common())
+        read = int(metrics["records/read"])
+        told = f"{self.counts.total()} of {read} records are rejected: {reasons}"
+        return [f"{told}; the first: {self.examples[0]}; all of them in {REJECTED}"]
+
     def __enter__(self) -> "Rejections":
         return self
 

@@ -60,13 +60,51 @@ def rows_of(name: str, batches: Iterable[pa.RecordBatch]) -> Iterator[Row]:
     first = 1
     for batch in batches:
         try:
-            for number, value in enumerate(batch.to_pylist(), first):
-                yield Row(name, number, value=value)
-        except UnicodeDecodeError:
+            values: list[Any] = batch.to_pylist(maps_as_pydicts="strict")
+        except (ValueError, OverflowError, KeyError, ImportError):
             for number in range(first, first + batch.num_rows):
-                try:
-                    yield Row(name, number, value=batch.slice(number - first, 1).to_pylist()[0])
-                except UnicodeDecodeError as error:
-                    defect = Defect("invalid_utf8", f"a text is not UTF-8: {error.reason}")
-                    yield Row(name, number, defect=defect)
+                yield _row_of(name, number, batch.slice(number - first, 1))
+        else:
+            for number, value in enumerate(values, first):
+                yield Row(name, number, value=value)
         first += batch.num_rows
+
+
+def _row_of(name: str, number: int, batch: pa.RecordBatch) -> Row:
+    """The one row of a batch; a defect where Python has no value for what a column holds."""
+    found = {}
+    for column, kind in zip(batch.schema.names, batch.schema.types, strict=True):
+        try:
+            (found[column],) = batch.column(column).to_pylist(maps_as_pydicts="strict")
+        except UnicodeDecodeError as error:
+            defect = Defect("invalid_utf8", f"column {column!r}: a text is not UTF-8: {error.reason}")
+            return Row(name, number, defect=defect)
+        except KeyError as error:
+            defect = Defect("duplicate_key", f"column {column!r}: key {error} of a map is given twice")
+            return Row(name, number, defect=defect)
+        except (ValueError, OverflowError, ImportError):  # of dates beyond the years 1 to 9999, and such
+            defect = Defect("wrong_type", f"column {column!r}: no value of {kind} that Python can hold")
+            return Row(name, number, defect=defect)
+    return Row(name, number, value=found)
+
+
+def twice_named(kind: pa.Schema | pa.DataType, where: str = "") -> str:
+    """The column, or the field within one, whose name stands twice in a table; empty where there is none.
+
+    A row of it would be an object with a key given twice.
+    """
+    if isinstance(kind, pa.Schema) or pa.types.is_struct(kind):
+        fields = [*kind]
+        seen: set[str] = set()
+        for field in fields:
+            path = f"{where}.{field.name}".removeprefix(".")
+            if field.name in seen:
+                return path
+            seen.add(field.name)
+            if inner := twice_named(field.type, path):
+                return inner
+    elif pa.types.is_map(kind):
+        return twice_named(kind.item_type, where)
+    elif pa.types.is_nested(kind) and hasattr(kind, "value_type"):
+        return twice_named(kind.value_type, where)
+    return ""

@@ -18,7 +18,7 @@ from typing import Any
 
 from copg.data.answers import are_answers
 from copg.data.found import Found, Reading, Wish
-from copg.data.json_lines import Defect, kind_of, write_columns
+from copg.data.json_lines import Defect, kind_of, listed, write_columns
 from copg.data.marks import find_thumb, read_thumb, unused_rewards
 from copg.data.misfits import misfit
 from copg.data.plain_shapes import (
@@ -155,12 +155,12 @@ class RecordReader:
             (shape,) = (each for each in (*PUBLIC, PROMPTS) if each.name == name)
             alone = {name: value for name, value in view.items() if name in shape.takes}
             if not shape.fits(alone or view):
-                raise Defect("missing_field", f"no {self._read_as}, as read_as says, but {sorted(row)}")
+                raise Defect("missing_field", f"no {self._read_as}, as read_as says, but {listed(row)}")
             return shape
         fitting = [shape for shape in PUBLIC if shape.fits(view)]
         if len(fitting) > 1:
             readings = " or ".join(f"{shape.says} (read_as: {shape.name})" for shape in fitting)
-            raise Defect("ambiguous_shape", f"can be read as {readings}; say which, found {sorted(row)}")
+            raise Defect("ambiguous_shape", f"can be read as {readings}; say which, found {listed(row)}")
         if fitting:
             return fitting[0]
         others = [value for name, value in view.items() if name not in FIELDS]

@@ -185,7 +185,7 @@ class Endpoint:
                     f"{self.address}: asks to wait for {asked_s:.0f} s, with {problem}"
                 ) from None
             raise Busy(problem, least_s=asked_s, most_s=retry_after(asked, inf)) from None
-        except (OSError, HTTPException, ValueError, LookupError, TypeError) as error:
+        except (OSError, HTTPException, ValueError, LookupError, TypeError, RecursionError) as error:
             raise Busy(f"{type(error).__name__}: {error}") from None
 
     def _send(self, body: Mapping[str, Any]) -> Answer:

@@ -24,6 +24,14 @@ FLAWS = ("blank_prompts", "blank_completions", "rewards_amiss", "rewards_nonfini
 """Counts of a record that the checks refuse whatever a model makes of it."""
 BEFALLS = (*(note for note in NOTES if note != "merges_with_prompt"), "not_as_drawn")
 """What is counted of texts that stay; ``reference`` counts what reaches over the start of a completion."""
+CHANGED = (
+    "changed_by_template",
+    "changed_by_tokenizer",
+    "thinking_stripped",
+    "not_as_rendered",
+    "not_as_drawn",
+)
+"""Of those, what makes a completion another text than the record's."""
 UNLIMITED = 2**62
 _READ = ["prompt", "messages", "texts", "rewards", "finished", "overlays", "columns", "source"]
 
@@ -79,6 +87,16 @@ class RecordFit:
             **{f"dropped/{reason}": float(count) for reason, count in sorted(self.tally.dropped.items())},
             **{f"text/{note}": float(self.tally.noted[note]) for note in BEFALLS},
         }
+
+    def warnings(self) -> list[str]:
+        """What was left out of records that stay, and which texts are no longer those of the records."""
+        tally = self.tally
+        changed = [
+            f"{count} completions {reason.replace('_', ' ')}, first {tally.first[reason]}"
+            for reason, count in sorted(tally.noted.items())
+            if reason in CHANGED
+        ]
+        return [*tally.warnings(), *changed]
 
     def facts(self) -> dict[str, Any]:
         """For a manifest: what ends a completion, and what befell texts."""

@@ -24,6 +24,7 @@ from copg.lm.config import TextConfig
 from copg.lm.head import Head
 from copg.lm.memory import memory_mistake
 from copg.lm.text import TextCodec
+from copg.lm.tokenizer import no_tokenizer, open_codec
 from copg.lm.weights import check_files
 
 
@@ -109,8 +110,8 @@ def load_tokenizer(model: str | Path, *, revision: str | None = None) -> PreTrai
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(model), revision=revision, trust_remote_code=False)
-    except (OSError, ValueError, TypeError) as error:
-        raise ModelError(f"{model}: no tokeniser can be loaded: {_first_line(error)}") from None
+    except Exception as error:  # tokenizers and templates each raise their own
+        raise ModelError(no_tokenizer(model, error)) from None
     if tokenizer.eos_token_id is None:
         raise ModelError(f"{model}: the tokeniser has no end-of-sequence token")
     return tokenizer
@@ -127,12 +128,14 @@ def load_codec(
     tokenizer = load_tokenizer(model, revision=revision)
     try:
         named = GenerationConfig.from_pretrained(str(model), revision=revision).eos_token_id
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ModelError(f"{model}: generation_config.json: {_first_line(error)}") from None
     except OSError:  # a model need not have one: its own configuration then names them
         try:
             named = getattr(load_config(model, revision=revision).get_text_config(), "eos_token_id", None)
         except ModelError:  # a tokeniser without a model
             named = None
-    return TextCodec(tokenizer, text, [named] if isinstance(named, int) else named or ())
+    return open_codec(model, tokenizer, text, named)
 
 
 def check_vocabulary(
@@ -162,7 +165,7 @@ def load_config(model: str | Path, *, revision: str | None = None) -> Any:
     """
     try:
         return AutoConfig.from_pretrained(str(model), revision=revision, trust_remote_code=False)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # each kind of model raises its own
         raise ModelError(f"{model}: cannot be loaded: {_first_line(error)}") from None
 
 

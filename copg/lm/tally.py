@@ -26,6 +26,13 @@ class Tally:
             for reason, count in sorted((self.dropped + self.noted).items())
         ]
 
+    def warnings(self) -> list[str]:
+        """A line for each reason for which something was left out: how often, and the first."""
+        return [
+            f"{count} left out: {reason.replace('_', ' ')}, first {self.first[reason]}"
+            for reason, count in sorted(self.dropped.items())
+        ]
+
     def note(self, reason: str, source: str) -> None:
         """Count a completion that stayed."""
         self.noted[reason] += 1

@@ -207,7 +207,7 @@ def _parsed(columns: Mapping[str, Any], name: str, kind: type) -> Any:
     if isinstance(value, str):
         try:
             value = json.loads(value or "null")
-        except ValueError:
+        except (ValueError, RecursionError):
             raise RecordError(f"{name}={value!r:.60} is no JSON") from None
     if value is not None and not isinstance(value, kind):
         raise RecordError(f"{name}={value!r:.60} must be a JSON {'list' if kind is list else 'object'}")

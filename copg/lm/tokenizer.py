@@ -8,13 +8,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from copg.artifacts import json_value
 from copg.errors import ModelError
-from copg.lm.anatomy import plain_context, plain_text_config
+from copg.lm.anatomy import CONTEXTS, plain_context, plain_text_config
 from copg.lm.config import TextConfig
 from copg.lm.text import TextCodec
 
 PLAIN = ("PreTrainedTokenizerFast", "TokenizersBackend", "PythonBackend")
 """Names under which ``tokenizer.json`` alone says all."""
+MOST_CHARS = 500
+"""Of what others say of an error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,20 +50,57 @@ def read_codec(model: str, *, revision: str | None = None, text: TextConfig | No
         return codec
     try:
         tokenizer = getattr(import_module("transformers"), name).from_pretrained(model, revision=revision)
-    except (OSError, ValueError, TypeError) as error:
-        reason = str(error).strip().split("\n")[0]
-        raise ModelError(f"{model}: no tokeniser can be loaded: {reason}") from None
+    except Exception as error:  # tokenizers and templates each raise their own
+        raise ModelError(no_tokenizer(model, error)) from None
     if tokenizer.eos_token_id is None:
         raise ModelError(f"{model}: the tokeniser has no end-of-sequence token")
     named = _read_json(model, "generation_config.json", revision).get("eos_token_id")
     if named is None:
         named = plain_text_config(_read_json(model, "config.json", revision)).get("eos_token_id")
-    return TextCodec(tokenizer, text, [named] if isinstance(named, int) else named or ())
+    return open_codec(model, tokenizer, text, named)
+
+
+def open_codec(model: str | Path, tokenizer: Any, text: TextConfig | None, named: Any) -> TextCodec:
+    """Text to ids and back by a tokeniser that was loaded.
+
+    Args:
+        model: how it is called in messages.
+        tokenizer: of ``transformers``.
+        text: how prompts and completions become tokens.
+        named: what the model's configuration says of ``eos_token_id``.
+
+    Raises:
+        ModelError: what its files say of tokens is none of what it may be.
+    """
+    ends = named if isinstance(named, list) else [] if named is None else [named]
+    if not all(type(end) is int for end in ends):
+        raise ModelError(f"{model}: eos_token_id={named!r:.100} must be an id, or a list of ids")
+    if not isinstance(tokenizer.chat_template, str | dict | None):
+        raise ModelError(f"{model}: its chat template is {type(tokenizer.chat_template).__name__}, not text")
+    try:
+        return TextCodec(tokenizer, text, ends)
+    except ModelError:
+        raise
+    except (TypeError, ValueError, AttributeError, LookupError) as error:
+        raise ModelError(no_tokenizer(model, error)) from None
+
+
+def no_tokenizer(model: str | Path, error: Exception) -> str:
+    """What is said of a tokeniser that cannot be loaded, in one line."""
+    reason = str(error).strip().split("\n")[0][:MOST_CHARS] or type(error).__name__
+    return f"{model}: no tokeniser can be loaded: {reason}"
 
 
 def read_limits(model: str, *, revision: str | None = None) -> Limits:
-    """Lengths by ``config.json`` alone."""
+    """Lengths by ``config.json`` alone.
+
+    Raises:
+        ModelError: one of them is no whole number.
+    """
     text = plain_text_config(_read_json(model, "config.json", revision))
+    for name in (*CONTEXTS, "vocab_size"):
+        if type(text.get(name)) not in (int, type(None)):
+            raise ModelError(f"{model}: config.json: {name}={text[name]!r:.100} must be a whole number")
     return Limits(plain_context(text), text.get("vocab_size"))
 
 
@@ -90,7 +130,7 @@ def _read_json(model: str, name: str, revision: str | None) -> dict[str, Any]:
     if path is None:
         return {}
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json_value(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ModelError(f"{path}: is no JSON: {error}") from None
     return found if isinstance(found, dict) else {}

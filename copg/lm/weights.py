@@ -1,9 +1,9 @@
 """What the files of a model say before it is loaded: whole, of weights, and without a kernel of their own."""
 
-import json
 from pathlib import Path
 from typing import Any
 
+from copg.artifacts import json_value
 from copg.digests import ADAPTER
 from copg.errors import ModelError
 
@@ -59,11 +59,11 @@ def read_shapes(file: Path) -> dict[str, list[int]]:
         if len(start) < 8 or length > min(MOST_HEADER, size):
             raise ModelError(f"{file}: is no safetensors file, or its first bytes alone ({size} bytes)")
         try:
-            header: dict[str, Any] = json.loads(stream.read(length))
+            header: dict[str, Any] = json_value(stream.read(length))
             tensors = {name: each for name, each in header.items() if name != "__metadata__"}
             ends = [each["data_offsets"][1] for each in tensors.values()]
             shapes = {name: list(each["shape"]) for name, each in tensors.items()}
-        except (ValueError, TypeError, KeyError, IndexError):
+        except (ValueError, TypeError, AttributeError, LookupError):
             raise ModelError(f"{file}: its header is no safetensors header") from None
     whole = 8 + length + max(ends, default=0)
     if size < whole:
@@ -84,7 +84,7 @@ def _check_settings(file: Path) -> None:
 
 def _json(file: Path) -> dict[str, Any]:
     try:
-        found = json.loads(file.read_text())
+        found = json_value(file.read_text())
     except (OSError, ValueError):
         found = None
     if not isinstance(found, dict):

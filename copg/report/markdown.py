@@ -15,8 +15,10 @@ COLUMNS = (
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~&$-])")
 
 
-def render_markdown(name: str, policies: Sequence[Policy], outcome: Outcome) -> str:
-    """Decision, reasons, and every policy with its intervals."""
+def render_markdown(
+    name: str, policies: Sequence[Policy], outcome: Outcome, warnings: Sequence[str] = ()
+) -> str:
+    """Decision, reasons, every policy with its intervals, and what the stages warned of."""
     best = outcome.best.name if outcome.best else None
     if best is None:
         decision = "No trial can be promoted."
@@ -40,6 +42,7 @@ def render_markdown(name: str, policies: Sequence[Policy], outcome: Outcome) -> 
         "",
         *(f"- {plain(policy.name)}: {plain(hint)}" for policy in policies for hint in policy.hints),
         "",
+        *(["Warnings:", "", *(f"- {plain(line)}" for line in warnings), ""] if warnings else []),
     ]
     return "\n".join(lines)
 

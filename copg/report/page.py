@@ -68,6 +68,8 @@ class Contents:
     """Digests of data, model, rewards and code, and the run's name, as the pipeline gave them."""
     max_kl: float
     max_characters: int
+    warnings: Sequence[str] = ()
+    """What the stages left out, cut or found doubtful, in a line each."""
 
     @property
     def best(self) -> Policy | None:
@@ -103,7 +105,8 @@ class Contents:
     @property
     def data_facts(self) -> dict[str, Any]:
         """What validation found, apart from its checks."""
-        facts = {name: value for name, value in self.data.items() if name not in ("metrics", "checks")}
+        told_apart = ("metrics", "checks", "warnings")
+        facts = {name: value for name, value in self.data.items() if name not in told_apart}
         return {**facts, **self.data.get("metrics", {})}
 
     @property

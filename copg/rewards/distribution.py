@@ -13,6 +13,8 @@ from copg.records import Completion
 from copg.rewards.contract import Scale
 
 QUANTILES = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0)
+NEARLY_ALL = 0.98
+"""Share of completions from which a reward of one value is said to tell nothing."""
 
 
 class Distribution:
@@ -110,13 +112,40 @@ class Distribution:
 
     def by_prompt(self) -> Iterator["np.ndarray[Any, np.dtype[np.float64]]"]:
         """[K] rewards of each prompt."""
-        ends = np.cumsum(np.frombuffer(self.num_completions, np.int64)) if self.num_completions else []
-        return iter(np.split(self.values("reward"), ends[:-1]) if len(ends) else [])
+        if not self.num_completions:
+            return iter([])
+        ends = np.cumsum(np.frombuffer(self.num_completions, np.int64))
+        return iter(np.split(self.values("reward"), ends[:-1]))
 
     @property
     def spread(self) -> float:
         """Standard deviation of rewards within a prompt, mean over prompts, in reward units."""
         return float(self._std_sums[0]) / max(1, self.num_compared)
+
+    def warnings(self) -> list[str]:
+        """What makes these rewards of little use to a training, in a line each."""
+        found = [self._sameness(name) for name in self.names[1:] or self.names]
+        if self.num_tied and self.num_tied < self.num_compared:
+            found.append(
+                f"{self.num_tied} of {self.num_compared} training prompts are tied: their rewards are all "
+                "equal, so that only the pull to the reference is left of them"
+            )
+        elif self.num_tied:
+            found.append(
+                "rewards do not differ within any training prompt: training would only pull to the reference"
+            )
+        if self.num_single:
+            found.append(f"{self.num_single} training prompts have one completion: nothing to compare")
+        return [line for line in found if line]
+
+    def _sameness(self, name: str) -> str:
+        """Of a reward that gives one value to nearly all completions; empty of any other."""
+        values, counts = np.unique(self.values(name), return_counts=True)
+        total = int(counts.sum())
+        if total < 2 or counts.max() < NEARLY_ALL * total:
+            return ""
+        called = "the reward" if name == "reward" else f"reward '{name.removeprefix('reward_')}'"
+        return f"{called} is {values[counts.argmax()]:g} for {counts.max()} of {total} completions"
 
     def facts(self) -> dict[str, Any]:
         """All of it, for the manifest."""

@@ -96,4 +96,5 @@ def _log_base(logits: Floats) -> Floats:
 def _log_sum(values: Floats) -> Floats:
     """[G] ln of the sum of exponentials of each row."""
     top = values.max(axis=1, keepdims=True)
-    return np.log(np.exp(values - top).sum(axis=1)) + top[:, 0]
+    found: Floats = np.log(np.exp(values - top).sum(axis=1)) + top[:, 0]
+    return found

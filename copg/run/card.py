@@ -16,6 +16,12 @@ FACTS = ("trial", "method", "beta", "seed", "steps", "diverged", "name")
 """Facts of manifests that tell one artifact from another; ``name`` is whose evaluation."""
 
 
+def warnings_in(artifact: Path) -> list[str]:
+    """What the stage that left an artifact warned of, and those before it; nothing of what is none."""
+    manifest = read_json(artifact / MANIFEST) if artifact.is_dir() else {}
+    return list(manifest.get("facts", {}).get("warnings", []))
+
+
 def card_of(artifact: Path) -> dict[str, Any]:
     """What lies in a directory: ``schema``, ``rows``, how its ``digest`` begins, and facts.
 

@@ -12,6 +12,8 @@ from copg.run.recipe import Recipe, parse_stages, stage_settings
 from copg.run.trained_reward import means_trained
 from copg.stages.table import OPTIONAL
 
+HELD_OUT = ("select", "gate")
+
 
 def check_recipe(recipe: Recipe, run_dir: Path) -> None:
     """Refuse what no run of a recipe could do anything with; loads no model and no numerical library.
@@ -25,7 +27,10 @@ def check_recipe(recipe: Recipe, run_dir: Path) -> None:
     Raises:
         ConfigError: all mistakes, not just the first.
     """
-    mistakes = [*_of_sections(recipe, run_dir)] or [*_of_rewards(settings_of(recipe, run_dir))]
+    mistakes = [*_of_sections(recipe, run_dir)]
+    if not mistakes:
+        configs = settings_of(recipe, run_dir)
+        mistakes = [*_of_splits(configs["validate"]), *_of_rewards(configs)]
     if mistakes:
         raise ConfigError("; ".join(dict.fromkeys(mistakes)))
 
@@ -75,6 +80,13 @@ def _of_sections(recipe: Recipe, run_dir: Path) -> Iterator[str]:
             look()
         except CopgError as error:
             yield str(error)
+
+
+def _of_splits(validate: Any) -> Iterator[str]:
+    for split in HELD_OUT:
+        if not getattr(validate, f"{split}_fraction"):
+            purpose = "promotion is decided" if split == "gate" else "the best trial is chosen"
+            yield f"validate.{split}_fraction=0 must be > 0: these are the prompts on which {purpose}"
 
 
 def _of_rewards(configs: dict[str, Any]) -> Iterator[str]:

@@ -1,12 +1,13 @@
 """How much memory and disk a run will need, told before anything heavy starts."""
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from copg.artifacts import json_value
+from copg.errors import ModelError
 from copg.lm.memory import container_limit, gib
 from copg.lm.weights import read_shapes
 
@@ -44,8 +45,7 @@ def measure_model(folder: Path) -> ModelSize:
     shapes: dict[str, list[int]] = {}
     for file in sorted(folder.glob("*.safetensors")):
         shapes |= read_shapes(file)
-    config = json.loads((folder / "config.json").read_text())
-    config = config.get("text_config", config)
+    config = _language_part(folder / "config.json")
     linear = [shape for name, shape in shapes.items() if len(shape) == 2 and ".layers." in name]
     return ModelSize(
         num_parameters=sum(math.prod(shape) for shape in shapes.values()),
@@ -54,6 +54,21 @@ def measure_model(folder: Path) -> ModelSize:
         hidden_size=int(config.get("hidden_size") or 0),
         vocab_size=int(config.get("vocab_size") or 0),
     )
+
+
+def _language_part(file: Path) -> dict[str, Any]:
+    """What a configuration says of the sizes of its language model.
+
+    Raises:
+        ModelError: a size is no whole number.
+    """
+    config = json_value(file.read_bytes())
+    inner = config.get("text_config")
+    found = inner if isinstance(inner, dict) else config
+    for name in ("num_hidden_layers", "hidden_size", "vocab_size"):
+        if type(found.get(name)) not in (int, type(None)):
+            raise ModelError(f"{file}: {name}={found[name]!r:.100} must be a whole number")
+    return dict(found)
 
 
 def estimate_needs(

@@ -182,7 +182,8 @@ def _yaml(value: Any) -> str:
 def _meanings(cls: Any) -> dict[str, str]:
     """The text under each field of a dataclass, and of those it inherits from, on one line."""
     found: dict[str, str] = {}
-    for each in reversed([one for one in cls.__mro__ if is_dataclass(one)]):
+    known = [one for one in cls.__mro__ if "__dataclass_fields__" in vars(one)]
+    for each in reversed(known):
         (tree,) = ast.parse(textwrap.dedent(inspect.getsource(each))).body
         assert isinstance(tree, ast.ClassDef)
         for before, node in zip(tree.body, tree.body[1:], strict=False):

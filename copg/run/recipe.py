@@ -57,7 +57,11 @@ class Recipe:
             raise ValueError(f"name={self.name!r} must be letters, digits, '.', '_' and '-', at most 63")
         if not self.trials:
             raise ValueError("trials is empty: name at least one, such as {method: copg, beta: 0.05}")
-        names = [subject_name(trial) for trial in self.trials]
+        try:
+            names = [subject_name(trial) for trial in self.trials]
+        except (TypeError, ValueError, OverflowError):
+            betas = [trial.get("beta") for trial in self.trials]
+            raise ValueError(f"the betas of trials must be numbers, found {betas!r:.200}") from None
         for name in names:
             if not NAME.fullmatch(name):
                 raise ValueError(f"trial name={name!r} must be letters, digits, '.', '_' and '-', at most 63")
@@ -162,7 +166,11 @@ def stage_settings(
     longest = (recipe.stages.get("reference") or {}).get("max_tokens", 0)
     reader = {**model, "text": text, "max_tokens": longest}
     defaults: dict[str, dict[str, Any]] = {
-        "validate": {"reader": reader, **({"min_completions": 0} if recipe.samples else {})},
+        "validate": {
+            "min_held_out": 2,
+            "reader": reader,
+            **({"min_completions": 0} if recipe.samples else {}),
+        },
         "sample": {
             **({"model_digest": model_digest} if _drawn_from_reference(recipe) else {"revision": None}),
             "store": f"{run_dir}/completions",
@@ -264,7 +272,7 @@ def parse_stages(recipe: Recipe, settings: Mapping[str, Mapping[str, Any]]) -> d
 
 
 def _told(mistake: str, trials: list[str], recipe: Recipe) -> str:
-    """A mistake with the trials that make it; one of all trials is none of theirs."""
+    """A mistake with the trials that make it; one of all trials, or of another stage, is none of theirs."""
     if "" in trials or len(trials) == len(recipe.trials) > 1:
         return mistake
     return f"trial {', '.join(trials)}: {mistake}"

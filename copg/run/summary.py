@@ -141,7 +141,7 @@ def summarise(
         "executed": sorted(mine),
         "cached": [t["task"] for t in tasks if t["task"] not in mine and _ended_well(records.get(t["task"]))],
         "before": run.get("before"),
-        "warnings": run.get("warnings", []),
+        "warnings": _warnings(run, records),
         "digests": run.get("digests", {}),
     }
 
@@ -159,6 +159,13 @@ def _policy(
         if t["stage"] == "train" and subject_name(t["subject"]) == decision.get("trial")
     )
     return next((records[task].outputs.get("policy") for task in trained if task in records), None)
+
+
+def _warnings(run: Mapping[str, Any], records: Mapping[str, TaskRecord]) -> list[str]:
+    """What ``resolve`` and the tasks warned of, in their order, each line once."""
+    names = [task["task"] for task in run.get("tasks", [])]
+    done = [records[name] for name in names if name in records]
+    return list(dict.fromkeys([*run.get("warnings", []), *(line for each in done for line in each.warnings)]))
 
 
 def _failure(

@@ -5,7 +5,6 @@ task's file is named after the task and the digest of all it depends on: a task 
 file from the run that did the work.
 """
 
-import json
 import os
 import sys
 import time
@@ -16,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from copg.artifacts import MANIFEST, write_json
+from copg.artifacts import MANIFEST, json_value, write_json
 from copg.data.parents import end_with
 from copg.digests import json_digest
 from copg.errors import ArtifactError, CopgError, DamageError, disk_mistake
@@ -84,6 +83,8 @@ class TaskRecord:
     """Peak and limit in bytes, and what to lower, for a task that is killed."""
     cards: dict[str, dict[str, Any]] = field(default_factory=dict)
     """What each artifact that it left is, for people."""
+    warnings: list[str] = field(default_factory=list)
+    """What it left out, cut or found doubtful, after what the tasks before it did: a line each."""
 
     def measured(self, metrics: Mapping[str, float], artifact: MetricsFile) -> None:
         """Note a stage's metrics, and hand the finite ones to the pipeline's ``Metrics`` artifact.
@@ -288,7 +289,7 @@ def _digests(artifacts: Any) -> list[str]:
 def _manifest_digest(path: Path) -> str:
     """Of an artifact; empty without a manifest that can be read, as its stage will tell."""
     try:
-        return str(json.loads(path.read_bytes()).get("digest", ""))
+        return str(json_value(path.read_bytes()).get("digest", ""))
     except (OSError, ValueError, AttributeError):
         return ""
 

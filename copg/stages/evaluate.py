@@ -1,8 +1,7 @@
 """Stage ``evaluate``: what a policy earns on held-out prompts, and how far it went from the reference."""
 
-import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, field, fields
 from pathlib import Path
@@ -10,7 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 
-from copg.artifacts import BASELINES, MANIFEST, Manifest, begin, read_manifest, seal, write_json
+from copg.artifacts import (
+    BASELINES,
+    MANIFEST,
+    Manifest,
+    begin,
+    json_value,
+    read_manifest,
+    seal,
+    warnings_of,
+    write_json,
+)
 from copg.config import AtLeastOne, Natural, configuration
 from copg.errors import ModelError, RecordError, RewardError
 from copg.lm.config import GenerationConfig, RowConfig, TextConfig
@@ -25,6 +34,8 @@ if TYPE_CHECKING:
     from copg.evaluation.held_out import HeldOut, PolicySampler
 
 HELD_OUT = ("select", "gate")
+MAX_CUT = 0.05
+"""Share of completions that may be cut at their longest without a word."""
 
 
 @configuration
@@ -154,7 +165,16 @@ def evaluate_policy(
         rows=sum(len(prompt.drawn) for prompt in prompts),
         config=asdict(config),
         parents=_parents(source, given),
-        facts={**facts, "rows": sampler.form, "text": sampler.codec.about(), "metrics": metrics},
+        facts={
+            **facts,
+            "rows": sampler.form,
+            "text": sampler.codec.about(),
+            "metrics": metrics,
+            "warnings": [
+                *warnings_of(*([source] if given is None else [source, given])),
+                *_warnings(config, facts, metrics),
+            ],
+        },
     )
     return metrics
 
@@ -162,7 +182,7 @@ def evaluate_policy(
 def _open_groups(groups: Path) -> Manifest:
     found = None
     with suppress(OSError, ValueError):
-        found = json.loads((groups / MANIFEST).read_text())
+        found = json_value((groups / MANIFEST).read_text())
     scored = isinstance(found, dict) and found.get("schema") == "scored"
     return read_manifest(groups, schema="scored" if scored else "groups")
 
@@ -290,6 +310,24 @@ def _objective(
 
     beta = facts["beta"] if has_reward_units(facts["method"]) else None
     return None if beta is None else asdict(worth(rewards, kls, beta))
+
+
+def _warnings(config: EvaluateConfig, facts: Mapping[str, Any], metrics: Mapping[str, float]) -> list[str]:
+    """What makes these estimates less than they seem, each with the name of its task."""
+    found = []
+    if facts["diverged"]:
+        found.append(f"diverged, nothing is measured: {facts['reason']}")
+    if too_long := int(metrics["prompts/too_long"]):
+        found.append(f"{too_long} held-out prompts are too long for the context and left out")
+    for split in HELD_OUT:
+        asked, there = config.count(split), int(metrics[f"prompts/{split}"])
+        if there < asked and not facts["diverged"]:
+            found.append(f"{there} prompts of '{split}' are there, num_prompts asks for {asked}")
+        cut = 1 - metrics.get(f"finished/{split}", 1.0)
+        if cut > MAX_CUT:
+            most = config.generation.max_new_tokens
+            found.append(f"{cut:.0%} of completions of '{split}' are cut at max_new_tokens={most}")
+    return [f"evaluate-{facts['name']}: {line}" for line in found]
 
 
 def _metrics(found: dict[str, dict[str, Any]]) -> dict[str, float]:

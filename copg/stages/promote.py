@@ -5,7 +5,7 @@ from dataclasses import asdict, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from copg.artifacts import Manifest, begin, seal, write_json
+from copg.artifacts import Manifest, begin, seal, warnings_of, write_json
 from copg.config import AtLeastOne, configuration
 from copg.errors import ConfigError
 from copg.evaluation.criteria import (
@@ -115,6 +115,7 @@ def promote_best(
     error = {"budget": config.error.budget, **asdict(spent)} if spent else None
     write_json(registration / "registration.json", {**decision, "error": error})
     metrics = _metrics(outcome, found)
+    weights = _free_disk(config, registry, found.trials, outcome)
     seal(
         registration,
         schema="registration",
@@ -122,7 +123,7 @@ def promote_best(
         rows=len(found.trials),
         config=asdict(config),
         parents=found.parents,
-        facts={"metrics": metrics, "weights": _free_disk(config, registry, found.trials, outcome)},
+        facts={"metrics": metrics, "weights": weights, "warnings": _warnings(found, weights, retired)},
         volatile=(CARD,),  # it names the run
     )
     return metrics
@@ -271,6 +272,21 @@ def _free_disk(
             deleted = delete_weights(trial.policy_uri, digest=trial.policy_digest, reason=reason)
             found[trial.name] = str(deleted)
     return found
+
+
+def _warnings(found: Evaluations, weights: dict[str, str], retired: dict[str, str]) -> list[str]:
+    """What was deleted, after what was warned of the evaluations."""
+    gone = [name for name, told in weights.items() if not told.startswith("kept")]
+    lines = []
+    if gone:
+        lines.append(
+            f"the weights of {', '.join(gone)}, which lost, were deleted (promote.keep: all keeps them)"
+        )
+    lines += [f"copy of champion {version} {told}" for version, told in retired.items()]
+    return [
+        *warnings_of(*(one.manifest for one in found.everyone)),
+        *(f"promote: {line}" for line in lines),
+    ]
 
 
 def _version_facts(version: RegisteredVersion | None) -> dict[str, str] | None:

@@ -6,7 +6,7 @@ from dataclasses import asdict, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from copg.artifacts import GroupWriter, begin, read_groups, read_manifest, seal
+from copg.artifacts import GroupWriter, begin, read_groups, read_manifest, seal, warnings_of
 from copg.config import Natural, configuration
 from copg.digests import model_digest
 from copg.errors import RecordError
@@ -115,6 +115,7 @@ def reference_groups(
             "rows": engine.form,
             "ladder": ladder.facts(),
             "dropped": dict(tally.dropped),
+            "warnings": [*warnings_of(parent), *(f"reference: {line}" for line in tally.warnings())],
             "text": {**about, "noted": dict(tally.noted), "first": tally.first},
             "numerics": {**engine.store.about(), **text_digests(encoder.codec)},
         },

@@ -2,14 +2,14 @@
 
 import platform
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, field
+from dataclasses import asdict, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
 
-from copg.artifacts import Manifest, begin, read_manifest, seal, write_json
+from copg.artifacts import Manifest, begin, read_manifest, seal, warnings_of, write_json
 from copg.config import AtLeastOne, Natural, configuration
 from copg.evaluation.criteria import (
     DEFAULT_MAX_KL,
@@ -96,13 +96,15 @@ def report_trials(
     policies = compare_policies(
         found, outcome, list(trained.values()), report_beta=config.report_beta, ladder=ladder
     )
-    contents = _contents(config, found, trained, policies, outcome, ladder)
+    warnings = warnings_of(found.groups, *trained.values(), *(one.manifest for one in found.everyone))
+    contents = replace(_contents(config, found, trained, policies, outcome, ladder), warnings=warnings)
     page, brief = render_page(contents), render_brief(contents, address and f"{address}/{PAGE}")
     begin(report)
     (report / PAGE).write_text(page, encoding="utf-8")
     (report / BRIEF).write_text(brief, encoding="utf-8")
-    (report / "report.md").write_text(render_markdown(config.name, policies, outcome), encoding="utf-8")
-    facts = {"data": plain(found.groups.facts), "logged": plain(_logged(found))}
+    brief_text = render_markdown(config.name, policies, outcome, warnings)
+    (report / "report.md").write_text(brief_text, encoding="utf-8")
+    facts = {"data": plain(found.groups.facts), "logged": plain(_logged(found)), "warnings": warnings}
     write_json(report / "report.json", report_numbers(policies, outcome, name=config.name, **bounds, **facts))
     metrics = _metrics(policies)
     seal(
@@ -112,7 +114,7 @@ def report_trials(
         rows=len(found.trials),
         config=asdict(config),
         parents=found.parents,
-        facts={"metrics": metrics},
+        facts={"metrics": metrics, "warnings": warnings},
         volatile=(PAGE, BRIEF),
     )
     return metrics

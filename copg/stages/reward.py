@@ -5,14 +5,14 @@ import shutil
 import sys
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, field
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from copg.artifacts import MANIFEST, begin, read_groups, read_manifest, seal
+from copg.artifacts import MANIFEST, begin, read_groups, read_manifest, seal, warnings_of
 from copg.config import AtLeastOne, Natural, NotNegative, configuration
 from copg.errors import ModelError, RewardError
 from copg.training.config import LoraConfig, OptimizerConfig
@@ -82,7 +82,8 @@ def train_reward(config: RewardConfig, groups: Path, reward_model: Path) -> dict
     metrics, table = _test(config, learns, reward_model, train, held_out)
     metrics |= {"steps/done": float(len(steps)), "loss/train": steps[-1]["loss/mean"]}
     metrics |= {f"dropped/{reason}": float(count) for reason, count in sorted(dropped.items())}
-    for line in _told(learns, metrics):
+    doubtful = doubts(learns, metrics, dropped)
+    for line in (_told(learns, metrics), *(f"warning: {doubt}" for doubt in doubtful)):
         print(line, file=sys.stderr, flush=True)
     seal(
         reward_model,
@@ -91,10 +92,27 @@ def train_reward(config: RewardConfig, groups: Path, reward_model: Path) -> dict
         rows=len(train),
         config=asdict(config),
         parents={"groups": manifest.digest},
-        facts={"metrics": metrics, "learns": learns, "reliability": table},
+        facts={
+            "metrics": metrics,
+            "learns": learns,
+            "reliability": table,
+            "warnings": [*warnings_of(manifest), *(f"reward: {doubt}" for doubt in doubtful)],
+        },
         volatile=("metrics.jsonl",),
     )
     return metrics
+
+
+def doubts(learns: str, metrics: Mapping[str, float], dropped: Counter[str]) -> list[str]:
+    """What makes this reward model doubtful, in a line each."""
+    found, name = [], _measure(learns)
+    low, length = metrics[f"{name}/low"], metrics[f"length_{name}/mean"]
+    if low <= max(0.5, length):
+        what = "a coin" if low <= 0.5 else "length"
+        found.append(
+            f"{_told(learns, metrics)}: it cannot be told from {what}, what is trained on it may be noise"
+        )
+    return found + [f"{count} left out: {why.replace('_', ' ')}" for why, count in sorted(dropped.items())]
 
 
 def train_reward_once(config: RewardConfig, groups: Path, reward_model: Path) -> dict[str, float]:
@@ -147,8 +165,8 @@ def _lessons(
             check_thumbs(thumbs, f"{groups}: {name}")
             found.append([*thumbs])
             continue
-        limits = {"min_gap": config.min_gap, "limit": config.pairs_per_group}
-        pairs = list(read_comparisons(every, reader, **limits, dropped=dropped))
+        gap, limit = config.min_gap, config.pairs_per_group
+        pairs = list(read_comparisons(every, reader, min_gap=gap, limit=limit, dropped=dropped))
         if len(pairs) < 2:
             raise RewardError(f"{groups}: {len(pairs)} prompts of {name} hold a pair; at least 2 are needed")
         found.append([*pairs])
@@ -229,17 +247,18 @@ def _test(
     return measure_pairs(held_out, scores)
 
 
-def _told(learns: str, metrics: Mapping[str, float]) -> Iterator[str]:
-    """In words, how well it does, and a warning where it knows no more than a length or a coin."""
-    name, of = ("auc", "thumbs") if learns == "thumbs" else ("accuracy", "pairs")
+def _measure(learns: str) -> str:
+    return "auc" if learns == "thumbs" else "accuracy"
+
+
+def _told(learns: str, metrics: Mapping[str, float]) -> str:
+    """In words, how well it does."""
+    name = _measure(learns)
     mean, low, high, length = (
         metrics[key] for key in (f"{name}/mean", f"{name}/low", f"{name}/high", f"length_{name}/mean")
     )
-    yield (
-        f"the reward learnt from {of}: held-out {name} {mean:.2f} ({low:.2f} to {high:.2f}), by length alone "
-        f"{length:.2f}, calibration error {metrics['calibration/error']:.2f} "
+    return (
+        f"the reward learnt from {learns}: held-out {name} {mean:.2f} ({low:.2f} to {high:.2f}), by length "
+        f"alone {length:.2f}, calibration error {metrics['calibration/error']:.2f} "
         f"({metrics['prompts/count']:.0f} prompts)"
     )
-    if low <= max(0.5, length):
-        what = "a coin" if low <= 0.5 else "length"
-        yield f"warning: the learnt reward cannot be told from {what}: what is trained on it may be noise"

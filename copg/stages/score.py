@@ -2,14 +2,23 @@
 
 import sys
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, field, replace
 from itertools import chain, islice
 from math import isfinite
 from pathlib import Path
 from typing import Any, Literal
 
-from copg.artifacts import GroupWriter, begin, count_groups, read_groups, read_manifest, seal
+from copg.artifacts import (
+    MANIFEST,
+    GroupWriter,
+    begin,
+    count_groups,
+    read_groups,
+    read_manifest,
+    seal,
+    warnings_of,
+)
 from copg.config import AtLeastOne, Fraction, Natural, configuration
 from copg.data.docs import DOCS
 from copg.errors import RewardError
@@ -22,6 +31,9 @@ from copg.rewards.docs import write_reward_docs
 from copg.rewards.mixture import Mixture, build_mixture
 from copg.rewards.predicting import build_ladder
 from copg.rewards.registry import digest_of_rewards
+
+AGREE = 0.5
+"""Correlation from which rewards that were given and those of the recipe are taken to mean the same."""
 
 
 @configuration
@@ -98,6 +110,7 @@ def score_groups(config: ScoreConfig, groups: Path, scored: Path) -> dict[str, f
         **source.facts(),
     }
     records = str(manifest.facts.get("records", groups.name))
+    warnings = [*train.warnings(), *source.warnings()]
     suites = write_reward_docs(scored, records, metrics, distributions, ladder, facts.get("failed", []))
     seal(
         scored,
@@ -106,12 +119,23 @@ def score_groups(config: ScoreConfig, groups: Path, scored: Path) -> dict[str, f
         rows=sum(writer.num_groups.values()),
         config=asdict(config),
         parents={"groups": manifest.digest},
-        facts={**facts, "checks": [fact for suite in suites for fact in suite.facts()]},
+        facts={
+            **facts,
+            "checks": [fact for suite in suites for fact in suite.facts()],
+            "warnings": [*warnings_of(manifest), *source.learnt(), *(f"score: {line}" for line in warnings)],
+        },
         volatile=(DOCS,),
     )
-    for line in (*ladder.advice(train.spread), *source.remarks()):
+    for line in (*ladder.advice(train.spread), *warnings, *source.remarks()):
         print(line, file=sys.stderr)
     return metrics
+
+
+def _of_reward_models(specs: Sequence[RewardSpec]) -> list[str]:
+    """What was warned of when the reward models among these were trained, as far as it is written beside."""
+    folders = [Path(str(spec.params["model"])) for spec in specs if spec.params.get("model")]
+    trained = [folder for folder in folders if (folder / MANIFEST).is_file()]
+    return warnings_of(*(read_manifest(each, schema="reward_model", verify=False) for each in trained))
 
 
 def _why(config: ScoreConfig, facts: dict[str, Any]) -> str:
@@ -186,12 +210,24 @@ class _Given:
 
     def remarks(self) -> list[str]:
         agreement = self.metrics().get("rewards/agreement")
-        if agreement is None:
+        if agreement is None or agreement < AGREE:
             return []
-        return [
+        return [self._agreeing(agreement)]
+
+    def warnings(self) -> list[str]:
+        agreement = self.metrics().get("rewards/agreement")
+        if agreement is None or agreement >= AGREE:
+            return []
+        return [f"{self._agreeing(agreement)}: trials are trained on the first, and judged by the second"]
+
+    def learnt(self) -> list[str]:
+        return _of_reward_models(self._config.rewards)
+
+    def _agreeing(self, correlation: float) -> str:
+        return (
             f"within a prompt, the rewards given and those of the recipe, which judge what is generated, "
-            f"correlate by {agreement:.2f} ({self._agreement.num_compared} prompts)"
-        ]
+            f"correlate by {correlation:.2f} ({self._agreement.num_compared} prompts)"
+        )
 
 
 class _Computed:
@@ -255,5 +291,13 @@ class _Computed:
         }
 
     def remarks(self) -> list[str]:
+        if not self._num_replaced:
+            return []
+        return [f"{self._num_replaced} completions came with a reward, which the recipe's replaces"]
+
+    def warnings(self) -> list[str]:
         failed = self.scorer.failed
         return [f"{len(failed)} records failed and are left out, the first: {failed[0]}"] if failed else []
+
+    def learnt(self) -> list[str]:
+        return _of_reward_models(self._config.rewards)

@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from copg.artifacts import Manifest, begin, read_groups, read_manifest, seal
+from copg.artifacts import Manifest, begin, read_groups, read_manifest, seal, warnings_of
 from copg.digests import policy_digest
 from copg.errors import MismatchError
 from copg.stores.promised import weights_as_promised
@@ -136,6 +136,7 @@ def _train(
         "hints": told,
         "text": codec.about(),
         "metrics": metrics,
+        "warnings": [*warnings_of(parent), *_warnings(config.trial.label, data, state)],
     }
     parents = {"referenced": parent.digest}
     written = _write_policy(config, loop, trained, codec.tokenizer, policy, parents, facts)
@@ -281,6 +282,14 @@ def _metrics(loop: "Loop", state: "LoopState") -> dict[str, float]:
     if not has_reward_units(loop.config.trial.method):
         last.pop("residual/last", None)
     return {**counts, **last, **best, **state.latest}
+
+
+def _warnings(trial: str, data: "TrainData", state: "LoopState") -> list[str]:
+    """What went otherwise than asked."""
+    found = []
+    if state.reason is not None:
+        found.append(f"diverged at step {state.step}, and cannot be promoted: {state.reason}")
+    return [f"train-{trial}: {line}" for line in found]
 
 
 def _write_policy(

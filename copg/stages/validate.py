@@ -53,6 +53,9 @@ class ValidateConfig:
     """Expected share of prompts on which the best trial is chosen."""
     gate_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Expected share of prompts on which promotion is decided."""
+    min_held_out: Natural = 0
+    """Prompts that select and gate must each hold, lest a trial be trained that nothing can judge; a recipe's
+    run needs 2, of which a mean has an interval."""
     max_rejected_fraction: Fraction = 0.05
     """Share of records above which the stage fails."""
     max_prompt_chars: AtLeastOne | None = None
@@ -173,6 +176,11 @@ def validate_records(
             "told": told,
             "checks": [fact for suite in suites for fact in suite.facts()],
             **({} if fit is None else {"text": fit.facts()}),
+            "warnings": [
+                *(f"validate: {line}" for line in (*rows.passed_over, *rejections.warnings(metrics))),
+                *(f"validate: {line}" for line in (*group_pass.warnings(), *record_pass.warnings())),
+                *(f"validate: {line}" for line in ([] if fit is None else fit.warnings())),
+            ],
         },
         volatile=(DOCS,),
     )
@@ -192,9 +200,17 @@ def _as_promised(records: str, digest: str) -> AbstractContextManager[None]:
 
 
 def _refuse_splits(config: ValidateConfig, records: str, metrics: dict[str, float]) -> None:
-    """Raise when there is nothing to train on."""
+    """Raise when there is nothing to train on, or too little to judge by."""
+    held_out = {split: int(metrics[f"groups/{split}"]) for split in ("select", "gate")}
+    if scarce := [split for split, count in held_out.items() if count < config.min_held_out]:
+        shares = ", ".join(
+            f"validate.{each}_fraction={getattr(config, f'{each}_fraction'):g}" for each in scarce
+        )
+        raise RecordError(
+            f"{records}: of {int(metrics['groups/count'])} prompts {held_out} are held out, and a trial is "
+            f"judged by at least {config.min_held_out} of each: raise {shares}, or bring more prompts"
+        )
     if not metrics["groups/train"]:
-        held_out = {split: int(metrics[f"groups/{split}"]) for split in ("select", "gate")}
         raise RecordError(
             f"{records}: no prompt is left to train on, {held_out} are held out: lower "
             f"validate.select_fraction={config.select_fraction:g} and "

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from copg.artifacts import write_json
+from copg.artifacts import json_value, write_json
 from copg.digests import json_digest
 from copg.errors import DamageError
 
@@ -46,7 +46,7 @@ def unseal(data: str | bytes) -> dict[str, Any]:
     Raises:
         ValueError: they are not what was written.
     """
-    values = json.loads(data)
+    values = json_value(data)
     if not isinstance(values, dict):
         raise ValueError(f"it holds {type(values).__name__}, not keys and values")
     if SEAL not in values:

@@ -166,7 +166,7 @@ def _holder(path: Path) -> str:
     try:
         found = json.loads(path.read_text())
         return f"process {found['pid']} on {found['host']}, since {found['since']},"
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return "another process"
 
 

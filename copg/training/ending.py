@@ -59,7 +59,7 @@ def last_means(rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
     """``residual/last`` and ``log_ratio/weighted_last``: means over the last steps of a training's log."""
     steps = [row for row in rows if "residual/fraction" in row]
     last = steps[-min(LAST, max(1, len(steps) // 4)) :]
-    means = {}
+    means: dict[str, float] = {}
     for name in ("residual/fraction", "log_ratio/weighted"):
         values = [step[name] for step in last if step.get(name) is not None]
         means |= {LAST_OF[name]: fmean(values)} if values else {}

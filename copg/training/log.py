@@ -41,6 +41,6 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         try:
             metrics = json.loads(line)
             found.append({**metrics, "step": int(metrics["step"])})
-        except (ValueError, LookupError, TypeError):
+        except (ValueError, LookupError, TypeError, RecursionError):
             break
     return found

@@ -94,7 +94,10 @@ def kept_recipe(root: Path) -> tuple[str, Recipe]:
     if not kept:
         raise ConfigError(f"{root}: no run has been there, {RECIPE} is missing")
     dag = str(kept.pop("dag", "align"))  # 0.1.0 had no other, and did not write its name
-    return dag, parse_recipe(kept)
+    try:
+        return dag, parse_recipe(kept)
+    except ConfigError as error:
+        raise ConfigError(f"{root / RECIPE}: {error}; run the recipe itself instead") from None
 
 
 def place_here(task: Any, image: str = PROCESS) -> Any:
@@ -258,6 +261,8 @@ def show_summary(summary: dict[str, Any]) -> None:
         print(f"  {reason}")
     if before := summary.get("before"):
         print(f"the run before, {before['run']}, was cancelled or lost: it left no summary")
+    for warning in summary["warnings"]:
+        print(f"warning: {warning}")
     if summary["cached"]:
         print(f"unchanged, from the cache: {', '.join(summary['cached'])}")
     for line in ending(summary):
