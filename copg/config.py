@@ -117,9 +117,9 @@ def parse_config(cls: type[T], settings: Mapping[str, Any], *, where: str) -> T:
         raise ConfigError("; ".join(secrets))
     try:
         found: T = _adapter(cls).validate_python(dict(settings))
-        return found
     except ValidationError as error:
         raise ConfigError("; ".join(_lines(cls, error.errors(), where))) from None
+    return found
 
 
 @cache

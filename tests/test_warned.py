@@ -171,7 +171,8 @@ def test_a_reward_model_no_better_than_a_coin_is_said() -> None:
     coin |= {"calibration/error": 0.1, "prompts/count": 20.0}
     assert doubts("pairs", coin, Counter(pairs_too_long=2)) == [
         "the reward learnt from pairs: held-out accuracy 0.55 (0.45 to 0.65), by length alone 0.60, "
-        "calibration error 0.10 (20 prompts): it cannot be told from a coin, what is trained on it may be noise",
+        "calibration error 0.10 (20 prompts): it cannot be told from a coin, what is trained on it may be "
+        "noise",
         "2 left out: pairs too long",
     ]
     (of_length,) = doubts("pairs", coin | {"accuracy/mean": 0.65, "accuracy/low": 0.55}, Counter())

@@ -79,8 +79,8 @@ def _row_of(name: str, number: int, batch: pa.RecordBatch) -> Row:
         except UnicodeDecodeError as error:
             defect = Defect("invalid_utf8", f"column {column!r}: a text is not UTF-8: {error.reason}")
             return Row(name, number, defect=defect)
-        except KeyError as error:
-            defect = Defect("duplicate_key", f"column {column!r}: key {error} of a map is given twice")
+        except KeyError:
+            defect = Defect("duplicate_key", f"column {column!r}: a key of a map is given twice")
             return Row(name, number, defect=defect)
         except (ValueError, OverflowError, ImportError):  # of dates beyond the years 1 to 9999, and such
             defect = Defect("wrong_type", f"column {column!r}: no value of {kind} that Python can hold")

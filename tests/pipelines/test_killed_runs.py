@@ -14,6 +14,9 @@ import yaml
 
 from copg.artifacts import read_manifest
 from copg.run.task_record import RUN, read_json, read_record, record_path
+from copg.stores.reference_store import REFERENCES
+from copg.stores.reward_store import REWARDS
+from copg.stores.values import find_stores
 from copg.tracking.mlflow import connect
 from tests import tiny
 
@@ -82,3 +85,21 @@ def test_a_run_killed_at_random_moments_leaves_no_orphan_and_is_the_same_in_the_
     states = {run.info.status for run in client.search_runs([experiment])}
     assert "FINISHED" in states
     assert states <= {"FINISHED", "KILLED"}
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(3600)
+def test_two_runs_at_once_share_both_stores_and_come_to_the_same(tmp_path: Path, reference_dir: Path) -> None:
+    tiny.write_records(tmp_path / "records.jsonl", 60, 3)
+    stores = {stage: {"store": str(tmp_path / stage)} for stage in ("score", "reference")}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump({**RECIPE, **stores, "model": str(reference_dir)}))
+    roots = [tmp_path / "one", tmp_path / "other"]
+    runs = [start(tmp_path, root) for root in roots]
+    assert [run.wait(timeout=1800) for run in runs] == [0, 0]
+    one, other = map(digests, roots)
+    assert one == other
+    for kind, stage in ((REFERENCES, "reference"), (REWARDS, "score")):
+        (store,) = find_stores(kind, str(tmp_path / stage))
+        counts = store.verify()
+        assert counts["rows"] > 0
+        assert (counts["not_finite"], counts["contradictions"]) == (0, 0)
