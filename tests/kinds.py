@@ -6,7 +6,10 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+)
 
 from copg.lm.anatomy import text_config
 
@@ -39,10 +42,11 @@ DEPTHS = "num_hidden_layers n_layer n_layers num_layers encoder_layers decoder_l
 TOKENS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 BOTH = ["sliding_attention", "full_attention"] * (LAYERS // 2)
 _QWEN4 = {
-    **{"indexer_n_heads": 4, "indexer_kv_heads": 2, "indexer_head_dim": 8, "indexer_budget": 16},
+    **{"indexer_n_heads": 4, "indexer_kv_heads": 1, "indexer_head_dim": 8, "indexer_budget": 16},
     **{"indexer_compress_ratio": 4, "hc_lowrank": 8, "ngram_vocab_size_base": 96, "ple_embed_dim": 32},
     **{"split_ngram_parts": 1, "make_ngram_vocab_size_divisible_by": 8},
 }
+_DRAFTS = {"hidden_size_per_layer_input": 0, "num_kv_shared_layers": 2, "layer_types": BOTH}
 _ROPE = {"rope_type": "default", "rope_theta": 1e4}
 OWN: dict[str, dict[str, Any]] = {
     "bamba": {"attn_layer_indices": [1, 3]},
@@ -57,11 +61,16 @@ OWN: dict[str, dict[str, Any]] = {
     "deepseek_v2": {"num_experts_per_tok": 2},
     "deepseek_v4": {"compress_rates": {"compressed_sparse_attention": 4, "heavily_compressed_attention": 8}},
     "dots1": {"n_routed_experts": 4, "n_shared_experts": 1, "num_experts_per_tok": 2},
+    "falcon_h1": {"mamba_d_ssm": 64},
     "gemma3n_text": {"layer_types": BOTH, "num_kv_shared_layers": 2},
     "gemma3n": {"layer_types": BOTH, "num_kv_shared_layers": 2},
+    "gemma4_assistant": _DRAFTS,
+    "gemma4_unified_assistant": _DRAFTS,
     "gpt_neo": {"attention_types": [[["global", "local"], LAYERS // 2]]},
+    "granitemoehybrid": {"layer_types": ["linear_attention", "full_attention"] * (LAYERS // 2)},
     "hunyuan_v1_dense": {"head_dim": 8},
     "hunyuan_v1_moe": {"head_dim": 8},
+    "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"] * (LAYERS // 2)},
     "mamba2": {"head_dim": 16},
     "ministral": {"head_dim": 8},
@@ -72,6 +81,13 @@ OWN: dict[str, dict[str, Any]] = {
     "zaya": {"num_experts_per_tok": 1},
 }
 """What a kind needs beside its sizes."""
+_CODES = "transformers does not build it from this configuration: it writes codes of sounds, no text"
+UNBUILT = {
+    "gemma3n": "transformers needs the package timm for it; gemma3n_text needs none",
+    "musicgen": _CODES,
+    "musicgen_melody": _CODES,
+}
+"""Kinds that transformers does not build here, and why."""
 
 
 def tiny_config(kind: str) -> Any:
@@ -130,4 +146,6 @@ def save_kind(kind: str, folder: Path) -> Path:
             if parameter.ndim >= 2:
                 parameter.mul_(3.0)
     model.save_pretrained(folder)
+    if type(model.config) not in MODEL_FOR_CAUSAL_LM_MAPPING:  # as of a part, which no loader would know
+        tiny_config(kind).save_pretrained(folder)
     return folder

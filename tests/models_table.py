@@ -1,9 +1,10 @@
 """docs/models.md: in which form each causal kind is exact. ``python -m tests.models_table`` writes it."""
 
 import argparse
+import json
 import random
 import tempfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,10 @@ from copg.training.config import LoraConfig
 from copg.training.optim import add_adapter, disable_dropout, freeze_towers
 from tests import kinds
 
-DOCUMENT = Path(__file__).parents[1] / "docs" / "models.md"
+ROOT = Path(__file__).parents[1]
+DOCUMENT = ROOT / "docs" / "models.md"
+FOUND = ROOT / "build" / f"models-{VERSION}.jsonl"
+"""A line a kind, so that an examination that ended goes on; without it, all begins anew."""
 LONGEST = 3 * kinds.WINDOW
 TOLERANCE = 2e-5
 """Nats a token."""
@@ -60,6 +64,8 @@ def make_groups() -> list[TokenGroup]:
 def examine(kind: str, folder: Path) -> Finding:
     """Save the kind, load it through our loader, compare it, and train it by one step in two ways."""
     groups = make_groups()
+    if kind in kinds.UNBUILT:
+        return Finding(kind, reason=kinds.UNBUILT[kind])
     try:
         kinds.save_kind(kind, folder)
         model = load_model(folder)
@@ -74,7 +80,7 @@ def examine(kind: str, folder: Path) -> Finding:
         for lora in (None, LoraConfig(rank=2)):
             train_step(load_model(folder), groups, fit.rows, lora)
     except ModelError as error:
-        return Finding(kind, reason=str(error))
+        return Finding(kind, reason=str(error).replace(str(folder), "the model"))
     fewest = sum(group.num_tokens for group in groups)
     why = "; ".join(fit.refused.values())
     return Finding(kind, fit.rows.form, apart, num_computed(groups, fit.rows) / fewest, why)
@@ -179,23 +185,34 @@ def read_forms() -> dict[str, str]:
     return {row[0]: row[1] if len(row) == 4 else "" for row in cells if row[0] in kinds.KINDS}
 
 
+def read_found() -> dict[str, Finding]:
+    """What was found of each kind so far, by this version of transformers; the latest of several."""
+    if not FOUND.is_file():
+        return {}
+    lines = [json.loads(line) for line in FOUND.read_text().splitlines()]
+    return {line["kind"]: Finding(**line) for line in lines}
+
+
 def main() -> None:
-    """Write the document, or print what is found of some kinds."""
+    """Examine some kinds, or those that are missing; write the document once every kind is there."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("kinds", nargs="*", help="some kinds, whose findings are printed; none: the document")
+    parser.add_argument("kinds", nargs="*", help="to examine, again if need be; none: all that are missing")
     named = parser.parse_args().kinds
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    findings = []
-    for kind in named or kinds.KINDS:
+    FOUND.parent.mkdir(parents=True, exist_ok=True)
+    for kind in named or [kind for kind in kinds.KINDS if kind not in read_found()]:
         with tempfile.TemporaryDirectory() as folder:
             try:
-                findings.append(examine(kind, Path(folder)))
+                finding = examine(kind, Path(folder))
             except Exception as error:  # of a tiny configuration that its kind does not take
-                findings.append(Finding(kind, reason=f"not examined: {type(error).__name__}: {error}"))
-        print(findings[-1], flush=True)
-    if not named:
-        DOCUMENT.write_text(render(findings))
+                finding = Finding(kind, reason=f"not examined: {type(error).__name__}: {error}")
+        print(finding, flush=True)
+        with FOUND.open("a") as file:
+            file.write(json.dumps(asdict(finding)) + "\n")
+    found = read_found()
+    if all(kind in found for kind in kinds.KINDS):
+        DOCUMENT.write_text(render([found[kind] for kind in kinds.KINDS]))
 
 
 if __name__ == "__main__":

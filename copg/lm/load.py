@@ -206,7 +206,8 @@ def model_decoder(model: Any) -> Any:
     Of a model for images or sounds too it is the language model alone.
     """
     bare = bare_model(model)
-    return bare.get_decoder() if read_anatomy(bare.config).composite else bare.base_model
+    inside = not read_anatomy(bare.config).composite and bare.base_model is not bare
+    return bare.base_model if inside else bare.get_decoder()  # Llama 4 names another part than it has
 
 
 def outside_decoder(model: torch.nn.Module) -> set[str]:

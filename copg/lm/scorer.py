@@ -47,6 +47,10 @@ class SequenceScorer(torch.nn.Module):
         """What makes logits of the states."""
         return Head(None) if self.config.form == "plain" else model_head(self.model)
 
+    @property
+    def _form(self) -> str:
+        return "packed" if self.config.form == "auto" else self.config.form
+
     def states(self, batch: RowBatch) -> Tensor:
         """[num_tokens, H] that predict each completion token, in the order of ``targets``: hidden states, of
         ``plain`` rows logits.
@@ -54,7 +58,7 @@ class SequenceScorer(torch.nn.Module):
         Raises:
             ModelError: the model does not take rows of this form.
         """
-        form = "packed" if self.config.form == "auto" else self.config.form
+        form = self._form
         with _forward(self.model, form):
             if form == "plain":
                 states = self._one_by_one(batch)
@@ -99,13 +103,9 @@ class SequenceScorer(torch.nn.Module):
 
     def forward(self, batch: RowBatch) -> Tensor:
         """[num_completions] log pi(y|x), summed over completion tokens, nats, float32."""
-        logps = token_logps(
-            self.states(batch),
-            batch.targets,
-            self.head,
-            dtype=DTYPES[self.config.compute_dtype],
-            tile=self.config.tile_tokens,
-        )
+        states, head, dtype = self.states(batch), self.head, DTYPES[self.config.compute_dtype]
+        with _forward(self.model, self._form):
+            logps = token_logps(states, batch.targets, head, dtype=dtype, tile=self.config.tile_tokens)
         return torch.zeros(batch.num_completions, device=logps.device).index_add(0, batch.completion, logps)
 
 

@@ -96,8 +96,8 @@ def add_adapter(model: Any, config: LoraConfig, *, seed: int, task: str = "CAUSA
 def _untouched(model: torch.nn.Module) -> str | None:
     """Pattern of the layers that take no adapter; None where all do.
 
-    Those are the layers for images or sounds, which text never meets, and what kernels of Mamba read past any
-    adapter.
+    Those are the layers for images or sounds, which text never meets, what kernels of Mamba read past any
+    adapter, and routers that are linear layers by name alone.
     """
     outside, tops = outside_decoder(model), list[str]()
     for name, module in model.named_modules() if outside else ():
@@ -105,5 +105,18 @@ def _untouched(model: torch.nn.Module) -> str | None:
         if inner and inner <= outside and not any(name.startswith(f"{top}.") for top in tops):
             tops.append(name)
     patterns = [rf"(?:{'|'.join(map(re.escape, tops))})(?:\..*)?"] if tops else []
+    patterns += [re.escape(name) for name, module in model.named_modules() if _only_looks_linear(module)]
     fused = getattr(bare_model(model).config, "model_type", "") in FUSED
     return "|".join([*patterns, *([r".*\.(?:out_proj|conv1d)"] if fused else [])]) or None
+
+
+@torch.no_grad()
+def _only_looks_linear(module: torch.nn.Module) -> bool:
+    """Whether a kind of linear layer gives something else, as a router that also chooses experts."""
+    if not isinstance(module, torch.nn.Linear) or type(module).forward is torch.nn.Linear.forward:
+        return False
+    try:
+        found: Any = module(module.weight.new_zeros(1, module.in_features))
+    except (RuntimeError, ValueError, IndexError):  # made for tokens of another shape
+        return True
+    return not isinstance(found, torch.Tensor) or found.shape != (1, module.out_features)
