@@ -14,7 +14,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from copg.cli import recipes, stages
+from copg.cli import recipes, runs, stages
 from copg.cli.champion import champion_app
 from copg.cli.command import make_command
 from copg.cli.renamed import RenamedError, refuse_renamed
@@ -109,6 +109,7 @@ app = typer.Typer(
 )
 app.add_typer(stages.app)
 app.add_typer(recipes.app)
+app.add_typer(runs.app)
 app.add_typer(store_app)
 app.add_typer(champion_app)
 

@@ -3,11 +3,14 @@
 import functools
 from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from copg.cli.command import Command
+from copg.cli.options import RunDir, Sets, runs_here
+from copg.errors import ConfigError
 
 app = typer.Typer()
 GROUP = "copg.sections"
@@ -45,3 +48,57 @@ def settings(
             print(f"== {name}")
         for line in show_keys(keys_in(name, sections)):
             print(line)
+
+
+@app.command(cls=Command)
+def init(
+    recipe: Annotated[Path, typer.Argument(help="File to write, such as my.yaml; it must not be there yet.")],
+    records: Annotated[
+        str, typer.Option(help="File or folder of records, or name of a data set: copg looks at the first.")
+    ],
+    model: Annotated[str, typer.Option(help="The reference: a directory, or a name of the hub.")],
+) -> None:
+    """Write a recipe to begin with: what must be said, and what is turned most, with what each key is for.
+
+    copg init my.yaml --records my.jsonl --model HuggingFaceTB/SmolLM2-135M
+    """
+    from copg.data.found import Reading
+    from copg.run.first_look import read_first
+    from copg.run.first_recipe import as_seen_from, write_recipe
+    from copg.run.recipe import NAME
+
+    if recipe.suffix not in (".yaml", ".yml") or not NAME.fullmatch(recipe.stem):
+        raise ConfigError(f"{recipe}: a recipe is called NAME.yaml, of letters, digits, '.', '_' and '-'")
+    if recipe.exists():
+        raise ConfigError(f"{recipe}: is there already; name another, or remove it")
+    if not recipe.parent.is_dir():
+        raise ConfigError(f"{recipe}: there is no folder {recipe.parent}")
+    found = read_first(records, Reading())
+    seen = [as_seen_from(Path(each), recipe.parent) for each in (records, model)]
+    with recipe.open("x") as file:
+        file.write(write_recipe(recipe.stem, *seen, found))
+    print(f"{recipe}: check it with  copg check {recipe}")
+
+
+@app.command(cls=Command)
+def check(
+    recipe: Annotated[Path, typer.Argument(help="Recipe in YAML.")],
+    sets: Sets = None,
+    run_dir: RunDir = "",
+) -> None:
+    """Say what is wrong with a recipe, in seconds and without a GPU: settings, first records, model's files.
+
+    A line for each thing that was looked at; fails when there is an error. Nothing is written.
+
+    copg check my.yaml
+    """
+    from copg.run.first_look import ERROR, look_at
+    from copg.run.recipe import load_recipe
+
+    loaded = load_recipe(recipe, sets or (), here=Path.cwd())
+    well = True
+    for look in look_at(loaded, runs_here(loaded, run_dir), joined_sections()):
+        print(look, flush=True)
+        well = well and look.kind != ERROR
+    if not well:
+        raise typer.Exit(1)

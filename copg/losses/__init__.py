@@ -6,6 +6,8 @@ Nothing is loaded before a loss is asked for by name, and then its own file alon
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from copg.wording import nearest
+
 if TYPE_CHECKING:
     from copg.losses.groups import GroupLoss
 
@@ -36,7 +38,8 @@ def has_reward_units(method: str | None) -> bool:
 def check_method(method: str) -> None:
     """Raise ``ValueError`` when there is no such method; nothing is loaded."""
     if method not in LOSSES:
-        raise ValueError(f"method={method!r} is unknown; use one of {list(LOSSES)}")
+        known = list(LOSSES)
+        raise ValueError(f"method={method!r} is unknown; use one of {known}{nearest(method, known)}")
 
 
 def load_loss(method: str) -> "GroupLoss":

@@ -1,12 +1,8 @@
 """One HTML file: style, scripts, figures and sections, allowed to load nothing."""
 
-import base64
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -20,6 +16,7 @@ from copg.evaluation.results import Outcome
 from copg.report.charts import curve_chart, frontier_chart, interval_chart
 from copg.report.curves import MAX_CURVES, Curve, order_keys, title_of
 from copg.report.numbers import CHAMPION, REFERENCE, TRIAL, Policy
+from copg.report.offline import brought_along
 from copg.report.plot import Chart
 from copg.report.samples import Picked
 from copg.report.styles import Style, style_of
@@ -147,16 +144,11 @@ def render_page(contents: Contents) -> str:
     styles = style_of(contents.policies)
     charts = _charts(contents, styles)
     figures = {chart.id: chart.figure for chart in (charts.frontier, *charts.measures, *charts.curves)}
-    plotly, script = _plotly(), (FOLDER / "page.js").read_text(encoding="utf-8")
     return PAGES.get_template("page.j2").render(
         page=contents,
         charts=charts,
         legend=[(p.name, styles[p.name]) for p in contents.policies if p.role == TRIAL],
-        figures=Markup(_json(figures)),
-        plotly=Markup(plotly),
-        script=Markup(script),
-        style=Markup((FOLDER / "page.css").read_text(encoding="utf-8")),
-        security_policy=Markup(_policy(plotly, script)),
+        **brought_along(figures),
         version=__version__,
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )
@@ -217,24 +209,3 @@ def _measures(contents: Contents, styles: dict[str, Style]) -> list[Chart]:
         title = Markup("Gain in <em>{}</em>").format(printable(part))
         charts.append(interval_chart(f"chart-part-{place}", title, "before weighting", rows, styles, at=0.0))
     return charts
-
-
-def _policy(*scripts: str) -> str:
-    digests = (hashlib.sha256(script.encode()).digest() for script in scripts)
-    hashes = " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
-    return (
-        f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
-    )
-
-
-def _json(value: Any) -> str:
-    """JSON that no text inside can end early."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return text.replace("<", "\\u003c").encode("utf-8", "replace").decode()
-
-
-def _plotly() -> str:
-    """plotly.js as its Python package ships it; line ends as a browser reads them, for the hash."""
-    found = files("plotly").joinpath("package_data/plotly.min.js").read_text(encoding="utf-8")
-    return found.replace("\r\n", "\n").replace("\r", "\n")

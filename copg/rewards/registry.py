@@ -11,9 +11,13 @@ from copg.errors import CopgError, RewardError
 from copg.rewards import REWARDS, load_reward
 from copg.rewards.contract import Reward, RewardSpec
 from copg.rewards.own import code_of_own, describe, load_own
+from copg.wording import nearest
 
 PLUMBING = (
-    *(f"copg.{ground}" for ground in ("artifacts", "config", "digests", "errors", "progress", "records")),
+    *(
+        f"copg.{ground}"
+        for ground in ("artifacts", "config", "digests", "errors", "progress", "records", "wording")
+    ),
     "copg.rewards.contract",
 )
 """What moves rewards about and decides no value: a new one must not make the old ones be paid for again."""
@@ -31,9 +35,9 @@ def own_name(name: str) -> str:
         return name
     found = {point.name: point.value for point in entry_points(group=ENTRY_POINTS)}
     if name not in found:
-        raise RewardError(
-            f"reward={name!r} is unknown; use one of {sorted([*REWARDS, *found])} or your own module:function"
-        )
+        known = sorted([*REWARDS, *found])
+        own = "or your own module:function"
+        raise RewardError(f"reward={name!r} is unknown; use one of {known} {own}{nearest(name, known)}")
     return found[name]
 
 

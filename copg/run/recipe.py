@@ -11,7 +11,7 @@ from copg.artifacts import BASELINES
 from copg.config import configuration, parse_config, unknown_key
 from copg.errors import ConfigError, CopgError
 from copg.run.recipe_paths import PATHS, make_absolute
-from copg.run.shared import as_written
+from copg.run.shared import ORIGINS, as_written
 from copg.run.task_record import subject_name
 from copg.run.trained_reward import REWARD as REWARD_MODEL
 from copg.run.trained_reward import STAGE as REWARD
@@ -136,7 +136,8 @@ def parse_recipe(values: Mapping[str, Any]) -> Recipe:
 
 def _unknown(key: str, known: list[str]) -> str:
     """What is said of a key that no recipe has; that of a stage belongs into its section."""
-    own = [stage for stage in STAGES + OPTIONAL if key in {f.name for f in fields(config_class(stage))}]
+    every = [stage for stage in STAGES + OPTIONAL if key in {f.name for f in fields(config_class(stage))}]
+    own = [stage for stage in every if f"{stage}.{key}" not in ORIGINS]
     if own:
         return f"recipe.{key} is unknown; did you mean {' or '.join(f'{stage}.{key}' for stage in own)}?"
     return unknown_key(f"recipe.{key}", known)

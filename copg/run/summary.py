@@ -23,7 +23,8 @@ from copg.run.task_record import (
 from copg.stages.table import TABLE
 from copg.stores.sealed import write_sealed
 
-SUMMARY, PAGE = "summary.json", "report.html"
+SUMMARY, PAGE, HISTORY = "summary.json", "report.html", "history"
+"""Of the latest run, its report, and the folder in which the summary of every run stays."""
 Records = Mapping[str, TaskRecord]
 """Of tasks, by their names."""
 RESOLVE_KEY = "always"
@@ -45,6 +46,8 @@ def write_summary(run_dir: Path, *, succeeded: bool, job: str = "") -> dict[str,
     if summary["report"]:
         summary["report"] = _lay_out(records["report"], run_dir) or summary["report"]
     write_sealed(run_dir / SUMMARY, summary)
+    if summary["run"]:
+        write_sealed(run_dir / HISTORY / f"{summary['run']}.json", summary)
     return summary
 
 

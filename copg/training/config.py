@@ -40,7 +40,7 @@ class OptimizerConfig:
     """AdamW with warm-up and decay."""
 
     learning_rate: Positive = 1e-6
-    """At its peak, a step."""
+    """Of each step once it has warmed up, before it decays."""
     weight_decay: NotNegative = 0.0
     """Share of a weight that is taken off it each step, times the learning rate."""
     beta1: NotNegative = 0.9

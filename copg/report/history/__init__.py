@@ -1,0 +1,1 @@
+"""The runs of one or several roots on one page."""

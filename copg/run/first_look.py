@@ -1,0 +1,213 @@
+"""What can be said of a recipe in seconds, without a GPU: settings, the first records, the model's files."""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from copg.config import parse_config
+from copg.data.found import Reading
+from copg.data.json_lines import Defect
+from copg.data.readers import Rows
+from copg.data.shapes import RecordReader
+from copg.errors import CopgError
+from copg.lm.weights import check_files
+from copg.rewards.contract import RewardSpec
+from copg.rewards.registry import build_reward
+from copg.run.check import check_recipe, settings_of
+from copg.run.footprint import estimate_needs, measure_model, shortfalls
+from copg.run.recipe import Recipe
+from copg.run.sources import looks_like_path
+from copg.run.task_record import subject_name
+from copg.run.text_check import check_text
+from copg.run.trained_reward import means_trained
+
+ROWS = 200
+"""As many records are read."""
+OK, NOTE, ERROR = "ok", "note", "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What was looked at, and what was found."""
+
+    kind: str
+    """``ok``, ``note`` for what could not be looked at or may not be meant, ``error``."""
+    text: str
+
+    def __str__(self) -> str:
+        """``ok    records: ...``."""
+        return f"{self.kind:<6}{self.text}"
+
+
+@dataclass(slots=True)
+class Sample:
+    """The first records."""
+
+    read: int = 0
+    shapes: Counter[str] = field(default_factory=Counter)
+    """How many were read as what, in words."""
+    refused: list[str] = field(default_factory=list)
+    """File, line and reason of each that is none."""
+    rewarded: int = 0
+    """How many came with rewards, preferences or thumbs."""
+    columns: set[str] = field(default_factory=set)
+    """What else they hold."""
+
+
+def look_at(
+    recipe: Recipe, run_dir: Path, sections: Mapping[str, Callable[[Mapping[str, Any]], Any]]
+) -> Iterator[Look]:
+    """Look at everything, all mistakes and not just the first.
+
+    Args:
+        recipe: with absolute paths.
+        run_dir: directory of the runs, which need not be there.
+        sections: those that other packages read.
+    """
+    mistakes: list[Look] = []
+    for look in _of_settings(recipe, run_dir, sections):
+        mistakes += [look] if look.kind == ERROR else []
+        yield look
+    yield from _of_records(recipe)
+    if not mistakes:
+        yield from _of_rewards(recipe)
+        yield from _of_model(recipe, run_dir)
+
+
+def read_first(records: str, reading: Reading, **where: str | None) -> Sample:
+    """The first ``ROWS`` records; none of a data set on the hub.
+
+    Args:
+        records: as the recipe names them.
+        reading: how they are to be read.
+        where: ``subset``, ``split`` and ``revision`` of a data set.
+
+    Raises:
+        RecordError: there is nothing to read under that name.
+    """
+    found, rows, reader = Sample(), Rows(records, **where), RecordReader(reading)
+    if not rows.files and not Path(records).exists():
+        return found
+    for row in islice(rows, ROWS):
+        found.read += 1
+        try:
+            for record in reader.read(row.parse(), cells=row.cells):
+                found.shapes[record.read_as] += 1
+                found.rewarded += record.rewards is not None
+                found.columns |= set(json.loads(record.columns))
+        except Defect as defect:
+            found.refused.append(f"{row.file}:{row.line}: {defect}")
+    return found
+
+
+def _of_settings(recipe: Recipe, run_dir: Path, sections: Mapping[str, Any]) -> Iterator[Look]:
+    looks: list[Callable[[], Any]] = [partial(check_recipe, recipe, run_dir)]
+    looks += [partial(parse, getattr(recipe, name, None) or {}) for name, parse in sections.items()]
+    well = True
+    for look in looks:
+        try:
+            look()
+        except CopgError as error:
+            well = False
+            yield Look(ERROR, str(error))
+    if well:
+        names = ", ".join(subject_name(trial) for trial in recipe.trials)
+        yield Look(OK, f"settings: of {len(recipe.planned)} stages; trials {names}")
+
+
+def _of_records(recipe: Recipe) -> Iterator[Look]:
+    validate = recipe.stages.get("validate") or {}
+    try:
+        found = read_first(
+            recipe.records,
+            Reading(
+                validate.get("columns") or {},
+                validate.get("read_as"),
+                validate.get("completion") == "all_turns",
+            ),
+            subset=validate.get("subset"),
+            split=validate.get("dataset_split"),
+            revision=validate.get("revision"),
+        )
+    except CopgError as error:
+        yield Look(ERROR, f"records: {error}")
+        return
+    if not found.read:
+        yield Look(NOTE, f"records: {recipe.records} is a data set on the hub, or empty: not looked at")
+        return
+    shapes = ", ".join(f"{count} as {words}" for words, count in found.shapes.most_common())
+    limit = validate.get("max_rejected_fraction", 0.05)
+    refused = (
+        f"{len(found.refused)} of the first {found.read} refused, such as {found.refused[0]}"
+        if found.refused
+        else ""
+    )
+    if found.refused and len(found.refused) > limit * found.read:
+        yield Look(ERROR, f"records: {refused}; validate.max_rejected_fraction={limit} allows fewer")
+        return
+    yield Look(OK, f"records: of the first {found.read} {shapes}{f'; {refused}' if refused else ''}")
+    yield from _of_columns(recipe, found)
+
+
+def _of_columns(recipe: Recipe, found: Sample) -> Iterator[Look]:
+    """What rewards and settings need of records and these do not hold."""
+    if (recipe.stages.get("score") or {}).get("source") == "given" and not found.rewarded:
+        yield Look(ERROR, "score.source=given: none of the first records came with a reward")
+    if recipe.trains_reward and not found.rewarded:
+        yield Look(ERROR, "reward: none of the first records came with preferences or rewards to learn from")
+    for spec in recipe.rewards:
+        try:
+            reads = getattr(build_reward(_spec(spec)), "reads", None) or ()
+        except (CopgError, TypeError, ValueError):  # told with the settings
+            continue
+        for column in reads:
+            if column.partition(".")[0] not in found.columns:
+                held = sorted(found.columns) or "no other column"
+                yield Look(
+                    ERROR, f"rewards: {spec['name']} reads column {column!r}; the first records hold {held}"
+                )
+
+
+def _spec(values: Mapping[str, Any]) -> RewardSpec:
+    return parse_config(RewardSpec, values, where="rewards")
+
+
+def _of_rewards(recipe: Recipe) -> Iterator[Look]:
+    for values in recipe.rewards:
+        spec = _spec(values)
+        if means_trained(vars(spec)):
+            continue
+        try:
+            build_reward(spec)
+        except CopgError as error:
+            yield Look(ERROR, f"rewards: {error}")
+
+
+def _of_model(recipe: Recipe, run_dir: Path) -> Iterator[Look]:
+    folder = Path(recipe.model)
+    if not folder.is_dir():
+        if looks_like_path(recipe.model):
+            yield Look(ERROR, f"model={recipe.model!r}: no such directory")
+        else:
+            yield Look(NOTE, f"model: {recipe.model} is a name of the hub: not looked at")
+        return
+    try:
+        configs = settings_of(recipe, run_dir)
+        check_files(folder)
+        ending, doubts = check_text(configs)
+        size = measure_model(folder)
+        needs = estimate_needs(
+            size, asdict(configs["train"]), num_trials=len(recipe.trials), at_once=1, records_bytes=0
+        )
+        impossible, doubtful = shortfalls(needs, run_dir.resolve())
+    except CopgError as error:
+        yield Look(ERROR, f"model: {error}")
+        return
+    yield Look(OK, f"model: {size.num_parameters / 1e6:,.1f} million parameters; {ending}")
+    yield from (Look(ERROR, f"this machine: {line}") for line in impossible)
+    yield from (Look(NOTE, line) for line in [*doubts, *doubtful])

@@ -1,0 +1,179 @@
+"""What newcomers get wrong is one line each, before anything heavy; a recipe that init wrote is right."""
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from copg_pipelines.placement.config import parse_placement
+
+from copg.cli import main as command_line
+from copg.cli import recipes
+from copg.data.found import Reading
+from copg.run.first_look import ERROR, NOTE, OK, Sample, look_at, read_first
+from copg.run.first_recipe import TURNED, write_recipe
+from copg.run.keys import keys_of_stage
+from copg.run.recipe import load_recipe, parse_recipe
+from copg.run.yaml_file import read_yaml
+from tests.tiny import save_model
+
+RECORDS = [
+    {"prompt": f"say {i}", "completions": ["a b", "c d e"], "rewards": [0.0, 1.0], "references": ["a b"]}
+    for i in range(20)
+]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("home")
+    save_model(folder / "model")
+    (folder / "records.jsonl").write_text("".join(json.dumps(each) + "\n" for each in RECORDS))
+    return folder
+
+
+def recipe(home: Path, **changes: Any) -> dict[str, Any]:
+    good = {
+        "name": "mine",
+        "records": str(home / "records.jsonl"),
+        "model": str(home / "model"),
+        "rewards": [{"name": "rouge_l"}],
+        "trials": [{"beta": 0.1}],
+        "evaluate": {"generation": {"max_new_tokens": 8}},
+        "train": {"samples": {"generation": {"max_new_tokens": 8}}},
+    }
+    return {**good, **changes}
+
+
+def errors(home: Path, values: dict[str, Any]) -> list[str]:
+    looks = look_at(parse_recipe(values), home / "runs", {"placement": parse_placement})
+    return [look.text for look in looks if look.kind == ERROR]
+
+
+def test_of_a_recipe_that_is_right_everything_was_looked_at(home: Path) -> None:
+    looks = [*look_at(parse_recipe(recipe(home)), home / "runs", {"placement": parse_placement})]
+    assert [look.kind for look in looks if look.kind != NOTE] == [OK, OK, OK]
+    assert str(looks[0]) == "ok    settings: of 7 stages; trials copg_0.1"
+    assert looks[1].text == "records: of the first 20 20 as groups of completions"
+    assert not (home / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"train": {"epoch": 3}}, r"train\.epoch is unknown; use one of \[.*; did you mean 'epochs'\?"),
+        ({"train": {"epochs": "three"}}, r"train\.epochs='three' must be a whole number >= 1"),
+        ({"train": {"optimizer": {"decay": "cos"}}}, r"train\.optimizer\.decay='cos' must be 'cosine' or "),
+        ({"trials": [{"beta": 0}]}, r"trial copg_0: beta=0\.0 must be > 0: at 0 nothing ties"),
+        ({"trials": [{"beta": 1, "method": "cpog"}]}, r"method='cpog' is unknown; .*did you mean 'copg'\?"),
+        ({"rewards": [{"name": "rogue"}]}, r"reward='rogue' is unknown; use one of .*did you mean 'rouge'\?"),
+        (
+            {"rewards": [{"name": "rouge", "parms": {}}]},
+            r"^rewards\.0\.parms is unknown; .* mean 'params'\?$",
+        ),
+        (
+            {"rewards": [{"name": "rouge", "params": {"column": "refs"}}]},
+            r"rouge reads column 'refs'; the first records hold \['references'",
+        ),
+        (
+            {"train": {"rows": {"split_groups": True}}},
+            r"^train\.rows\.split_groups=True needs tokens_per_row > 0",
+        ),
+        ({"text": {"thinking": "kept"}}, r"^text\.thinking='kept' must be 'refuse' or 'strip' or 'keep'$"),
+        ({"placement": {"shards": "two"}}, r"^placement\.shards='two' must be a whole number in \[1, 20\]$"),
+        ({"promote": {"max_kl": -1}}, r"^promote\.max_kl=-1\.0 must be > 0"),
+        ({"model": "./nowhere"}, r"model='\./nowhere': no such directory"),
+        ({"records": "./nowhere.jsonl"}, r"records: \./nowhere\.jsonl: no such file or folder"),
+        ({"validate": {"columns": {"prompt": "question"}}}, r"records: 20 of the first 20 refused, such as "),
+        (
+            {"evaluate": {"generation": {"max_new_tokens": 99999}}},
+            r"max_new_tokens=99999 leaves no room for a prompt",
+        ),
+    ],
+)
+def test_a_newcomer_s_mistake_is_one_line_that_names_field_value_and_what_is_allowed(
+    changes: dict[str, Any], told: str, home: Path
+) -> None:
+    (line,) = errors(home, recipe(home, **changes))
+    assert re.search(told, line), line
+    assert "\n" not in line
+    key = told.split("=")[0].lstrip("^").replace("\\", "")
+    assert line.count(f"{key}=") <= 1  # told once, though several stages read it
+
+
+@pytest.mark.parametrize(
+    ("key", "told"),
+    [
+        ("trails", "recipe.trails is unknown; use one of ['evaluate', 'model', 'name', "),
+        ("trian", "did you mean 'train'?"),
+        ("epochs", "recipe.epochs is unknown; did you mean train.epochs or reward.epochs?"),
+        ("max_kl", "recipe.max_kl is unknown; did you mean promote.max_kl?"),
+    ],
+)
+def test_a_key_at_the_top_that_is_none_is_told_with_where_it_belongs(key: str, told: str, home: Path) -> None:
+    with pytest.raises(ValueError, match=re.escape(told)):
+        parse_recipe(recipe(home, **{key: 1}))
+
+
+def test_what_cannot_be_looked_at_is_noted(home: Path) -> None:
+    looks = [
+        *look_at(parse_recipe(recipe(home, records="owner/data", model="owner/model")), home / "runs", {})
+    ]
+    assert [look.kind for look in looks] == [OK, NOTE, NOTE]
+
+
+def test_records_are_told_by_their_first_lines(home: Path) -> None:
+    found = read_first(str(home / "records.jsonl"), Reading())
+    assert (found.read, found.rewarded, found.columns) == (20, 20, {"references"})
+
+
+def call(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["copg", *words])
+    monkeypatch.setattr(recipes, "joined_sections", lambda: {"placement": parse_placement})
+    with pytest.raises(SystemExit) as left:
+        command_line.main()
+    return int(left.value.code or 0)
+
+
+def test_a_recipe_that_init_wrote_passes_check(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    where = ["--records", str(home / "records.jsonl"), "--model", str(home / "model")]
+    assert call(monkeypatch, "init", "first.yaml", *where) == 0
+    capsys.readouterr()
+    small = [
+        "--set",
+        "evaluate.generation.max_new_tokens=8",
+        "--set",
+        "train.samples.generation.max_new_tokens=8",
+    ]
+    assert call(monkeypatch, "check", "first.yaml", *small) == 0
+    assert "error" not in capsys.readouterr().out
+    assert load_recipe(tmp_path / "first.yaml").trains_reward  # the records came with rewards
+    assert call(monkeypatch, "init", "first.yaml", *where) == 1
+    assert capsys.readouterr().err == "error: first.yaml: is there already; name another, or remove it\n"
+    assert call(monkeypatch, "check", "first.yaml", *small, "--set", "train.epochs=none") == 1
+    assert "error train.epochs='none' must be a whole number >= 1" in capsys.readouterr().out
+
+
+def test_what_init_comments_out_are_the_defaults(home: Path, tmp_path: Path) -> None:
+    text = write_recipe("x", "records.jsonl", "owner/model", Sample())
+    uncommented = re.sub(r"^#(?=[a-z ]+[a-z_0-9]*:|[a-z]+:)", "", text, flags=re.MULTILINE)
+    path = tmp_path / "x.yaml"
+    path.write_text(uncommented)
+    values, given = read_yaml(path), 0
+    for stage, names in TURNED.items():
+        keys = {key.name: key for key in keys_of_stage(stage)}
+        for name in names:
+            here = values[stage]
+            for part in name.split("."):
+                here = here[part]
+            assert here == yaml.safe_load(keys[f"{stage}.{name}"].default.replace("e-", ".0e-"))
+            given += 1
+    assert given == sum(map(len, TURNED.values()))
+    parse_recipe(values)
+    assert "trains_reward" not in text
+    assert "{name: length" in text  # nothing is known of the records
