@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from copg.config import configuration
+from copg.config.wording import members, words_of
 from copg.lm.config import TextConfig
 from copg.losses import LOSSES
 from copg.rewards import REWARDS, load_reward
@@ -18,7 +19,6 @@ from copg.run.recipe import Recipe, config_class, stage_settings
 from copg.run.shared import ORIGINS
 from copg.stages.table import TABLE
 from copg.training.config import TrialConfig
-from copg.wording import members, words_of
 
 RUN_DIR = "RUN_DIR"
 """Stands for the directory of the runs, ``runs/NAME`` unless the command says otherwise."""

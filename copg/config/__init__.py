@@ -17,8 +17,8 @@ from typing import (
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
+from copg.config.wording import bounds_of, follow, nearest, words_of, words_of_bounds
 from copg.errors import ConfigError
-from copg.wording import bounds_of, follow, nearest, words_of, words_of_bounds
 
 T = TypeVar("T")
 
