@@ -1,8 +1,16 @@
-"""What can be a user's mistake: each error is one line that the command prints before exit code 1."""
+"""What can be a user's mistake: each error is one line that the command prints before exit code 1.
+
+Also what a setting may be, in words, and which of several names was meant.
+"""
 
 import errno
 import os
 import re
+from collections.abc import Collection, Mapping
+from dataclasses import is_dataclass
+from difflib import get_close_matches
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 _USER, _QUERY = re.compile(r"(\w://)[^\s/?#'\"]*@"), re.compile(r"(\w://[^\s?'\"]*)\?[^\s'\"]*")
 
@@ -87,3 +95,114 @@ def disk_mistake(error: BaseException) -> DiskError | None:
 
 class TrackingError(CopgError):
     """The tracking server or the model registry cannot be reached, or refuses what was asked of it."""
+
+
+SIGNS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
+"""How bounds are written, by their names in ``Field`` and in ``annotated_types``."""
+PLAIN = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", Any: "anything"}
+
+
+def nearest(name: str, known: Collection[str]) -> str:
+    """``; did you mean 'epochs'?`` where one of the known names is much like this one, else nothing."""
+    folded = {each.casefold(): each for each in known}
+    found = get_close_matches(name.casefold(), folded, n=1, cutoff=0.7)
+    return f"; did you mean {folded[found[0]]!r}?" if found else ""
+
+
+def bounds_of(hint: Any) -> tuple[dict[str, Any], str]:
+    """Bounds of ``Annotated[int, Field(ge=1, description=WHY)]``, and why; nothing of other types."""
+    info = next((each for each in get_args(hint)[1:] if hasattr(each, "metadata")), None)
+    if get_origin(hint) is not Annotated or info is None:
+        return {}, ""
+    bounds = {sign: getattr(m, sign) for m in info.metadata for sign in SIGNS if hasattr(m, sign)}
+    return bounds, info.description or ""
+
+
+def words_of_bounds(bounds: Mapping[str, Any]) -> str:
+    """``> 0``, or ``in [0, 1)``."""
+    if len(bounds) == 1:
+        ((sign, limit),) = bounds.items()
+        return f"{SIGNS[sign]} {limit}"
+    low = f"[{bounds['ge']}" if "ge" in bounds else f"({bounds['gt']}"
+    return f"in {low}, {bounds['le']}]" if "le" in bounds else f"in {low}, {bounds['lt']})"
+
+
+def members(hint: Any) -> tuple[Any, ...]:
+    """The types of which a value may be one; of ``int | None`` both, of ``int`` itself alone."""
+    return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+
+
+def words_of(hint: Any) -> str:
+    """What a value of a type is: ``a whole number >= 1``, ``'ddp' or 'fsdp2'``, ``a text or null``."""
+    some = members(hint)
+    if len(some) > 1:
+        words = [words_of(each) for each in some if each is not NoneType]
+        return " or ".join([*words, *(["null"] if NoneType in some else [])])
+    if get_origin(hint) is Annotated:
+        bounds, _ = bounds_of(hint)
+        kind = words_of(get_args(hint)[0])
+        return f"{kind} {words_of_bounds(bounds)}" if bounds else kind
+    if get_origin(hint) is Literal:
+        return " or ".join(map(repr, get_args(hint)))
+    return PLAIN.get(hint) or _words_of_several(hint)
+
+
+def _words_of_several(hint: Any) -> str:
+    kind, inner = get_origin(hint) or hint, get_args(hint)
+    if is_dataclass(hint):
+        return "keys and values"
+    if kind is dict:
+        return "keys, each with keys and values" if is_dataclass(inner[-1]) else "keys and values"
+    if kind is tuple and Ellipsis not in inner:
+        return f"[{', '.join(words_of(each) for each in inner)}]"
+    if kind in (list, tuple):
+        return f"a list, each {words_of(inner[0])}"
+    return str(getattr(hint, "__name__", hint))
+
+
+def follow(hint: Any, location: Collection[str | int]) -> tuple[tuple[str, ...], Any, Any]:
+    """Where the place that pydantic names lies in settings.
+
+    Args:
+        hint: type of the settings.
+        location: keys, places in lists, and of types that are one of several, which of them was tried.
+
+    Returns:
+        The keys alone; the type that holds the last of them; and what that one may be. None for a type that
+        is not clear.
+    """
+    keys: list[str] = []
+    owner = inside = told = hint
+    for step in location:
+        some = [_bare(each) for each in members(_bare(inside)) if each is not NoneType]
+        if len(some) > 1 and str(step) in map(_tag, some):  # which of several types was tried
+            inside = next(each for each in some if _tag(each) == str(step))
+            continue
+        owner = some[0]
+        keys.append(str(step))
+        inside = told = _inside(owner, step)
+    return tuple(keys), owner, told
+
+
+def _tag(hint: Any) -> str:
+    """How pydantic calls a type that is one of several."""
+    if get_origin(hint) is Literal:
+        return f"literal[{','.join(map(repr, get_args(hint)))}]"
+    return str(hint) if get_args(hint) else str(getattr(hint, "__name__", hint))
+
+
+def _inside(owner: Any, step: str | int) -> Any:
+    if is_dataclass(owner):
+        return _hints(owner).get(str(step))
+    inner = get_args(owner)
+    if get_origin(owner) is tuple and isinstance(step, int) and step < len(inner):
+        return inner[step]
+    return inner[-1] if inner else None
+
+
+def _bare(hint: Any) -> Any:
+    return get_args(hint)[0] if get_origin(hint) is Annotated else hint
+
+
+def _hints(owner: Any) -> dict[str, Any]:
+    return get_type_hints(owner, include_extras=True)

@@ -18,18 +18,7 @@ SOURCES = {
     "copg_pipelines": ROOT / "pipelines/copg_pipelines",
 }
 MODULE = re.compile(r"(?<![\w./-])copg(?:_components|_pipelines)?(?:\.[a-z_]\w*)+")
-ROOMS = [
-    "errors",
-    "progress",
-    "wording",
-    "config",
-    "records",
-    "digests",
-    "artifacts",
-    "losses",
-    "stores",
-    "data",
-]
+ROOMS = ["errors", "progress", "config", "records", "digests", "artifacts", "losses", "stores", "data"]
 ROOMS += ["tracking", "lm", "rewards", "training", "evaluation", "report", "stages", "run", "cli"]
 ROOMS += ["copg_components", "copg_pipelines"]
 

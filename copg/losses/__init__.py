@@ -6,7 +6,7 @@ Nothing is loaded before a loss is asked for by name, and then its own file alon
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from copg.config.wording import nearest
+from copg.errors import nearest
 
 if TYPE_CHECKING:
     from copg.losses.groups import GroupLoss

@@ -6,16 +6,14 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from copg.config import parse_config
-from copg.config.wording import nearest
 from copg.digests import code_closure, code_digest, json_digest
-from copg.errors import CopgError, RewardError
+from copg.errors import CopgError, RewardError, nearest
 from copg.rewards import REWARDS, load_reward
 from copg.rewards.contract import Reward, RewardSpec
 from copg.rewards.own import code_of_own, describe, load_own
 
 PLUMBING = (
     *(f"copg.{ground}" for ground in ("artifacts", "config", "digests", "errors", "progress", "records")),
-    "copg.config.wording",
     "copg.rewards.contract",
 )
 """What moves rewards about and decides no value: a new one must not make the old ones be paid for again."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from copg.config import configuration
-from copg.config.wording import members, words_of
+from copg.errors import members, words_of
 from copg.lm.config import TextConfig
 from copg.losses import LOSSES
 from copg.rewards import REWARDS, load_reward

@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import Any, get_type_hints
 
-from copg.config.wording import nearest
-from copg.errors import ConfigError
+from copg.errors import ConfigError, nearest
 from copg.rewards import REWARDS
 from copg.run.keys import Key, keys_of, keys_of_recipe, keys_of_reward, keys_of_stage
 from copg.stages.table import EVERY, ROWS

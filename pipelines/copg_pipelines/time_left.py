@@ -97,8 +97,9 @@ def standing(
         takes = _takes(task, tasks, known)
         work = works.get(task["task"])
         if task["task"] in running:
-            rest = None if takes is None else takes - (now - running[task["task"]])
-            takes = max(rest, 1.0) if rest is not None else (max(work.ends - now, 1.0) if work else None)
+            rest = (takes or 0.0) - (now - running[task["task"]])
+            late = max(work.ends - now, 1.0) if work else None  # also of a task of which no other is known
+            takes = rest if rest > 0 else late
         unknown = unknown or takes is None
         left.setdefault(task["loop"], []).append(takes or 0.0)
     seconds = sum(

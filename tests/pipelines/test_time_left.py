@@ -53,9 +53,12 @@ def test_what_an_earlier_run_did_is_done_unless_it_runs_again() -> None:
     assert (again.done, again.left_s) == (4, 6.0)
 
 
-def test_a_task_that_takes_longer_than_expected_has_a_second_left() -> None:
+def test_of_a_task_that_takes_longer_than_expected_only_its_own_word_is_told() -> None:
     records = [done(each["task"], 10.0) for each in TASKS]
-    assert standing(TASKS, records, {"report": 0.0}, {}, now=400.0, at_once=2).left_s == 1.0
+    late = standing(TASKS, records, {"report": 0.0}, {}, now=400.0, at_once=2)
+    assert str(late) == "4 of 5 tasks"
+    said = standing(TASKS, records, {"report": 0.0}, {"report": Work(1, 2, 430.0)}, now=400.0, at_once=2)
+    assert (said.left_s, said.at_least) == (30.0, False)
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,7 @@ from typing import (
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
-from copg.config.wording import bounds_of, follow, nearest, words_of, words_of_bounds
-from copg.errors import ConfigError
+from copg.errors import ConfigError, bounds_of, follow, nearest, words_of, words_of_bounds
 
 T = TypeVar("T")
 
