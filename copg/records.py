@@ -21,6 +21,9 @@ CLUSTER = "cluster"
 
 TOOLS, SETTINGS = "tools", "chat_template_kwargs"
 """Columns of a record that its chat template is given beside the messages."""
+MESSAGES, TURNS = "_prompt_messages", "_completion_messages"
+"""Columns in which messages stand whole that hold more than words (calls of tools, their results, thinking):
+those of the prompt, and of a completion that is several turns or more than words."""
 
 
 @dataclass(slots=True)
@@ -35,7 +38,8 @@ class Completion:
     parts: dict[str, float] = field(default_factory=dict)
     """Each named reward before weighting; filled by ``score``."""
     token_ids: list[int] | None = None
-    """With the end-of-sequence token when finished; filled by ``reference``."""
+    """With the end-of-sequence token when finished; filled by ``reference``. A token that is read and not
+    scored, as of a tool's result, stands as its complement ``~id``, which is negative."""
     ref_logps: float | None = None
     """log pi_ref(y|x), summed over completion tokens, in nats; filled by ``reference``."""
     columns: dict[str, Any] = field(default_factory=dict)

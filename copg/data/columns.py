@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from copg.data.json_lines import Defect
 from copg.data.rows import Row
 from copg.data.shapes import Record, RecordReader
-from copg.records import SETTINGS, TOOLS, Prompt, prompt_id
+from copg.records import MESSAGES, SETTINGS, TOOLS, Prompt, prompt_id
 
 RECORD_SCHEMA = pa.schema(
     [
@@ -175,10 +175,11 @@ def exact_id(prompt: Prompt, asked: str = "") -> int:
 def _asked(record: Record) -> str:
     """What a chat asks of its template beside the messages, as JSON, however it is written."""
     held = record.columns
-    if isinstance(record.prompt, str) or not (f'"{TOOLS}"' in held or f'"{SETTINGS}"' in held):
+    asks = (TOOLS, SETTINGS, MESSAGES)
+    if isinstance(record.prompt, str) or not any(f'"{name}"' in held for name in asks):
         return ""
     columns = json.loads(held)
-    asked = {name: columns[name] for name in (TOOLS, SETTINGS) if columns.get(name)}
+    asked = {name: columns[name] for name in asks if columns.get(name)}
     for name, value in asked.items():
         if isinstance(value, str):
             with suppress(ValueError, RecursionError):

@@ -6,8 +6,7 @@ from typing import Any
 
 from copg.data.found import Found
 from copg.data.json_lines import Defect, kind_of
-
-Messages = list[dict[str, str]]
+from copg.data.turns import WORDS, Messages, as_completion, begin_of_turn, is_turn, read_more
 
 _ROLES = {
     "human": "user",
@@ -17,7 +16,6 @@ _ROLES = {
     "prompter": "user",
 }
 """ShareGPT's names of the two sides."""
-_AGENTIC = {"tool_calls", "function_call", "tool_call_id", "reasoning_content", "thinking"}
 _TEXT_PARTS = ("text", "input_text", "output_text")
 _PLACES = re.compile(r"\n\n(Human|Assistant):")
 
@@ -25,7 +23,8 @@ _PLACES = re.compile(r"\n\n(Human|Assistant):")
 def read_messages(value: Any, where: str) -> Messages:
     """Messages with a role and a text, from ``role`` and ``content`` or ``from`` and ``value``.
 
-    Content in parts, as ``{"type": "text", "text": ...}``, is the text of all of them.
+    Content in parts, as ``{"type": "text", "text": ...}``, is the text of all of them. An assistant's message
+    may hold calls of tools and thinking beside its words, a tool's the call that it answers.
 
     Raises:
         Defect: ``wrong_type``, for a message that holds more than that.
@@ -46,14 +45,11 @@ def _read_message(item: Any, where: str) -> dict[str, str]:
         held = {"role": _ROLES.get(role, role) if type(role) is str else role, "content": held["value"]}
     if "parts" in held and set(held) <= {"role", "parts", "finish_reason"}:
         held = {"role": held.get("role"), "content": held["parts"]}
-    if set(held) == {"role", "content"} and type(held["content"]) is list:
+    if type(held.get("content")) is list:
         held["content"] = _join_parts(held["content"])
-    if more := sorted(held.keys() & _AGENTIC):
-        why = "calls of tools and thinking beside the words are not trained: a completion is one turn of text"
-        raise Defect("wrong_type", f"a message of {where} holds {more}; {why}")
-    if set(held) != {"role", "content"} or any(type(v) is not str for v in held.values()):
-        raise Defect("wrong_type", f"a message of {where} is not a 'role' and a 'content' of text alone")
-    return {"role": held["role"], "content": held["content"]}
+    if set(held) == WORDS and type(held["role"]) is type(held["content"]) is str:
+        return {"role": held["role"], "content": held["content"]}
+    return read_more(held, where)
 
 
 def _join_parts(parts: list[Any]) -> str | None:
@@ -96,17 +92,16 @@ def split_chat(messages: Messages, *, all_turns: bool) -> list[Found]:
     Raises:
         Defect: ``wrong_type``, where an assistant's turn has nothing before it.
     """
-    if all_turns:
-        places = [n for n, message in enumerate(messages) if message["role"] == "assistant"]
-    else:
-        places = [len(messages) - 1] if messages[-1]["role"] == "assistant" else []
-    if places == [0]:
+    ends = [n for n, message in enumerate(messages, 1) if message["role"] == "assistant"]
+    ends = [n for n in ends if n == len(messages) or (all_turns and messages[n]["role"] != "tool")]
+    spans = [(begin_of_turn(messages[:end]), end) for end in ends]
+    if spans == [(0, 1)] or (len(spans) == 1 and not spans[0][0]):
         raise Defect("wrong_type", "the chat is one message of 'assistant', without a prompt before it")
-    if not places:
+    if not spans:
         return [Found(messages, [])]
-    places = [place for place in places if place]
-    root = messages[: places[0]] if all_turns else None
-    return [Found(messages[:place], [messages[place]["content"]], root=root) for place in places]
+    spans = [(start, end) for start, end in spans if start]
+    root = messages[: spans[0][0]] if all_turns else None
+    return [Found(messages[:start], [as_completion(messages[start:end])], root=root) for start, end in spans]
 
 
 def split_pair(chosen: Messages, rejected: Messages) -> Found:
@@ -118,13 +113,17 @@ def split_pair(chosen: Messages, rejected: Messages) -> Found:
     same = 0
     while same < min(len(chosen), len(rejected)) - 1 and chosen[same] == rejected[same]:
         same += 1
+    parted = same
+    while same and (chosen[same - 1]["role"] == "tool" or "tool_calls" in chosen[same - 1]):
+        same -= 1  # what they share of a turn with tools was said by the assistant all the same
     ends = chosen[same:], rejected[same:]
-    if any(len(end) != 1 or end[0]["role"] != "assistant" for end in ends):
-        where = f"part at message {same + 1} of {len(chosen)} and {len(rejected)}"
-        raise Defect("wrong_type", f"the two chats {where}: a completion is one message of 'assistant'")
+    if not all(is_turn(end) for end in ends):
+        where = f"part at message {parted + 1} of {len(chosen)} and {len(rejected)}"
+        why = "a completion is one message of 'assistant', with calls of tools and results before it if any"
+        raise Defect("wrong_type", f"the two chats {where}: {why}")
     if not same:
         raise Defect("wrong_type", "the two chats have no message in common that could be their prompt")
-    return Found(chosen[:same], [end[0]["content"] for end in ends], rewards=[1.0, 0.0])
+    return Found(chosen[:same], [as_completion(end) for end in ends], rewards=[1.0, 0.0])
 
 
 def split_texts(chosen: str, rejected: str) -> Found:

@@ -10,6 +10,7 @@ from copg.data.found import Found
 from copg.data.json_lines import Defect, kind_of, parse_json
 from copg.data.marks import read_thumb
 from copg.data.messages import read_messages
+from copg.data.turns import Messages, as_completion, is_turn
 from copg.records import Prompt
 
 Fields = Mapping[str, Any]
@@ -109,7 +110,7 @@ def read_prompt(value: Any) -> Prompt:
     raise Defect("wrong_type", f"'prompt' is {kind_of(value)}, not text or chat messages")
 
 
-def read_chats(prompt: Prompt, texts: Sequence[Any]) -> tuple[Prompt, list[str]]:
+def read_chats(prompt: Prompt, texts: Sequence[Any]) -> tuple[Prompt, list[str | Messages]]:
     """Prompt and completion texts where some completions are chats.
 
     A text prompt that the chats repeat as their user's message becomes that message.
@@ -118,7 +119,7 @@ def read_chats(prompt: Prompt, texts: Sequence[Any]) -> tuple[Prompt, list[str]]
         Defect: ``wrong_type``, for a completion that is neither text nor such a chat.
     """
     chat = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
-    plain: list[str] = []
+    plain: list[str | Messages] = []
     for number, value in enumerate(texts, 1):
         if type(value) is str:
             plain.append(value)
@@ -126,13 +127,16 @@ def read_chats(prompt: Prompt, texts: Sequence[Any]) -> tuple[Prompt, list[str]]
         where = "the completion" if len(texts) == 1 else f"completion {number}"
         if type(value) is not list:
             raise Defect("wrong_type", f"{where} is {kind_of(value)}, not text or chat messages")
-        *before, last = read_messages(value, where)
-        if last["role"] != "assistant" or before not in ([], chat):
+        turn = read_messages(value, where)
+        if turn[: len(chat)] == chat and len(turn) > len(chat):
+            prompt, turn = chat, turn[len(chat) :]
+        if not is_turn(turn):
             raise Defect(
-                "wrong_type", f"{where} must be the prompt's messages, or none, and one of 'assistant'"
+                "wrong_type",
+                f"{where} must be the prompt's messages, or none, and one of 'assistant', "
+                "with calls of tools and results before it if any",
             )
-        prompt = chat if before else prompt
-        plain.append(last["content"])
+        plain.append(as_completion(turn))
     return prompt, plain
 
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from copg.data.columns import RECORD_SCHEMA, list_lengths
 from copg.data.spool import Bucket
-from copg.records import GROUP_SCHEMA
+from copg.records import GROUP_SCHEMA, TURNS
 
 
 @dataclass(slots=True)
@@ -32,24 +32,32 @@ def pool_completions(records: Sequence[dict[str, Any]]) -> Pool:
     """The completions of records that all came with rewards, or all without.
 
     Args:
-        records: with ``texts``, ``finished`` and ``rewards``.
+        records: with ``texts``, ``finished``, ``rewards`` and ``overlays``.
     """
     given = all(record["rewards"] is not None for record in records)
-    found: dict[tuple[str, bool], list[float]] = {}
-    places: dict[tuple[str, bool], tuple[int, int]] = {}
+    found: dict[tuple[str, bool, str], list[float]] = {}
+    places: dict[tuple[str, bool, str], tuple[int, int]] = {}
     for number, record in enumerate(records):
         rewards = record["rewards"] if given else [0.0] * len(record["texts"])
-        completions = zip(record["texts"], record["finished"], rewards, strict=True)
-        for place, (text, finished, reward) in enumerate(completions):
-            found.setdefault((text, finished), []).append(reward)
-            places.setdefault((text, finished), (number, place))
+        completions = zip(record["texts"], record["finished"], record["overlays"], rewards, strict=True)
+        for place, (text, finished, overlay, reward) in enumerate(completions):
+            key = (text, finished, _turns(overlay))
+            found.setdefault(key, []).append(reward)
+            places.setdefault(key, (number, place))
     return Pool(
-        texts=[text for text, _ in found],
-        finished=[finished for _, finished in found],
+        texts=[text for text, *_ in found],
+        finished=[finished for _, finished, _ in found],
         rewards=[mean_reward(rewards) for rewards in found.values()] if given else None,
         conflicts=sum(len(set(rewards)) > 1 for rewards in found.values()),
         places=list(places.values()),
     )
+
+
+def _turns(overlay: str | None) -> str:
+    """The messages of a completion that is more than its words: it differs where they do."""
+    if overlay is None or f'"{TURNS}"' not in overlay:
+        return ""
+    return json.dumps(json.loads(overlay).get(TURNS), sort_keys=True)
 
 
 def own_columns(records: Sequence[dict[str, Any]], places: Sequence[tuple[int, int]]) -> list[str | None]:

@@ -40,6 +40,7 @@ from copg.data.plain_shapes import (
 from copg.data.public_shapes import SHAPES as PUBLIC
 from copg.data.public_shapes import Shape
 from copg.data.sides import cluster_digest
+from copg.data.turns import put_aside
 from copg.records import Prompt, prompt_id
 
 PROMPTS = Shape(
@@ -187,8 +188,11 @@ class RecordReader:
         prompt = read_prompt(found.prompt)
         others = {name: value for name, value in row.items() if name not in taken}
         texts = found.completions
+        own = found.own
         if set(map(type, texts)) - {str}:
             prompt, texts = read_chats(prompt, texts)
+        if type(prompt) is list or set(map(type, texts)) - {str}:
+            prompt, texts, own = put_aside(prompt, texts, others, own)
         rewards = _mapped_rewards(found, fields)
         if len(texts) == 1 and rewards is None and (mark := find_thumb(others, cells=cells)):
             rewards, found.marks, found.note = [mark[1]], (mark[0],), f"{mark[0]!r} as a reward of 1 or 0"
@@ -203,7 +207,7 @@ class RecordReader:
             rewards,
             flags,
             write_columns(others),
-            overlays=None if found.own is None else [write_columns(own) for own in found.own],
+            overlays=None if own is None else [write_columns(each) for each in own],
             side=side if cluster is None else cluster_digest(cluster),
             unranked=found.unranked,
             unsaid_ends=len(texts) if found.finished is None else 0,

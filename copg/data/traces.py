@@ -7,6 +7,7 @@ from copg.data.found import Found, Wish
 from copg.data.json_lines import Defect, kind_of, parse_json
 from copg.data.marks import read_thumb
 from copg.data.messages import is_chat, read_messages
+from copg.data.turns import Messages, as_completion
 from copg.records import Prompt
 
 _ASKED = ("messages", "prompt", "question", "query", "input", "inputs", "text", "message", "request")
@@ -68,7 +69,7 @@ def read_spans(row: Mapping[str, Any], wish: Wish) -> list[Found]:
         before = [{"role": "system", "content": system}] if system else []
         prompt = read_messages([*before, *_listed(asked)], "gen_ai.input.messages")
         choices = _listed(answered)
-        texts = [message["content"] for message in read_messages(choices, "gen_ai.output.messages")]
+        texts = [as_completion([m]) for m in read_messages(choices, "gen_ai.output.messages")]
         finished = [choice.get("finish_reason") != "length" for choice in choices]
         marks = [mark for event in events if (mark := _evaluation(event)) is not None]
         found.append(_with_feedback(Found(prompt, texts, finished=finished), iter(marks), wish))
@@ -165,7 +166,7 @@ def _asked(value: Any) -> Prompt:
     return value
 
 
-def _answered(value: Any) -> tuple[str, bool]:
+def _answered(value: Any) -> tuple[str | Messages, bool]:
     """The completion among the outputs of a call, and whether it came to its end."""
     if type(value) is dict:
         if type(value.get("message")) is dict:  # a choice
@@ -181,7 +182,7 @@ def _answered(value: Any) -> tuple[str, bool]:
         kept = [{k: v for k, v in item.items() if k in ("role", "content", "tool_calls")} for item in said]
         last = read_messages(kept, "the outputs")[-1]
         if last["role"] == "assistant":
-            return last["content"], True
+            return as_completion([last]), True
     if type(value) is not str:
         found = sorted(value) if type(value) is dict else kind_of(value)
         raise Defect("missing_field", f"the outputs hold neither one text nor a message, found {found}")

@@ -16,9 +16,10 @@ from copg.data.json_lines import Defect
 from copg.errors import ModelError, RecordError
 from copg.lm.tally import Tally
 from copg.lm.template import Opening
-from copg.lm.text import NOTES, TextCodec
+from copg.lm.text import NOTES, Encoded, TextCodec
 from copg.lm.tokenizer import Limits
-from copg.records import SETTINGS, TOOLS, Prompt
+from copg.lm.turns import encode_turns
+from copg.records import MESSAGES, SETTINGS, TOOLS, TURNS, Prompt
 
 FLAWS = ("blank_prompts", "blank_completions", "rewards_amiss", "rewards_nonfinite")
 """Counts of a record that the checks refuse whatever a model makes of it."""
@@ -116,10 +117,13 @@ class RecordFit:
         kept: list[int] = []
         texts: list[str] = []
         flaw: Defect | None = None
-        for place, (text, finished) in enumerate(zip(row["texts"], row["finished"], strict=True)):
+        each = zip(row["texts"], row["finished"], row["overlays"], strict=True)
+        for place, (text, finished, overlay) in enumerate(each):
             self.num_completions += 1
+            turns = json.loads(overlay).get(TURNS) if overlay and f'"{TURNS}"' in overlay else None
+            say = self.said if turns is None else self._said_in_turns
             try:
-                texts.append(self.said(opening, text, row["source"], finished=finished))
+                texts.append(say(opening, turns or text, row["source"], finished=finished))
                 kept.append(place)
             except Defect as defect:
                 flaw = flaw or defect
@@ -135,7 +139,7 @@ class RecordFit:
 
     def _open(self, row: Mapping[str, Any]) -> Opening:
         held = row["columns"]
-        asks = any(f'"{name}"' in held for name in (TOOLS, SETTINGS))
+        asks = any(f'"{name}"' in held for name in (TOOLS, SETTINGS, MESSAGES))
         prompt = row["messages"] if row["prompt"] is None else row["prompt"]
         try:
             return self.open(prompt, json.loads(held) if asks else {})
@@ -169,14 +173,7 @@ class RecordFit:
         except RecordError as error:
             raise Defect("completion_refused", str(error)) from None
         said = self._codec.read_back(opening, encoded)
-        if not said.strip():
-            raise Defect("completion_without_words", f"of {text!r:.60} no word is left")
-        if (total := len(opening.ids) + len(encoded.ids)) > self._max_tokens:
-            detail = f"{total} tokens with its prompt, {self._limit} is {self._max_tokens}"
-            raise Defect("completion_of_too_many_tokens", detail)
-        self._check_ids(encoded.ids)
-        for note in encoded.notes:
-            self.tally.note(note, source)
+        self._check(opening, encoded, said, text, source)
         if said == text:
             return text
         again = self._codec.encode(opening, said, finished=finished, boundary=False)
@@ -185,8 +182,29 @@ class RecordFit:
         self.tally.note("not_as_drawn", source)  # what it says would be drawn otherwise
         return text
 
+    def _said_in_turns(
+        self, opening: Opening, turns: list[dict[str, Any]], source: str, *, finished: bool
+    ) -> str:
+        try:
+            turned = encode_turns(self._codec, opening, turns, finished=finished)
+        except RecordError as error:
+            raise Defect("completion_refused", str(error)) from None
+        self._check(opening, turned.encoded, turned.text, turns, source)
+        return turned.text
+
+    def _check(self, opening: Opening, encoded: Encoded, said: str, logged: Any, source: str) -> None:
+        """Refuse what is too long or empty; count what became of the rest."""
+        if not said.strip():
+            raise Defect("completion_without_words", f"of {logged!r:.60} no word is left")
+        if (total := len(opening.ids) + len(encoded.ids)) > self._max_tokens:
+            detail = f"{total} tokens with its prompt, {self._limit} is {self._max_tokens}"
+            raise Defect("completion_of_too_many_tokens", detail)
+        self._check_ids(encoded.ids)
+        for note in encoded.notes:
+            self.tally.note(note, source)
+
     def _check_ids(self, ids: Sequence[int]) -> None:
-        if ids and (largest := max(ids)) >= self._num_embeddings:
+        if ids and (largest := max(max(ids), ~min(ids))) >= self._num_embeddings:
             token = self._codec.tokenizer.convert_ids_to_tokens(largest)
             detail = f"token {token!r} has the id {largest}, the model {self._num_embeddings} embeddings"
             raise Defect("token_without_embedding", detail)

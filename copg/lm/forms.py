@@ -193,7 +193,8 @@ def _check_causal(model: Any, group: TokenGroup, plain: RowConfig) -> bool:
     Raises:
         ModelError: they are not: the model is no language model that draws from left to right.
     """
-    ids, start = [*group.prompt_ids, *max(group.completion_ids, key=len)], len(group.prompt_ids)
+    longest, start = max(group.completion_ids, key=len), len(group.prompt_ids)
+    ids = [*group.prompt_ids, *(max(token, ~token) for token in longest)]  # all of them scored
     another = next((token for token in ids if token != ids[-1]), None)
     if another is None or len(ids) < start + 2:
         return False

@@ -12,11 +12,13 @@ from copg.lm.anatomy import read_anatomy
 from copg.lm.config import RowConfig
 from copg.lm.forms import Fit, fit_reference
 from copg.lm.load import load_model, pick_device
-from copg.lm.rows import TokenGroup
+from copg.lm.rows import TokenGroup, num_scored
 from copg.lm.scorer import DTYPES, group_logps
 from copg.lm.tally import Tally
-from copg.lm.text import TextCodec
-from copg.records import Group
+from copg.lm.template import Opening
+from copg.lm.text import Encoded, TextCodec
+from copg.lm.turns import encode_turns
+from copg.records import TURNS, Completion, Group
 from copg.stores.promised import weights_as_promised
 from copg.stores.reference_store import completion_key
 from copg.stores.spot_checks import SpotChecks
@@ -58,7 +60,7 @@ def encode_group(group: Group, codec: TextCodec, *, max_tokens: int, tally: Tall
     kept = []
     for completion in group.completions:
         try:
-            encoded = codec.encode(opening, completion.text, finished=completion.finished)
+            encoded = _encode(codec, opening, completion)
         except RecordError as error:
             tally.drop("completions_refused", group.source, str(error))
             continue
@@ -78,13 +80,20 @@ def encode_group(group: Group, codec: TextCodec, *, max_tokens: int, tally: Tall
     return group
 
 
+def _encode(codec: TextCodec, opening: Opening, completion: Completion) -> Encoded:
+    """Token ids of a completion, of its words or of all its turns."""
+    if turns := completion.columns.get(TURNS):
+        return encode_turns(codec, opening, turns, finished=completion.finished).encoded
+    return codec.encode(opening, completion.text, finished=completion.finished)
+
+
 def mean_difference(
     model: Any, groups: Sequence[TokenGroup], stored: Sequence[Sequence[float]], rows: RowConfig
 ) -> float:
     """Nats a token by which ``stored`` log-probabilities differ from those of ``model``, in the mean."""
     fresh = group_logps(model, groups, rows=rows)
     moved = sum(float(np.abs(np.subtract(a, b)).sum()) for a, b in zip(fresh, stored, strict=True))
-    return moved / max(1, sum(len(ids) for group in groups for ids in group.completion_ids))
+    return moved / max(1, sum(num_scored(ids) for group in groups for ids in group.completion_ids))
 
 
 @dataclass
@@ -150,7 +159,7 @@ class ReferencePass:
             logps = group_logps(model, [group for group, _ in chunk], rows=rows, description="reference")
             found = [key for _, row in chunk for key in row]
             values = [value for of_group in logps for value in of_group]
-            num_tokens = [len(ids) for group, _ in chunk for ids in group.completion_ids]
+            num_tokens = [num_scored(ids) for group, _ in chunk for ids in group.completion_ids]
             origin = [str(pick_device())] * len(found), [self.form["attention"]] * len(found)
             self.store.append(found, values, num_tokens, *origin)
             fresh |= dict(zip(found, values, strict=True))
@@ -167,7 +176,7 @@ class ReferencePass:
         model = self._model(groups)
         values = [[known[key] for key in row] for _, row in sample]
         moved = mean_difference(model, [group for group, _ in sample], values, self._fitted.rows)
-        num_tokens = sum(len(ids) for group, _ in sample for ids in group.completion_ids)
+        num_tokens = sum(num_scored(ids) for group, _ in sample for ids in group.completion_ids)
         self._checked_tokens += num_tokens
         self.difference += (moved - self.difference) * num_tokens / self._checked_tokens
         self.checked += sum(map(len, values))

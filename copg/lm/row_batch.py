@@ -31,9 +31,9 @@ class RowBatch:
     layout: Layout | None
     """Of a flat row."""
     predictors: Tensor
-    """[N] flat index into B*T of the state that predicts each completion token."""
+    """[N] flat index into B*T of the state that predicts each completion token that is scored."""
     targets: Tensor
-    """[N] the completion tokens."""
+    """[N] those tokens."""
     completion: Tensor
     """[N] which completion a token belongs to, counted through the batch."""
     num_completions: int
@@ -72,13 +72,16 @@ def build_batch(
         at = 0
         for index, k, ids in row:
             here, first = slice(at, at + len(ids)), len(groups[index].prompt_ids) if k else 0
-            tokens[r, here], owner[r, here], part[r, here] = np.asarray(ids), index, k
+            given = np.asarray(ids, np.int64)
+            tokens[r, here], owner[r, here], part[r, here] = np.where(given < 0, ~given, given), index, k
             positions[r, here] = np.arange(first, first + len(ids))
             if k == 0:
                 end_of_prompt = at + len(ids) - 1
             else:
-                predictors.append(np.r_[end_of_prompt, at : at + len(ids) - 1] + r * width)
-                targets.append(tokens[r, here])
+                scored = given >= 0
+                before = np.r_[end_of_prompt, at : at + len(ids) - 1] + r * width
+                predictors.append(before[scored])
+                targets.append(given[scored])
             at += len(ids)
     sizes = [len(ids) for ids in targets]
     order = tuple(index for row in rows for index in row)

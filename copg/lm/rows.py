@@ -4,6 +4,8 @@ import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from copg.errors import RecordError
 from copg.lm.attention.dispatch import resolve_attention
 from copg.lm.batches import length_batches
@@ -14,9 +16,14 @@ ALONE = ("alone", "plain")
 """Forms in which a completion shares its row with its prompt alone."""
 
 
+def num_scored(ids: Sequence[int]) -> int:
+    """Tokens of a completion that are scored: those that are only read stand as their complements."""
+    return int((np.asarray(ids) >= 0).sum())
+
+
 @dataclass(frozen=True, slots=True)
 class TokenGroup:
-    """A prompt and its completions as token ids."""
+    """A prompt and its completions as token ids; a token that is read and not scored is ``~id``."""
 
     prompt_ids: Sequence[int]
     completion_ids: Sequence[Sequence[int]]

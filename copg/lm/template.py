@@ -137,6 +137,26 @@ class Template:
                 f"the chat template refuses the messages: {str(error).splitlines()[0]}"
             ) from None
 
+    def generated(self, messages: Sequence[dict[str, Any]]) -> list[tuple[int, int]] | None:
+        """Where in the conversation stands what the template marks as generated; None where it marks nothing.
+
+        Marks are ``{% generation %}``, in characters of ``render``.
+        """
+        if "endgeneration" not in self._source:
+            return None
+        from transformers.utils.chat_template_utils import render_jinja_template
+
+        settings = dict(self._settings)
+        chosen = self._tokenizer.get_chat_template(None, settings.get(TOOLS))
+        _, marks = render_jinja_template(
+            conversations=[list(messages)],
+            tools=settings.pop(TOOLS, None),
+            chat_template=chosen,
+            return_assistant_tokens_mask=True,
+            **{**self._tokenizer.special_tokens_map, **settings},
+        )
+        return [(start, end) for start, end in marks[0]]
+
     def frame(self, messages: Sequence[dict[str, Any]], begun: str = "") -> Frame:
         """What the template writes around the words that an assistant adds to ``begun``.
 

@@ -12,7 +12,7 @@ from copg.lm.config import TextConfig
 from copg.lm.pieces import Pieces
 from copg.lm.speech import Speech
 from copg.lm.template import Opening, Template, spoken
-from copg.records import Prompt
+from copg.records import MESSAGES, Prompt
 
 CONTEXT, HEAD = 32, 48
 """Characters before and after the start of a completion, in which a token that spans both is looked for."""
@@ -127,7 +127,8 @@ class TextCodec:
 
         Args:
             prompt: of a record.
-            columns: whatever else the record holds: the template is given what ``asked`` finds there.
+            columns: whatever else the record holds: the template is given what ``asked`` finds there, and
+                the messages that stand there whole.
 
         Raises:
             ModelError: chat messages without a chat template, or a turn whose end cannot be told.
@@ -137,7 +138,8 @@ class TextCodec:
         if isinstance(prompt, str):
             opening = self._open_text(prompt)
         else:
-            opening = self._open_chat(prompt, columns or {})
+            columns = columns or {}
+            opening = self._open_chat(columns.get(MESSAGES) or prompt, columns)
         if not opening.ids:
             raise RecordError(f"prompt {prompt!r:.60} has no tokens, and the tokeniser adds no start token")
         return opening
@@ -217,6 +219,18 @@ class TextCodec:
         """
         own = max((found.end() for found in self._special.finditer(opening.lead or "")), default=0)
         return drawn[:own] if drawn.startswith((opening.lead or "")[:own]) else ""
+
+    def rendered(self, text: str, after: int) -> list[int]:
+        """Ids of text that the template wrote after a token: what spells a special token is one."""
+        ids: list[int] = []
+        at = 0
+        for found in [*self._special.finditer(text), None]:
+            words = text[at : found.start() if found else len(text)]
+            ids += self._pieces.ids(words, after_token=(ids or [after])[-1] in self._tokens) if words else []
+            if found:
+                ids.append(self._added[found.group()])
+                at = found.end()
+        return ids
 
     def decode(self, ids: Sequence[int], prompt_ids: Sequence[int]) -> str:
         """Text of a completion that was drawn after a prompt.

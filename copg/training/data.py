@@ -41,6 +41,7 @@ class TrainData:
             raise ArtifactError("there is no group of the train split to train on")
         self._first.append(len(tokens))
         self._ends = np.cumsum([len(part) for part in tokens])
+        self._num_scored = np.array([np.count_nonzero(part >= 0) for part in tokens])
         self._tokens = np.concatenate(tokens)
         self.rewards = torch.tensor(rewards, dtype=torch.float64)  # cast once they are centred
         self.ref_logps = torch.tensor(ref_logps, dtype=torch.float32)
@@ -72,7 +73,7 @@ class TrainData:
         sizes = torch.tensor([len(span) for span in spans])
         group = torch.repeat_interleave(torch.arange(len(spans)), sizes)
         parts = [p for i in indices for p in range(self._first[i] + 1, self._first[i + 1])]
-        num_tokens = torch.from_numpy(self._ends[parts] - self._ends[np.asarray(parts) - 1])
+        num_tokens = torch.from_numpy(self._num_scored[parts])
         known = (self.ref_logps[chosen], self.rewards[chosen], num_tokens, group)
         return Completions(policy_logps, *(value.to(policy_logps.device) for value in known))
 

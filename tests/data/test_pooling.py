@@ -25,7 +25,8 @@ from copg.records import GROUP_SCHEMA, groups_to_table, prompt_id, table_to_grou
 
 
 def record(texts: list[str], rewards: list[float] | None, finished: list[bool] | None = None) -> dict:
-    return {"texts": texts, "rewards": rewards, "finished": finished or [True] * len(texts)}
+    flags = finished or [True] * len(texts)
+    return {"texts": texts, "rewards": rewards, "finished": flags, "overlays": [None] * len(texts)}
 
 
 def bucket(rows: list[dict], groups: list[list[int]]) -> Bucket:

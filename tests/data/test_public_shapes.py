@@ -226,16 +226,6 @@ def test_a_pair_without_a_prompt_beside_another_text_is_not_taken_for_whole_text
     assert read(row, read_as="text_pairs")[0].prompt == "the sky is"
 
 
-def test_a_chat_with_a_call_of_a_tool_is_refused() -> None:
-    called = {
-        "role": "assistant",
-        "content": "x",
-        "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}],
-    }
-    refused = refusal({"messages": [user("p"), called]})
-    assert refused.startswith("wrong_type: a message of messages holds ['tool_calls']; calls of tools")
-
-
 def test_feedback_of_one_name_is_the_reward_and_of_several_must_be_named() -> None:
     def trace(*marks: tuple[str, Any]) -> dict[str, Any]:
         given = [{"assessment_name": name, "feedback": {"value": value}} for name, value in marks]

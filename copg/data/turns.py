@@ -1,0 +1,145 @@
+"""Turns with tools: messages that hold more than words, and an assistant's turn of several of them."""
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from itertools import pairwise
+from typing import Any
+
+from copg.data.json_lines import Defect, parse_json
+from copg.records import MESSAGES, TURNS, Prompt
+
+Messages = list[dict[str, Any]]
+
+WORDS = {"role", "content"}
+_MORE = {
+    "assistant": ("tool_calls", "reasoning_content", "thinking"),
+    "tool": ("tool_call_id", "name"),
+}
+"""What a message may hold beside its words, by its role."""
+
+
+def read_more(held: dict[str, Any], where: str) -> dict[str, Any]:
+    """A message that holds more than a role and words."""
+    held = _of_functions(held)
+    role = held.get("role")
+    more = _MORE.get(role, ()) if type(role) is str else ()
+    texts = {name: value for name, value in held.items() if name != "tool_calls"}
+    known = set(held) <= {*WORDS, *more} and all(type(value) is str for value in texts.values())
+    if type(role) is not str or not known or len(held) < 2:
+        allowed = f"a 'role' and a 'content' of text{', or ' + ', '.join(map(repr, more)) if more else ''}"
+        raise Defect("wrong_type", f"a message of {where} is not {allowed} alone")
+    message = {"role": role, "content": held.get("content", "")}
+    message |= {name: held[name] for name in more if name in held}
+    if "tool_calls" in held:
+        message["tool_calls"] = _read_calls(held["tool_calls"], where)
+    return message
+
+
+def _of_functions(held: dict[str, Any]) -> dict[str, Any]:
+    """A message of OpenAI's older form, in which a function was called, as one of a tool."""
+    if held.get("role") == "function":
+        return {**held, "role": "tool"}
+    if "function_call" in held and "tool_calls" not in held:
+        rest = {name: value for name, value in held.items() if name != "function_call"}
+        return {**rest, "tool_calls": [{"type": "function", "function": held["function_call"]}]}
+    return held
+
+
+def _read_calls(calls: Any, where: str) -> list[dict[str, Any]]:
+    """Calls of tools as chat templates take them: arguments as an object, which logs hold as JSON."""
+    found = []
+    for call in calls if type(calls) is list else [None]:
+        held = dict(call) if type(call) is dict else {}
+        function = held.get("function", held)
+        if type(function) is not dict or type(function.get("name")) is not str:
+            raise Defect("wrong_type", f"'tool_calls' of {where} has a call without the name of a function")
+        arguments = function.get("arguments", {})
+        if type(arguments) is str:
+            with suppress(Defect):
+                arguments = parse_json((arguments or "{}").encode())
+        whole = {"type": "function", "function": {"name": function["name"], "arguments": arguments}}
+        found.append(({"id": held["id"]} if type(held.get("id")) is str else {}) | whole)
+    return found
+
+
+def more_than_words(messages: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a message holds something beside its role and its words."""
+    return any(len(message) > len(WORDS) for message in messages)
+
+
+def in_words(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """The messages as role and words alone, thinking left out and calls of tools as JSON below the words."""
+    return [
+        {"role": message["role"], "content": "\n".join(filter(None, [message["content"], *_calls(message)]))}
+        for message in messages
+    ]
+
+
+def _calls(message: Mapping[str, Any]) -> list[str]:
+    return [json.dumps(call["function"], ensure_ascii=False) for call in message.get("tool_calls", ())]
+
+
+def begin_of_turn(messages: Sequence[Mapping[str, Any]]) -> int:
+    """Where the last assistant's turn of a chat begins, which calls of tools and their results are part of.
+
+    The length of the chat where no assistant's message ends it.
+    """
+    end = len(messages)
+    if not messages or messages[-1]["role"] != "assistant":
+        return end
+    start = end - 1
+    while start and (messages[start - 1]["role"] == "tool" or "tool_calls" in messages[start - 1]):
+        start -= 1
+    while messages[start]["role"] != "assistant":  # a result whose call is not there
+        start += 1
+    return start
+
+
+def as_completion(turn: Messages) -> str | Messages:
+    """A turn as its words where it is no more than one message of them, else as its messages."""
+    return turn if len(turn) > 1 or more_than_words(turn) else str(turn[0]["content"])
+
+
+def is_turn(messages: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether messages are an assistant's turn: they begin and end with it, and tools answer in between."""
+    roles = [message["role"] for message in messages]
+    called = all(
+        other == "tool" if role == "assistant" else other in ("tool", "assistant")
+        for role, other in pairwise(roles)
+    )
+    answered = all("tool_calls" in message or message["role"] == "tool" for message in messages[:-1])
+    ends = bool(roles) and roles[0] == roles[-1] == "assistant"
+    return ends and called and answered and set(roles) <= {"assistant", "tool"}
+
+
+def put_aside(
+    prompt: Prompt,
+    completions: Sequence[str | Messages],
+    columns: dict[str, Any],
+    own: list[dict[str, Any]] | None,
+) -> tuple[Prompt, list[str], list[dict[str, Any]] | None]:
+    """Prompt and completions as words, with the messages that hold more among the columns.
+
+    Args:
+        columns: of the record, which get the prompt's messages.
+        own: of each completion alone, which get its turn.
+
+    Returns:
+        Prompt, texts, and ``own``.
+    """
+    turns = [each if isinstance(each, list) else None for each in completions]
+    if any(turns):
+        prompt = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+        own = [
+            held if turn is None else {**held, TURNS: turn}
+            for held, turn in zip(own or [{} for _ in turns], turns, strict=True)
+        ]
+    if not isinstance(prompt, str) and more_than_words(prompt):
+        columns[MESSAGES] = prompt
+        prompt = in_words(prompt)
+    return prompt, [each if isinstance(each, str) else _said(each) for each in completions], own
+
+
+def _said(turn: Messages) -> str:
+    return "\n\n".join(each["content"] for each in in_words(turn) if each["role"] == "assistant")

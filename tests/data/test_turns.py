@@ -1,0 +1,161 @@
+"""Chats with tools: what of them is a prompt, what a completion, and what is kept beside their words."""
+
+import json
+from typing import Any
+
+import pytest
+
+from copg.data.columns import to_portion
+from copg.data.found import Reading
+from copg.data.json_lines import Defect
+from copg.data.pooling import pool_completions
+from copg.data.rows import Row
+from copg.data.shapes import Record, RecordReader
+from copg.data.turns import begin_of_turn, is_turn
+from copg.records import MESSAGES, TURNS
+
+USER = {"role": "user", "content": "weather?"}
+TOOLS = [{"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}]
+CALLED = {
+    "role": "assistant",
+    "content": "",
+    "tool_calls": [
+        {"id": "c1", "type": "function", "function": {"name": "look", "arguments": {"at": "Rome"}}}
+    ],
+}
+RESULT = {"role": "tool", "tool_call_id": "c1", "content": "20"}
+SAYS = {"role": "assistant", "content": "It is 20."}
+LOGGED_CALL = {  # as OpenAI logs it
+    "role": "assistant",
+    "content": None,
+    "tool_calls": [
+        {"id": "c1", "type": "function", "function": {"name": "look", "arguments": '{"at": "Rome"}'}}
+    ],
+}
+LOGGED_RESULT = {**RESULT, "content": [{"type": "text", "text": "2"}, {"type": "text", "text": "0"}]}
+IN_WORDS = '{"name": "look", "arguments": {"at": "Rome"}}'
+
+
+def read(row: Any, **reading: Any) -> list[Record]:
+    return RecordReader(Reading(**reading)).read(json.loads(json.dumps(row)))
+
+
+def turns_of(record: Record) -> list[Any]:
+    return [json.loads(overlay or "{}").get(TURNS) for overlay in record.overlays or []]
+
+
+def test_a_call_its_result_and_the_words_after_it_are_one_turn() -> None:
+    (record,) = read({"messages": [USER, LOGGED_CALL, LOGGED_RESULT, SAYS], "tools": TOOLS, "label": True})
+    assert record.prompt == [USER]
+    assert record.texts == [f"{IN_WORDS}\n\nIt is 20."]
+    assert turns_of(record) == [[CALLED, RESULT, SAYS]]
+    assert record.rewards == [1.0]
+    assert json.loads(record.columns) == {"tools": TOOLS, "label": True}
+
+
+def test_a_chat_of_words_alone_is_read_as_ever() -> None:
+    (record,) = read({"messages": [USER, SAYS, USER, SAYS]})
+    assert (record.prompt, record.texts, record.overlays) == ([USER, SAYS, USER], ["It is 20."], None)
+    assert record.columns == "{}"
+
+
+def test_calls_in_a_prompt_are_kept_and_told_in_words() -> None:
+    (record,) = read({"messages": [USER, LOGGED_CALL, RESULT, SAYS, USER, SAYS]})
+    assert json.loads(record.columns)[MESSAGES] == [USER, CALLED, RESULT, SAYS, USER]
+    assert record.prompt == [
+        USER,
+        {"role": "assistant", "content": IN_WORDS},
+        {"role": "tool", "content": "20"},
+        SAYS,
+        USER,
+    ]
+    assert (record.texts, record.overlays) == (["It is 20."], None)
+
+
+def test_all_turns_are_a_completion_each_of_what_came_before() -> None:
+    chat = [USER, CALLED, RESULT, SAYS, USER, SAYS]
+    first, second = read({"messages": chat}, all_turns=True)
+    assert (first.prompt, turns_of(first)) == ([USER], [[CALLED, RESULT, SAYS]])
+    assert second.texts == ["It is 20."]
+    assert first.side == second.side
+
+
+def test_pairs_part_where_their_turns_begin_though_both_call_the_same() -> None:
+    other = {"role": "assistant", "content": "No idea."}
+    chosen, rejected = [USER, CALLED, RESULT, SAYS], [USER, CALLED, RESULT, other]
+    (record,) = read({"chosen": chosen, "rejected": rejected})
+    assert record.prompt == [USER]
+    assert turns_of(record) == [chosen[1:], rejected[1:]]
+    assert record.rewards == [1.0, 0.0]
+    (plain,) = read({"prompt": "weather?", "chosen": chosen[1:], "rejected": [other]})
+    assert plain.prompt == [USER]
+    assert (turns_of(plain), plain.texts[1]) == ([chosen[1:], None], "No idea.")
+
+
+def test_a_completion_may_be_a_turn_and_thinking_stays_beside_its_words() -> None:
+    thought = {"role": "assistant", "content": "4", "reasoning_content": "2 + 2"}
+    (record,) = read({"prompt": [USER], "completion": [thought], "reward": 0.5})
+    assert (record.texts, turns_of(record)) == (["4"], [[thought]])
+    (group,) = read({"prompt": [USER], "completions": [[CALLED, RESULT, SAYS], "5"], "rewards": [1, 0]})
+    assert (turns_of(group), group.texts[1]) == ([[CALLED, RESULT, SAYS], None], "5")
+
+
+def test_the_older_form_of_calls_is_read_as_tools() -> None:
+    call = {"role": "assistant", "content": None, "function_call": {"name": "look", "arguments": "{}"}}
+    answered = {"role": "function", "name": "look", "content": "20"}
+    (record,) = read({"messages": [USER, call, answered, SAYS]})
+    assert turns_of(record)[0][:2] == [
+        {
+            "role": "assistant",
+            "content": "",
+            "tool_calls": [{"type": "function", "function": {"name": "look", "arguments": {}}}],
+        },
+        {"role": "tool", "content": "20", "name": "look"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("messages", "says"),
+    [
+        ([USER, {"role": "assistant", "content": "x", "audio": "y"}], "'content' of text, or 'tool_calls', "),
+        ([USER, {"role": "assistant", "tool_calls": [{"function": {}}]}], "a call without the name"),
+        (
+            [{"role": "user", "content": "x", "tool_calls": [1]}, SAYS],
+            "is not a 'role' and a 'content' of text",
+        ),
+        ([CALLED, RESULT, SAYS], "without a prompt before it"),
+    ],
+)
+def test_a_message_that_means_nothing_is_told(messages: list[Any], says: str) -> None:
+    with pytest.raises(Defect) as caught:
+        read({"messages": messages})
+    assert says in caught.value.detail
+
+
+def test_a_turn_begins_after_what_is_not_the_assistant_s() -> None:
+    assert begin_of_turn([USER, CALLED, RESULT, CALLED, RESULT, RESULT, SAYS]) == 1
+    assert begin_of_turn([USER, SAYS, SAYS]) == 2  # as ever: the last message goes on from the one before
+    assert begin_of_turn([USER, RESULT, SAYS]) == 2
+    assert begin_of_turn([USER]) == 1
+    assert is_turn([CALLED, RESULT, SAYS])
+    assert not is_turn([SAYS, RESULT, SAYS])  # no call that the result answers
+    assert not is_turn([CALLED, RESULT])
+    assert not is_turn([SAYS, SAYS])
+    assert not is_turn([])
+
+
+def test_prompts_and_completions_that_differ_in_calls_alone_stay_apart() -> None:
+    calls = [{**CALLED, "tool_calls": [{"function": {"name": name, "arguments": {}}}]} for name in "ab"]
+    same = {"role": "assistant", "content": "x"}
+    rows = [{"messages": [USER, call, RESULT, same, USER, SAYS]} for call in calls]
+    portion = to_portion([Row("f", n, value=row) for n, row in enumerate(rows, 1)], RecordReader(Reading()))
+    assert len(set(portion.records["exact_id"].to_pylist())) == 2
+    results = [{**RESULT, "content": said} for said in ("20", "30")]
+    turns = [[CALLED, result, SAYS] for result in results]
+    records = [read({"prompt": [USER], "completion": turn, "reward": n})[0] for n, turn in enumerate(turns)]
+    held = [
+        {"texts": each.texts, "rewards": each.rewards, "finished": [True], "overlays": each.overlays}
+        for each in records
+    ]
+    assert pool_completions(held).rewards == [0.0, 1.0]
+    assert pool_completions([held[0], held[0]]).rewards == [0.0]
