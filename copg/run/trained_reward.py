@@ -25,7 +25,7 @@ def trains_reward(rewards: Sequence[Any], stages: Mapping[str, Any]) -> bool:
     Raises:
         ValueError: a reward needs it, and there is no section ``reward`` to train it by.
     """
-    wanted = any(means_trained(reward) for reward in (*rewards, *_all_rewards(stages)))
+    wanted = any(means_trained(reward) for reward in (*rewards, *all_rewards(stages)))
     if wanted and STAGE not in stages:
         raise ValueError(
             f"rewards: '{REWARD}' names no model: set params.model, or add a section '{STAGE}' and the "
@@ -34,11 +34,11 @@ def trains_reward(rewards: Sequence[Any], stages: Mapping[str, Any]) -> bool:
     return wanted
 
 
-def _all_rewards(value: Any) -> Iterator[Any]:
+def all_rewards(value: Any) -> Iterator[Any]:
     """Entries of every list ``rewards``, at any depth."""
     if isinstance(value, Mapping):
         for key, item in value.items():
-            yield from item if key == "rewards" and isinstance(item, list) else _all_rewards(item)
+            yield from item if key == "rewards" and isinstance(item, list) else all_rewards(item)
 
 
 def model_folder(run_dir: Path, key: str) -> Path:

@@ -36,6 +36,8 @@ UNSEEN = {
     "tracking=sqlite:////home/me/mlflow.db": "tracking='sqlite:////home/me/mlflow.db' lies on no volume",
     "rewards=[{name: /home/me/mine.py:score}]": "rewards='/home/me/mine.py' lies on no volume",
     "rewards=[{name: similarity, params: {model: /home/m, column: x}}]": "rewards.similarity.model='/home/m'",
+    "evaluate.rewards=[{name: /home/me/judge.py:score}]": "rewards='/home/me/judge.py' lies on no volume",
+    "train.samples.rewards=[{name: mine.py:score}]": "rewards='mine.py' is relative",
     "placement.volumes=[]": "run_dir='/runs/demo' lies on no volume of the placement (it has none)",
 }
 

@@ -10,6 +10,7 @@ from copg.errors import ConfigError
 from copg.run.recipe import Recipe
 from copg.run.recipe_paths import PATHS
 from copg.run.sources import looks_like_path
+from copg.run.trained_reward import all_rewards
 from copg_pipelines.placement.config import PlacementConfig
 
 OF_REWARDS = ("model", "tokenizer", "key_file", "cache")
@@ -105,7 +106,7 @@ def _named(recipe: Recipe) -> Iterator[tuple[str, str]]:
             value = value.get(part) if isinstance(value, Mapping) else None
         if isinstance(value, str):
             yield key, value
-    for reward in recipe.rewards:
+    for reward in (*recipe.rewards, *all_rewards(recipe.stages)):
         location, _, function = str(reward.get("name", "")).rpartition(":")
         if location.endswith(".py"):
             yield "rewards", location
