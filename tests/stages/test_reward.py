@@ -106,7 +106,7 @@ def test_thumbs_on_single_completions_teach_a_reward_that_scores_any_other(base,
     assert metrics["auc/low"] > metrics["length_auc/high"]
     assert metrics["auc/low"] > 0.9
     assert metrics["loss/mean"] < metrics["constant_loss/mean"] / 2
-    assert metrics["calibration/error"] < 0.1
+    assert metrics["calibration/error"] < 0.2
     # every 10th from 9 on has no thumb, every 4th from 3 on is held out: 8 of 40 (19, 39, ...) are both
     assert metrics["dropped/completions_without_thumb"] == 16
     assert metrics["thumbs/count"] == 40 - 8
