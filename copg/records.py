@@ -110,6 +110,8 @@ class Evaluation:
     """True when training met a non-finite loss or a collapsed reward: it cannot be promoted."""
     kl_k1: Estimate | None = None
     """The same KL from the log-ratios of the tokens drawn alone; None where it was not measured."""
+    objective: Estimate | None = None
+    """J = E[R] - beta KL at the trial's own beta; None where that is not in reward units."""
 
 
 _COMPLETION = pa.struct(

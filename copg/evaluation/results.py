@@ -133,7 +133,8 @@ def _evaluation(value: Mapping[str, Any]) -> Evaluation:
     known = {f.name: value[f.name] for f in fields(Evaluation) if f.name in value}
     for name in ("reward", "kl", "length"):
         known[name] = _estimate(known[name])
-    known["kl_k1"] = _estimate(known["kl_k1"]) if known.get("kl_k1") else None
+    for name in ("kl_k1", "objective"):
+        known[name] = _estimate(known[name]) if known.get(name) else None
     known["finished_fraction"] = _number(known["finished_fraction"])
     known["parts"] = {name: _estimate(part) for name, part in (known.get("parts") or {}).items()}
     return Evaluation(**known)

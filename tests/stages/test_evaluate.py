@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -121,6 +122,9 @@ def test_estimates_are_those_of_the_completions_left_beside_them(
         for quantity, column in columns.items():
             assert Estimate(**summary[quantity]) == estimate(by_prompt(rows, split, column))
             assert metrics[f"{quantity}/{split}"] == summary[quantity]["mean"]
+        rewards, kls = (np.array(by_prompt(rows, split, column)) for column in ("reward", "kl"))
+        assert summary["objective"]["mean"] == pytest.approx((rewards - 0.1 * kls).mean())
+        assert metrics[f"objective/{split}"] == summary["objective"]["mean"]
         finished = [row["finished"] for row in rows if row["split"] == split]
         assert summary["finished_fraction"] == sum(finished) / len(finished)
         assert set(summary["parts"]) == {"reference_overlap", "length"}
