@@ -31,6 +31,7 @@ from copg.rewards.docs import write_reward_docs
 from copg.rewards.mixture import Mixture, build_mixture
 from copg.rewards.predicting import build_ladder
 from copg.rewards.registry import digest_of_rewards
+from copg.rewards.shape import shape_of
 
 AGREE = 0.5
 """Correlation from which rewards that were given and those of the recipe are taken to mean the same."""
@@ -95,6 +96,7 @@ def score_groups(config: ScoreConfig, groups: Path, scored: Path) -> dict[str, f
     train = distributions["train"]
     if not train.num_groups:
         raise RewardError(f"{groups}: no group is left to train on: {_why(config, source.facts())}")
+    shape = shape_of(train.by_prompt())
     ladder = build_ladder(train.by_prompt(), base=config.completions_from)
     metrics = {
         "groups/count": float(sum(writer.num_groups.values())),
@@ -102,6 +104,7 @@ def score_groups(config: ScoreConfig, groups: Path, scored: Path) -> dict[str, f
         **source.metrics(),
         **train.metrics(),
         **ladder.metrics(),
+        **shape.metrics(),
     }
     facts = {
         "metrics": metrics,
@@ -126,7 +129,7 @@ def score_groups(config: ScoreConfig, groups: Path, scored: Path) -> dict[str, f
         },
         volatile=(DOCS,),
     )
-    for line in (*ladder.advice(train.spread), *warnings, *source.remarks()):
+    for line in (*ladder.advice(train.spread), *shape.lines(), *warnings, *source.remarks()):
         print(line, file=sys.stderr)
     return metrics
 

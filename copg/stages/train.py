@@ -91,7 +91,7 @@ def _train(
         torch.set_num_threads(config.threads)
     parent = read_manifest(referenced, schema="referenced")
     _doubt(config, parent)
-    data = TrainData(read_groups(referenced, "train"))
+    data = TrainData(read_groups(referenced, "train"), config.transform)
     patience = InitProcessGroupKwargs(timeout=PATIENCE)
     accelerator = Accelerator(cpu=not torch.cuda.is_available(), kwargs_handlers=[patience])
     model, codec, fit = _load_policy(config, parent, data, accelerator)

@@ -54,7 +54,8 @@ class OptimizerConfig:
     decay: Literal["cosine", "linear", "constant"] = "cosine"
     """From the peak to 0 over the steps after warm-up."""
     max_grad_norm: Positive = 1.0
-    """Gradients are scaled down to this L2 norm."""
+    """Gradients are scaled down to this L2 norm; of methods whose beta is in reward units, those of a loss in
+    spreads of the rewards, so that no scale of rewards changes what is clipped."""
 
 
 @configuration
@@ -159,6 +160,9 @@ class TrainConfig:
     """Of ``start_from`` on the hub."""
     start_digest: str = ""
     """Of the weights of ``start_from``, when it is known already; empty: computed here."""
+    transform: Literal["none", "rank", "clip"] = "none"
+    """What training makes of rewards within a prompt: ``rank`` counts their order in steps of equal size,
+    ``clip`` bounds what lies 2 robust deviations from the median. Reports tell rewards as they are."""
     epochs: AtLeastOne = 1
     """How often every group of the train split is seen."""
     groups_per_step: AtLeastOne = 32

@@ -4,19 +4,25 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from copg.errors import ArtifactError
 from copg.lm.rows import TokenGroup
 from copg.losses.groups import Completions
 from copg.records import Group
+from copg.training.transforms import Transform, spread_within, transform_rewards
 
 
 class TrainData:
     """Groups with token ids, rewards and reference log-probabilities, 4 bytes a token."""
 
-    def __init__(self, groups: Iterable[Group]) -> None:
+    def __init__(self, groups: Iterable[Group], transform: Transform = "none") -> None:
         """Read all groups.
+
+        Args:
+            groups: of the train split.
+            transform: what is made of their rewards.
 
         Raises:
             ArtifactError: a completion lacks its reward, token ids or reference log-probability, or there is
@@ -43,8 +49,16 @@ class TrainData:
         self._ends = np.cumsum([len(part) for part in tokens])
         self._num_scored = np.array([np.count_nonzero(part >= 0) for part in tokens])
         self._tokens = np.concatenate(tokens)
-        self.rewards = torch.tensor(rewards, dtype=torch.float64)  # cast once they are centred
+        found = transform_rewards(np.array(rewards, np.float64), self._firsts(), transform)
+        self.rewards = torch.from_numpy(found)  # in float64, cast once they are centred
         self.ref_logps = torch.tensor(ref_logps, dtype=torch.float32)
+        self.spread = _unit(np.split(found, self._firsts()[1:-1]))
+        """Standard deviation of rewards within a prompt, mean over prompts of several completions, in reward
+        units; 1 where all are tied."""
+
+    def _firsts(self) -> np.ndarray:
+        """[groups + 1] where the values of each group's completions begin."""
+        return np.asarray(self._first) - np.arange(len(self._first))
 
     def __len__(self) -> int:
         """Number of groups."""
@@ -86,6 +100,11 @@ class TrainData:
         """Places of the values of one group's completions."""
         # Before each group lie one prompt a group and the completions: completions alone have values.
         return range(self._first[index] - index, self._first[index + 1] - index - 1)
+
+
+def _unit(parts: list[NDArray[np.float64]]) -> float:
+    found = spread_within(parts)
+    return found if 0 < found < np.inf else 1.0
 
 
 def epoch_order(num_groups: int, *, seed: int, epoch: int) -> np.ndarray:

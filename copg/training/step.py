@@ -17,7 +17,7 @@ from copg.lm.config import RowConfig
 from copg.lm.row_batch import build_batch
 from copg.lm.rows import TokenGroup, plan_batches
 from copg.lm.scorer import score_batch
-from copg.losses import load_loss
+from copg.losses import has_reward_units, load_loss
 from copg.losses.diagnostics import (
     extreme_log_ratios,
     residual_fraction,
@@ -121,11 +121,25 @@ def _idle(first: Micro, num_mine: int, accelerator: Accelerator) -> list[Micro]:
     return [(groups, plan, zeros)] * (most - num_mine)
 
 
+def group_losses(data: TrainData, trial: TrialConfig, indices: Sequence[int], policy_logps: Tensor) -> Tensor:
+    """[G] losses of groups ``indices``, from the [N] log-probabilities of their completions.
+
+    Where beta is in reward units, rewards and beta are counted in spreads of the training rewards. The loss
+    then has no unit, and no step knows the reward's scale: clip, epsilon and decay act alike for (R, beta)
+    and (s R + c, s beta), which have the same optimum. Of ``pg`` alone, without a baseline, c moves it.
+    """
+    completions, beta = data.completions(indices, policy_logps), trial.beta
+    if has_reward_units(trial.method):
+        completions = completions._replace(rewards=completions.rewards / data.spread)
+        beta /= data.spread
+    return load_loss(trial.method)(completions, beta=beta)
+
+
 def _loss(
     data: TrainData, trial: TrialConfig, scale: float, indices: Sequence[int], policy_logps: Tensor
 ) -> Tensor:
-    """``scale`` times the sum of the losses of groups ``indices``, from their [N] log-probabilities."""
-    return scale * load_loss(trial.method)(data.completions(indices, policy_logps), beta=trial.beta).sum()
+    """``scale`` times the sum of the losses of groups."""
+    return scale * group_losses(data, trial, indices, policy_logps).sum()
 
 
 def diagnose(data: TrainData, result: StepResult, beta: float) -> dict[str, float]:
