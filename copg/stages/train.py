@@ -10,6 +10,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow.parquet as pq
+
 from copg.artifacts import Manifest, begin, read_groups, read_manifest, seal, warnings_of
 from copg.digests import policy_digest
 from copg.errors import MismatchError
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from copg.training.data import TrainData
     from copg.training.loop import Loop, LoopState
     from copg.training.samples import Sampler
+    from copg.training.value import PromptValues
 
 __all__ = ["TrainConfig", "train_policy"]
 
@@ -83,7 +86,6 @@ def _train(
 
     from copg.tracking.runs import Tracker
     from copg.training.checkpoint_store import checkpoint_store
-    from copg.training.data import TrainData
     from copg.training.ending import hints
     from copg.training.loop import Loop
 
@@ -91,7 +93,7 @@ def _train(
         torch.set_num_threads(config.threads)
     parent = read_manifest(referenced, schema="referenced")
     _doubt(config, parent)
-    data = TrainData(read_groups(referenced, "train"), config.transform)
+    data, values = _read(config, referenced)
     patience = InitProcessGroupKwargs(timeout=PATIENCE)
     accelerator = Accelerator(cpu=not torch.cuda.is_available(), kwargs_handlers=[patience])
     model, codec, fit = _load_policy(config, parent, data, accelerator)
@@ -120,7 +122,7 @@ def _train(
     accelerator.end_training()
     if not accelerator.is_main_process:
         return {}
-    metrics = _metrics(loop, state)
+    metrics = {**values.metrics(), **_metrics(loop, state)}
     told = [] if state.reason else hints(metrics)
     for hint in told:
         print(f"hint: trial {config.trial.label} {hint}", file=sys.stderr, flush=True)
@@ -143,6 +145,7 @@ def _train(
     begin(training)
     if loop.log:
         shutil.copyfile(loop.log.path, training / "metrics.jsonl")
+    pq.write_table(values.table(), training / "prompts.parquet", compression="zstd")
     facts |= {
         "policy": written.digest,
         "resumed_from": loop.resumed_from,
@@ -164,6 +167,22 @@ def _train(
     if config.checkpoint.when_done == "remove":
         checkpoints.remove()
     return metrics
+
+
+def _read(config: TrainConfig, referenced: Path) -> "tuple[TrainData, PromptValues]":
+    """The prompts to train on, and what each of all there are is worth."""
+    from copg.losses import has_reward_units
+    from copg.training.data import TrainData
+    from copg.training.value import value_prompts
+
+    every = TrainData(read_groups(referenced, "train"))
+    trial = config.trial
+    values = value_prompts(every, trial.beta if has_reward_units(trial.method) else None)
+    if config.data == "all" and config.transform == "none":
+        return every, values
+    kept = values.best(config.data)
+    groups = (group for group in read_groups(referenced, "train") if group.id in kept)
+    return TrainData(groups, config.transform), values
 
 
 def _doubt(config: TrainConfig, parent: Manifest) -> None:

@@ -160,6 +160,9 @@ class TrainConfig:
     """Of ``start_from`` on the hub."""
     start_digest: str = ""
     """Of the weights of ``start_from``, when it is known already; empty: computed here."""
+    data: Literal["all", "best_third"] = "all"
+    """``best_third``: the prompts that promise most at the trial's beta, by log-mean-exp over their
+    completions; by the spread of their rewards where beta is not in reward units."""
     transform: Literal["none", "rank", "clip"] = "none"
     """What training makes of rewards within a prompt: ``rank`` counts their order in steps of equal size,
     ``clip`` bounds what lies 2 robust deviations from the median. Reports tell rewards as they are."""

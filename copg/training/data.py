@@ -1,6 +1,6 @@
 """Training data in memory: token ids of whole groups, flat, and the order they are met in."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -55,6 +55,12 @@ class TrainData:
         self.spread = _unit(np.split(found, self._firsts()[1:-1]))
         """Standard deviation of rewards within a prompt, mean over prompts of several completions, in reward
         units; 1 where all are tied."""
+
+    def by_prompt(self) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+        """[K] rewards and [K] log-probabilities under the reference of each prompt."""
+        places = self._firsts()[1:-1]
+        values = (self.rewards.numpy(), self.ref_logps.double().numpy())
+        return zip(*(np.split(each, places) for each in values), strict=True)
 
     def _firsts(self) -> np.ndarray:
         """[groups + 1] where the values of each group's completions begin."""

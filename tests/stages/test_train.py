@@ -9,6 +9,7 @@ import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -99,6 +100,26 @@ def test_better_completions_gain_and_worse_ones_lose(
         rewards = torch.tensor([c.reward for c in group.completions])
         gaps.append((ratio[rewards.argmax()] - ratio[rewards.argmin()]).item())
     assert sum(gap > 0 for gap in gaps) > 0.7 * len(gaps)
+
+
+def test_the_best_third_is_trained_on_by_ranks_and_every_prompt_is_told(
+    config: TrainConfig, referenced: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trial = TrialConfig(beta=1e4)
+    config = replace(config, data="best_third", transform="rank", epochs=1, trial=trial)
+    _, training = train(config, referenced, tmp_path)
+    manifest = read_manifest(training, schema="training")
+    assert manifest.rows == round(32 / 3)
+    assert manifest.facts["steps"] == 2
+    told = pq.read_table(training / "prompts.parquet")
+    assert told.num_rows == 32
+    assert set(told.column_names) == {"ids", "tied", "contrast", "effective", "support", "gain"}
+    assert manifest.facts["metrics"]["prompts/gain_of_best_third"] > 1 / 3
+    assert manifest.facts["ladder"]["rungs"]
+    said = capsys.readouterr().err
+    assert "warning: trial copg_10000: beta=10000 is so high" in said
+    assert manifest.facts["hints"]
+    assert f"hint: trial copg_10000 {manifest.facts['hints'][0]}" in said
 
 
 @pytest.mark.parametrize(

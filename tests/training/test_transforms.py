@@ -1,4 +1,6 @@
-"""Ranks and bounds in place of rewards, by hand."""
+"""Ranks and bounds in place of rewards, and what each prompt is worth, by hand."""
+
+import math
 
 import numpy as np
 import pytest
@@ -6,6 +8,7 @@ import pytest
 from copg.records import Completion, Group
 from copg.training.data import TrainData
 from copg.training.transforms import transform_rewards
+from copg.training.value import value_prompts
 
 
 def group(name: str, rewards: list[float], logps: list[float] | None = None) -> Group:
@@ -37,6 +40,32 @@ def test_scale_and_offset_go_through_a_transform(transform) -> None:
     moved = transform_rewards(1e-3 * rewards + 7, firsts, transform)
     for start, end in ((0, 5), (5, 12)):
         assert np.diff(moved[start:end]) == pytest.approx(1e-3 * np.diff(plain[start:end]), rel=1e-6)
+
+
+def test_what_a_prompt_is_worth_at_a_beta_by_hand() -> None:
+    groups = [
+        group("far", [0.0, 2.0], [-1.0, -1.0 + math.log(3)]),
+        group("tied", [1.0, 1.0]),
+        group("near", [0.0, 0.2]),
+        group("alone", [5.0]),
+    ]
+    values = value_prompts(TrainData(groups), beta=2.0)
+    assert values.tied.tolist() == [False, True, False, True]
+    assert values.contrast.tolist() == pytest.approx([math.sqrt(2), 0, 0.2 / math.sqrt(2), 0])
+    share = math.e / (1 + math.e)
+    assert values.effective[0] == pytest.approx(1 / (share**2 + (1 - share) ** 2))
+    assert values.support.tolist() == pytest.approx([0.75, 1.0, 0.5, 1.0])
+    # J* - J_ref = 2 ln((1 + e) / 2) - 1
+    assert values.gain[0] == pytest.approx(2 * math.log((1 + math.e) / 2) - 1)
+    assert values.best("best_third") == {"far"}
+    assert values.best("all") == {"far", "tied", "near", "alone"}
+    found = values.metrics()
+    assert found["prompts/tied"] == 0.5
+    assert found["prompts/gain_of_best_third"] == pytest.approx(values.gain[0] / values.gain.sum())
+    assert values.table().num_rows == 4
+    order = value_prompts(TrainData(groups), beta=None)
+    assert order.gain.tolist() == order.contrast.tolist()
+    assert "prompts/gain_of_best_third" not in value_prompts(TrainData(groups[1:2]), 1.0).metrics()
 
 
 def test_training_data_holds_what_the_transform_makes() -> None:
