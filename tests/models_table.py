@@ -92,6 +92,7 @@ def eager_logps(folder: Path, groups: list[TokenGroup]) -> list[list[float]]:
         model: Any = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager").eval()
     except ValueError:
         model = AutoModelForCausalLM.from_pretrained(folder).eval()
+    model.config.use_cache = False  # of Blt no cache can be made
     sums = []
     for group in groups:
         start = len(group.prompt_ids)

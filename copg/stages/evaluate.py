@@ -139,11 +139,8 @@ def evaluate_policy(
     sampler = PolicySampler(**{name: getattr(config, name) for name in names})
     try:
         with weights_as_promised(config.model, config.model_digest):
-            prompts, too_long = _read_prompts(config, sampler, groups)
+            prompts, metrics = _read_prompts(config, sampler, groups, compare=policy is None)
             begin(evaluation)
-            metrics = {"prompts/too_long": float(too_long)}
-            if policy is None:  # once a run is enough
-                metrics |= _compare_lengths(config, sampler, prompts)
             sampler.draw(prompts, policy)
     except FloatingPointError as error:
         if policy is None:
@@ -213,9 +210,13 @@ def _facts(config: EvaluateConfig, policy: Manifest | None, policy_uri: str) -> 
 
 
 def _read_prompts(
-    config: EvaluateConfig, sampler: "PolicySampler", groups: Path
-) -> "tuple[list[HeldOut], int]":
-    """Of both splits; and how many were left out because the model's context has no room for them."""
+    config: EvaluateConfig, sampler: "PolicySampler", groups: Path, *, compare: bool
+) -> "tuple[list[HeldOut], dict[str, float]]":
+    """Of both splits; and how many were left out because the model's context has no room for them.
+
+    Args:
+        compare: also the lengths of what was logged with what may be drawn, which once a run is enough.
+    """
     prompts, too_long = [], 0
     for split in HELD_OUT:
         fitting, dropped, room = sampler.read(groups, split, config.count(split))
@@ -226,7 +227,8 @@ def _read_prompts(
             )
         prompts += fitting
         too_long += dropped
-    return prompts, too_long
+    logged = _compare_lengths(config, sampler, prompts) if compare else {}
+    return prompts, {"prompts/too_long": float(too_long), **logged}
 
 
 def _compare_lengths(
@@ -242,7 +244,6 @@ def _compare_lengths(
             f"{longer} of {logged} logged completions of the prompts held out have more tokens than "
             f"evaluate.generation.max_new_tokens={most}: a policy that writes as long is cut off",
             file=sys.stderr,
-            flush=True,
         )
     return {"logged/longer_fraction": longer / max(1, logged)}
 
