@@ -121,7 +121,8 @@ def compare_policies(
     if report_beta is None:
         chosen = outcome.best.splits["gate"] if outcome.best else None
         report_beta = pick_beta([trial.splits["gate"] for trial in evaluations.trials], chosen)
-    facts = {training.facts["trial"]: training.facts for training in trainings}
+    told = ({k: v for k, v in training.facts.items() if k != "ladder"} for training in trainings)
+    facts = {each["trial"]: each for each in told}
     reference = evaluations.reference
     ref_draws = read_draws(reference, "gate")
     ref_added = _added_by_parts(reference, ref_draws)

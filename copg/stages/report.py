@@ -105,6 +105,7 @@ def report_trials(
     brief_text = render_markdown(config.name, policies, outcome, warnings)
     (report / "report.md").write_text(brief_text, encoding="utf-8")
     facts = {"data": plain(found.groups.facts), "logged": plain(_logged(found)), "warnings": warnings}
+    facts["ladder"] = ladder.facts() if ladder else None
     write_json(report / "report.json", report_numbers(policies, outcome, name=config.name, **bounds, **facts))
     metrics = _metrics(policies)
     seal(

@@ -126,6 +126,7 @@ def test_the_keys_that_a_stage_shares_are_those_that_change_its_settings(stage: 
         "validate.reader": {"max_dropped_fraction": 0.5},
         "train.rows": {"tokens_per_batch": 64},
         "train.epochs": 3,
+        "report_beta": 0.5,
         "promote.max_kl": 3.0,
         "promote.min_gain": 0.25,
         "promote.error": {"budget": 0.1},

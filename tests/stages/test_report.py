@@ -412,6 +412,7 @@ def test_j_at_one_beta_names_the_trials_that_are_worth_less_than_doing_nothing(s
     ]
     gain = paired_difference(mine, list(reference.values()))
     assert policies[best]["objective"]["gain"]["mean"] == pytest.approx(gain.mean)
+    assert numbers["ladder"] == LADDER.facts()
     assert policies[best]["objective"]["share"]["mean"] == pytest.approx(gain.mean / LADDER.gain_at(0.02))
     assert policies["copg_0.2"]["own_objective"]["beta"] == 0.2
     assert policies["ipo_0.05"]["own_objective"] is None
