@@ -4,6 +4,8 @@ import json
 import re
 from pathlib import Path
 
+from copg.data.found import Reading
+from copg.data.shapes import RecordReader
 from copg.run.recipe import load_recipe
 from examples.readings import KINDS, NUM_READINGS, make_readings
 
@@ -33,6 +35,9 @@ def test_prompts_differ_and_each_answer_follows_from_its_text() -> None:
 def test_the_recipe_draws_what_is_missing_and_watches_a_guard() -> None:
     recipe = load_recipe(RECIPE)
     assert recipe.samples
+    reader = RecordReader(Reading({}, recipe.stages["validate"]["read_as"], False))
+    (record,) = reader.read(next(make_readings(1)))
+    assert (record.texts, json.loads(record.columns)) == ([], {"answer": next(make_readings(1))["answer"]})
     assert recipe.stages["sample"]["completions"] == 4
     assert [reward["weight"] for reward in recipe.rewards if "weight" in reward] == [0]
     assert [trial["method"] for trial in recipe.trials] == ["copg", "copg"]
