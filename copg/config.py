@@ -115,7 +115,8 @@ def parse_config(cls: type[T], settings: Mapping[str, Any], *, where: str) -> T:
     if secrets := [*_secrets(settings, where)]:
         raise ConfigError("; ".join(secrets))
     try:
-        found: T = _adapter(cls).validate_python(dict(settings))
+        hashable: Any = cls
+        found: T = _adapter(hashable).validate_python(dict(settings))
     except ValidationError as error:
         raise ConfigError("; ".join(_lines(cls, error.errors(), where))) from None
     return found

@@ -74,9 +74,9 @@ def init(
     if not recipe.parent.is_dir():
         raise ConfigError(f"{recipe}: there is no folder {recipe.parent}")
     found = read_first(records, Reading())
-    seen = [as_seen_from(Path(each), recipe.parent) for each in (records, model)]
+    there, base = (as_seen_from(Path(each), recipe.parent) for each in (records, model))
     with recipe.open("x") as file:
-        file.write(write_recipe(recipe.stem, *seen, found))
+        file.write(write_recipe(recipe.stem, there, base, found))
     print(f"{recipe}: check it with  copg check {recipe}")
 
 

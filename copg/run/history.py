@@ -50,7 +50,7 @@ def _past_run(root: str, summary: Mapping[str, Any]) -> PastRun:
     trials = summary.get("trials") or []
     promoted = next((trial["name"] for trial in trials if trial.get("promoted")), None)
     best = summary.get("best") or promoted  # a summary of 0.1.0 names no other
-    trial = next((each for each in trials if each["name"] == best), {})
+    trial: Mapping[str, Any] = next((each for each in trials if each["name"] == best), {})
     failure = summary.get("failure")
     champion = summary.get("champion") or {}
     seconds = summary.get("seconds") or {}
