@@ -79,7 +79,7 @@ def look_at(
         yield from _of_model(recipe, run_dir)
 
 
-def read_first(records: str, reading: Reading, **where: str | None) -> Sample:
+def read_first(records: str, reading: Reading, **where: Any) -> Sample:
     """The first ``ROWS`` records; none of a data set on the hub.
 
     Args:
