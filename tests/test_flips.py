@@ -194,7 +194,10 @@ KINDS = {
     "record": Kind(make_record, read_only_record),
     "run": Kind(lambda f: write_sealed(f / "run.json", RUN_FILE), lambda f: read_json(f / "run.json")),
     "recipe": Kind(make_recipe, kept_recipe),
-    "machine": Kind(lambda folder: write_machine(folder, cores=8, tasks_at_once=2), read_machine),
+    "machine": Kind(  # that of another machine counts as none
+        lambda folder: write_machine(folder, cores=8, tasks_at_once=2),
+        lambda folder: read_machine(folder) or REPAIRED,
+    ),
     "plan": Kind(lambda folder: store_plan(folder, PLAN, {}) and None, read_only_plan),
     "judge": Kind(
         lambda folder: endpoint(folder)._keep("0a" * 32, "good: 7"),

@@ -43,7 +43,7 @@ TASKS: dict[str, dict[str, Any]] = {
 }
 """What is done again: parameters, and inputs by the task and the name of what they are."""
 SHARDS = {"score": {"groups": "validate/groups"}, "reference": {"scored": "score/scored"}}
-ELSEWHERE = {"resolve", "summary", "reward", "score_shard", "reference_shard"}
+ELSEWHERE = {"resolve", "summary", "reward", "sample", "sample_shard", "score_shard", "reference_shard"}
 
 
 class Bench:

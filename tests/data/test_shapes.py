@@ -32,11 +32,14 @@ def assistant(text: str) -> dict[str, str]:
 
 def test_a_group_keeps_its_other_columns_untouched() -> None:
     row = {"prompt": "p", "completions": ["a", "b"], "rewards": [1, 0.5], "id": 7, "tests": ["x"]}
-    assert read(row) == Record("p", ["a", "b"], [1.0, 0.5], [True, True], '{"id": 7, "tests": ["x"]}')
+    kept = Record("p", ["a", "b"], [1.0, 0.5], [True, True], '{"id": 7, "tests": ["x"]}', unsaid_ends=2)
+    assert read(row) == kept
 
 
 def test_rewards_and_flags_may_be_left_out_or_null() -> None:
-    assert read({"prompt": "p", "completions": ["a"]}) == Record("p", ["a"], None, [True], "{}")
+    assert read({"prompt": "p", "completions": ["a"]}) == Record(
+        "p", ["a"], None, [True], "{}", unsaid_ends=1
+    )
     row = {"prompt": "p", "completions": ["a", "b"], "rewards": None, "finished": [True, False]}
     assert read(row) == Record("p", ["a", "b"], None, [True, False], "{}")
 
@@ -134,7 +137,8 @@ def test_an_integer_too_large_for_a_reward_is_infinite_not_an_error() -> None:
 
 def test_cells_hold_lists_as_json_and_numbers_as_text() -> None:
     row = {"prompt": "p", "completions": '["a", "b"]', "rewards": "[1, 0.5]", "finished": "", "id": "7"}
-    assert read(row, cells=True) == Record("p", ["a", "b"], [1.0, 0.5], [True, True], '{"id": "7"}')
+    kept = Record("p", ["a", "b"], [1.0, 0.5], [True, True], '{"id": "7"}', unsaid_ends=2)
+    assert read(row, cells=True) == kept
     row = {"prompt": "[1]", "completion": "true", "reward": "0.5", "finished": "false"}
     assert read(row, cells=True) == Record("[1]", ["true"], [0.5], [False], "{}")
 

@@ -166,6 +166,6 @@ def test_a_chat_without_a_template_is_told_with_its_line() -> None:
 
 
 def test_records_that_are_refused_anyway_are_not_looked_at() -> None:
-    rows = [row(ask(" "), "x", "y"), row(ask("a")), row(ask("a"), "x", " "), row(ask("a"), "x", rewards=[])]
+    rows = [row(ask(" "), "x", "y"), row(ask("a"), "x", " "), row(ask("a"), "x", rewards=[])]
     fit, portion = fitted(None, *rows)  # a chat would need a template
-    assert (portion.records.num_rows, portion.defects.num_rows, fit.num_completions) == (4, 0, 0)
+    assert (portion.records.num_rows, portion.defects.num_rows, fit.num_completions) == (3, 0, 0)
