@@ -53,7 +53,7 @@ WHOLE = "recipe"
 OF_TYPES = (
     "literal_error", "int_type", "int_parsing", "int_from_float", "float_type", "float_parsing", "bool_type",
     "bool_parsing", "string_type", "list_type", "tuple_type", "dict_type", "dataclass_type", "too_short",
-    "too_long", "finite_number",
+    "too_long",
 )  # fmt: skip
 """Errors of pydantic for a value that is none of what the type of its field allows."""
 ELSE = f"give it in a variable of its client {_SECRET}"

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from copg.evaluation.estimates import estimate, paired_difference
-from copg.losses import has_reward_units
+from copg.losses.units import has_reward_units
 from copg.records import Estimate, Evaluation
 
 Values = Mapping[str, Sequence[float]]

@@ -26,14 +26,6 @@ LOSSES = {
 }
 """Module and function of each loss, by the name that a trial gives as its ``method``."""
 
-ORDER_ALONE = frozenset(("dpo", "dpo_disjoint", "ipo", "ipo_disjoint", "ipo_length_normalised", "sft"))
-"""Methods that see no more of rewards than their order, and whose beta is not in reward units."""
-
-
-def has_reward_units(method: str | None) -> bool:
-    """Whether a method's beta is in reward units per nat."""
-    return method in LOSSES and method not in ORDER_ALONE
-
 
 def check_method(method: str) -> None:
     """Raise ``ValueError`` when there is no such method; nothing is loaded."""

@@ -8,15 +8,31 @@ TEXT, REWARDS, ROWS = "text", "rewards", "train.rows"
 READERS = ("validate.reader", "reference", "train", "evaluate", "reward")
 """Sections that name a model."""
 ORIGINS: Mapping[str, str] = {
-    **{f"{stage}.text": TEXT for stage in ("validate.reader", "reference", "train", "evaluate")},
-    **{f"{stage}.rewards": REWARDS for stage in ("score", "train.samples", "evaluate")},
-    **{f"{stage}.rows": ROWS for stage in ("reference", "evaluate")},
     **{
-        f"{stage}.model": "model" for stage in ("validate.reader", "reference", "train", "evaluate", "reward")
+        f"{stage}.text": TEXT
+        for stage in ("validate.reader", "sample", "sample.reader", "reference", "train", "evaluate")
     },
-    **{f"{stage}.revision": "revision" for stage in ("validate.reader", "reference", "train", "evaluate")},
+    **{f"{stage}.rewards": REWARDS for stage in ("score", "train.samples", "evaluate")},
+    **{f"{stage}.rows": ROWS for stage in ("sample", "reference", "evaluate")},
+    **{
+        f"{stage}.model": "model"
+        for stage in (
+            "validate.reader",
+            "sample",
+            "sample.reader",
+            "reference",
+            "train",
+            "evaluate",
+            "reward",
+        )
+    },
+    **{
+        f"{stage}.revision": "revision"
+        for stage in ("validate.reader", "sample", "sample.reader", "reference", "train", "evaluate")
+    },
     "reward.revision": "revision",
     "validate.reader.max_tokens": "reference.max_tokens",
+    "sample.reader.max_tokens": "reference.max_tokens",
     "report.max_kl": "promote.max_kl",
     "report.min_gain": "promote.min_gain",
     "report.name": "name",

@@ -23,7 +23,7 @@ from copg.artifacts import (
 from copg.config import AtLeastOne, Natural, configuration
 from copg.errors import ModelError, RecordError, RewardError
 from copg.lm.config import GenerationConfig, RowConfig, TextConfig
-from copg.losses import has_reward_units
+from copg.losses.units import has_reward_units
 from copg.records import CLUSTER, cluster_of
 from copg.rewards.bounds import bounds_of_parts
 from copg.rewards.contract import RewardSpec, Scale

@@ -171,7 +171,7 @@ def _train(
 
 def _read(config: TrainConfig, referenced: Path) -> "tuple[TrainData, PromptValues]":
     """The prompts to train on, and what each of all there are is worth."""
-    from copg.losses import has_reward_units
+    from copg.losses.units import has_reward_units
     from copg.training.data import TrainData
     from copg.training.value import value_prompts
 
@@ -187,7 +187,7 @@ def _read(config: TrainConfig, referenced: Path) -> "tuple[TrainData, PromptValu
 
 def _doubt(config: TrainConfig, parent: Manifest) -> None:
     """Say before any work that a beta lies far outside of what the logs support."""
-    from copg.losses import has_reward_units
+    from copg.losses.units import has_reward_units
     from copg.rewards.ladder import read_ladder
 
     ladder = read_ladder(parent.facts.get("ladder"))
@@ -291,7 +291,7 @@ def _sampler(
 
 def _metrics(loop: "Loop", state: "LoopState") -> dict[str, float]:
     """Of the whole training and of its last steps; the residual only where beta has the unit of rewards."""
-    from copg.losses import has_reward_units
+    from copg.losses.units import has_reward_units
     from copg.training.ending import last_means
     from copg.training.log import read_metrics
 

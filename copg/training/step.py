@@ -17,7 +17,7 @@ from copg.lm.config import RowConfig
 from copg.lm.row_batch import build_batch
 from copg.lm.rows import TokenGroup, plan_batches
 from copg.lm.scorer import score_batch
-from copg.losses import has_reward_units, load_loss
+from copg.losses import load_loss
 from copg.losses.diagnostics import (
     extreme_log_ratios,
     residual_fraction,
@@ -25,6 +25,7 @@ from copg.losses.diagnostics import (
     tied_groups,
     weighted_log_ratio,
 )
+from copg.losses.units import has_reward_units
 from copg.training.config import TrialConfig
 from copg.training.data import TrainData, share_groups
 from copg.training.split_groups import weigh_pieces

@@ -261,7 +261,7 @@ def show_summary(summary: dict[str, Any]) -> None:
         print(f"  {reason}")
     if before := summary.get("before"):
         print(f"the run before, {before['run']}, was cancelled or lost: it left no summary")
-    for warning in summary["warnings"]:
+    for warning in summary.get("warnings", []):  # a summary of 0.1.0 has none
         print(f"warning: {warning}")
     if summary["cached"]:
         print(f"unchanged, from the cache: {', '.join(summary['cached'])}")

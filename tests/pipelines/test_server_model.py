@@ -23,6 +23,7 @@ from tests.pipelines.outline import RECIPES
 
 GIVEN = {
     "reward": ["groups=s3://b/g"],
+    "sample": ["groups=s3://b/g"],
     "score": ["groups=s3://b/g"],
     "reference": ["scored=s3://b/s"],
     "train": ["referenced=s3://b/r"],
@@ -155,8 +156,8 @@ def test_no_dag_of_ours_has_a_fault(tmp_path: Path, dag: str, name: str) -> None
 
 @pytest.mark.parametrize("stage", EVERY)
 def test_no_stage_alone_has_a_fault(tmp_path: Path, stage: str) -> None:
-    trained = {"rewards": [{"name": "reward_model"}], "reward": {}}
-    recipe = parse_recipe({**RECIPE, **(trained if stage == "reward" else {})})
+    needed = {"reward": {"rewards": [{"name": "reward_model"}], "reward": {}}, "sample": {"sample": {}}}
+    recipe = parse_recipe({**RECIPE, **needed.get(stage, {})})
     single = choose_single(recipe, stage, GIVEN.get(stage, []), "", here=False)
     path = tmp_path / "dag.yaml"
     compile_to(path, partial(build_single, single), recipe, run_dir="/runs/x", image=IMAGE)

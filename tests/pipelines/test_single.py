@@ -128,8 +128,8 @@ def test_on_a_server_a_stage_gets_artifacts_of_every_trial_by_address(
             "summary",
             [],
             "",
-            "only='summary': use one of ['validate', 'reward', 'score', 'reference', 'train', 'evaluate', "
-            "'report', 'promote']",
+            "only='summary': use one of ['validate', 'reward', 'sample', 'score', 'reference', 'train', "
+            "'evaluate', 'report', 'promote']",
         ),
         ("report", ["groups=s3://b/g"], "", "report takes ['baselines', 'evaluations', 'trainings'], which"),
         (

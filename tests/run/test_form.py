@@ -20,6 +20,7 @@ RECIPE: dict[str, Any] = {
     ],
     "revision": "abc",
     "tracking": "http://mlflow:5000",
+    "report_beta": 0.1,
     "text": {"system": "Be brief."},
     "train": {"epochs": 2, "groups_per_step": 8},
     "promote": {"min_gain": 0.1},
@@ -42,7 +43,7 @@ def test_a_recipe_whose_form_nobody_turned_is_what_it_was() -> None:
 
 
 def test_a_recipe_without_revision_and_tracking_has_no_more_settings_than_its_stages() -> None:
-    plain = parse_recipe({**RECIPE, "revision": None, "tracking": "", "text": {}})
+    plain = parse_recipe({**RECIPE, "revision": None, "tracking": "", "text": {}, "report_beta": None})
     assert unfolded(plain)["settings"] == plain.stages
     assert parse_recipe(folded(unfolded(plain))[0]) == plain
 

@@ -77,6 +77,7 @@ def test_a_default_is_what_a_recipe_without_the_key_gets() -> None:
                 or key.default.startswith("as ")
                 or ".num_prompts." in key.name
                 or ".lora." in key.name
+                or "sample.endpoint." in key.name
             ):
                 continue
             assert yaml.safe_load(key.default.replace("e-", ".0e-")) == value, key

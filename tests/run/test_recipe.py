@@ -127,5 +127,5 @@ def test_a_section_overrides_what_is_said_once() -> None:
 
 
 def test_a_recipe_built_in_code_is_checked_too() -> None:
-    with pytest.raises(ValueError, match="stages \\['sample'\\] are unknown"):
-        Recipe(name="a", records="r", model="m", trials=[{"beta": 1}], stages={"sample": {}})
+    with pytest.raises(ValueError, match="stages \\['samples'\\] are unknown"):
+        Recipe(name="a", records="r", model="m", trials=[{"beta": 1}], stages={"samples": {}})

@@ -435,7 +435,7 @@ def test_an_evaluation_on_scored_groups_also_names_the_groups_they_came_from(
         ({"num_prompts": {"gate": 0}}, "num_prompts=0 of 'gate' must be >= 2"),
         ({"samples_per_prompt": 0}, "samples_per_prompt=0 must be >= 1"),
         ({"threads": -1}, "threads=-1 must be >= 0"),
-        ({"generation": {"top_p": 0.9}}, "evaluate.generation.top_p is unknown"),
+        ({"generation": {"top_k": 9}}, "evaluate.generation.top_k is unknown"),
         ({"sampels": 1}, "evaluate.sampels is unknown; use one of"),
     ],
 )

@@ -188,7 +188,7 @@ def test_data_without_pairs_is_one_clear_line(base, tmp_path) -> None:
         ({"epochs": 0}, "epochs=0 must be >= 1"),
         ({"min_gap": -1}, "must be >= 0"),
         ({"beta": 1}, "beta is unknown"),
-        ({"learns": "ranks"}, "learns='ranks': Input should be 'auto', 'pairs' or 'thumbs'"),
+        ({"learns": "ranks"}, "learns='ranks' must be 'auto' or 'pairs' or 'thumbs'"),
     ],
 )
 def test_wrong_settings_are_refused(settings, message) -> None:

@@ -146,7 +146,7 @@ def test_too_many_rejects_fail_in_one_line_and_leave_their_list(tmp_path: Path) 
     assert (out / "docs/index.html").is_file()
     assert not (out / "manifest.json").exists()
     # the two are as frequent: the first of them has its way out told
-    assert message.endswith("give them as records of the same prompt")
+    assert message.endswith("that are missing: add sample: {completions: 4} to the recipe")
     # a second attempt may take the place of the first
     assert validate_records(ValidateConfig(max_rejected_fraction=0.5), records, out)["groups/count"] == 2
 

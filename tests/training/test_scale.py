@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from copg.losses import LOSSES, has_reward_units
+from copg.losses import LOSSES
+from copg.losses.units import has_reward_units
 from copg.records import Completion, Group
 from copg.training import step
 from copg.training.config import OptimizerConfig, TrialConfig

@@ -81,7 +81,7 @@ def test_the_weight_of_a_completion_is_minus_its_leave_one_out_advantage() -> No
         torch.device("cpu"),
     )
     known = data.completions([0], split.policy_logps)
-    regularised = known.rewards.float() - 0.3 * (known.policy_logps - known.ref_logps)
+    regularised = (known.rewards.float() - 0.3 * (known.policy_logps - known.ref_logps)) / data.spread
     others = (regularised.sum() - regularised) / 8
     weights = torch.cat(split.coefficients)
     expected = others - regularised  # the loss is minimised: minus RLOO's R_beta(i) - mean of the others

@@ -62,7 +62,8 @@ def check_paths(recipe: Recipe, config: PlacementConfig, run_dir: str) -> None:
     for key, text in (("run_dir", run_dir), *_named(recipe)):
         url = next((start for start in OF_FILES if text.startswith(start)), "")
         path = text.removeprefix(url)
-        if "://" in path or not (url or key.rpartition(".")[2] in SURE or looks_like_path(path)):
+        sure = url or key.rpartition(".")[2] in SURE or path.endswith(".py")
+        if "://" in path or not (sure or looks_like_path(path)):
             continue  # an address of something else, or a name of the hub
         if not path.startswith("/"):
             raise _relative(key, text)
