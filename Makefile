@@ -37,14 +37,14 @@ demo-smollm2: install  ## the same with a real model of 135 million parameters, 
 	@$(PY) -m copg.cli run align --recipe pipelines/recipes/smollm2_readings_cpu.yaml --on local --run-dir runs/smollm2
 
 test: install  ## the tests that need no container, cluster or GPU, without the slow proofs
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder tests
 
 real: install  ## real tokenisers for the tests, into build/real, and the tests of them
 	$(PY) -m tests.real fetch
 	OMP_NUM_THREADS=1 $(PY) -m pytest -m "" --timeout 900 tests/lm/test_real_tokenizers.py
 
 nightly: install  ## all of these and the slow proofs, with branch coverage by file and its floor
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term -m "" --timeout 900 tests
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder --cov --cov-report=term -m "" --timeout 900 tests
 
 coverage-floor:  ## set the floor one point under what the latest make nightly measured
 	total=$$($(VENV)/bin/coverage report --fail-under=0 --format=total) \
@@ -121,7 +121,7 @@ test-image: install  ## the image on a base of our own, made without a network
 	$(MAKE) image BASE=$(OWN_BASE) BUILD_OPTIONS="--network none"
 
 test-containers: test-image  ## every component, and the demo, in containers beside the same in processes
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/containers --image $(IMAGE)
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder tests/containers --image $(IMAGE)
 
 catalogue: install  ## every component for DAGs of other people, in the form of kubeflow/pipelines-components (IMAGE)
 	$(PY) -m copg_pipelines.catalogue build/catalogue --image $(IMAGE)
