@@ -5,7 +5,8 @@ from markupsafe import Markup
 
 from copg.data.html import printable
 from copg.records import Estimate
-from copg.report.page import PAGES, _json
+from copg.report.offline import _json
+from copg.report.page import PAGES
 from copg.report.samples import Answer, Sample
 from copg.report.texts import estimate_texts, flatten, number
 
