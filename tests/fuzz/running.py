@@ -13,12 +13,12 @@ from copg.errors import CopgError
 from tests.fuzz.cases import CASES, MOST_CHARS, Made
 
 MOST_S, MOST_KIB = 5.0, 2**20
-"""Of one case: seconds, and what it may add to the memory of the process."""
+"""Of one case: seconds of the processor, and what it may add to the memory of the process."""
 
 
 @contextmanager
 def bounded(what: str) -> Iterator[None]:
-    """At most so many seconds and so much memory.
+    """At most so many seconds of the processor, however busy the machine is, and so much memory.
 
     Raises:
         TimeoutError: it took longer.
@@ -29,13 +29,13 @@ def bounded(what: str) -> Iterator[None]:
         raise TimeoutError(f"{what}: more than {MOST_S} s")
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    handler = signal.signal(signal.SIGALRM, late)
-    signal.setitimer(signal.ITIMER_REAL, MOST_S)
+    handler = signal.signal(signal.SIGPROF, late)
+    signal.setitimer(signal.ITIMER_PROF, MOST_S)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, handler)
     if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before > MOST_KIB:
         raise MemoryError(f"{what}: more than {MOST_KIB} KiB")
 
