@@ -5,32 +5,13 @@ from collections.abc import Mapping
 from typing import Any
 
 TEXT, REWARDS, ROWS = "text", "rewards", "train.rows"
-READERS = ("validate.reader", "reference", "train", "evaluate", "reward")
-"""Sections that name a model."""
+READERS = ("validate.reader", "sample", "sample.reader", "reference", "train", "evaluate")
+"""Sections that read text as the recipe's model does."""
 ORIGINS: Mapping[str, str] = {
-    **{
-        f"{stage}.text": TEXT
-        for stage in ("validate.reader", "sample", "sample.reader", "reference", "train", "evaluate")
-    },
+    **{f"{stage}.text": TEXT for stage in READERS},
     **{f"{stage}.rewards": REWARDS for stage in ("score", "train.samples", "evaluate")},
     **{f"{stage}.rows": ROWS for stage in ("sample", "reference", "evaluate")},
-    **{
-        f"{stage}.model": "model"
-        for stage in (
-            "validate.reader",
-            "sample",
-            "sample.reader",
-            "reference",
-            "train",
-            "evaluate",
-            "reward",
-        )
-    },
-    **{
-        f"{stage}.revision": "revision"
-        for stage in ("validate.reader", "sample", "sample.reader", "reference", "train", "evaluate")
-    },
-    "reward.revision": "revision",
+    **{f"{stage}.{name}": name for name in ("model", "revision") for stage in (*READERS, "reward")},
     "validate.reader.max_tokens": "reference.max_tokens",
     "sample.reader.max_tokens": "reference.max_tokens",
     "report.max_kl": "promote.max_kl",
