@@ -43,3 +43,14 @@ def handed_in(
             for name, uris in addresses.items()
         }
         yield {name: [*(loop or []), *fetched.get(name, [])] for name, loop in collected.items()}
+
+
+@contextmanager
+def at_hand(model: str) -> Iterator[str]:
+    """A model as one on this machine: a champion in an object store is fetched for as long as the block.
+
+    Raises:
+        ModelError: its address cannot be read.
+    """
+    with tempfile.TemporaryDirectory() as away:
+        yield str(fetch(model, Path(away))) if "://" in model else model

@@ -26,7 +26,6 @@ def sample(
         sampled: The same groups with what was drawn.
         metrics: Completions drawn, reused, failed and left out.
     """
-    import tempfile
     from dataclasses import replace
     from pathlib import Path
 
@@ -36,19 +35,16 @@ def sample(
 
     plan = read_plan(plan, run_dir)
     taken, left = {"groups": groups}, {"sampled": sampled}
-    with (
-        recorded("sample", plan, run_dir, inputs=taken, outputs=left, metrics=metrics) as record,
-        tempfile.TemporaryDirectory() as away,
-    ):
+    with recorded("sample", plan, run_dir, inputs=taken, outputs=left, metrics=metrics) as record:
         if record.answers:
             return
-        from copg.run.sources import fetch
         from copg.stages.sample import SampleConfig, sample_groups
+        from copg_components._handed_in import at_hand
 
         config = parse_config(SampleConfig, plan["config"], where="sample")
-        if "://" in config.model:  # a champion in an object store
-            config = replace(config, model=str(fetch(config.model, Path(away))))
-        record.measured(sample_groups(config, Path(groups.path), Path(sampled.path)), metrics)
+        with at_hand(config.model) as model:
+            here = replace(config, model=model)
+            record.measured(sample_groups(here, Path(groups.path), Path(sampled.path)), metrics)
 
 
 @component
@@ -67,7 +63,6 @@ def sample_shard(
     Returns:
         Output: Groups in the share.
     """
-    import tempfile
     from dataclasses import replace
     from pathlib import Path
 
@@ -77,18 +72,14 @@ def sample_shard(
 
     plan = read_plan(plan, run_dir)
     subject = {"name": f"shard-{shard + 1}-of-{num_shards}", "shard": shard}
-    with (
-        recorded("sample", plan, run_dir, subject, inputs={"groups": groups}) as record,
-        tempfile.TemporaryDirectory() as away,
-    ):
+    with recorded("sample", plan, run_dir, subject, inputs={"groups": groups}) as record:
         if record.answers:
             return int(record.metrics["groups/count"])
-        from copg.run.sources import fetch
         from copg.stages.sample import SampleConfig, sample_shard
+        from copg_components._handed_in import at_hand
 
         config = parse_config(SampleConfig, plan["config"], where="sample")
-        if "://" in config.model:  # a champion in an object store
-            config = replace(config, model=str(fetch(config.model, Path(away))))
-        count = sample_shard(config, Path(groups.path), shard, num_shards)
+        with at_hand(config.model) as model:
+            count = sample_shard(replace(config, model=model), Path(groups.path), shard, num_shards)
         record.metrics["groups/count"] = float(count)
     return count
