@@ -5,6 +5,7 @@ import functools
 import hashlib
 import importlib.util
 import json
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,7 @@ def code_closure(module: str, counts: Callable[[str], bool], *, by_bytes: bool =
         by_bytes: digest whole files, ``__init__`` files included, instead of what they mean.
     """
     found: dict[str, str] = {}
+    listed = functools.cache(_files)  # for this closure alone: the next one sees what was edited meanwhile
     seen: set[str] = set()
     waiting = [module]
     while waiting:
@@ -133,7 +135,7 @@ def code_closure(module: str, counts: Callable[[str], bool], *, by_bytes: bool =
             continue
         seen.add(name)
         waiting += [name.rpartition(".")[0]] if "." in name else []
-        path = find_source(name)
+        path = find_source(name, listed)
         if path is None:
             continue
         is_package, source = path.name == "__init__.py", path.read_text()
@@ -142,7 +144,7 @@ def code_closure(module: str, counts: Callable[[str], bool], *, by_bytes: bool =
         if by_bytes:
             found[name] = file_digest(path)
         else:
-            data = _data_files(path.parent)
+            data = [path.parent / file for file in listed(path.parent) if _is_data(file)]
             if name == module if is_package else any(file.name in text for file in data for text in texts):
                 found[f"{package}/"] = files_digest(data, path.parent)
             if is_package:
@@ -152,8 +154,22 @@ def code_closure(module: str, counts: Callable[[str], bool], *, by_bytes: bool =
     return found
 
 
-def find_source(module: str) -> Path | None:
-    """The file of a module, found on disk: asking for the module's own spec would import its parents."""
+def _files(folder: Path) -> frozenset[str]:
+    """Names of the files in a folder; none where there is no folder."""
+    try:
+        with os.scandir(folder) as entries:
+            return frozenset(entry.name for entry in entries if entry.is_file())
+    except OSError:
+        return frozenset()
+
+
+def find_source(module: str, listed: Callable[[Path], frozenset[str]] = _files) -> Path | None:
+    """The file of a module, found on disk: asking for the module's own spec would import its parents.
+
+    Args:
+        module: its full name.
+        listed: names of the files in a folder.
+    """
     top, *parts = module.split(".")
     try:
         spec = importlib.util.find_spec(top)
@@ -164,13 +180,16 @@ def find_source(module: str) -> Path | None:
     if not parts:
         return Path(spec.origin) if spec.origin and spec.origin.endswith(".py") else None
     bases = [Path(folder).joinpath(*parts) for folder in spec.submodule_search_locations or ()]
-    files = [file for base in bases for file in (base / "__init__.py", base.with_suffix(".py"))]
-    return next((file for file in files if file.is_file()), None)
+    for base in bases:
+        if "__init__.py" in listed(base):
+            return base / "__init__.py"
+        if f"{base.name}.py" in listed(base.parent):
+            return base.parent / f"{base.name}.py"
+    return None
 
 
-def _data_files(folder: Path) -> list[Path]:
-    beside = (file for file in folder.iterdir() if file.is_file() and file.name[0] != ".")
-    return [file for file in beside if file.suffix not in (".py", ".pyc", ".typed")]
+def _is_data(file: str) -> bool:
+    return file[0] != "." and not file.endswith((".py", ".pyc", ".typed"))
 
 
 def _imported(imports: Iterable[tuple[int, str, tuple[str, ...]]], package: str) -> list[str]:
@@ -197,7 +216,7 @@ def _read_code(source: str) -> tuple[str, tuple[tuple[int, str, tuple[str, ...]]
             found += [(0, alias.name, ()) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             found.append((node.level, node.module or "", tuple(alias.name for alias in node.names)))
-        elif isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
+        elif isinstance(node, ast.If) and _is_for_types(node.test):
             waiting += node.orelse
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             texts.add(node.value)
@@ -211,15 +230,27 @@ def _meaning(value: Any) -> Any:
 
     Without positions, comments, and statements that are nothing but a text, such as docstrings.
     """
+    if value is None or type(value) is str:
+        return value
     if isinstance(value, ast.JoinedStr):  # only some versions of Python keep its empty pieces
         pieces = (piece for piece in value.values if getattr(piece, "value", None) != "")
         return ["JoinedStr", [_meaning(piece) for piece in pieces]]
     if isinstance(value, ast.AST):
-        fields = {name: _meaning(item) for name, item in ast.iter_fields(value) if name not in IGNORED}
-        return [type(value).__name__, {name: item for name, item in fields.items() if item not in (None, [])}]
+        fields = {}
+        for name in value._fields:
+            if name not in IGNORED and (item := _meaning(getattr(value, name, None))) not in (None, []):
+                fields[name] = item
+        return [type(value).__name__, fields]
     if isinstance(value, list):
         return [_meaning(item) for item in value if not _is_text(item)]
-    return value if value is None or isinstance(value, str) else [type(value).__name__, repr(value)]
+    return [type(value).__name__, repr(value)]
+
+
+def _is_for_types(test: ast.expr) -> bool:
+    """``TYPE_CHECKING`` or ``typing.TYPE_CHECKING``."""
+    if isinstance(test, ast.Attribute) and isinstance(test.value, ast.Name):
+        return (test.value.id, test.attr) == ("typing", "TYPE_CHECKING")
+    return isinstance(test, ast.Name) and test.id == "TYPE_CHECKING"
 
 
 def _is_text(node: Any) -> bool:

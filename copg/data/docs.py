@@ -5,10 +5,12 @@ unfold anything. Here its renderer makes the content and its blocks the HTML, bu
 ours: no script, no request.
 """
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from jinja2 import Template
 from markupsafe import Markup
 
 from copg.data.html import templates
@@ -71,12 +73,20 @@ def write_docs(
 def _sections(suite: Suite) -> list[Markup]:
     """What Great Expectations' own templates make of a suite's results, without its header and footer."""
     from great_expectations.render.renderer import ValidationResultsPageRenderer
-    from great_expectations.render.view import DefaultJinjaPageView
 
     page = ValidationResultsPageRenderer(run_info_at_end=True).render(suite.result()).to_json_dict()
-    template = DefaultJinjaPageView().env.get_template("section.j2")
+    template = _section_template()
     shown = []
     for number, section in enumerate(page["sections"][1:-1], 1):
         loop = {"index": number}  # the templates read it under either name
         shown.append(Markup(template.render(section=section, loop=loop, section_loop=loop)))
     return shown
+
+
+@functools.cache
+def _section_template() -> Template:
+    """Great Expectations' own, whose many parts are compiled once a process."""
+    from great_expectations.render.view import DefaultJinjaPageView
+
+    template: Template = DefaultJinjaPageView().env.get_template("section.j2")
+    return template

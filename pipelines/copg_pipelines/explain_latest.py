@@ -6,8 +6,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from copg.digests import json_digest
 from copg.run.form import OF_RECIPE, folded, unfolded
 from copg.run.plan import stage_keys
@@ -15,6 +13,7 @@ from copg.run.recipe import Recipe, parse_recipe, parse_stages, stage_settings
 from copg.run.task_record import task_name
 from copg.stages.table import ROWS, TABLE, rows
 from copg_pipelines.dags import plans_of
+from copg_pipelines.dags.compiled import read_compiled
 from copg_pipelines.explain_cache import Basis, Forecast, changes
 from copg_pipelines.server.client import Client
 from copg_pipelines.server.connection import ClientError
@@ -37,7 +36,7 @@ def explain_latest(client: Client, target: Target) -> list[Forecast]:
     """
     recipe, plans = target.load(), plans_of(target.dag) or ROWS
     with compiled(target) as file:
-        now = _nominal(next(iter(yaml.safe_load_all(file.path.read_text()))), {}, recipe, plans)
+        now = _nominal(read_compiled(file.path)[0], {}, recipe, plans)
     run = latest_runs(client, get_pipeline(client, target.pipeline_name).pipeline_id)[0]
     reference = run.pipeline_version_reference
     version = client.pipelines.pipeline_service_get_pipeline_version(

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
-import yaml
 
 from copg.run.recipe import Recipe
 from copg.run.summary import RESOLVE_KEY
 from copg.run.task_record import RUN, read_json, read_record, record_path, task_key, task_name
 from copg_pipelines.dags import Shape
+from copg_pipelines.dags.compiled import read_compiled
 from copg_pipelines.local import place_here, run_stage_local
 from copg_pipelines.target import Target
 
@@ -68,6 +68,6 @@ def run_stage_there(client: Any, recipe: Recipe, single: "Single", target: Targe
         build = partial(build_single, single)
         compile_to(path, build, recipe, run_dir=target.runs_there(recipe), image=target.image)
         lint_or_refuse(path)
-        spec, *platform = yaml.safe_load_all(path.read_text())
-    whole = {"pipeline_spec": spec, "platform_spec": platform[0]} if platform else spec
+        spec, platform = read_compiled(path)
+    whole = {"pipeline_spec": spec, "platform_spec": platform} if platform else spec
     return submit(client, target, f"{recipe.name}-{single.stage}", pipeline_spec=whole)

@@ -20,6 +20,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import kfp_server_api as api
 import yaml
+from copg_pipelines.dags.compiled import LOADER
 
 from tests.pipelines.recorded import MODELS, model, nodes_of, pod_of, recorded
 from tests.serving import JsonHandler, serving
@@ -163,7 +164,7 @@ class KfpServer:
             raise Refused(400, "Failed to create a pipeline version")
         if any(v.name == query["name"] for v in self.versions.values()):
             raise Refused(409, "Failed to create a pipeline version")
-        documents = list(yaml.safe_load_all(body))
+        documents = list(yaml.load_all(body, LOADER))
         spec = documents[0]
         if len(documents) > 1:
             spec = {"pipeline_spec": documents[0], "platform_spec": documents[1]}

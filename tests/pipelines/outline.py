@@ -6,6 +6,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml
+from copg_pipelines.dags.compiled import read_compiled
 from copg_pipelines.dags.compiling import compile_dag
 
 from copg.run.recipe import load_recipe
@@ -30,7 +31,7 @@ def compile_recipe(name: str, folder: Path) -> Path:
 
 def outline(dag: Path) -> str:
     """Parameters, tasks and pods of a compiled DAG; what all tasks share is told once."""
-    pipeline, platform = yaml.safe_load_all(dag.read_text())
+    pipeline, platform = read_compiled(dag)
     kubernetes = platform["platforms"]["kubernetes"]
     parameters = pipeline["root"]["inputDefinitions"]["parameters"]
     tasks = list(_tasks(pipeline, kubernetes["deploymentSpec"]["executors"], pipeline["root"]))

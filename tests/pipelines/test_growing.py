@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from copg_pipelines.dags.compiled import read_compiled
 
 from tests import tiny
 
@@ -53,9 +54,10 @@ import json, sys
 from pathlib import Path
 from copg.run.recipe import load_recipe
 from copg_pipelines.explain_cache import explain_local
-recipe = load_recipe(Path(sys.argv[1], "recipe.yaml"), json.loads(sys.argv[2]), here=Path(sys.argv[1]))
-found = explain_local("align", recipe, Path(sys.argv[1], "runs"))
-print(json.dumps({each.task: each.why for each in found if not each.reused}))
+for sets in json.loads(sys.argv[2]):
+    recipe = load_recipe(Path(sys.argv[1], "recipe.yaml"), sets, here=Path(sys.argv[1]))
+    found = explain_local("align", recipe, Path(sys.argv[1], "runs"))
+    print(json.dumps({each.task: each.why for each in found if not each.reused}))
 """
 COMPILE = """
 import sys
@@ -99,15 +101,14 @@ class Tree:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    def runs_again(self, *sets: str) -> dict[str, list[str]]:
-        """Tasks that the next run would not be answered for, with the reasons."""
-        found: dict[str, list[str]] = json.loads(self.python(EXPLAIN, json.dumps(sets)).splitlines()[-1])
-        return found
+    def run_again(self, *sets: str) -> list[dict[str, list[str]]]:
+        """Tasks that the next run would not be answered for, with the reasons: as it is, with each set."""
+        each = [[], *([one] for one in sets)]
+        return [json.loads(line) for line in self.python(EXPLAIN, json.dumps(each)).splitlines()]
 
     def compiled(self, dag: str) -> dict[str, Any]:
         self.python(COMPILE, dag)
-        spec: dict[str, Any] = next(iter(yaml.safe_load_all((self.home / "dag.yaml").read_text())))
-        return spec
+        return read_compiled(self.home / "dag.yaml")[0]
 
 
 @pytest.fixture(scope="module")
@@ -142,12 +143,12 @@ def test_reworded_docstrings_a_comment_and_another_version_make_nothing_run_agai
     with (tree.code / "copg/losses/copg.py").open("a") as losses:
         losses.write("\n\n# a comment\n")
     tree.edit("copg/__init__.py", '__version__ = "', '__version__ = "9.')
-    assert tree.runs_again() == {}
+    assert tree.run_again() == [{}]
 
 
 def test_a_changed_constant_of_a_loss_trains_its_trials_again_and_what_follows(tree: Tree) -> None:
     tree.edit("copg/losses/copg.py", "return pairs / (sizes - 1)", "return pairs / (sizes - 1.0)")
-    found = tree.runs_again()
+    (found,) = tree.run_again()
     assert set(found) == {"train-copg_0.1", "evaluate-copg_0.1", "report", "promote"}
     (changed,) = found["train-copg_0.1"]
     assert changed.startswith("trial: code ")
@@ -155,12 +156,14 @@ def test_a_changed_constant_of_a_loss_trains_its_trials_again_and_what_follows(t
 
 def test_another_function_of_the_same_file_is_another_loss(tree: Tree) -> None:
     tree.edit("copg/losses/__init__.py", "copg.losses.copg:copg_loss", "copg.losses.copg:copg_mean_loss")
-    assert set(tree.runs_again()) == {"train-copg_0.1", "evaluate-copg_0.1", "report", "promote"}
+    (found,) = tree.run_again()
+    assert set(found) == {"train-copg_0.1", "evaluate-copg_0.1", "report", "promote"}
 
 
 def test_a_changed_constant_that_every_loss_uses_trains_all_trials_again(tree: Tree) -> None:
     tree.edit("copg/losses/groups.py", "    if not beta > 0:", "    if not beta > 0.0:")
-    assert set(tree.runs_again()) == set(TASKS[4:])
+    (found,) = tree.run_again()
+    assert set(found) == set(TASKS[4:])
 
 
 def test_a_reward_is_its_file_and_a_line(tree: Tree) -> None:
@@ -177,13 +180,13 @@ def test_a_reward_is_its_file_and_a_line(tree: Tree) -> None:
     tree.edit(
         "copg/rewards/__init__.py", "REWARDS = {\n", 'REWARDS = {\n    "shout": "copg.rewards.shout:Shout",\n'
     )
-    assert tree.runs_again() == {}
+    before, again = tree.run_again("rewards=[{name: shout}]")
+    assert before == {}
     used = (
         "from copg.rewards.contract import RewardSpec\nfrom copg.rewards.mixture import build_mixture\n"
         "print(build_mixture([RewardSpec('shout', params={'loud': 2})])(['p'], ['a!!'], [{}]).total)"
     )
     assert tree.python(used).strip() == "[4.0]"
-    again = tree.runs_again("rewards=[{name: shout}]")
     assert "validate" not in again
     assert any(why.startswith("rewards/score ") for why in again["score"])
 
@@ -195,9 +198,9 @@ def test_a_method_is_its_file_and_a_line(tree: Tree) -> None:
     tree.edit(
         "copg/losses/__init__.py", "LOSSES = {\n", 'LOSSES = {\n    "flat": "copg.losses.flat:flat_loss",\n'
     )
-    assert tree.runs_again() == {}
     trials = [*RECIPE["trials"], {"method": "flat", "beta": 2}]
-    found = tree.runs_again(f"trials={json.dumps(trials)}")
+    before, found = tree.run_again(f"trials={json.dumps(trials)}")
+    assert before == {}
     assert set(found) == {"train-flat_2", "evaluate-flat_2", "report", "promote"}
     assert found["train-flat_2"] == ["the trial is new"]
 
@@ -226,13 +229,12 @@ def test_a_stage_is_its_function_its_component_a_row_and_a_line_of_wiring(tree: 
     tree.edit(
         align, "from kfp import dsl\n", "from copg_components.audit import audit\nfrom kfp import dsl\n"
     )
-    assert tree.runs_again() == {"audit": ["the stage is new"]}
+    assert tree.run_again("audit.strictness=2") == [{"audit": ["the stage is new"]}] * 2
     spec = tree.compiled("align")
     resolve = spec["components"]["comp-resolve"]["outputDefinitions"]["parameters"]
     assert resolve["audit"]["parameterType"] == "STRUCT"
     task = spec["components"]["comp-stages"]["dag"]["tasks"]["audit"]
     assert task["inputs"]["artifacts"]["scored"]["taskOutputArtifact"]["producerTask"] == "score"
-    assert tree.runs_again("audit.strictness=2") == {"audit": ["the stage is new"]}
 
 
 def test_an_engine_is_its_file(tree: Tree) -> None:
@@ -242,13 +244,13 @@ def test_an_engine_is_its_file(tree: Tree) -> None:
         "def draw(policy, prompts, noise_keys, config, *, description=None):\n"
         '    return [Generated(list(ids), "echo", True) for ids in prompts]\n',
     )
-    assert tree.runs_again() == {}
+    before, again = tree.run_again("evaluate.generation.engine=echo")
+    assert before == {}
     used = (
         "from copg.lm.config import GenerationConfig\nfrom copg.lm.generation import load_engine\n"
         "echo = GenerationConfig(engine='echo')\nprint(load_engine(echo)(None, [[1]], ['k'], echo)[0].text)"
     )
     assert tree.python(used).strip() == "echo"
-    again = tree.runs_again("evaluate.generation.engine=echo")
     assert {task.partition("-")[0] for task in again} == {"evaluate", "report", "promote"}
     assert any(why.startswith("code/evaluate ") for why in again["evaluate-reference"])
 
@@ -295,7 +297,7 @@ def test_a_dag_is_its_file_and_a_line_and_its_tasks_look_under_their_own_keys_be
     tree.add("pipelines/copg_pipelines/dags/short.py", SHORT)
     dags = "pipelines/copg_pipelines/dags/__init__.py"
     tree.edit(dags, "DAGS = {\n", 'DAGS = {\n    "short": "copg_pipelines.dags.short",\n')
-    assert tree.runs_again() == {}
+    assert tree.run_again() == [{}]
 
     def run() -> dict[str, Any]:
         found: dict[str, Any] = json.loads(tree.python(RUN_IT, "short").splitlines()[-1])

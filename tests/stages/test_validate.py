@@ -405,20 +405,27 @@ def make_data_set(folder: Path) -> str:
     return str(folder / "saved")
 
 
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Group]]:
+    """Groups of the plain lines, by split."""
+    folder = tmp_path_factory.mktemp("plain")
+    validate_records(ALL, make_jsonl(folder), folder / "groups")
+    return {split: list(read_groups(folder / "groups", split)) for split in SPLITS}
+
+
 @pytest.mark.parametrize(
     "make",
     [make_gzip, make_zstd, make_parquet, make_csv_of_lists, make_csv_of_completions, make_data_set],
     ids=lambda make: make.__name__.removeprefix("make_"),
 )
-def test_every_format_gives_the_groups_of_plain_lines(tmp_path: Path, make: Any) -> None:
-    validate_records(ALL, make_jsonl(tmp_path), tmp_path / "expected")
+def test_every_format_gives_the_groups_of_plain_lines(
+    tmp_path: Path, plain: dict[str, list[Group]], make: Any
+) -> None:
     metrics = validate_records(ALL, make(tmp_path), tmp_path / "found")
     assert metrics["records/rejected"] == 0
     for split in SPLITS:
-        expected, found = (list(read_groups(tmp_path / name, split)) for name in ("expected", "found"))
-        assert [(g.id, g.prompt, g.completions, g.columns) for g in found] == [
-            (g.id, g.prompt, g.completions, g.columns) for g in expected
-        ]
+        found = [(g.id, g.prompt, g.completions, g.columns) for g in read_groups(tmp_path / "found", split)]
+        assert found == [(g.id, g.prompt, g.completions, g.columns) for g in plain[split]]
 
 
 def test_a_folder_is_read_whole_and_sources_tell_the_file(tmp_path: Path) -> None:

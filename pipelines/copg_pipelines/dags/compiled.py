@@ -15,6 +15,10 @@ COPY = re.compile(r"-\d+$")
 """What the compiler adds to the name of a component that it meets again."""
 
 
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""Ten times faster where PyYAML was built with its library in C."""
+
+
 class LintError(CopgError):
     """A file is no compiled DAG, or one that no server runs."""
 
@@ -26,7 +30,7 @@ def read_compiled(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         LintError: the file is no compiled DAG.
     """
     try:
-        documents = [each for each in yaml.safe_load_all(path.read_text()) if each]
+        documents = [each for each in yaml.load_all(path.read_text(), LOADER) if each]
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise LintError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
     mappings = [each for each in documents if isinstance(each, dict)]

@@ -6,10 +6,6 @@ name says what it holds: another DAG is another resource.
 
 from pathlib import Path
 
-import yaml
-
-from copg.errors import ConfigError
-
 
 def write_resources(
     compiled: Path, output: Path, *, namespace: str, pipeline: str = "", revision: str = ""
@@ -24,8 +20,7 @@ def write_resources(
         revision: of the source; empty: that of the repository.
 
     Raises:
-        ConfigError: the file is no compiled DAG.
-        LintError: no server could run it.
+        LintError: the file is no compiled DAG, or one that no server could run.
     """
     from kfp.compiler.compiler_utils import KubernetesManifestOptions
     from kfp.compiler.pipeline_spec_builder import write_pipeline_spec_to_file
@@ -34,14 +29,6 @@ def write_resources(
     from copg_pipelines.dags.lint import lint_or_refuse
     from copg_pipelines.server.versions import Dag, resource_name, source_revision
 
-    try:
-        documents = list(yaml.safe_load_all(compiled.read_text()))
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"{compiled}: no compiled DAG: {error}") from None
-    if not documents or not isinstance(documents[0], dict) or "pipelineInfo" not in documents[0]:
-        raise ConfigError(
-            f"{compiled}: no compiled DAG: it has no pipelineInfo; make one with `copg compile`"
-        )
     lint_or_refuse(compiled)
     dag = load_component_from_file(str(compiled))
     name = dag.pipeline_spec.pipeline_info.name

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import kfp_server_api as api
-import yaml
 
 import copg
 from copg.errors import ConfigError
+from copg_pipelines.dags.compiled import read_compiled
 from copg_pipelines.server.client import Client, every
 from copg_pipelines.server.connection import ClientError
 from copg_pipelines.target import Target
@@ -226,8 +226,8 @@ def _same_dag(on_server: Any, path: Path) -> bool:
     """Whether the server's form of a DAG and a compiled file mean the same."""
     if not on_server:
         return True  # a listing may leave it out; the name carries its digest
-    documents = list(yaml.safe_load_all(path.read_text()))
-    mine = {"pipeline_spec": documents[0], "platform_spec": documents[1] if documents[1:] else {}}
+    spec, platform = read_compiled(path)
+    mine = {"pipeline_spec": spec, "platform_spec": platform}
     theirs = on_server if "pipeline_spec" in on_server else {"pipeline_spec": on_server}
     return all(_meaning(mine.get(part)) == _meaning(theirs.get(part)) for part in mine)
 
