@@ -35,6 +35,7 @@ def test_unequal_numbers_of_prompts_are_refused() -> None:
         compute_reward_kl(rewards=REWARDS, kls=KLS, log_ratios=LOG_RATIOS[:2])
 
 
+@pytest.mark.nightly
 def test_evaluate_loads_the_module_from_the_package_offline_and_writes_into_its_cache_alone(
     tmp_path: Path,
 ) -> None:

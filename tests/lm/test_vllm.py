@@ -105,6 +105,7 @@ def test_it_draws_what_the_model_says_in_the_order_given(config: GenerationConfi
     assert found == draw_own(Policy(loaded=load_model(model), codec=codec), PROMPTS, KEYS, greedy)
 
 
+@pytest.mark.nightly
 def test_an_adapter_is_served_over_its_base(config: GenerationConfig, model: Path, tmp_path: Path) -> None:
     adapted = get_peft_model(
         load_model(model), LoraConfig(r=4, target_modules=["q_proj"], init_lora_weights=False)

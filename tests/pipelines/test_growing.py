@@ -247,10 +247,13 @@ def test_an_engine_is_its_file(tree: Tree) -> None:
     before, again = tree.run_again("evaluate.generation.engine=echo")
     assert before == {}
     used = (
-        "from copg.lm.config import GenerationConfig\nfrom copg.lm.generation import load_engine\n"
-        "echo = GenerationConfig(engine='echo')\nprint(load_engine(echo)(None, [[1]], ['k'], echo)[0].text)"
+        "import sys\nfrom copg.config import parse_config\nfrom copg.lm.config import GenerationConfig\n"
+        "echo = parse_config(GenerationConfig, {'engine': 'echo'}, where='generation')\n"
+        "assert 'torch' not in sys.modules\nfrom copg.lm.generation import Policy, load_engine\n"
+        "print(load_engine(echo)(Policy(codec=None), [[1]], ['k'], echo)[0].text)\n"
+        "print(*(name for name in sys.modules if name.startswith('copg.lm.engines.')))"
     )
-    assert tree.python(used).strip() == "echo"
+    assert tree.python(used).splitlines() == ["echo", "copg.lm.engines.echo"]
     assert {task.partition("-")[0] for task in again} == {"evaluate", "report", "promote"}
     assert any(why.startswith("code/evaluate ") for why in again["evaluate-reference"])
 

@@ -183,6 +183,7 @@ def test_mlflow_never_phones_home_never_loads_torch_and_says_nothing(uri) -> Non
     assert in_a_new_process(PHONE, uri).splitlines() == ["calls 0 client False torch False"]
 
 
+@pytest.mark.nightly
 def test_the_test_above_would_see_telemetry_that_is_on(uri) -> None:
     assert "client True" in in_a_new_process(PHONE, uri, "telemetry on")
 
