@@ -17,7 +17,7 @@ from copg.digests import policy_digest
 from copg.errors import MismatchError
 from copg.stores.promised import weights_as_promised
 from copg.training.config import TrainConfig
-from copg.training.launch import run_processes, take_part
+from copg.training.launch import hold_group, run_processes, take_part
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -96,6 +96,7 @@ def _train(
     data, values = _read(config, referenced)
     patience = InitProcessGroupKwargs(timeout=PATIENCE)
     accelerator = Accelerator(cpu=not torch.cuda.is_available(), kwargs_handlers=[patience])
+    hold_group(held)
     model, codec, fit = _load_policy(config, parent, data, accelerator)
     fitted = replace(config, rows=fit.rows)
     checkpoints = checkpoint_store(config, parent.digest)

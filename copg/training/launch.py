@@ -8,7 +8,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,22 @@ ALIVE = "alive"
 
 class ProcessError(RuntimeError):
     """A process failed for a reason that is not the user's."""
+
+
+def hold_group(held: ExitStack) -> None:
+    """Let the default process group, where there is one, go after all that trains on it.
+
+    A reducer of DDP frees its group with the interpreter's lock in hand, and the group then waits for a
+    thread of its own, which may want that lock to free the last work: where the reducer is the last to let
+    go, a process hangs for ever at its end. The group's own object gives the lock away first.
+
+    Args:
+        held: closed when nothing trains any more.
+    """
+    import torch
+
+    if torch.distributed.is_initialized():
+        held.callback(id, torch.distributed.group.WORLD)
 
 
 def torchrun_command(worker: str, folder: Path, *options: str, shutdown_s: int) -> list[str]:

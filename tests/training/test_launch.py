@@ -81,6 +81,33 @@ train_policy(config, Path(sys.argv[2]), root / "policy", root / "training")
 """
 
 
+OFTEN = """
+import sys
+from contextlib import ExitStack
+import torch
+from torch import distributed
+from copg.training.launch import hold_group
+
+def train(held):
+    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    hold_group(held)
+    model = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(4, 4))
+    model(torch.ones(2, 4)).sum().backward()
+    distributed.barrier()
+    distributed.destroy_process_group()
+
+for _ in range(2000):
+    with ExitStack() as held:
+        train(held)
+"""
+
+
+@pytest.mark.nightly
+def test_a_process_of_several_never_hangs_at_its_end() -> None:
+    done = subprocess.run([sys.executable, "-c", OFTEN], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.nightly
 def test_shards_on_two_processes_stopped_and_resumed_give_the_weights_of_one(
     config: TrainConfig, referenced: Path, tmp_path: Path
