@@ -7,6 +7,8 @@ EXTRAS ?= pipelines,dev
 PIP_TORCH ?=
 PY = $(VENV)/bin/python
 PIP = $(PY) -m pip --disable-pip-version-check -q
+# Where there is uv, it takes a third of the time
+INSTALL ?= $(if $(shell command -v uv),uv pip install -q --compile-bytecode --python $(PY),$(PIP) install)
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 # Hundreds of processes of the tests read our modules: bytecode is kept, wherever else it is switched off.
 export PYTHONDONTWRITEBYTECODE =
@@ -22,8 +24,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python >= 3.11 is needed: set PYTHON")'
 	@echo "installing into $(VENV) (some minutes the first time)"
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
-	@$(PIP) install $(PIP_TORCH) -c constraints.txt torch
-	@$(PIP) install -c constraints.txt -e ".[$(EXTRAS)]"
+	@$(INSTALL) $(PIP_TORCH) -c constraints.txt torch
+	@$(INSTALL) -c constraints.txt -e ".[$(EXTRAS)]"
 	@touch $@
 
 demo: install  ## records, a tiny reference, then the whole DAG on this machine
