@@ -78,6 +78,9 @@ OWN: dict[str, dict[str, Any]] = {
     "qwen4_exp_text": _QWEN4,
     "qwen4_exp": _QWEN4,
     "reformer": {"axial_pos_embds": False, "attn_layers": ["local", "lsh"] * (LAYERS // 2)},
+    "xlm": {"emb_dim": 32, "causal": True},
+    "xlnet": {"d_inner": 64, "attn_type": "uni"},
+    "xmod": {"default_language": "en_XX"},
     "zaya": {"num_experts_per_tok": 1},
 }
 """What a kind needs beside its sizes."""

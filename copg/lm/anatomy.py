@@ -1,11 +1,13 @@
 """What a configuration says of its language model, also where that is a part of it: read here alone."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 CONTEXTS = ("max_position_embeddings", "n_positions", "max_seq_len", "model_max_length")
 """Names under which a configuration has the number of positions."""
+CAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
+"""Names under which it has a soft cap of its logits."""
 PARTS = ("text_config", "decoder", "generator", "thinker_config")
 """Names under which it has the part that is the language model, as ``transformers`` finds it."""
 WINDOWS = {
@@ -48,12 +50,12 @@ def read_anatomy(config: Any) -> Anatomy:
     return Anatomy(
         kind=str(config.model_type),
         composite=text is not config,
-        context=next((int(n) for name in CONTEXTS if isinstance(n := getattr(text, name, None), int)), None),
+        context=_positions(getattr(text, name, None) for name in CONTEXTS),
         layers=int(getattr(text, "num_hidden_layers", None) or getattr(text, "decoder_layers", None) or 0),
         windows=_windows(text),
         has_keys=_has_keys(text),
         logit_scale=_logit_scale(text),
-        logit_cap=getattr(text, "final_logit_softcapping", None) or getattr(text, "logits_soft_cap", None),
+        logit_cap=next((float(cap) for name in CAPS if (cap := getattr(text, name, None))), None),
     )
 
 
@@ -76,7 +78,12 @@ def plain_text_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def plain_context(text: Mapping[str, Any]) -> int | None:
     """Positions, by the file; None where it leaves them to a default."""
-    return next((size for name in CONTEXTS if isinstance(size := text.get(name), int)), None)
+    return _positions(text.get(name) for name in CONTEXTS)
+
+
+def _positions(sizes: Iterable[Any]) -> int | None:
+    """The first of some settings that is a number of positions: XLNet says -1, for no limit."""
+    return next((int(size) for size in sizes if isinstance(size, int) and size > 0), None)
 
 
 def _windows(text: Any) -> tuple[int, ...]:

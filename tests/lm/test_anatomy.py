@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import XLNetConfig
 
 from copg.lm import anatomy
 from copg.lm.anatomy import read_anatomy
@@ -50,6 +51,13 @@ def test_an_outer_configuration_in_its_place_is_seen(planted: bool, monkeypatch:
         choose_decoder(model, prompts, 4) is CachedDecoder,
     ]
     assert right == [not planted] * 3
+
+
+def test_a_kind_that_nothing_limits_has_no_context_though_it_gives_a_number(tmp_path: Path) -> None:
+    config = XLNetConfig(vocab_size=40, d_model=32, n_head=4, n_layer=1)
+    assert config.max_position_embeddings == -1
+    config.save_pretrained(tmp_path)
+    assert read_anatomy(config).context is read_limits(str(tmp_path)).context is None
 
 
 def test_the_file_alone_says_the_same_without_torch(tmp_path: Path) -> None:

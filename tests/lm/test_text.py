@@ -136,6 +136,23 @@ def test_a_space_is_put_after_a_token_by_some_tokenisers_and_by_others_at_the_st
         assert encoded.notes == ()
 
 
+def test_a_planted_end_of_text_or_space_of_the_tokeniser_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    def exact(template: str, *, spaces: bool) -> bool:
+        codec = TextCodec(build(template, spaces=spaces))
+        opening = opened(codec)
+        ids = opening.ids + codec.encode(opening, "yes", finished=True).ids
+        return codec.whole(ASK, "yes")[: len(ids)] == ids
+
+    assert exact(TURNS, spaces=False)
+    assert exact(LLAMA_2, spaces=True)
+    with monkeypatch.context() as planted:  # whatever the template writes
+        planted.setattr(TextCodec, "end_of_turn", property(lambda codec: codec.end_of_text))
+        assert not exact(TURNS, spaces=False)
+    with monkeypatch.context() as planted:  # by encoding alone
+        planted.setattr("copg.lm.pieces.Pieces._is_inside", lambda self, after_token: False)
+        assert not exact(LLAMA_2, spaces=True)
+
+
 def test_a_token_that_would_span_the_boundary_is_counted() -> None:
     codec = TextCodec(build(None))
     opening = opened(codec, "why? ")
