@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-CONTEXTS = ("max_position_embeddings", "n_positions", "max_seq_len", "model_max_length")
+CONTEXTS = ("max_position_embeddings", "n_positions", "max_seq_len", "model_max_length", "context_length")
 """Names under which a configuration has the number of positions."""
 CAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
 """Names under which it has a soft cap of its logits."""

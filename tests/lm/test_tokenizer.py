@@ -26,6 +26,7 @@ def write(folder: Path, **files: Any) -> str:
         ({"vocab_size": 9, "text_config": {"max_position_embeddings": 8}}, Limits(8, 9)),
         ({"vocab_size": 9, "text_config": {"vocab_size": 7}}, Limits(None, 7)),
         ({"max_seq_len": 2048, "vocab_size": 9}, Limits(2048, 9)),  # MPT and DBRX
+        ({"context_length": 1024, "vocab_size": 9}, Limits(1024, 9)),  # RWKV
         ({"thinker_config": {"text_config": {"max_position_embeddings": 8, "vocab_size": 7}}}, Limits(8, 7)),
         ({}, Limits(None, None)),
     ],
