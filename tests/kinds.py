@@ -46,7 +46,7 @@ _QWEN4 = {
     **{"indexer_compress_ratio": 4, "hc_lowrank": 8, "ngram_vocab_size_base": 96, "ple_embed_dim": 32},
     **{"split_ngram_parts": 1, "make_ngram_vocab_size_divisible_by": 8},
 }
-_DRAFTS = {"hidden_size_per_layer_input": 0, "num_kv_shared_layers": 2, "layer_types": BOTH}
+_HYBRID = ["linear_attention", "hybrid"] * (LAYERS // 2)
 _ROPE = {"rope_type": "default", "rope_theta": 1e4}
 OWN: dict[str, dict[str, Any]] = {
     "bamba": {"attn_layer_indices": [1, 3]},
@@ -61,11 +61,14 @@ OWN: dict[str, dict[str, Any]] = {
     "deepseek_v2": {"num_experts_per_tok": 2},
     "deepseek_v4": {"compress_rates": {"compressed_sparse_attention": 4, "heavily_compressed_attention": 8}},
     "dots1": {"n_routed_experts": 4, "n_shared_experts": 1, "num_experts_per_tok": 2},
-    "falcon_h1": {"mamba_d_ssm": 64},
+    "falcon_h1": {"mamba_d_ssm": 64, "ssm_multipliers": [1.0] * 5},
     "gemma3n_text": {"layer_types": BOTH, "num_kv_shared_layers": 2},
     "gemma3n": {"layer_types": BOTH, "num_kv_shared_layers": 2},
-    "gemma4_assistant": _DRAFTS,
-    "gemma4_unified_assistant": _DRAFTS,
+    "gemma4_unified_assistant": {
+        "hidden_size_per_layer_input": 0,
+        "num_kv_shared_layers": 2,
+        "layer_types": BOTH,
+    },
     "gpt_neo": {"attention_types": [[["global", "local"], LAYERS // 2]]},
     "granitemoehybrid": {"layer_types": ["linear_attention", "full_attention"] * (LAYERS // 2)},
     "hunyuan_v1_dense": {"head_dim": 8},
@@ -81,12 +84,15 @@ OWN: dict[str, dict[str, Any]] = {
     "xlm": {"emb_dim": 32, "causal": True},
     "xlnet": {"d_inner": 64, "attn_type": "uni"},
     "xmod": {"default_language": "en_XX"},
+    "zamba": {"attention_hidden_size": 64, "layers_block_type": _HYBRID},
+    "zamba2": {"attention_hidden_size": 64, "layers_block_type": _HYBRID, "hybrid_layer_ids": [1, 3]},
     "zaya": {"num_experts_per_tok": 1},
 }
 """What a kind needs beside its sizes."""
 _CODES = "transformers does not build it from this configuration: it writes codes of sounds, no text"
 UNBUILT = {
     "gemma3n": "transformers needs the package timm for it; gemma3n_text needs none",
+    "gemma4_assistant": "it drafts for another Gemma 4 and takes that one's keys and values with every token",
     "musicgen": _CODES,
     "musicgen_melody": _CODES,
 }

@@ -148,7 +148,7 @@ def render(findings: list[Finding]) -> str:
         "from its own configuration class, saved, loaded by our loader, compared with eager attention of",
         "plain transformers, one sequence at a time, beyond every window, and trained by one step of all",
         "weights and one of LoRA.",
-        f"Of {len(findings)} kinds {len(exact)} are exact: {counts}; the largest difference of a completion is",
+        f"Of {len(findings)} kinds {len(exact)} are exact: {counts}; the largest difference is",
         f"{max(each.difference for each in exact):.1e} nats a token. {len(refused)} are refused.",
         "",
         "A model is run in the fastest form that a check on load finds exact, on the longest groups of the",

@@ -207,7 +207,8 @@ def model_decoder(model: Any) -> Any:
     """
     bare = bare_model(model)
     inside = not read_anatomy(bare.config).composite and bare.base_model is not bare
-    return bare.base_model if inside else bare.get_decoder()  # Llama 4 names another part than it has
+    found = bare.base_model if inside else bare.get_decoder()
+    return getattr(bare, "model", bare) if found is bare else found  # Llama 4 names a part that it lacks
 
 
 def outside_decoder(model: torch.nn.Module) -> set[str]:
