@@ -61,7 +61,7 @@ def make_groups() -> list[TokenGroup]:
     return [TokenGroup(ids(prompt), [ids(n) for n in each], f"g{prompt}") for prompt, each in lengths]
 
 
-def examine(kind: str, folder: Path) -> Finding:
+def examine(kind: str, folder: Path, *, train: bool = True) -> Finding:
     """Save the kind, load it through our loader, compare it, and train it by one step in two ways."""
     groups = make_groups()
     if kind in kinds.UNBUILT:
@@ -77,7 +77,7 @@ def examine(kind: str, folder: Path) -> Finding:
             for group, x, y in zip(groups, found, expected, strict=True)
             for ids, a, b in zip(group.completion_ids, x, y, strict=True)
         )
-        for lora in (None, LoraConfig(rank=2)):
+        for lora in (None, LoraConfig(rank=2)) if train else ():
             train_step(load_model(folder), groups, fit.rows, lora)
     except ModelError as error:
         return Finding(kind, reason=str(error).replace(str(folder), "the model"))

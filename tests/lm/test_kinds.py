@@ -10,10 +10,7 @@ from copg.lm.load import load_config
 from copg.lm.tokenizer import read_limits
 from tests import kinds, models_table
 
-if not models_table.DOCUMENT.is_file():
-    pytest.skip("no docs/models.md: python -m tests.models_table writes it", allow_module_level=True)
 FORMS = models_table.read_forms()
-NIGHTLY = [pytest.param(kind, marks=pytest.mark.nightly) for i, kind in enumerate(kinds.KINDS) if i % 4]
 MOST_REFUSED = 8
 
 
@@ -23,12 +20,22 @@ def test_the_table_has_every_kind_and_few_are_refused() -> None:
     assert sum(not form for form in FORMS.values()) <= MOST_REFUSED
 
 
-@pytest.mark.parametrize("kind", [*kinds.KINDS[::4], *NIGHTLY])
-def test_a_kind_is_exact_in_the_form_that_the_table_has(kind: str, tmp_path: Path) -> None:
+def check(kind: str, folder: Path, *, train: bool) -> None:
     logging.set_verbosity_error()
-    found = models_table.examine(kind, tmp_path)
+    found = models_table.examine(kind, folder, train=train)
     assert found.form == FORMS[kind], found.reason
     assert found.difference <= models_table.TOLERANCE
     assert bool(found.form) or found.reason
-    if (tmp_path / "config.json").is_file():  # the file alone says what the configuration says
-        assert read_limits(str(tmp_path)).context == read_anatomy(load_config(tmp_path)).context
+    if (folder / "config.json").is_file():  # the file alone says what the configuration says
+        assert read_limits(str(folder)).context == read_anatomy(load_config(folder)).context
+
+
+@pytest.mark.parametrize("kind", kinds.KINDS[::4])
+def test_a_kind_is_exact_in_the_form_that_the_table_has(kind: str, tmp_path: Path) -> None:
+    check(kind, tmp_path, train=False)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("kind", kinds.KINDS)
+def test_a_kind_takes_a_step_of_all_weights_and_of_an_adapter(kind: str, tmp_path: Path) -> None:
+    check(kind, tmp_path, train=True)
