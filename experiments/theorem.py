@@ -19,7 +19,7 @@ from copg.lm.load import load_model
 from copg.progress import track
 from copg.stages.reference import ReferenceConfig, reference_groups
 from copg.stages.train import TrainConfig, train_policy
-from copg.training.config import CheckpointConfig, OptimizerConfig, SampleConfig, TrialConfig
+from copg.training.config import CheckpointConfig, MonitorConfig, OptimizerConfig, TrialConfig
 from experiments.enumerable import (
     MIXTURES,
     NUM_PROMPTS,
@@ -71,7 +71,7 @@ def run_trial(
         epochs=epochs,
         groups_per_step=COMPLETIONS_PER_STEP // k,
         optimizer=OptimizerConfig(learning_rate=LEARNING_RATE, warmup_fraction=0.05, max_grad_norm=10.0),
-        samples=SampleConfig(num_prompts=0),
+        samples=MonitorConfig(num_prompts=0),
         checkpoint=CheckpointConfig(folder=str(out / "checkpoints"), every_s=3600),
         threads=1,
     )

@@ -17,7 +17,7 @@ from copg.stages.reference import ReferenceConfig, reference_groups
 from copg.stages.train import train_policy
 from copg.stages.validate import ValidateConfig, validate_records
 from copg.stores.promised import weights_as_promised
-from copg.training.config import CheckpointConfig, SampleConfig, TrainConfig, TrialConfig
+from copg.training.config import CheckpointConfig, MonitorConfig, TrainConfig, TrialConfig
 from tests import tiny
 
 SHORT = RewardSpec("length", params={"max": 4})
@@ -123,7 +123,7 @@ def test_no_training_and_no_evaluation_begins_from_other_weights(model: Path, tm
         model_digest=then,
         trial=TrialConfig(beta=0.1),
         checkpoint=CheckpointConfig(folder=str(tmp_path / "checkpoints")),
-        samples=SampleConfig(num_prompts=0),
+        samples=MonitorConfig(num_prompts=0),
     )
     assert "model_digest" not in training.identity()  # the digest of the groups says it
     with pytest.raises(ModelError, match="changed since the run began"):

@@ -73,7 +73,7 @@ class LoraConfig:
 
 
 @configuration
-class SampleConfig:
+class MonitorConfig:
     """Completions drawn along the way: the only thing that shows a reward collapse."""
 
     every_steps: Natural = 50
@@ -177,7 +177,7 @@ class TrainConfig:
     """How prompts and completions become tokens; the recipe's, the same for every stage."""
     lora: LoraConfig | None = None
     """None trains all weights."""
-    samples: SampleConfig = field(default_factory=SampleConfig)
+    samples: MonitorConfig = field(default_factory=MonitorConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     threads: Natural = 0
     """CPU threads; 0: torch's own choice. Recorded, since sums depend on it."""

@@ -14,7 +14,7 @@ from copg.records import Completion, Group
 from copg.rewards.bulk import score_drawn
 from copg.rewards.contract import Scale
 from copg.rewards.mixture import build_mixture
-from copg.training.config import SampleConfig
+from copg.training.config import MonitorConfig
 
 
 class Sampler:
@@ -22,7 +22,7 @@ class Sampler:
 
     def __init__(
         self,
-        config: SampleConfig,
+        config: MonitorConfig,
         groups: Sequence[Group],
         codec: TextCodec,
         rows: RowConfig,

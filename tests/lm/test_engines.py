@@ -5,7 +5,7 @@ import pytest
 from copg.config import parse_config
 from copg.errors import ConfigError
 from copg.lm.config import GenerationConfig
-from copg.training.config import SampleConfig
+from copg.training.config import MonitorConfig
 
 
 def test_a_recipe_without_an_engine_draws_as_before() -> None:
@@ -29,4 +29,4 @@ def test_an_engine_that_cannot_be_is_refused(settings: dict[str, str], message: 
 def test_training_draws_from_memory() -> None:
     settings = {"generation": {"engine": "vllm", "vllm_python": "python"}}
     with pytest.raises(ConfigError, match=r"generation\.vllm_python is for evaluate"):
-        parse_config(SampleConfig, settings, where="train.samples")
+        parse_config(MonitorConfig, settings, where="train.samples")

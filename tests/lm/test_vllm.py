@@ -15,7 +15,7 @@ from copg.lm.engines.own import draw as draw_own
 from copg.lm.engines.vllm import draw
 from copg.lm.generation import Policy
 from copg.lm.load import load_codec, load_model
-from copg.training.config import SampleConfig
+from copg.training.config import MonitorConfig
 from tests import tiny
 
 PROMPTS = [[1, 4, 5], [1, 6], [1, 4, 5]]
@@ -148,4 +148,4 @@ def test_a_python_that_is_not_there_is_named(config: GenerationConfig, model: Pa
 
 def test_training_refuses_an_engine_that_reads_weights_from_disk() -> None:
     with pytest.raises(ConfigError, match=r"generation\.vllm_python is for evaluate"):
-        parse_config(SampleConfig, {"generation": {"vllm_python": "python"}}, where="train.samples")
+        parse_config(MonitorConfig, {"generation": {"vllm_python": "python"}}, where="train.samples")

@@ -27,8 +27,8 @@ from copg.stages.train import train_policy
 from copg.training.config import (
     CheckpointConfig,
     LoraConfig,
+    MonitorConfig,
     OptimizerConfig,
-    SampleConfig,
     TrainConfig,
     TrialConfig,
 )
@@ -57,7 +57,7 @@ def config(reference_dir: Path, tmp_path: Path) -> TrainConfig:
         epochs=4,
         groups_per_step=8,
         optimizer=OptimizerConfig(learning_rate=3e-3),
-        samples=SampleConfig(
+        samples=MonitorConfig(
             every_steps=8, num_prompts=8, rewards=[COVERS_CAT], generation=GenerationConfig(max_new_tokens=8)
         ),
         threads=1,
@@ -130,7 +130,7 @@ def test_the_best_third_is_trained_on_by_ranks_and_every_prompt_is_told(
 def test_how_groups_share_rows_and_batches_does_not_change_what_is_learnt(
     config: TrainConfig, referenced: Path, tmp_path: Path, rows: RowConfig
 ) -> None:
-    one_step = replace(config, epochs=1, groups_per_step=32, samples=SampleConfig(num_prompts=0))
+    one_step = replace(config, epochs=1, groups_per_step=32, samples=MonitorConfig(num_prompts=0))
     expected = weights_of(train(one_step, referenced, tmp_path / "a")[0])
     found = weights_of(train(replace(one_step, rows=rows), referenced, tmp_path / "b")[0])
     for name, tensor in expected.items():
@@ -351,7 +351,7 @@ def test_pure_bfloat16_is_refused() -> None:
 def test_gradient_checkpointing_changes_nothing_but_memory(
     config: TrainConfig, referenced: Path, tmp_path: Path
 ) -> None:
-    config = replace(config, epochs=1, samples=SampleConfig(num_prompts=0))
+    config = replace(config, epochs=1, samples=MonitorConfig(num_prompts=0))
     plain = weights_of(train(config, referenced, tmp_path / "a")[0])
     found = weights_of(train(replace(config, gradient_checkpointing=True), referenced, tmp_path / "b")[0])
     for name, tensor in plain.items():
@@ -405,7 +405,7 @@ def test_every_method_runs_in_the_same_trainer(
     config: TrainConfig, referenced: Path, tmp_path: Path, method: str
 ) -> None:
     config = replace(
-        config, trial=TrialConfig(beta=0.5, method=method), epochs=1, samples=SampleConfig(num_prompts=0)
+        config, trial=TrialConfig(beta=0.5, method=method), epochs=1, samples=MonitorConfig(num_prompts=0)
     )
     policy, _ = train(config, referenced, tmp_path)
     assert not same(weights_of(Path(config.model)), weights_of(policy))

@@ -23,8 +23,8 @@ from copg.training.config import (
     CheckpointConfig,
     LaunchConfig,
     LoraConfig,
+    MonitorConfig,
     OptimizerConfig,
-    SampleConfig,
     TrainConfig,
     TrialConfig,
 )
@@ -52,7 +52,7 @@ def config(reference_dir: Path, tmp_path: Path) -> TrainConfig:
         groups_per_step=7,  # and one a micro-batch: four for one process, three for the other
         optimizer=OptimizerConfig(learning_rate=3e-3),
         rows=RowConfig(tokens_per_batch=1),
-        samples=SampleConfig(every_steps=8, num_prompts=4, generation=GenerationConfig(max_new_tokens=4)),
+        samples=MonitorConfig(every_steps=8, num_prompts=4, generation=GenerationConfig(max_new_tokens=4)),
         threads=1,
         launch=LaunchConfig(processes=1),
     )
@@ -182,7 +182,7 @@ def test_a_training_that_nobody_follows_any_more_saves_a_checkpoint_and_ends(
     config: TrainConfig, referenced: Path, tmp_path: Path
 ) -> None:
     launch = LaunchConfig(processes=1, abandoned_s=4)
-    config = replace(config, epochs=100_000, samples=SampleConfig(num_prompts=0), launch=launch)
+    config = replace(config, epochs=100_000, samples=MonitorConfig(num_prompts=0), launch=launch)
     folder, checkpoints = tmp_path / "folder", tmp_path / "checkpoints"
     paths = {"referenced": referenced, "policy": tmp_path / "policy", "training": tmp_path / "training"}
     write_request(folder, asdict(config), **paths)

@@ -17,7 +17,7 @@ from copg.lm.config import GenerationConfig
 from copg.rewards.contract import RewardSpec
 from copg.stages.evaluate import EvaluateConfig
 from copg.stages.reference import ReferenceConfig, reference_groups
-from copg.training.config import CheckpointConfig, SampleConfig, TrainConfig, TrialConfig
+from copg.training.config import CheckpointConfig, MonitorConfig, TrainConfig, TrialConfig
 from tests import tiny
 
 TRIAL = {"method": "copg", "beta": 0.1}
@@ -47,7 +47,7 @@ def run_train(root: Path, model: Path, *, remote: bool) -> Stored:
             trial=TrialConfig(**TRIAL),
             checkpoint=checkpoint,
             groups_per_step=4,
-            samples=SampleConfig(num_prompts=0),
+            samples=MonitorConfig(num_prompts=0),
             threads=1,
         )
     )

@@ -29,8 +29,8 @@ from copg.stages.train import train_policy
 from copg.training.config import (
     CheckpointConfig,
     LaunchConfig,
+    MonitorConfig,
     OptimizerConfig,
-    SampleConfig,
     TrainConfig,
     TrialConfig,
 )
@@ -340,7 +340,7 @@ def test_two_nodes_give_the_weights_of_one_process(
         checkpoint=CheckpointConfig(folder=str(tmp_path / "checkpoints")),
         groups_per_step=8,
         optimizer=OptimizerConfig(learning_rate=3e-3),
-        samples=SampleConfig(num_prompts=0),
+        samples=MonitorConfig(num_prompts=0),
         threads=1,
         launch=LaunchConfig(processes=1),
     )
