@@ -4,12 +4,14 @@ import importlib
 import json
 import os
 import sys
+from typing import Any
 
 os.environ["_KFP_RUNTIME"] = "true"  # kfp without its compiler, whose libraries an image lacks
 
 from kfp.dsl.executor import Executor
 
 from copg.errors import CopgError
+from copg.run.plan_files import read_plan
 from copg_components._object_store import register
 from copg_components.cluster.secrets import export_secrets
 
@@ -23,10 +25,19 @@ def main() -> None:
     register()  # before the first address is read: stages take some as parameters
     module = importlib.import_module(f"copg_components.{name.removesuffix('_shard')}")
     try:
-        Executor(executor_input=json.loads(given), function_to_execute=getattr(module, name)).execute()
+        told = _with_plan(json.loads(given))
+        Executor(executor_input=told, function_to_execute=getattr(module, name)).execute()
     except CopgError as error:
         print(f"error: {name}: {error}", file=sys.stderr, flush=True)
         raise SystemExit(1) from None
+
+
+def _with_plan(given: dict[str, Any]) -> dict[str, Any]:
+    """What the task is given, with its plan in place of the file's name that travels through a DAG."""
+    values = given.get("inputs", {}).get("parameterValues", {})
+    if "plan" in values:
+        values["plan"] = read_plan(values["plan"], values["run_dir"])
+    return given
 
 
 if __name__ == "__main__":

@@ -33,11 +33,9 @@ def evaluate(
     from pathlib import Path
 
     from copg.config import parse_config
-    from copg.run.plan_files import read_plan
     from copg.run.task_record import subject_name
     from copg_components._process import recorded
 
-    plan = read_plan(plan, run_dir)
     taken = {"scored": scored, **({"policy": policy} if policy else {})}
     left = {"evaluation": evaluation}
     with (

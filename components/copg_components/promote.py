@@ -37,11 +37,9 @@ def promote(
 
     from copg.artifacts import find_baselines
     from copg.config import parse_config
-    from copg.run.plan_files import read_plan
     from copg_components._handed_in import handed_in
     from copg_components._process import recorded
 
-    plan = read_plan(plan, run_dir)
     loops = {"baselines": baselines, "evaluations": evaluations}
     left = {"registration": registration, "card": card}
     with (

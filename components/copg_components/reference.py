@@ -29,10 +29,8 @@ def reference(
     from pathlib import Path
 
     from copg.config import parse_config
-    from copg.run.plan_files import read_plan
     from copg_components._process import recorded
 
-    plan = read_plan(plan, run_dir)
     taken, left = {"scored": scored}, {"referenced": referenced}
     with recorded("reference", plan, run_dir, inputs=taken, outputs=left, metrics=metrics) as record:
         if record.answers:
@@ -62,10 +60,8 @@ def reference_shard(
     from pathlib import Path
 
     from copg.config import parse_config
-    from copg.run.plan_files import read_plan
     from copg_components._process import recorded
 
-    plan = read_plan(plan, run_dir)
     subject = {"name": f"shard-{shard + 1}-of-{num_shards}", "shard": shard}
     with recorded("reference", plan, run_dir, subject, inputs={"scored": scored}) as record:
         if record.answers:

@@ -42,11 +42,9 @@ def report(
 
     from copg.artifacts import find_baselines
     from copg.config import parse_config
-    from copg.run.plan_files import read_plan
     from copg_components._handed_in import handed_in
     from copg_components._process import recorded
 
-    plan = read_plan(plan, run_dir)
     loops = {"baselines": baselines, "evaluations": evaluations, "trainings": trainings}
     left = {"report": report, "page": page, "brief": brief}
     with (

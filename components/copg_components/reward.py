@@ -32,11 +32,9 @@ def reward(
 
     from copg.config import parse_config
     from copg.run.card import warnings_in
-    from copg.run.plan_files import read_plan
     from copg.run.trained_reward import model_folder
     from copg_components._process import recorded
 
-    plan = read_plan(plan, run_dir)
     with recorded("reward", plan, run_dir) as record:
         from copg.stages.reward import RewardConfig, train_reward_once
 

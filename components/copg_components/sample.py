@@ -30,10 +30,8 @@ def sample(
     from pathlib import Path
 
     from copg.config import parse_config
-    from copg.run.plan_files import read_plan
     from copg_components._process import recorded
 
-    plan = read_plan(plan, run_dir)
     taken, left = {"groups": groups}, {"sampled": sampled}
     with recorded("sample", plan, run_dir, inputs=taken, outputs=left, metrics=metrics) as record:
         if record.answers:
@@ -67,10 +65,8 @@ def sample_shard(
     from pathlib import Path
 
     from copg.config import parse_config
-    from copg.run.plan_files import read_plan
     from copg_components._process import recorded
 
-    plan = read_plan(plan, run_dir)
     subject = {"name": f"shard-{shard + 1}-of-{num_shards}", "shard": shard}
     with recorded("sample", plan, run_dir, subject, inputs={"groups": groups}) as record:
         if record.answers:

@@ -29,10 +29,8 @@ def score(
     from pathlib import Path
 
     from copg.config import parse_config
-    from copg.run.plan_files import read_plan
     from copg_components._process import recorded
 
-    plan = read_plan(plan, run_dir)
     taken, left = {"groups": groups}, {"scored": scored}
     with recorded("score", plan, run_dir, inputs=taken, outputs=left, metrics=metrics) as record:
         if record.answers:
@@ -62,10 +60,8 @@ def score_shard(plan: dict, run_dir: str, shard: int, num_shards: int, groups: d
     from pathlib import Path
 
     from copg.config import parse_config
-    from copg.run.plan_files import read_plan
     from copg_components._process import recorded
 
-    plan = read_plan(plan, run_dir)
     subject = {"name": f"shard-{shard + 1}-of-{num_shards}", "shard": shard}
     with recorded("score", plan, run_dir, subject, inputs={"groups": groups}) as record:
         if record.answers:

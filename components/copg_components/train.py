@@ -33,11 +33,9 @@ def train(
     from pathlib import Path
 
     from copg.config import parse_config
-    from copg.run.plan_files import read_plan
     from copg.run.task_record import as_written
     from copg_components._process import recorded
 
-    plan = read_plan(plan, run_dir)
     taken, left = {"referenced": referenced}, {"policy": policy, "training": training}
     with recorded("train", plan, run_dir, trial, inputs=taken, outputs=left, metrics=metrics) as record:
         if record.answers:

@@ -30,10 +30,8 @@ def validate(
     from pathlib import Path
 
     from copg.config import parse_config
-    from copg.run.plan_files import read_plan
     from copg_components._process import recorded
 
-    plan = read_plan(plan, run_dir)
     left = {"groups": groups, "docs": docs}
     with recorded("validate", plan, run_dir, inputs={}, outputs=left, metrics=metrics) as record:
         if record.answers:
