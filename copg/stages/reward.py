@@ -82,8 +82,9 @@ def train_reward(config: RewardConfig, groups: Path, reward_model: Path) -> dict
     metrics, table = _test(config, learns, reward_model, train, held_out)
     metrics |= {"steps/done": float(len(steps)), "loss/train": steps[-1]["loss/mean"]}
     metrics |= {f"dropped/{reason}": float(count) for reason, count in sorted(dropped.items())}
-    doubtful = doubts(learns, metrics, dropped)
-    for line in (_told(learns, metrics), *(f"warning: {doubt}" for doubt in doubtful)):
+    told, doubtful = _told(learns, metrics), doubts(learns, metrics, dropped)
+    warned = [f"warning: {doubt}" for doubt in doubtful]
+    for line in warned if any(told in doubt for doubt in doubtful) else [told, *warned]:
         print(line, file=sys.stderr, flush=True)
     seal(
         reward_model,

@@ -128,7 +128,9 @@ def test_thumbs_that_mean_nothing_are_told(base, tmp_path, capsys) -> None:
 
     groups = write(tmp_path / "groups", 60, random_thumb)
     train_reward(RewardConfig(model=base), groups, tmp_path / "model")
-    assert "it cannot be told from a coin" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "it cannot be told from a coin" in told
+    assert told.count("the reward learnt from thumbs: held-out auc") == 1
 
 
 def test_what_is_learnt_can_be_chosen(base, groups, tmp_path) -> None:
