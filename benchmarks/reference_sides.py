@@ -15,7 +15,8 @@ def run_copg(setting: Setting, cache: Path) -> dict[str, Any]:
     import transformers.models.llama.modeling_llama  # noqa: F401  # not timed: neither side's imports are
 
     import copg.lm.reference  # noqa: F401
-    from copg.artifacts import GroupWriter, begin, read_groups, seal
+    from copg.artifacts import begin, seal
+    from copg.data.group_files import GroupWriter, read_groups
     from copg.lm.config import RowConfig
     from copg.records import Completion, Group, prompt_id
     from copg.stages.reference import ReferenceConfig, reference_groups

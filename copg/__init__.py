@@ -7,7 +7,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from copg.artifacts import read_groups, read_manifest
+    from copg.artifacts import read_manifest
+    from copg.data.group_files import read_groups
     from copg.errors import CopgError
     from copg.losses import LOSSES
     from copg.losses.copg import copg_loss
@@ -32,7 +33,7 @@ PUBLIC = {
     "build_mixture": "rewards.mixture",
     "copg_loss": "losses.copg",
     "load_recipe": "run.recipe",
-    "read_groups": "artifacts",
+    "read_groups": "data.group_files",
     "read_manifest": "artifacts",
 }
 """Each public name, and where it is."""

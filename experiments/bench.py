@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from copg.artifacts import GroupWriter, begin, read_groups, read_manifest, seal, write_json
+from copg.artifacts import begin, read_manifest, seal, write_json
 from copg.config import parse_config
+from copg.data.group_files import GroupWriter, read_groups
 from copg.digests import json_digest
 from copg.errors import ConfigError
 from copg.records import SPLITS

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from copg.artifacts import GroupWriter, begin, seal
+from copg.artifacts import begin, seal
+from copg.data.group_files import GroupWriter
 from copg.records import Completion, Group, prompt_id
 
 LETTERS = "abcde"

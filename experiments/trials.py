@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from copg.artifacts import GroupWriter, begin, read_groups, read_manifest, seal, write_json
+from copg.artifacts import begin, read_manifest, seal, write_json
+from copg.data.group_files import GroupWriter, read_groups
 from copg.records import SPLITS
 from copg.stages.evaluate import evaluate_policy
 from copg.stages.train import train_policy

@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from copg.artifacts import MANIFEST, GroupWriter, Manifest, begin, seal, write_json
+from copg.artifacts import MANIFEST, Manifest, begin, seal, write_json
+from copg.data.group_files import GroupWriter
 from copg.digests import json_digest
 from copg.evaluation.estimates import estimate
 from copg.records import Completion, Evaluation, Group, prompt_id

@@ -11,7 +11,8 @@ import torch
 from copg_pipelines.local import RECIPE, kept_recipe
 from copg_pipelines.local_cache import CACHE, vouched
 
-from copg.artifacts import begin, read_groups, read_manifest, seal
+from copg.artifacts import begin, read_manifest, seal
+from copg.data.group_files import read_groups
 from copg.errors import ArtifactError, CopgError
 from copg.evaluation.results import contender, read_measured
 from copg.lm.endpoint import Endpoint

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from copg.artifacts import GroupWriter, begin, read_manifest, seal
+from copg.artifacts import begin, read_manifest, seal
 from copg.data.files import find_files
+from copg.data.group_files import GroupWriter
 from copg.errors import ConfigError, RecordError
 from copg.lm.config import GenerationConfig, ReaderConfig
 from copg.records import Completion, Group

@@ -27,7 +27,8 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from copg.artifacts import GroupWriter, begin, seal
+from copg.artifacts import begin, seal
+from copg.data.group_files import GroupWriter
 from copg.lm.load import load_model
 from copg.records import Completion, Group, prompt_id
 

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from copg.artifacts import GroupWriter
 from copg.data.checks import MEMBER_CHECKS, group_checks
+from copg.data.group_files import GroupWriter
 from copg.data.pooling import by_exact_prompt, pool_records, reward_spread, tied, to_groups
 from copg.data.rejections import Rejections
 from copg.data.sides import Sides

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import torch
 
-from copg.artifacts import read_groups
+from copg.data.group_files import read_groups
 from copg.errors import RecordError
 from copg.lm.config import GenerationConfig, RowConfig, TextConfig
 from copg.lm.divergence import Trace, compare_reference, trace_policy

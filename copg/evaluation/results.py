@@ -8,7 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from copg.artifacts import Manifest, read_groups, read_manifest
+from copg.artifacts import Manifest, read_manifest
+from copg.data.group_files import read_groups
 from copg.errors import ArtifactError
 from copg.evaluation.criteria import Criteria
 from copg.evaluation.draws import Draws

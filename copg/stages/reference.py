@@ -6,8 +6,9 @@ from dataclasses import asdict, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from copg.artifacts import GroupWriter, begin, read_groups, read_manifest, seal, warnings_of
+from copg.artifacts import begin, read_manifest, seal, warnings_of
 from copg.config import Natural, configuration
+from copg.data.group_files import GroupWriter, read_groups
 from copg.digests import model_digest
 from copg.errors import RecordError
 from copg.lm.config import RowConfig, TextConfig

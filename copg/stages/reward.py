@@ -12,8 +12,9 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from copg.artifacts import MANIFEST, begin, read_groups, read_manifest, seal, warnings_of
+from copg.artifacts import MANIFEST, begin, read_manifest, seal, warnings_of
 from copg.config import AtLeastOne, Natural, NotNegative, configuration
+from copg.data.group_files import read_groups
 from copg.errors import ModelError, RewardError
 from copg.training.config import LoraConfig, OptimizerConfig
 

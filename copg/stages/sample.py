@@ -8,8 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from copg.artifacts import GroupWriter, Manifest, begin, read_groups, read_manifest, seal
+from copg.artifacts import Manifest, begin, read_manifest, seal
 from copg.config import AtLeastOne, Natural, configuration
+from copg.data.group_files import GroupWriter, read_groups
 from copg.data.json_lines import Defect
 from copg.errors import ModelError, RecordError
 from copg.lm.config import EndpointConfig, GenerationConfig, ReaderConfig, RowConfig, TextConfig

@@ -9,18 +9,10 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, Literal
 
-from copg.artifacts import (
-    MANIFEST,
-    GroupWriter,
-    begin,
-    count_groups,
-    read_groups,
-    read_manifest,
-    seal,
-    warnings_of,
-)
+from copg.artifacts import MANIFEST, begin, read_manifest, seal, warnings_of
 from copg.config import AtLeastOne, Fraction, Natural, configuration
 from copg.data.docs import DOCS
+from copg.data.group_files import GroupWriter, count_groups, read_groups
 from copg.errors import RewardError
 from copg.progress import track
 from copg.records import SPLITS, Completion, Group, in_shard

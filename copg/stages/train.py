@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 
-from copg.artifacts import Manifest, begin, read_groups, read_manifest, seal, warnings_of
+from copg.artifacts import Manifest, begin, read_manifest, seal, warnings_of
+from copg.data.group_files import read_groups
 from copg.digests import policy_digest
 from copg.errors import MismatchError
 from copg.stores.promised import weights_as_promised

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from copg.artifacts import GroupWriter, begin, seal
+from copg.artifacts import begin, seal
 from copg.config import AtLeastOne, Fraction, Natural, configuration
 from copg.data.bounds import BOUNDS, Bounds
 from copg.data.checks import SPLIT_CHECKS
@@ -16,6 +16,7 @@ from copg.data.columns import RECORD_SCHEMA
 from copg.data.docs import DOCS, write_docs
 from copg.data.files import source_digest, source_files
 from copg.data.found import Reading
+from copg.data.group_files import GroupWriter
 from copg.data.group_pass import GroupPass, count_leaks
 from copg.data.plain_shapes import FIELDS
 from copg.data.readers import Rows

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from copg.artifacts import read_groups
+from copg.data.group_files import read_groups
 from copg.errors import CopgError, RecordError
 from copg.records import SPLITS
 from copg.stages.validate import ValidateConfig, validate_records

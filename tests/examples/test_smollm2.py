@@ -15,7 +15,8 @@ import torch
 import yaml
 from transformers import AutoModelForCausalLM
 
-from copg.artifacts import read_groups, read_manifest
+from copg.artifacts import read_manifest
+from copg.data.group_files import read_groups
 from copg.errors import ModelError
 from copg.lm.config import GenerationConfig, RowConfig
 from copg.lm.forms import fit_rows

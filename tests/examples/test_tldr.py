@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from copg.artifacts import read_groups
+from copg.data.group_files import read_groups
 from copg.records import Group
 from copg.stages.validate import ValidateConfig, validate_records
 from examples.tldr import main, read_comparisons

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from copg.artifacts import read_groups
+from copg.data.group_files import read_groups
 from copg.run.recipe import parse_recipe
 from experiments import summarisation
 from experiments.bench import Bench, prepare

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from copg.artifacts import read_groups
+from copg.data.group_files import read_groups
 from copg.lm.load import load_model
 from experiments import enumerable, theorem
 from experiments.enumerable import END, LETTERS, STRINGS, World

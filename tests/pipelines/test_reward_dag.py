@@ -13,7 +13,8 @@ import pytest
 import yaml
 from copg_pipelines.dags.compiling import compile_dag
 
-from copg.artifacts import read_groups, read_manifest
+from copg.artifacts import read_manifest
+from copg.data.group_files import read_groups
 from copg.rewards.reward_model import RewardModel
 from copg.run.recipe import parse_recipe
 from tests import tiny

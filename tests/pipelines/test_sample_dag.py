@@ -11,7 +11,7 @@ from copg_pipelines.dags.compiling import compile_dag
 from copg_pipelines.dags.single import choose_single
 from copg_pipelines.local import run_local
 
-from copg.artifacts import read_groups
+from copg.data.group_files import read_groups
 from copg.errors import ConfigError, RecordError
 from copg.run.check import check_recipe
 from copg.run.recipe import parse_recipe, stage_settings

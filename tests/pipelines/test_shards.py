@@ -11,8 +11,9 @@ import pytest
 from copg_pipelines.dags import Shape
 from copg_pipelines.local import run_local
 
-from copg.artifacts import begin, read_groups, seal
+from copg.artifacts import begin, seal
 from copg.config import parse_config
+from copg.data.group_files import read_groups
 from copg.records import SPLITS, Group, in_shard
 from copg.rewards.contract import RewardSpec
 from copg.run.recipe import parse_recipe

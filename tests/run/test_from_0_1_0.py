@@ -8,7 +8,7 @@ import yaml
 from copg_pipelines.dags.lint import lint
 from copg_pipelines.explain_cache import explain_local
 
-from copg.artifacts import read_groups
+from copg.data.group_files import read_groups
 from copg.run.recipe import load_recipe
 from copg.stages.reference import ReferenceConfig, reference_groups
 from tests.left_behind import COMPUTED, LEFT, copy_left

@@ -13,8 +13,9 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 
-from copg.artifacts import begin, read_groups, read_manifest, seal
+from copg.artifacts import begin, read_manifest, seal
 from copg.config import parse_config
+from copg.data.group_files import read_groups
 from copg.errors import ConfigError, ModelError, RecordError, RewardError
 from copg.evaluation import held_out
 from copg.evaluation.estimates import estimate

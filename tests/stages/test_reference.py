@@ -8,7 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.torch import load_file, save_file
 
-from copg.artifacts import read_groups, read_manifest
+from copg.artifacts import read_manifest
+from copg.data.group_files import read_groups
 from copg.errors import MismatchError, RecordError, StoreError
 from copg.lm import reference as reference_pass
 from copg.lm.config import RowConfig

@@ -8,8 +8,9 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from copg.artifacts import GroupWriter, begin, read_manifest, seal
+from copg.artifacts import begin, read_manifest, seal
 from copg.config import parse_config
+from copg.data.group_files import GroupWriter
 from copg.errors import ConfigError, RewardError
 from copg.records import Completion, Group, prompt_id
 from copg.rewards.reward_model import RewardModel

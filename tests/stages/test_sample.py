@@ -14,7 +14,8 @@ from typing import Any, ClassVar
 
 import pytest
 
-from copg.artifacts import GroupWriter, begin, read_groups, read_manifest, seal
+from copg.artifacts import begin, read_manifest, seal
+from copg.data.group_files import GroupWriter, read_groups
 from copg.errors import ModelError, RecordError
 from copg.lm import sampling
 from copg.lm.config import EndpointConfig, GenerationConfig, ReaderConfig

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from copg.artifacts import GroupWriter, begin, read_groups, read_manifest, seal
+from copg.artifacts import begin, read_manifest, seal
 from copg.config import parse_config
+from copg.data.group_files import GroupWriter, read_groups
 from copg.errors import ArtifactError, ConfigError, RewardError
 from copg.records import Completion, Group
 from copg.rewards.contract import RewardSpec

@@ -14,8 +14,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from copg.artifacts import read_groups, read_manifest
+from copg.artifacts import read_manifest
 from copg.config import parse_config
+from copg.data.group_files import read_groups
 from copg.errors import ConfigError, MismatchError, ModelError
 from copg.lm.config import GenerationConfig, RowConfig
 from copg.lm.load import load_model

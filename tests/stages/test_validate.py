@@ -13,9 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from copg.artifacts import begin, read_groups, read_manifest
+from copg.artifacts import begin, read_manifest
 from copg.config import parse_config
 from copg.data.bounds import BOUNDS, Bounds
+from copg.data.group_files import read_groups
 from copg.errors import ConfigError, RecordError
 from copg.records import SPLITS, Group, assign_split, prompt_id
 from copg.stages.validate import ValidateConfig, validate_records

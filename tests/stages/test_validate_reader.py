@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from copg.artifacts import read_groups, read_manifest
+from copg.artifacts import read_manifest
+from copg.data.group_files import read_groups
 from copg.errors import RecordError
 from copg.lm.config import ReaderConfig, TextConfig
 from copg.records import SPLITS
