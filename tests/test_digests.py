@@ -12,9 +12,9 @@ from copg.digests import (
     file_digest,
     find_source,
     json_digest,
-    model_digest,
 )
 from copg.errors import ModelError
+from copg.stores.model_files import model_digest
 
 
 def package(root: Path) -> Path:

@@ -8,7 +8,6 @@ import pytest
 
 from copg.data.files import source_digest, source_files
 from copg.data.record_pass import RecordPass
-from copg.digests import model_digest, policy_digest
 from copg.errors import ModelError, RecordError
 from copg.lm import reference as reference_pass
 from copg.rewards.contract import RewardSpec
@@ -16,6 +15,7 @@ from copg.stages.evaluate import EvaluateConfig, evaluate_policy
 from copg.stages.reference import ReferenceConfig, reference_groups
 from copg.stages.train import train_policy
 from copg.stages.validate import ValidateConfig, validate_records
+from copg.stores.model_files import model_digest, policy_digest
 from copg.stores.promised import weights_as_promised
 from copg.training.config import CheckpointConfig, MonitorConfig, TrainConfig, TrialConfig
 from tests import tiny

@@ -16,7 +16,6 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from copg.digests import ADAPTER, adapter_base
 from copg.errors import ModelError
 from copg.lm.anatomy import read_anatomy
 from copg.lm.attention.dispatch import use_prefix_attention
@@ -26,6 +25,7 @@ from copg.lm.memory import memory_mistake
 from copg.lm.text import TextCodec
 from copg.lm.tokenizer import no_tokenizer, open_codec
 from copg.lm.weights import check_files
+from copg.stores.model_files import ADAPTER, adapter_base
 
 
 def pick_device() -> torch.device:

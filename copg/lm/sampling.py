@@ -7,7 +7,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
-from copg.digests import ADAPTER, adapter_base, policy_digest
 from copg.errors import ModelError, RecordError
 from copg.lm.config import EndpointConfig, GenerationConfig, RowConfig, TextConfig
 from copg.lm.endpoint import RETRIES, Endpoint
@@ -16,6 +15,7 @@ from copg.lm.template import Opening
 from copg.lm.text import TextCodec
 from copg.records import SETTINGS, TOOLS, Group
 from copg.stores.completion_store import Drawn
+from copg.stores.model_files import ADAPTER, adapter_base, policy_digest
 
 ENDPOINT = "endpoint"
 """Stands for an engine where an endpoint draws."""

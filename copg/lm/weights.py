@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from copg.artifacts import json_value
-from copg.digests import ADAPTER
 from copg.errors import ModelError
+from copg.stores.model_files import ADAPTER
 
 POINTER = b"version https://git-lfs"
 """How a file begins that git-lfs did not fetch."""

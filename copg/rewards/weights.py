@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from copg.config import configuration
-from copg.digests import model_digest
 from copg.errors import ModelError
+from copg.stores.model_files import model_digest
 
 
 @configuration

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from copg.artifacts import MANIFEST
-from copg.digests import ADAPTER
 from copg.run.task_record import read_json
+from copg.stores.model_files import ADAPTER
 
 SHOWN = 12
 """Characters of a digest, by which people tell one from another."""

@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from copg.digests import ADAPTER, json_digest
+from copg.digests import json_digest
 from copg.run.sources import DigestMemo, find_model, find_policy
 from copg.stages.sample import CHAMPION, SampleConfig
+from copg.stores.model_files import ADAPTER
 from copg.tracking.registry import champion
 
 

@@ -8,18 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from copg.data.files import file_format, source_digest, source_files
-from copg.digests import (
-    ADAPTER,
-    MODEL_FILES,
-    files_digest,
-    json_digest,
-    model_digest,
-    policy_digest,
-    text_files,
-)
+from copg.digests import files_digest, json_digest
 from copg.errors import DamageError, ModelError, RecordError
 from copg.lm.weights import check_files
 from copg.stores.files import open_files, passes, patiently
+from copg.stores.model_files import ADAPTER, MODEL_FILES, model_digest, policy_digest, text_files
 from copg.stores.retrying import Retries
 from copg.stores.sealed import read_sealed, write_sealed
 

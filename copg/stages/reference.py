@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from copg.artifacts import begin, read_manifest, seal, warnings_of
 from copg.config import Natural, configuration
 from copg.data.group_files import GroupWriter, read_groups
-from copg.digests import model_digest
 from copg.errors import RecordError
 from copg.lm.config import RowConfig, TextConfig
 from copg.lm.tally import Tally
 from copg.lm.text import NOTES
 from copg.records import SPLITS, Group, in_shard
+from copg.stores.model_files import model_digest
 
 if TYPE_CHECKING:
     from copg.lm.reference import ReferencePass

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 
 from copg.artifacts import Manifest, begin, read_manifest, seal, warnings_of
 from copg.data.group_files import read_groups
-from copg.digests import policy_digest
 from copg.errors import MismatchError
+from copg.stores.model_files import policy_digest
 from copg.stores.promised import weights_as_promised
 from copg.training.config import TrainConfig
 from copg.training.launch import hold_group, run_processes, take_part

@@ -4,8 +4,8 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from copg.digests import ADAPTER, MODEL_FILES, adapter_base, policy_digest
 from copg.errors import CopgError, ModelError
+from copg.stores.model_files import ADAPTER, MODEL_FILES, adapter_base, policy_digest
 
 
 @contextmanager

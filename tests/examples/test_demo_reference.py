@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from copg.digests import model_digest
 from copg.lm.config import GenerationConfig
 from copg.lm.engines.own import draw
 from copg.lm.generation import Policy
 from copg.lm.load import load_codec, load_model, load_tokenizer
+from copg.stores.model_files import model_digest
 from examples.demo import train_reference
 from examples.fitting import Budget
 from examples.reports import draw_report

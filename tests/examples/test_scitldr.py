@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from copg.digests import model_digest
 from copg.records import assign_split, prompt_id
+from copg.stores.model_files import model_digest
 from examples.pretrain import main, read_summaries
 
 ROOT = Path(__file__).parent.parent.parent

@@ -10,13 +10,13 @@ from typing import Any
 
 import torch
 
-from copg.digests import ADAPTER, adapter_base
 from copg.errors import ModelError
 from copg.lm import vllm_worker
 from copg.lm.anatomy import text_config
 from copg.lm.config import GenerationConfig
 from copg.lm.generation import Generated, Policy, generated, noise_digest
 from copg.lm.load import load_config
+from copg.stores.model_files import ADAPTER, adapter_base
 
 
 def draw(
