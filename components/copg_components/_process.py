@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from copg.digests import json_digest
-from copg.run import task_record
+from copg.run import recording
 from copg.run.card import card_of, warnings_in
+from copg.run.task_names import RENEWAL
 
 
 @contextmanager
@@ -25,11 +26,11 @@ def recorded(
     outputs: Mapping[str, Any] | None = None,
     **kwargs: Any,
 ) -> Iterator[Any]:
-    """``copg.run.task_record.recorded``, after which artifacts carry as metadata what they are."""
+    """``copg.run.recording.recorded``, after which artifacts carry as metadata what they are."""
     gc.set_threshold(100_000, 50, 100)
     atexit.register(gc.freeze)
     left = outputs or {}
-    with task_record.recorded(stage, _keyed(plan), *args, outputs=left, **kwargs) as record:
+    with recording.recorded(stage, _keyed(plan), *args, outputs=left, **kwargs) as record:
         done_before = record.answers
         yield record
         if not done_before:
@@ -44,4 +45,4 @@ def _keyed(plan: Mapping[str, Any]) -> Mapping[str, Any]:
     """A plan of ``resolve``, or settings that somebody wrote by hand: then nothing answers for the task."""
     if "key" in plan:
         return plan
-    return {**plan, "key": json_digest(plan.get("config", {})), task_record.RENEWAL: uuid.uuid4().hex}
+    return {**plan, "key": json_digest(plan.get("config", {})), RENEWAL: uuid.uuid4().hex}

@@ -33,7 +33,7 @@ def evaluate(
     from pathlib import Path
 
     from copg.config import parse_config
-    from copg.run.task_record import subject_name
+    from copg.run.task_names import subject_name
     from copg_components._process import recorded
 
     taken = {"scored": scored, **({"policy": policy} if policy else {})}

@@ -33,7 +33,7 @@ def train(
     from pathlib import Path
 
     from copg.config import parse_config
-    from copg.run.task_record import as_written
+    from copg.run.task_names import as_written
     from copg_components._process import recorded
 
     taken, left = {"referenced": referenced}, {"policy": policy, "training": training}

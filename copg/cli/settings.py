@@ -10,7 +10,7 @@ from copg.cli.renamed import RenamedError
 from copg.config import parse_config
 from copg.errors import ConfigError
 from copg.run.recipe import config_class, load_recipe, stage_settings
-from copg.run.task_record import subject_name
+from copg.run.task_names import subject_name
 from copg.run.yaml_file import set_value
 
 SHARED = {

@@ -22,7 +22,7 @@ from copg.run.check import check_recipe, settings_of
 from copg.run.footprint import estimate_needs, measure_model, shortfalls
 from copg.run.recipe import Recipe
 from copg.run.sources import looks_like_path
-from copg.run.task_record import subject_name
+from copg.run.task_names import subject_name
 from copg.run.text_check import check_text
 from copg.run.trained_reward import means_trained
 

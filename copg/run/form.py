@@ -6,7 +6,7 @@ from typing import Any
 
 from copg.errors import ConfigError
 from copg.run.recipe import Recipe
-from copg.run.task_record import trial_method
+from copg.run.task_names import trial_method
 
 WHOLE = ("name", "records", "model", "rewards", "trials")
 """Parameters that the recipe calls the same."""

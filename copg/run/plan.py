@@ -14,16 +14,8 @@ from copg.run.champion import find_champion
 from copg.run.outlook import gate_size
 from copg.run.recipe import Recipe
 from copg.run.sources import DigestMemo
-from copg.run.task_record import (
-    RENEWAL,
-    read_json,
-    read_record,
-    record_path,
-    subject_name,
-    task_key,
-    task_name,
-    trial_method,
-)
+from copg.run.task_names import RENEWAL, subject_name, task_key, task_name, trial_method
+from copg.run.task_record import read_json, read_record, record_path
 from copg.run.trained_reward import STAGE as REWARD
 from copg.run.trained_reward import model_folder, with_model
 from copg.stages.table import ROWS, TABLE, depends_on, row_of, rows, upstream

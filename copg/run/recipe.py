@@ -12,7 +12,7 @@ from copg.config import configuration, parse_config, unknown_key
 from copg.errors import ConfigError, CopgError
 from copg.run.recipe_paths import PATHS, make_absolute
 from copg.run.shared import ORIGINS, as_written
-from copg.run.task_record import subject_name
+from copg.run.task_names import subject_name
 from copg.run.trained_reward import REWARD as REWARD_MODEL
 from copg.run.trained_reward import STAGE as REWARD
 from copg.run.trained_reward import trains_reward

@@ -24,7 +24,8 @@ from copg.run.recipe import Recipe
 from copg.run.sampler import find_sampler
 from copg.run.sources import DigestMemo, Source, digest_text, find_model, find_policy, find_records
 from copg.run.summary import unfinished
-from copg.run.task_record import RENEWAL, RUN, trial_method
+from copg.run.task_names import RENEWAL, trial_method
+from copg.run.task_record import RUN
 from copg.run.text_check import check_text
 from copg.stages.table import TABLE
 from copg.stores.sealed import write_sealed

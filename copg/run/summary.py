@@ -9,17 +9,8 @@ from typing import Any
 from copg.artifacts import replacing
 from copg.errors import DamageError
 from copg.run.memory_watch import why_killed
-from copg.run.task_record import (
-    RECORDS,
-    RUN,
-    TaskRecord,
-    read_json,
-    read_record,
-    record_path,
-    subject_name,
-    task_name,
-    trial_method,
-)
+from copg.run.task_names import subject_name, task_name, trial_method
+from copg.run.task_record import RECORDS, RUN, TaskRecord, read_json, read_record, record_path
 from copg.stages.table import TABLE
 from copg.stores.sealed import write_sealed
 

@@ -10,7 +10,8 @@ from copg.digests import json_digest
 from copg.errors import ConfigError
 from copg.run.plan import plan_of
 from copg.run.recipe import Recipe
-from copg.run.task_record import RUN, TaskRecord, read_json, read_record, record_path, subject_name
+from copg.run.task_names import subject_name
+from copg.run.task_record import RUN, TaskRecord, read_json, read_record, record_path
 from copg.stages.table import ROWS, depends_on
 from copg_pipelines.dags import plans_of
 

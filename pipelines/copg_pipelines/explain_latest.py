@@ -10,7 +10,7 @@ from copg.digests import json_digest
 from copg.run.form import OF_RECIPE, folded, unfolded
 from copg.run.plan import stage_keys
 from copg.run.recipe import Recipe, parse_recipe, parse_stages, stage_settings
-from copg.run.task_record import task_name
+from copg.run.task_names import task_name
 from copg.stages.table import ROWS, TABLE, rows
 from copg_pipelines.dags import plans_of
 from copg_pipelines.dags.compiled import read_compiled

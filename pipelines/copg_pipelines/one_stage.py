@@ -10,7 +10,8 @@ import typer
 
 from copg.run.recipe import Recipe
 from copg.run.summary import RESOLVE_KEY
-from copg.run.task_record import RUN, read_json, read_record, record_path, task_key, task_name
+from copg.run.task_names import task_key, task_name
+from copg.run.task_record import RUN, read_json, read_record, record_path
 from copg_pipelines.dags import Shape
 from copg_pipelines.dags.compiled import read_compiled
 from copg_pipelines.local import place_here, run_stage_local

@@ -9,7 +9,8 @@ import pytest
 
 from copg.run import memory_watch
 from copg.run.memory_watch import noting_memory, why_killed
-from copg.run.task_record import record_path, recorded
+from copg.run.recording import recorded
+from copg.run.task_record import record_path
 
 GIB = 2**30
 PLAN: dict[str, Any] = {"key": "k", "config": {"rows": {"tokens_per_batch": 8192}}}

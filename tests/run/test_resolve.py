@@ -18,7 +18,8 @@ from copg.errors import ConfigError, ModelError, RecordError
 from copg.run import resolve
 from copg.run.plan import stage_keys
 from copg.run.resolve import Resolution, ResolveConfig, resolve_recipe
-from copg.run.task_record import RUN, TaskRecord, as_written, record_path, task_key, write_record
+from copg.run.task_names import as_written, task_key
+from copg.run.task_record import RUN, TaskRecord, record_path, write_record
 
 TRIALS = [{"method": "copg", "beta": 0.1}, {"method": "ipo", "beta": 1.0}]
 

@@ -7,15 +7,9 @@ import pytest
 
 from copg.errors import RewardError
 from copg.run.machine import MACHINE, write_machine
-from copg.run.task_record import (
-    RUN,
-    TaskRecord,
-    read_record,
-    record_path,
-    recorded,
-    subject_name,
-    task_key,
-)
+from copg.run.recording import recorded
+from copg.run.task_names import subject_name, task_key
+from copg.run.task_record import RUN, TaskRecord, read_record, record_path
 from copg.stores.sealed import read_sealed, write_sealed
 from tests.object_store import ObjectStore
 

@@ -11,7 +11,8 @@ from kfp import dsl
 from copg.artifacts import BASELINES, MANIFEST, evaluation_name
 from copg.errors import ConfigError
 from copg.run.recipe import Recipe
-from copg.run.task_record import read_json, subject_name
+from copg.run.task_names import subject_name
+from copg.run.task_record import read_json
 from copg.run.trained_reward import STAGE as REWARD
 from copg.stages.table import EVERY, ROWS, TABLE, Row, row_of, rows
 from copg_pipelines.dags import Shape, plans_of

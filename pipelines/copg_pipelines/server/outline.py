@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from copg.run.task_record import subject_name
+from copg.run.task_names import subject_name
 from copg_pipelines.server.client import Client
 from copg_pipelines.server.connection import ClientError
 from copg_pipelines.server.tasks import Items
