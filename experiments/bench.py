@@ -15,7 +15,8 @@ from copg.data.group_files import GroupWriter, read_groups
 from copg.digests import json_digest
 from copg.errors import ConfigError
 from copg.records import SPLITS
-from copg.run.recipe import Recipe, config_class, stage_settings
+from copg.run.recipe import Recipe, config_class
+from copg.run.stage_settings import stage_settings
 from copg.stages.evaluate import evaluate_policy
 from copg.stages.reference import reference_groups
 from copg.stages.reward import RewardConfig, train_reward

@@ -9,7 +9,8 @@ from copg.cli.options import runs_here
 from copg.cli.renamed import RenamedError
 from copg.config import parse_config
 from copg.errors import ConfigError
-from copg.run.recipe import config_class, load_recipe, stage_settings
+from copg.run.recipe import config_class, load_recipe
+from copg.run.stage_settings import stage_settings
 from copg.run.task_names import subject_name
 from copg.run.yaml_file import set_value
 

@@ -8,7 +8,8 @@ from typing import Any
 from copg.errors import ConfigError, CopgError
 from copg.rewards.contract import RewardSpec
 from copg.rewards.registry import build_reward, check_parts
-from copg.run.recipe import Recipe, parse_stages, stage_settings
+from copg.run.recipe import Recipe, parse_stages
+from copg.run.stage_settings import stage_settings
 from copg.run.trained_reward import means_trained
 from copg.stages.table import OPTIONAL
 

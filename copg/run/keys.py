@@ -15,8 +15,9 @@ from copg.lm.config import TextConfig
 from copg.losses import LOSSES
 from copg.rewards import REWARDS, load_reward
 from copg.rewards.contract import RewardSpec
-from copg.run.recipe import Recipe, config_class, stage_settings
+from copg.run.recipe import Recipe, config_class
 from copg.run.shared import ORIGINS
+from copg.run.stage_settings import stage_settings
 from copg.stages.table import TABLE
 from copg.training.config import TrialConfig
 

@@ -9,7 +9,8 @@ from typing import Any
 from copg.digests import json_digest
 from copg.run.form import OF_RECIPE, folded, unfolded
 from copg.run.plan import stage_keys
-from copg.run.recipe import Recipe, parse_recipe, parse_stages, stage_settings
+from copg.run.recipe import Recipe, parse_recipe, parse_stages
+from copg.run.stage_settings import stage_settings
 from copg.run.task_names import task_name
 from copg.stages.table import ROWS, TABLE, rows
 from copg_pipelines.dags import plans_of

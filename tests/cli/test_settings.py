@@ -10,7 +10,8 @@ import yaml
 from copg.cli.renamed import RenamedError
 from copg.cli.settings import shared_keys, stage_config
 from copg.errors import ConfigError
-from copg.run.recipe import load_recipe, parse_recipe, parse_stages, stage_settings
+from copg.run.recipe import load_recipe, parse_recipe, parse_stages
+from copg.run.stage_settings import stage_settings
 from copg.stages.table import EVERY
 
 ROOT = Path(__file__).parents[2]

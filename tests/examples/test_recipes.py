@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from copg.run.recipe import STAGES, load_recipe, parse_stages, stage_settings
+from copg.run.recipe import STAGES, load_recipe, parse_stages
+from copg.run.stage_settings import stage_settings
 
 RECIPES = sorted((Path(__file__).parent.parent.parent / "pipelines" / "recipes").glob("*.yaml"))
 

@@ -14,7 +14,8 @@ from copg_pipelines.local import run_local
 from copg.data.group_files import read_groups
 from copg.errors import ConfigError, RecordError
 from copg.run.check import check_recipe
-from copg.run.recipe import parse_recipe, stage_settings
+from copg.run.recipe import parse_recipe
+from copg.run.stage_settings import stage_settings
 from copg.run.task_record import read_json
 from copg.stages.validate import ValidateConfig, validate_records
 from examples.tiny_llama import build_model, build_tokenizer

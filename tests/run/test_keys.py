@@ -13,8 +13,9 @@ from copg.errors import ConfigError
 from copg.rewards import REWARDS
 from copg.run.keys import BELOW, Key
 from copg.run.keys_shown import keys_in, render_page, section_names, show_keys
-from copg.run.recipe import Recipe, config_class, parse_recipe, stage_settings
+from copg.run.recipe import Recipe, config_class, parse_recipe
 from copg.run.shared import ORIGINS
+from copg.run.stage_settings import stage_settings
 from copg.stages.table import EVERY
 
 ROOT = Path(__file__).parents[2]

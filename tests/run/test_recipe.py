@@ -5,7 +5,8 @@ import pytest
 import yaml
 
 from copg.errors import ConfigError
-from copg.run.recipe import Recipe, load_recipe, parse_recipe, stage_settings
+from copg.run.recipe import Recipe, load_recipe, parse_recipe
+from copg.run.stage_settings import stage_settings
 
 VALUES: dict[str, Any] = {
     "name": "demo",

@@ -14,7 +14,8 @@ from copg.data.group_files import read_groups
 from copg.errors import RecordError
 from copg.lm.config import ReaderConfig, TextConfig
 from copg.records import SPLITS
-from copg.run.recipe import parse_recipe, parse_stages, stage_settings
+from copg.run.recipe import parse_recipe, parse_stages
+from copg.run.stage_settings import stage_settings
 from copg.stages.validate import ValidateConfig, validate_records
 from tests.lm.test_fit import ALTERNATES, BAD, GOOD, ask, row
 from tests.lm.test_text import TURNS, build

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from copg.config import Natural, configuration, parse_config
 from copg.errors import ConfigError
-from copg.run.recipe import merged
+from copg.run.stage_settings import merged
 from copg.stages.table import EVERY
 from copg_pipelines.placement.pod_config import TaskConfig, check_names
 
