@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from copg.artifacts import begin, read_manifest, seal
+from copg.artifacts import begin, read_manifest, seal, warnings_of
 from copg.data.files import find_files
-from copg.data.group_files import GroupWriter
+from copg.data.group_files import GroupWriter, read_groups
 from copg.errors import ConfigError, RecordError
 from copg.lm.config import GenerationConfig, ReaderConfig
 from copg.records import Completion, Group
@@ -200,8 +200,36 @@ def test_what_a_reference_leaves_out_and_an_evaluation_cuts_is_said_with_all_bef
     )
     evaluate_policy(evaluate, scored, tmp_path / "evaluation", policy=None)
     few, cut, *_ = warned(tmp_path / "evaluation", "evaluation")
-    assert few == "evaluate-reference: 3 prompts of 'select' are there, num_prompts asks for 4"
+    assert few == "evaluate.num_prompts: 3 of 4 prompts of 'select' and 3 of 4 prompts of 'gate' are measured"
     assert cut.endswith("% of completions of 'select' are cut at max_new_tokens=1")
+    evaluate_policy(replace(evaluate, name="champion"), scored, tmp_path / "champion", policy=None)
+    both = [read_manifest(tmp_path / name, schema="evaluation") for name in ("evaluation", "champion")]
+    assert [line for line in warnings_of(*both) if "num_prompts" in line] == [few]
+
+
+def test_a_mean_that_one_prompt_decides_is_said_beside_the_evaluation(
+    tmp_path: Path, reference_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scored = tiny.write_scored(tmp_path / "scored", train=1, select=2, gate=20)
+    first = str(next(read_groups(scored, "gate")).prompt)
+    (tmp_path / "mine.py").write_text(
+        f"def one(prompts, completions, columns):\n    return [float(p == {first!r}) for p in prompts]\n"
+    )
+    evaluate = EvaluateConfig(
+        model=str(reference_dir),
+        rewards=[RewardSpec(f"{tmp_path}/mine.py:one", label="mine")],
+        samples_per_prompt=1,
+        generation=GenerationConfig(max_new_tokens=1),
+        threads=1,
+    )
+    evaluate_policy(evaluate, scored, tmp_path / "evaluation", policy=None)
+    # 19 zeros and a one: skewness 18 / sqrt(19) = 4.1, over sqrt(20) .92, beyond .35
+    (line,) = [line for line in warned(tmp_path / "evaluation", "evaluation") if "heavy tail" in line]
+    assert line == (
+        "evaluate-reference: mine, rewards of 'gate' have a heavy tail: a few prompts decide the mean, and "
+        "its interval may miss more often than it says"
+    )
+    assert capsys.readouterr().err.count(line) == 1
 
 
 def test_a_summary_has_the_warnings_of_resolve_and_of_every_task_once() -> None:

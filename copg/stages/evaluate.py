@@ -1,7 +1,7 @@
 """Stage ``evaluate``: what a policy earns on held-out prompts, and how far it went from the reference."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, field, fields
 from pathlib import Path
@@ -21,10 +21,9 @@ from copg.artifacts import (
     write_json,
 )
 from copg.config import AtLeastOne, Natural, configuration
-from copg.errors import ModelError, RecordError, RewardError
+from copg.errors import ModelError, RecordError
 from copg.lm.config import GenerationConfig, RowConfig, TextConfig
-from copg.losses.units import has_reward_units
-from copg.records import CLUSTER, cluster_of
+from copg.records import CLUSTER
 from copg.rewards.bounds import bounds_of_parts
 from copg.rewards.contract import RewardSpec, Scale
 from copg.rewards.mixture import build_mixture
@@ -34,8 +33,6 @@ if TYPE_CHECKING:
     from copg.evaluation.held_out import HeldOut, PolicySampler
 
 HELD_OUT = ("select", "gate")
-MAX_CUT = 0.05
-"""Share of completions that may be cut at their longest without a word."""
 
 
 @configuration
@@ -121,17 +118,16 @@ def evaluate_policy(
     """
     import torch
 
+    from copg.evaluation.doubts import heavy_tails, shortfalls
     from copg.evaluation.held_out import PolicySampler, generations, score
+    from copg.evaluation.summaries import means, summarise
 
     if config.threads:
         torch.set_num_threads(config.threads)
     source = _open_groups(groups)
     given = None if policy is None else read_manifest(policy, schema="policy")
     uri = policy_uri or (str(policy.resolve()) if policy else "")
-    facts = {**_facts(config, given, uri), "scales": source.facts.get("scales", {})}
-    if policy is None:
-        # for the report, which does not read ``scored``
-        facts |= {"logged": source.facts.get("splits", {}), "ladder": source.facts.get("ladder")}
+    facts = _facts(config, source, given, uri)
     scales = {part: Scale(**scale) for part, scale in facts["scales"].items()}
     mixture = build_mixture(config.rewards, scales=scales)
     facts["bounds"] = bounds_of_parts(config.rewards, mixture.rewards, scales)
@@ -148,11 +144,14 @@ def evaluate_policy(
         facts |= {"diverged": True, "reason": str(error)}
         prompts = []
     score(mixture, prompts)
-    found = {
-        split: _summarise(facts, split, [p for p in prompts if p.split == split], config.cluster)
-        for split in HELD_OUT
-    }
-    metrics |= _metrics(found)
+    by_split = {split: [p for p in prompts if p.split == split] for split in HELD_OUT}
+    found = {split: summarise(facts, split, of, config.cluster) for split, of in by_split.items()}
+    tails = [line for split, of in by_split.items() for line in heavy_tails(facts, split, of, config.cluster)]
+    for line in tails:
+        print(f"warning: {line}", file=sys.stderr, flush=True)
+    metrics |= means(found)
+    asked = {split: config.count(split) for split in HELD_OUT}
+    missing = shortfalls(facts, metrics, asked, config.generation.max_new_tokens)
     write_json(evaluation / "evaluation.json", found)
     pq.write_table(generations(prompts), evaluation / "generations.parquet", compression="zstd")
     seal(
@@ -167,10 +166,7 @@ def evaluate_policy(
             "rows": sampler.form,
             "text": sampler.codec.about(),
             "metrics": metrics,
-            "warnings": [
-                *warnings_of(*([source] if given is None else [source, given])),
-                *_warnings(config, facts, metrics),
-            ],
+            "warnings": [*warnings_of(source, *([] if given is None else [given])), *missing, *tails],
         },
     )
     return metrics
@@ -192,11 +188,15 @@ def _parents(source: Manifest, policy: Manifest | None) -> dict[str, str]:
     return {**parents, **({"policy": policy.digest} if policy else {})}
 
 
-def _facts(config: EvaluateConfig, policy: Manifest | None, policy_uri: str) -> dict[str, Any]:
-    """Whose evaluation this is: as the settings say, else as the policy does."""
+def _facts(
+    config: EvaluateConfig, source: Manifest, policy: Manifest | None, policy_uri: str
+) -> dict[str, Any]:
+    """Whose evaluation this is, as the settings say, else as the policy does; and its rewards' scales."""
     trial = {} if policy is None else policy.facts
     name = config.name or trial.get("trial") or ("reference" if policy is None else "policy")
     known = {} if name in BASELINES else trial
+    # for the report, which does not read ``scored``
+    logged = {"logged": source.facts.get("splits", {}), "ladder": source.facts.get("ladder")}
     return {
         "name": name,
         "method": config.method or known.get("method"),
@@ -206,6 +206,8 @@ def _facts(config: EvaluateConfig, policy: Manifest | None, policy_uri: str) -> 
         "policy_uri": policy_uri,
         "policy_digest": None if policy is None else policy.digest,
         "temperature": config.generation.temperature,
+        "scales": source.facts.get("scales", {}),
+        **(logged if policy is None else {}),
     }
 
 
@@ -246,102 +248,3 @@ def _compare_lengths(
             file=sys.stderr,
         )
     return {"logged/longer_fraction": longer / max(1, logged)}
-
-
-def _summarise(
-    facts: dict[str, Any], split: str, prompts: "Sequence[HeldOut]", cluster: str
-) -> dict[str, Any]:
-    """An ``Evaluation`` as plain values; without prompts, of a policy that diverged, estimates are null."""
-    known = {name: facts[name] for name in ("name", "method", "beta", "diverged")}
-    summary = {**known, "split": split, "num_prompts": len(prompts)}
-    if not prompts:
-        nothing = dict.fromkeys(("reward", "kl", "kl_k1", "objective", "length", "finished_fraction"))
-        return {**summary, **nothing, "parts": {}}
-    from copg.evaluation.estimates import estimate
-    from copg.evaluation.metrics.reward_kl.reward_kl import compute_reward_kl
-
-    columns = {name: [getattr(p, name) for p in prompts] for name in ("rewards", "kls", "log_ratios")}
-    parts = {part: [p.parts[part] for p in prompts] for part in prompts[0].parts}
-    together = _together(prompts, cluster)
-    bounds: dict[str, tuple[float, float]] = facts["bounds"]
-    _warn_of_tails(f"{facts['name']}, {split}", {**columns, **parts}, bounds, together)
-    finished = [each.finished for p in prompts for each in p.drawn]
-    try:
-        return {
-            **summary,
-            **compute_reward_kl(**columns, bounds=bounds.get("reward"), clusters=together),
-            "objective": _objective(facts, columns["rewards"], columns["kls"]),
-            "length": asdict(
-                estimate([[len(each.token_ids) for each in p.drawn] for p in prompts], clusters=together)
-            ),
-            "finished_fraction": sum(finished) / len(finished),
-            "parts": {
-                part: asdict(estimate(of, bounds=bounds.get(part), clusters=together))
-                for part, of in parts.items()
-            },
-        }
-    except ValueError as error:
-        raise RewardError(f"{facts['name']}, split '{split}': {error}") from None
-
-
-def _warn_of_tails(
-    who: str, values: dict[str, Any], bounds: dict[str, tuple[float, float]], together: list[str]
-) -> None:
-    """Say of which values without bounds a few prompts decide the mean."""
-    from copg.evaluation.estimates import heavy_tail
-
-    bounded = {"rewards" if part == "reward" else part for part in bounds}
-    for name in sorted(values.keys() - bounded):
-        if heavy_tail(values[name], clusters=together):
-            told = f"{name} have a heavy tail, a few prompts decide the mean"
-            print(f"warning: {who}: {told}; its interval may miss more often than it says", file=sys.stderr)
-
-
-def _together(prompts: "Sequence[HeldOut]", cluster: str) -> list[str]:
-    """What prompts that count as one share; each for itself where all are of one cluster."""
-    found = [cluster_of(p.group, cluster) or p.group.id for p in prompts]
-    return found if len(set(found)) > 1 else [p.group.id for p in prompts]
-
-
-def _objective(
-    facts: dict[str, Any], rewards: Sequence[Sequence[float]], kls: Sequence[Sequence[float]]
-) -> dict[str, float] | None:
-    """J at the trial's own beta; None where that is not in reward units."""
-    from copg.evaluation.objective import worth
-
-    beta = facts["beta"] if has_reward_units(facts["method"]) else None
-    return None if beta is None else asdict(worth(rewards, kls, beta))
-
-
-def _warnings(config: EvaluateConfig, facts: Mapping[str, Any], metrics: Mapping[str, float]) -> list[str]:
-    """What makes these estimates less than they seem, each with the name of its task."""
-    found = []
-    if facts["diverged"]:
-        found.append(f"diverged, nothing is measured: {facts['reason']}")
-    if too_long := int(metrics["prompts/too_long"]):
-        found.append(f"{too_long} held-out prompts are too long for the context and left out")
-    for split in HELD_OUT:
-        asked, there = config.count(split), int(metrics[f"prompts/{split}"])
-        if there < asked and not facts["diverged"]:
-            found.append(f"{there} prompts of '{split}' are there, num_prompts asks for {asked}")
-        cut = 1 - metrics.get(f"finished/{split}", 1.0)
-        if cut > MAX_CUT:
-            most = config.generation.max_new_tokens
-            found.append(f"{cut:.0%} of completions of '{split}' are cut at max_new_tokens={most}")
-    return [f"evaluate-{facts['name']}: {line}" for line in found]
-
-
-def _metrics(found: dict[str, dict[str, Any]]) -> dict[str, float]:
-    """The means alone, by quantity and split."""
-    metrics = {}
-    for split, summary in found.items():
-        metrics[f"prompts/{split}"] = float(summary["num_prompts"])
-        if summary["reward"] is None:
-            continue
-        parts = {f"reward_{name}": value for name, value in summary["parts"].items()}
-        if summary["objective"]:
-            parts = {"objective": summary["objective"], **parts}
-        for name, value in {**{n: summary[n] for n in ("reward", "kl", "kl_k1", "length")}, **parts}.items():
-            metrics[f"{name}/{split}"] = value["mean"]
-        metrics[f"finished/{split}"] = summary["finished_fraction"]
-    return metrics
