@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from copg.artifacts import MANIFEST, begin, read_manifest, seal, warnings_of
 from copg.config import AtLeastOne, Natural, NotNegative, configuration
 from copg.data.group_files import read_groups
-from copg.errors import ModelError, RewardError
+from copg.errors import RewardError
 from copg.training.config import LoraConfig, OptimizerConfig
 
 if TYPE_CHECKING:
@@ -73,10 +73,14 @@ def train_reward(config: RewardConfig, groups: Path, reward_model: Path) -> dict
         RewardError: nothing to learn from or to test on, a record without reward, or a loss not finite.
         ModelError: the model cannot be loaded.
     """
+    from copg.training.reward_model import load_with_head
+
     manifest = read_manifest(groups, schema="groups")
     begin(reward_model)
     learns = _what_to_learn(config, groups)
-    model, tokenizer, max_tokens = _load(config)
+    model, tokenizer, max_tokens = load_with_head(
+        config.model, revision=config.revision, lora=config.lora, seed=config.seed
+    )
     dropped: Counter[str] = Counter()
     train, held_out = _lessons(config, learns, groups, tokenizer, max_tokens, dropped)
     steps = _fit(config, model, tokenizer, train, reward_model)
@@ -195,36 +199,6 @@ def _fit(
     lines = [json.dumps({"step": number, **step}) + "\n" for number, step in enumerate(steps, 1)]
     (reward_model / "metrics.jsonl").write_text("".join(lines))
     return steps
-
-
-def _load(config: RewardConfig) -> tuple[Any, Any, int]:
-    """A float32 model with one output in training mode, its tokeniser, and the longest it reads."""
-    import torch
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
-
-    from copg.lm.anatomy import read_anatomy
-    from copg.lm.load import pick_device
-    from copg.training.optim import add_adapter, disable_dropout
-
-    torch.manual_seed(config.seed)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(config.model, revision=config.revision)
-        model: Any = AutoModelForSequenceClassification.from_pretrained(
-            config.model,
-            revision=config.revision,
-            num_labels=1,
-            dtype=torch.float32,
-            use_safetensors=True,
-            trust_remote_code=False,
-        )
-    except (OSError, ValueError, TypeError) as error:
-        raise ModelError(f"{config.model}: cannot be loaded: {str(error).splitlines()[0]}") from None
-    disable_dropout(model)
-    if config.lora is not None:
-        # the task keeps the new head trainable beside the adapter
-        model = add_adapter(model, config.lora, seed=config.seed, task="SEQ_CLS")
-    limits = [tokenizer.model_max_length, read_anatomy(model.config).context]
-    return model.to(pick_device()), tokenizer, min(limit for limit in limits if limit)
 
 
 def _test(

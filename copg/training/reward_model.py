@@ -8,13 +8,51 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from copg.errors import RewardError
+from copg.errors import ModelError, RewardError
+from copg.lm.anatomy import read_anatomy
+from copg.lm.load import pick_device
 from copg.progress import track
 from copg.rewards.classifier import forward
-from copg.training.config import OptimizerConfig
+from copg.training.config import LoraConfig, OptimizerConfig
 from copg.training.lessons import Lesson
-from copg.training.optim import build_optimizer, learning_rate
+from copg.training.optim import add_adapter, build_optimizer, disable_dropout, learning_rate
+
+
+def load_with_head(
+    name: str, *, revision: str | None, lora: LoraConfig | None, seed: int
+) -> tuple[Any, Any, int]:
+    """A float32 model with one output in training mode, its tokeniser, and the longest it reads.
+
+    Args:
+        name: of a language model, which gets a new head, or of a reward model; directory or hub name.
+        revision: of the hub.
+        lora: adapter beside which the head is trained; None: all weights are.
+        seed: of the head and of the adapter's first weights.
+
+    Raises:
+        ModelError: it cannot be loaded.
+    """
+    torch.manual_seed(seed)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
+        model: Any = AutoModelForSequenceClassification.from_pretrained(
+            name,
+            revision=revision,
+            num_labels=1,
+            dtype=torch.float32,
+            use_safetensors=True,
+            trust_remote_code=False,
+        )
+    except (OSError, ValueError, TypeError) as error:
+        raise ModelError(f"{name}: cannot be loaded: {str(error).splitlines()[0]}") from None
+    disable_dropout(model)
+    if lora is not None:
+        # the task keeps the new head trainable beside the adapter
+        model = add_adapter(model, lora, seed=seed, task="SEQ_CLS")
+    limits = [tokenizer.model_max_length, read_anatomy(model.config).context]
+    return model.to(pick_device()), tokenizer, min(limit for limit in limits if limit)
 
 
 def fit(
