@@ -1,10 +1,8 @@
 """``train``: referenced groups in, a policy and its training record out."""
 
-import heapq
 import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from datetime import timedelta
 from pathlib import Path
@@ -14,28 +12,19 @@ import pyarrow.parquet as pq
 
 from copg.artifacts import Manifest, begin, read_manifest, seal, warnings_of
 from copg.data.group_files import read_groups
-from copg.errors import MismatchError
 from copg.stores.model_files import policy_digest
-from copg.stores.promised import weights_as_promised
 from copg.training.config import TrainConfig
 from copg.training.launch import hold_group, run_processes, take_part
 
 if TYPE_CHECKING:
-    from accelerate import Accelerator
-
-    from copg.lm.forms import Fit
-    from copg.lm.text import TextCodec
     from copg.training.data import TrainData
     from copg.training.loop import Loop, LoopState
-    from copg.training.samples import Sampler
     from copg.training.value import PromptValues
 
 __all__ = ["TrainConfig", "train_policy"]
 
 WORKER = "copg.stages.train"
 """This module: ``torchrun -m copg.stages.train FOLDER`` starts the processes of one training."""
-
-CHECKED_GROUPS = 32
 WAIT_S = 30
 """Beyond the time that another training of the same has to save: it may be the one whose task was killed."""
 PATIENCE = timedelta(hours=2)
@@ -85,10 +74,11 @@ def _train(
     import torch
     from accelerate import Accelerator, InitProcessGroupKwargs
 
-    from copg.tracking.runs import Tracker
     from copg.training.checkpoint_store import checkpoint_store
-    from copg.training.ending import hints
+    from copg.training.ending import final_metrics
     from copg.training.loop import Loop
+    from copg.training.samples import open_sampler
+    from copg.training.start import load_policy
 
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -98,7 +88,7 @@ def _train(
     patience = InitProcessGroupKwargs(timeout=PATIENCE)
     accelerator = Accelerator(cpu=not torch.cuda.is_available(), kwargs_handlers=[patience])
     hold_group(held)
-    model, codec, fit = _load_policy(config, parent, data, accelerator)
+    model, codec, fit = load_policy(config, parent, data, accelerator)
     fitted = replace(config, rows=fit.rows)
     checkpoints = checkpoint_store(config, parent.digest)
     if accelerator.is_main_process:
@@ -106,66 +96,18 @@ def _train(
     if accelerator.is_local_main_process:
         checkpoints.fetch()
     accelerator.wait_for_everyone()
-    sampler = _sampler(fitted, parent, referenced, codec, model)
+    sampler = open_sampler(fitted, parent, referenced, codec, model)
     loop = Loop(fitted, data, model, sampler, checkpoints, accelerator)
-    params = {**asdict(config.trial), "learning_rate": config.optimizer.learning_rate, "model": config.model}
-    uri = config.tracking.uri if accelerator.is_main_process else None
-    tracker = Tracker(
-        uri,
-        experiment=config.tracking.experiment,
-        run_name=config.trial.label,
-        params=params,
-        training=checkpoints.folder.name,
-    )
-    with tracker as run:
-        state = loop.run(run)
-    accelerator.wait_for_everyone()
+    state = _run(loop)
     trained = loop.gathered.gather()
     accelerator.end_training()
     if not accelerator.is_main_process:
         return {}
-    metrics = {**values.metrics(), **_metrics(loop, state)}
-    told = [] if state.reason else hints(metrics)
-    for hint in told:
-        print(f"hint: trial {config.trial.label} {hint}", file=sys.stderr, flush=True)
-    facts = {
-        "trial": config.trial.label,
-        "method": config.trial.method,
-        "beta": config.trial.beta,
-        "seed": config.trial.seed,
-        "diverged": state.reason is not None,
-        "reason": state.reason,
-        "steps": state.step,
-        "ladder": parent.facts.get("ladder"),
-        "hints": told,
-        "text": codec.about(),
-        "metrics": metrics,
-        "warnings": [*warnings_of(parent), *_warnings(config.trial.label, data, state)],
-    }
-    parents = {"referenced": parent.digest}
-    written = _write_policy(config, loop, trained, codec.tokenizer, policy, parents, facts)
-    begin(training)
-    if loop.log:
-        shutil.copyfile(loop.log.path, training / "metrics.jsonl")
-    pq.write_table(values.table(), training / "prompts.parquet", compression="zstd")
-    facts |= {
-        "policy": written.digest,
-        "resumed_from": loop.resumed_from,
-        "threads": torch.get_num_threads(),
-        "processes": accelerator.num_processes,
-        "device": str(accelerator.device),
-        "rows": fit.about(data.token_groups(range(len(data))), accelerator.device),
-    }
-    seal(
-        training,
-        schema="training",
-        stage="train",
-        rows=len(data),
-        config=asdict(config),
-        parents=parents,
-        facts=facts,
-        volatile=("metrics.jsonl",),
-    )
+    metrics = {**values.metrics(), **final_metrics(loop, state)}
+    facts = {**_facts(config, parent, state, metrics), "text": codec.about()}
+    written = _write_policy(config, loop, trained, codec.tokenizer, policy, parent, facts)
+    rows = fit.about(data.token_groups(range(len(data))), accelerator.device)
+    _write_training(config, loop, values, training, parent, {**facts, "policy": written.digest, "rows": rows})
     if config.checkpoint.when_done == "remove":
         checkpoints.remove()
     return metrics
@@ -198,119 +140,49 @@ def _doubt(config: TrainConfig, parent: Manifest) -> None:
         print(f"warning: trial {config.trial.label}: {doubt}", file=sys.stderr, flush=True)
 
 
-def _load_policy(
-    config: TrainConfig, parent: Manifest, data: "TrainData", accelerator: "Accelerator"
-) -> "tuple[Any, TextCodec, Fit]":
-    """The reference's weights, checked against the cached values; then those the policy starts from; and the
-    rows in which both are exact.
-    """
-    import torch
+def _run(loop: "Loop") -> "LoopState":
+    """Train to the end, with metrics in MLflow where there is one."""
+    from copg.tracking.runs import Tracker
 
-    from copg.lm.forms import fit_reference
-    from copg.lm.load import check_vocabulary, load_codec, load_model
-    from copg.lm.scorer import DTYPES
-    from copg.training.optim import add_adapter, disable_dropout, freeze_towers
-
-    dtype = DTYPES[config.rows.parameter_dtype]
-    with weights_as_promised(config.model, config.model_digest):
-        codec = load_codec(config.model, revision=config.revision, text=config.text)
-        model: Any = load_model(config.model, dtype=dtype, revision=config.revision)
-    model = model.to(accelerator.device)
-    groups = data.token_groups(range(len(data)))
-    fit = fit_reference(config.model, model, groups, config.rows)
-    _check_reference(replace(config, rows=fit.rows), parent, data, model, codec)
-    if config.start_from is not None:
-        start, revision = config.start_from, config.start_revision
-        check_vocabulary(start, codec.tokenizer, config.model, revision=revision)
-        with weights_as_promised(start, config.start_digest):
-            model = load_model(start, dtype=dtype, revision=revision, trainable=True)
-        model = model.to(accelerator.device)
-        fit = fit_reference(start, model, groups, config.rows)
-    disable_dropout(model)
-    freeze_towers(model)
-    if config.lora is not None and not hasattr(model, "disable_adapter"):
-        model = add_adapter(model, config.lora, seed=config.trial.seed)
-    torch.manual_seed(config.trial.seed)
-    return model, codec, fit
-
-
-def _check_reference(
-    config: TrainConfig, parent: Manifest, data: "TrainData", model: Any, codec: "TextCodec"
-) -> None:
-    """Run the reference through train's own path on sampled groups and compare with the cached values.
-
-    Raises:
-        MismatchError: names what moved: model, tokeniser, template or precision.
-    """
-    from copg.lm.reference import TOLERANCES, mean_difference, text_digests
-    from copg.training.data import epoch_order
-
-    chosen = epoch_order(len(data), seed=0, epoch=0)[:CHECKED_GROUPS].tolist()
-    groups = [data.token_group(i) for i in chosen]
-    stored = [data.stored_logps(i) for i in chosen]
-    difference = mean_difference(model, groups, stored, config.rows)
-    tolerance = TOLERANCES[config.rows.compute_dtype]
-    if difference <= tolerance:
-        return
-    now = {
-        "parameter_dtype": config.rows.parameter_dtype,
-        "compute_dtype": config.rows.compute_dtype,
-        **text_digests(codec),
-    }
-    then = parent.facts["numerics"]
-    moved = sorted(name for name, value in now.items() if then.get(name) != value) or ["weights or device"]
-    raise MismatchError(
-        f"{config.model}: differs from the cached reference by {difference:.2g} nats a token, over "
-        f"{tolerance:g}; changed since stage 'reference': {', '.join(moved)}"
+    config = loop.config
+    params = {**asdict(config.trial), "learning_rate": config.optimizer.learning_rate, "model": config.model}
+    tracker = Tracker(
+        config.tracking.uri if loop.accelerator.is_main_process else None,
+        experiment=config.tracking.experiment,
+        run_name=config.trial.label,
+        params=params,
+        training=loop.folder.name,
     )
+    with tracker as run:
+        state = loop.run(run)
+    loop.accelerator.wait_for_everyone()
+    return state
 
 
-def _sampler(
-    config: TrainConfig, parent: Manifest, referenced: Path, codec: "TextCodec", policy: Any
-) -> "Sampler":
-    from copg.lm.generation import max_prompt_tokens
-    from copg.lm.load import load_model
-    from copg.lm.scorer import DTYPES
-    from copg.rewards.contract import Scale
-    from copg.training.samples import Sampler
+def _facts(
+    config: TrainConfig, parent: Manifest, state: "LoopState", metrics: dict[str, float]
+) -> dict[str, Any]:
+    """What both artifacts say of the trial and its end; hints are printed."""
+    from copg.training.ending import hints
 
-    @contextmanager
-    def reference(policy: Any) -> Iterator[Any]:
-        """With an adapter on the reference that model itself, adapter off; else loaded, and never kept."""
-        if config.start_from is None and hasattr(policy, "disable_adapter"):
-            with policy.disable_adapter():
-                yield policy
-        else:
-            dtype = DTYPES[config.rows.parameter_dtype]
-            yield load_model(config.model, dtype=dtype, revision=config.revision).to(policy.device)
-
-    room = max_prompt_tokens(policy.config, config.samples.generation)
-    fitting = (group for group in read_groups(referenced, "select") if len(group.prompt_ids or ()) <= room)
-    groups = heapq.nsmallest(config.samples.num_prompts, fitting, key=lambda group: group.id)
-    scales = {part: Scale(**scale) for part, scale in parent.facts.get("scales", {}).items()}
-    return Sampler(config.samples, groups, codec, config.rows, reference, scales)
-
-
-def _metrics(loop: "Loop", state: "LoopState") -> dict[str, float]:
-    """Of the whole training and of its last steps; the residual only where beta has the unit of rewards."""
-    from copg.losses.units import has_reward_units
-    from copg.training.ending import last_means
-    from copg.training.log import read_metrics
-
-    best = {} if state.best_reward is None else {"best/step": float(state.best_step)}
-    counts = {"steps/done": float(state.step), "steps/clipped": float(state.clipped)}
-    last = last_means(read_metrics(loop.log.path)) if loop.log else {}
-    if not has_reward_units(loop.config.trial.method):
-        last.pop("residual/last", None)
-    return {**counts, **last, **best, **state.latest}
-
-
-def _warnings(trial: str, data: "TrainData", state: "LoopState") -> list[str]:
-    """What went otherwise than asked."""
-    found = []
-    if state.reason is not None:
-        found.append(f"diverged at step {state.step}, and cannot be promoted: {state.reason}")
-    return [f"train-{trial}: {line}" for line in found]
+    label = config.trial.label
+    told = [] if state.reason else hints(metrics)
+    for hint in told:
+        print(f"hint: trial {label} {hint}", file=sys.stderr, flush=True)
+    diverged = f"train-{label}: diverged at step {state.step}, and cannot be promoted: {state.reason}"
+    return {
+        "trial": label,
+        "method": config.trial.method,
+        "beta": config.trial.beta,
+        "seed": config.trial.seed,
+        "diverged": state.reason is not None,
+        "reason": state.reason,
+        "steps": state.step,
+        "ladder": parent.facts.get("ladder"),
+        "hints": told,
+        "metrics": metrics,
+        "warnings": [*warnings_of(parent), *([] if state.reason is None else [diverged])],
+    }
 
 
 def _write_policy(
@@ -319,7 +191,7 @@ def _write_policy(
     trained: Any,
     tokenizer: Any,
     policy: Path,
-    parents: dict[str, str],
+    parent: Manifest,
     facts: dict[str, Any],
 ) -> Manifest:
     from copg.lm.scorer import DTYPES
@@ -337,8 +209,41 @@ def _write_policy(
         stage="train",
         rows=len(loop.data),
         config=asdict(config),
-        parents=parents,
+        parents={"referenced": parent.digest},
         facts=facts,
+    )
+
+
+def _write_training(
+    config: TrainConfig,
+    loop: "Loop",
+    values: "PromptValues",
+    training: Path,
+    parent: Manifest,
+    facts: dict[str, Any],
+) -> None:
+    """Metrics of every step, what each prompt was worth, and on what machine it was."""
+    import torch
+
+    begin(training)
+    if loop.log:
+        shutil.copyfile(loop.log.path, training / "metrics.jsonl")
+    pq.write_table(values.table(), training / "prompts.parquet", compression="zstd")
+    where = {
+        "resumed_from": loop.resumed_from,
+        "threads": torch.get_num_threads(),
+        "processes": loop.accelerator.num_processes,
+        "device": str(loop.accelerator.device),
+    }
+    seal(
+        training,
+        schema="training",
+        stage="train",
+        rows=len(loop.data),
+        config=asdict(config),
+        parents={"referenced": parent.digest},
+        facts={**facts, **where},
+        volatile=("metrics.jsonl",),
     )
 
 

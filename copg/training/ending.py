@@ -1,8 +1,14 @@
-"""How a training ended: unfinished, clipped all the way, without effect, or off its logs; a hint for each."""
+"""How a training ended: metrics; unfinished, clipped, without effect, or off its logs; a hint for each."""
 
 from collections.abc import Iterable, Mapping
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from copg.losses.units import has_reward_units
+from copg.training.log import read_metrics
+
+if TYPE_CHECKING:
+    from copg.training.loop import Loop, LoopState
 
 UNFINISHED = 0.3
 """Var(R_beta) / Var(R) from which a training is called unfinished."""
@@ -64,3 +70,13 @@ def last_means(rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
         values = [step[name] for step in last if step.get(name) is not None]
         means |= {LAST_OF[name]: fmean(values)} if values else {}
     return means
+
+
+def final_metrics(loop: "Loop", state: "LoopState") -> dict[str, float]:
+    """Of the whole training and of its last steps; the residual only where beta has the unit of rewards."""
+    best = {} if state.best_reward is None else {"best/step": float(state.best_step)}
+    counts = {"steps/done": float(state.step), "steps/clipped": float(state.clipped)}
+    last = last_means(read_metrics(loop.log.path)) if loop.log else {}
+    if not has_reward_units(loop.config.trial.method):
+        last.pop("residual/last", None)
+    return {**counts, **last, **best, **state.latest}

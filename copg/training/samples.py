@@ -1,20 +1,25 @@
 """Completions drawn while training, and what they say: a falling loss says nothing by itself."""
 
+import heapq
 import statistics
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Any
 
+from copg.artifacts import Manifest
+from copg.data.group_files import read_groups
 from copg.lm.config import RowConfig
-from copg.lm.generation import Policy, load_engine
+from copg.lm.generation import Policy, load_engine, max_prompt_tokens
+from copg.lm.load import load_model
 from copg.lm.rows import TokenGroup
-from copg.lm.scorer import group_logps
+from copg.lm.scorer import DTYPES, group_logps
 from copg.lm.text import TextCodec
 from copg.records import Completion, Group
 from copg.rewards.bulk import score_drawn
 from copg.rewards.contract import Scale
 from copg.rewards.mixture import build_mixture
-from copg.training.config import MonitorConfig
+from copg.training.config import MonitorConfig, TrainConfig
 
 
 class Sampler:
@@ -93,6 +98,34 @@ class Sampler:
             "reward/std": statistics.pstdev(total),
             **{f"reward_{name}/mean": statistics.fmean(values) for name, values in parts.items()},
         }
+
+
+def open_sampler(
+    config: TrainConfig, parent: Manifest, referenced: Path, codec: TextCodec, policy: Any
+) -> Sampler:
+    """The sampler of a training: the first prompts of the select split by id that fit the policy's context.
+
+    Args:
+        config: of the training.
+        parent: manifest of ``referenced``, with the scales of standardised rewards.
+        referenced: artifact of schema ``referenced``.
+    """
+
+    @contextmanager
+    def reference(policy: Any) -> Iterator[Any]:
+        """With an adapter on the reference that model itself, adapter off; else loaded, and never kept."""
+        if config.start_from is None and hasattr(policy, "disable_adapter"):
+            with policy.disable_adapter():
+                yield policy
+        else:
+            dtype = DTYPES[config.rows.parameter_dtype]
+            yield load_model(config.model, dtype=dtype, revision=config.revision).to(policy.device)
+
+    room = max_prompt_tokens(policy.config, config.samples.generation)
+    fitting = (group for group in read_groups(referenced, "select") if len(group.prompt_ids or ()) <= room)
+    groups = heapq.nsmallest(config.samples.num_prompts, fitting, key=lambda group: group.id)
+    scales = {part: Scale(**scale) for part, scale in parent.facts.get("scales", {}).items()}
+    return Sampler(config.samples, groups, codec, config.rows, reference, scales)
 
 
 def collapse(start: dict[str, float], now: dict[str, float], spreads: float) -> str | None:
