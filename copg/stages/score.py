@@ -1,11 +1,9 @@
 """Stage ``score``: the reward of every completion, given or computed, with the parts it is made of."""
 
 import sys
-from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, field, replace
-from itertools import chain, islice
-from math import isfinite
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,19 +12,16 @@ from copg.config import AtLeastOne, Fraction, Natural, configuration
 from copg.data.docs import DOCS
 from copg.data.group_files import GroupWriter, count_groups, read_groups
 from copg.errors import RewardError
-from copg.progress import track
-from copg.records import SPLITS, Completion, Group, in_shard
+from copg.records import SPLITS, in_shard
 from copg.rewards.bulk import BulkScorer
+from copg.rewards.computed import Computed
 from copg.rewards.contract import RewardSpec
-from copg.rewards.distribution import Distribution, scale_of
+from copg.rewards.distribution import Distribution
 from copg.rewards.docs import write_reward_docs
+from copg.rewards.given import Given
 from copg.rewards.mixture import Mixture, build_mixture
 from copg.rewards.predicting import build_ladder
-from copg.rewards.registry import digest_of_rewards
 from copg.rewards.shape import shape_of
-
-AGREE = 0.5
-"""Correlation from which rewards that were given and those of the recipe are taken to mean the same."""
 
 
 @configuration
@@ -78,13 +73,8 @@ def score_groups(config: ScoreConfig, groups: Path, scored: Path) -> dict[str, f
     """
     manifest = read_manifest(groups, schema="groups")
     begin(scored)
-    source = _Given(config) if config.source == "given" else _Computed(config, groups)
-    distributions = {split: Distribution(source.part_names) for split in SPLITS}
-    with GroupWriter(scored) as writer:
-        for split, distribution in distributions.items():
-            for group in source.fill(groups, split):
-                distribution.add(group.completions)
-                writer.write(split, group)
+    source = _open_source(config, groups)
+    writer, distributions = _fill(source, groups, scored)
     train = distributions["train"]
     if not train.num_groups:
         raise RewardError(f"{groups}: no group is left to train on: {_why(config, source.facts())}")
@@ -117,13 +107,50 @@ def score_groups(config: ScoreConfig, groups: Path, scored: Path) -> dict[str, f
         facts={
             **facts,
             "checks": [fact for suite in suites for fact in suite.facts()],
-            "warnings": [*warnings_of(manifest), *source.learnt(), *(f"score: {line}" for line in warnings)],
+            "warnings": [
+                *warnings_of(manifest),
+                *_of_reward_models(config.rewards),
+                *(f"score: {line}" for line in warnings),
+            ],
         },
         volatile=(DOCS,),
     )
     for line in (*ladder.advice(train.spread), *shape.lines(), *warnings, *source.remarks()):
         print(line, file=sys.stderr)
     return metrics
+
+
+def _open_source(config: ScoreConfig, groups: Path) -> Given | Computed:
+    if config.source == "given":
+        return Given(config.rewards, compare_groups=config.compare_groups)
+    mixture, scorer = _open_scorer(config, groups)
+    return Computed(config.rewards, mixture, scorer)
+
+
+def _open_scorer(config: ScoreConfig, groups: Path) -> tuple[Mixture, BulkScorer]:
+    """The recipe's mixture, and what computes its parts for the groups."""
+    mixture = build_mixture(config.rewards, store=config.store, check_samples=config.check_samples)
+    return mixture, BulkScorer(
+        mixture,
+        sum(count_groups(groups, split) for split in SPLITS),
+        completions_per_batch=config.completions_per_batch,
+        retries=config.retries,
+        max_failed_fraction=config.max_failed_fraction,
+        max_changed_fraction=config.max_changed_fraction,
+    )
+
+
+def _fill(
+    source: Given | Computed, groups: Path, scored: Path
+) -> tuple[GroupWriter, dict[str, Distribution]]:
+    """Write every split with its rewards; how many groups there are, and how rewards are distributed."""
+    distributions = {split: Distribution(source.part_names) for split in SPLITS}
+    with GroupWriter(scored) as writer:
+        for split, distribution in distributions.items():
+            for group in source.fill(groups, split):
+                distribution.add(group.completions)
+                writer.write(split, group)
+    return writer, distributions
 
 
 def _of_reward_models(specs: Sequence[RewardSpec]) -> list[str]:
@@ -155,144 +182,6 @@ def score_shard(config: ScoreConfig, groups: Path, shard: int, num_shards: int) 
     read_manifest(groups, schema="groups")
     if config.source == "given" or config.store is None:
         return 0
-    scorer = _Computed(replace(config, check_samples=0), groups).scorer
+    _, scorer = _open_scorer(replace(config, check_samples=0), groups)
     every = chain.from_iterable(read_groups(groups, split) for split in SPLITS)
     return scorer.keep(group for group in every if in_shard(group.id, shard, num_shards))
-
-
-class _Given:
-    """Rewards that came with the records, beside the recipe's own on a few of them."""
-
-    def __init__(self, config: ScoreConfig) -> None:
-        self.part_names: list[str] = []
-        self._config = config
-        self._agreement = Distribution(["given"])
-
-    def fill(self, groups: Path, split: str) -> Iterator[Group]:
-        for group in track(read_groups(groups, split), f"score {split}", count_groups(groups, split)):
-            for k, completion in enumerate(group.completions, 1):
-                if completion.reward is None or not isfinite(completion.reward):
-                    raise RewardError(
-                        f"{group.source}: completion {k} came with reward={completion.reward}: with source "
-                        "'given' each needs a finite one; or list rewards and set source: computed"
-                    )
-            yield group
-        if split == "train" and self._config.rewards:
-            self._compare(build_mixture(self._config.rewards), groups)
-
-    def _compare(self, mixture: Mixture, groups: Path) -> None:
-        for group in islice(read_groups(groups, "train"), self._config.compare_groups):
-            texts = [c.text for c in group.completions]
-            scores = mixture(
-                [group.prompt] * len(texts),
-                texts,
-                [group.columns_of(completion) for completion in group.completions],
-                sources=[f"{group.source}: completion {k}" for k in range(1, len(texts) + 1)],
-            )
-            self._agreement.add(
-                [
-                    Completion(c.text, reward=total, parts={"given": c.reward or 0.0})
-                    for c, total in zip(group.completions, scores.total, strict=True)
-                ]
-            )
-
-    def metrics(self) -> dict[str, float]:
-        agreement = self._agreement.correlation("reward", "reward_given")
-        return {} if agreement is None else {"rewards/agreement": agreement}
-
-    def facts(self) -> dict[str, Any]:
-        return {"rewards_digest": None, "scales": {}}
-
-    def remarks(self) -> list[str]:
-        agreement = self.metrics().get("rewards/agreement")
-        if agreement is None or agreement < AGREE:
-            return []
-        return [self._agreeing(agreement)]
-
-    def warnings(self) -> list[str]:
-        agreement = self.metrics().get("rewards/agreement")
-        if agreement is None or agreement >= AGREE:
-            return []
-        return [f"{self._agreeing(agreement)}: trials are trained on the first, and judged by the second"]
-
-    def learnt(self) -> list[str]:
-        return _of_reward_models(self._config.rewards)
-
-    def _agreeing(self, correlation: float) -> str:
-        return (
-            f"within a prompt, the rewards given and those of the recipe, which judge what is generated, "
-            f"correlate by {correlation:.2f} ({self._agreement.num_compared} prompts)"
-        )
-
-
-class _Computed:
-    """Rewards by the recipe's mixture: parts of a split first, then, once the scales are known, their sum."""
-
-    def __init__(self, config: ScoreConfig, groups: Path) -> None:
-        self._config = config
-        self._mixture = build_mixture(config.rewards, store=config.store, check_samples=config.check_samples)
-        self.scorer = BulkScorer(
-            self._mixture,
-            sum(count_groups(groups, split) for split in SPLITS),
-            completions_per_batch=config.completions_per_batch,
-            retries=config.retries,
-            max_failed_fraction=config.max_failed_fraction,
-            max_changed_fraction=config.max_changed_fraction,
-        )
-        self.part_names = list(self._mixture.rewards)
-        self._num_replaced = 0
-
-    def fill(self, groups: Path, split: str) -> Iterator[Group]:
-        values = {part: array("d") for part in self.part_names}
-        kept = bytearray()
-        found = track(read_groups(groups, split), f"score {split}", count_groups(groups, split))
-        try:
-            for _, parts in self.scorer.score(found):
-                kept.append(parts is not None)
-                for part, of_group in (parts or {}).items():
-                    values[part].extend(of_group)
-        finally:
-            self._mixture.flush()
-        if split == "train":
-            self._mixture.scales = {
-                spec.part: scale_of(spec.part, values[spec.part])
-                for spec in self._config.rewards
-                if spec.standardise
-            }
-        start = 0
-        for group, keep in zip(read_groups(groups, split), kept, strict=True):
-            if keep:
-                end = start + len(group.completions)
-                self._write(group, {part: list(values[part][start:end]) for part in values})
-                start = end
-                yield group
-
-    def _write(self, group: Group, parts: dict[str, list[float]]) -> None:
-        names = [f"{group.source}: completion {k}" for k in range(1, len(group.completions) + 1)]
-        for k, total in enumerate(self._mixture.total(parts, names)):
-            completion = group.completions[k]
-            self._num_replaced += completion.reward is not None
-            completion.reward = total
-            completion.parts = {part: values[k] for part, values in parts.items()}
-
-    def metrics(self) -> dict[str, float]:
-        return {"rewards/replaced": float(self._num_replaced), **self.scorer.metrics()}
-
-    def facts(self) -> dict[str, Any]:
-        return {
-            "rewards_digest": digest_of_rewards(self._config.rewards),
-            "scales": {part: scale._asdict() for part, scale in self._mixture.scales.items()},
-            "failed": self.scorer.failed[:100],
-        }
-
-    def remarks(self) -> list[str]:
-        if not self._num_replaced:
-            return []
-        return [f"{self._num_replaced} completions came with a reward, which the recipe's replaces"]
-
-    def warnings(self) -> list[str]:
-        failed = self.scorer.failed
-        return [f"{len(failed)} records failed and are left out, the first: {failed[0]}"] if failed else []
-
-    def learnt(self) -> list[str]:
-        return _of_reward_models(self._config.rewards)
