@@ -29,7 +29,6 @@ from copg.stores.addresses import is_finished
 from copg.stores.sealed import write_sealed
 from copg_pipelines.dags import Shape, build_dag
 from copg_pipelines.dags.compiling import arguments, taken
-from copg_pipelines.ending import ending
 from copg_pipelines.local_cache import CACHE, vouched
 from copg_pipelines.watch import watching
 
@@ -239,44 +238,3 @@ def _alone(root: Path) -> Iterator[None]:
         except OSError:
             raise RunError(f"{root}: another run is using it; wait, or choose another --run-dir") from None
         yield
-
-
-def failure_line(summary: dict[str, Any]) -> str:
-    """Stage, trial and cause, in one line."""
-    failure = summary["failure"]
-    trial = f", trial {failure['trial']}" if failure["trial"] else ""
-    return f"error: stage {failure['stage']}{trial}: {failure['cause']} (log: {summary['log']})"
-
-
-def show_summary(summary: dict[str, Any]) -> None:
-    """Print what was found, who was promoted, and where policy and report are."""
-    print()
-    print(f"{'':<24}{'reward':>8}{'95 % interval':>20}{'KL, nats':>10}{'95 % interval':>20}")
-    print(_summary_row("reference", summary["reference"], ""))
-    for trial in summary["trials"]:
-        note = "  promoted" if trial["promoted"] else "  diverged" if trial["diverged"] else ""
-        print(_summary_row(trial["name"], trial, note))
-    print()
-    for reason in summary["reasons"]:
-        print(f"  {reason}")
-    if before := summary.get("before"):
-        print(f"the run before, {before['run']}, was cancelled or lost: it left no summary")
-    for warning in summary.get("warnings", []):  # a summary of 0.1.0 has none
-        print(f"warning: {warning}")
-    if summary["cached"]:
-        print(f"unchanged, from the cache: {', '.join(summary['cached'])}")
-    for line in ending(summary):
-        print(line)
-
-
-def _summary_row(name: str, estimates: dict[str, Any], note: str) -> str:
-    reward, kl = (_estimate(estimates, quantity) for quantity in ("reward", "kl"))
-    return f"{name:<24}{reward}{kl}{note}"
-
-
-def _estimate(estimates: dict[str, Any], quantity: str) -> str:
-    mean, low, high = (estimates[f"{quantity}{end}"] for end in ("", "_low", "_high"))
-    if not all(isinstance(value, int | float) for value in (mean, low, high)):
-        return f"{'-':>10}{'':>20}" if quantity == "kl" else f"{'-':>8}{'':>20}"
-    width = 10 if quantity == "kl" else 8
-    return f"{mean:>{width}.3f}{f'{low:.3f} to {high:.3f}':>20}"

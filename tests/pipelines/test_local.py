@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from copg_pipelines import local, watch
-from copg_pipelines.local import failure_line, show_summary
+from copg_pipelines.ending import failure_line, show_summary
 from copg_pipelines.watch import line, watching
 
 from copg.run.recipe import parse_recipe

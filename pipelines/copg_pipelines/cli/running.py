@@ -168,7 +168,8 @@ def _run_dag(dag: str, recipe: "Recipe", runs: Path, webhook: str) -> None:
     Raises:
         typer.Exit: with 1 when it failed.
     """
-    from copg_pipelines.local import failure_line, run_local, show_summary
+    from copg_pipelines.ending import failure_line, show_summary
+    from copg_pipelines.local import run_local
 
     summary = run_local(dag, recipe, runs)
     if webhook:
