@@ -14,9 +14,10 @@ import pyarrow as pa
 from copg.data.columns import DEFECT_SCHEMA, MAX_RECORD_CHARS, Portion, printable, with_completions
 from copg.data.json_lines import Defect
 from copg.errors import ModelError, RecordError
+from copg.lm.encoded import NOTES, Encoded
 from copg.lm.tally import Tally
 from copg.lm.template import Opening
-from copg.lm.text import NOTES, Encoded, TextCodec
+from copg.lm.text import TextCodec
 from copg.lm.tokenizer import Limits
 from copg.lm.turns import encode_turns
 from copg.records import MESSAGES, SETTINGS, TOOLS, TURNS, Prompt

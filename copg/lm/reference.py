@@ -10,13 +10,14 @@ from copg.digests import json_digest
 from copg.errors import MismatchError, RecordError, StoreError
 from copg.lm.anatomy import read_anatomy
 from copg.lm.config import RowConfig
+from copg.lm.encoded import Encoded
 from copg.lm.forms import Fit, fit_reference
 from copg.lm.load import load_model, pick_device
 from copg.lm.rows import TokenGroup, num_scored
 from copg.lm.scorer import DTYPES, group_logps
 from copg.lm.tally import Tally
 from copg.lm.template import Opening
-from copg.lm.text import Encoded, TextCodec
+from copg.lm.text import TextCodec
 from copg.lm.turns import encode_turns
 from copg.records import TURNS, Completion, Group
 from copg.stores.promised import weights_as_promised

@@ -3,12 +3,13 @@
 import re
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from copg.errors import ModelError, RecordError
 from copg.lm.config import TextConfig
+from copg.lm.encoded import Encoded
+from copg.lm.end_of_turn import find_end_of_turn
 from copg.lm.pieces import Pieces
 from copg.lm.speech import Speech
 from copg.lm.template import Opening, Template, spoken
@@ -16,27 +17,6 @@ from copg.records import MESSAGES, Prompt
 
 CONTEXT, HEAD = 32, 48
 """Characters before and after the start of a completion, in which a token that spans both is looked for."""
-
-NOTES = (
-    "merges_with_prompt",
-    "changed_by_template",
-    "changed_by_tokenizer",
-    "spells_special_tokens",
-    "prompts_spell_special_tokens",
-    "thinking_stripped",
-    "not_as_rendered",
-)
-"""What may become of a text on the way to its ids, and is counted."""
-
-
-@dataclass(frozen=True, slots=True)
-class Encoded:
-    """Token ids of a completion, and what became of its text on the way."""
-
-    ids: list[int]
-    """With the end of the turn when finished."""
-    notes: tuple[str, ...] = ()
-    """Some of ``NOTES``."""
 
 
 class TextCodec:
@@ -88,7 +68,7 @@ class TextCodec:
         Raises:
             ModelError: it cannot be told, or there is no template.
         """
-        return self.template.end_of_turn(self._added, self.end_of_text, self._named)
+        return find_end_of_turn(self.template, self._added, self.end_of_text, self._named)
 
     @cached_property
     def stops(self) -> frozenset[int]:

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from copg.errors import RecordError
+from copg.lm.encoded import Encoded
 from copg.lm.template import CLOSES_THINKING, Opening
-from copg.lm.text import Encoded, TextCodec
+from copg.lm.text import TextCodec
 
 THOUGHTS = ("reasoning_content", "thinking")
 """Where a message holds what was thought beside its words."""

@@ -11,8 +11,8 @@ from copg.config import Natural, configuration
 from copg.data.group_files import GroupWriter, read_groups
 from copg.errors import RecordError
 from copg.lm.config import RowConfig, TextConfig
+from copg.lm.encoded import NOTES
 from copg.lm.tally import Tally
-from copg.lm.text import NOTES
 from copg.records import SPLITS, Group, in_shard
 from copg.stores.model_files import model_digest
 
