@@ -1,10 +1,12 @@
 """Which files a name of records stands for, and what is in them by their names."""
 
 import re
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from copg.digests import file_digest, json_digest
 from copg.errors import RecordError
+from copg.stores.promised import as_promised
 
 FORMATS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".csv": "csv", ".parquet": "parquet"}
 COMPRESSIONS = {".gz": (b"\x1f\x8b", "gzip"), ".zst": (b"\x28\xb5\x2f\xfd", "zstd")}
@@ -100,6 +102,22 @@ def source_files(records: str) -> list[tuple[str, Path]]:
 def source_digest(named: list[tuple[str, Path]]) -> str:
     """Of names and bytes."""
     return json_digest({name: file_digest(file) for name, file in named})
+
+
+def records_as_promised(records: str, digest: str) -> AbstractContextManager[None]:
+    """Around the reading of records: refused where they are not, or do not stay, those of the digest.
+
+    Args:
+        digest: of the records that are meant; empty: whatever lies there.
+    """
+
+    def files() -> list[Path]:
+        return [path for _, path in source_files(records)]
+
+    def read() -> str:
+        return source_digest(source_files(records))
+
+    return as_promised(records, digest, files=files, digest=read, error=RecordError)
 
 
 def file_format(path: Path) -> str | None:

@@ -14,11 +14,12 @@ import pyarrow as pa
 from copg.data.columns import DEFECT_SCHEMA, MAX_RECORD_CHARS, Portion, printable, with_completions
 from copg.data.json_lines import Defect
 from copg.errors import ModelError, RecordError
+from copg.lm.config import ReaderConfig
 from copg.lm.encoded import NOTES, Encoded
 from copg.lm.tally import Tally
 from copg.lm.template import Opening
 from copg.lm.text import TextCodec
-from copg.lm.tokenizer import Limits
+from copg.lm.tokenizer import Limits, read_codec, read_limits
 from copg.lm.turns import encode_turns
 from copg.records import MESSAGES, SETTINGS, TOOLS, TURNS, Prompt
 
@@ -82,6 +83,11 @@ class RecordFit:
         if not kept.all():
             records = records.filter(pa.array(kept))
         return Portion(records, pa.RecordBatch.from_pylist(known, DEFECT_SCHEMA))
+
+    @property
+    def ending(self) -> str:
+        """How a completion ends, in words."""
+        return self._codec.ending
 
     def metrics(self) -> dict[str, float]:
         """Completions, and for prompts records, by what became of them."""
@@ -218,3 +224,14 @@ def _noted(row: Mapping[str, Any], defect: Defect) -> dict[str, str]:
     record = json.dumps(shown, ensure_ascii=False)[:MAX_RECORD_CHARS]
     texts = {"source": row["source"], "reason": defect.reason, "detail": defect.detail, "record": record}
     return {name: printable(text) for name, text in texts.items()}
+
+
+def open_fit(reader: ReaderConfig) -> RecordFit:
+    """What holds records against the model that will read them, from the files of its text alone.
+
+    Raises:
+        ModelError: there is no tokeniser, or its chat template cannot be used.
+    """
+    codec = read_codec(reader.model, revision=reader.revision, text=reader.text)
+    limits = read_limits(reader.model, revision=reader.revision)
+    return RecordFit(codec, limits, max_tokens=reader.max_tokens)

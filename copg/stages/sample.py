@@ -15,10 +15,9 @@ from copg.data.json_lines import Defect
 from copg.errors import ModelError, RecordError
 from copg.lm.config import EndpointConfig, GenerationConfig, ReaderConfig, RowConfig, TextConfig
 from copg.lm.drawing import Drawing, chunks
-from copg.lm.fit import RecordFit
+from copg.lm.fit import RecordFit, open_fit
 from copg.lm.sampling import EndpointSampler, ModelSampler, Sampler
 from copg.lm.tally import Tally
-from copg.lm.tokenizer import read_codec, read_limits
 from copg.records import SPLITS, Completion, Group, in_shard
 from copg.stores.completion_store import Drawn, open_completions, read_drawn
 from copg.stores.promised import weights_as_promised
@@ -222,12 +221,7 @@ class _Filling:
 
     @cached_property
     def _fit(self) -> RecordFit | None:
-        reader = self.config.reader
-        if reader is None:
-            return None
-        codec = read_codec(reader.model, revision=reader.revision, text=reader.text)
-        limits = read_limits(reader.model, revision=reader.revision)
-        return RecordFit(codec, limits, max_tokens=reader.max_tokens)
+        return None if self.config.reader is None else open_fit(self.config.reader)
 
     def _said(self, group: Group, drawn: Drawn) -> str | None:
         """As the model that is trained says it; None where it cannot, or where no word is left."""

@@ -1,7 +1,6 @@
 """Stage ``validate``: records in, groups of train, select and gate out; what is refused, with its reason."""
 
 import sys
-from contextlib import AbstractContextManager
 from dataclasses import asdict, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -14,7 +13,7 @@ from copg.data.bounds import BOUNDS, Bounds
 from copg.data.checks import SPLIT_CHECKS
 from copg.data.columns import RECORD_SCHEMA
 from copg.data.docs import DOCS, write_docs
-from copg.data.files import source_digest, source_files
+from copg.data.files import records_as_promised
 from copg.data.found import Reading
 from copg.data.group_files import GroupWriter
 from copg.data.group_pass import GroupPass, count_leaks
@@ -27,9 +26,7 @@ from copg.data.spool import Spool
 from copg.data.suite import Suite
 from copg.errors import RecordError
 from copg.lm.config import ReaderConfig
-from copg.lm.fit import RecordFit
-from copg.lm.tokenizer import read_codec, read_limits
-from copg.stores.promised import as_promised
+from copg.lm.fit import RecordFit, open_fit
 
 _MORE = (
     "a prompt needs two distinct completions: log more answers to it, or let your model draw those that are "
@@ -92,11 +89,7 @@ class ValidateConfig:
 
 
 def validate_records(
-    config: ValidateConfig,
-    records: str,
-    groups: Path,
-    *,
-    bounds: Bounds = BOUNDS,
+    config: ValidateConfig, records: str, groups: Path, *, bounds: Bounds = BOUNDS
 ) -> dict[str, float]:
     """Read records, refuse what cannot be used, pool the rest by prompt and split it.
 
@@ -120,32 +113,13 @@ def validate_records(
         ModelError: there is no tokeniser, or its chat template cannot be used.
     """
     begin(groups)
-    fit, fewest = _open_reader(config.reader), 2 if config.min_completions is None else config.min_completions
+    fit = _open_reader(config.reader)
     rows = Rows(
-        records,
-        subset=config.subset,
-        split=config.dataset_split,
-        revision=config.revision,
-        bounds=bounds,
+        records, subset=config.subset, split=config.dataset_split, revision=config.revision, bounds=bounds
     )
-    record_pass = RecordPass(
-        Reading(config.columns, config.read_as, config.completion == "all_turns"),
-        max_prompt_chars=config.max_prompt_chars,
-        max_completion_chars=config.max_completion_chars,
-        fit=fit,
-        min_completions=fewest,
-    )
-    group_pass = GroupPass(
-        record_pass.sides,
-        select_fraction=config.select_fraction,
-        gate_fraction=config.gate_fraction,
-        min_completions=fewest,
-    )
-    with (
-        Rejections(groups) as rejections,
-        Spool(groups, RECORD_SCHEMA, bounds) as spool,
-    ):
-        with _as_promised(records, config.records_digest):
+    record_pass, group_pass = _passes(config, fit)
+    with Rejections(groups) as rejections, Spool(groups, RECORD_SCHEMA, bounds) as spool:
+        with records_as_promised(records, config.records_digest):
             record_pass.run(rows, rejections, spool, num_workers=config.workers)
         told = record_pass.told()
         for line in told:
@@ -153,8 +127,7 @@ def validate_records(
         with GroupWriter(groups) as writer:
             group_pass.run(spool, rejections, writer)
     splits = Suite("splits", SPLIT_CHECKS)
-    leaks = count_leaks(group_pass.ids, group_pass.near_ids)
-    leaked = splits.run(leaks)
+    leaked = splits.run(leaks := count_leaks(group_pass.ids, group_pass.near_ids))
     metrics = record_pass.metrics() | group_pass.metrics() | rejections.metrics(record_pass.num_read)
     metrics["prompts/near_leaked"] = float(leaks["near_prompts"].sum())
     metrics |= _text_metrics(fit)
@@ -164,6 +137,9 @@ def validate_records(
         raise RecordError(f"{records}: prompts stand in two splits, see {groups / DOCS}")
     _refuse(config, records, metrics, rejections)
     _refuse_drops(config.reader, records, fit)
+    warned = [*rows.passed_over, *rejections.warnings(metrics)]
+    warned += [*group_pass.warnings(), *record_pass.warnings()]
+    warned += [] if fit is None else fit.warnings()
     seal(
         groups,
         schema="groups",
@@ -177,27 +153,30 @@ def validate_records(
             "told": told,
             "checks": [fact for suite in suites for fact in suite.facts()],
             **({} if fit is None else {"text": fit.facts()}),
-            "warnings": [
-                *(f"validate: {line}" for line in (*rows.passed_over, *rejections.warnings(metrics))),
-                *(f"validate: {line}" for line in (*group_pass.warnings(), *record_pass.warnings())),
-                *(f"validate: {line}" for line in ([] if fit is None else fit.warnings())),
-            ],
+            "warnings": [f"validate: {line}" for line in warned],
         },
         volatile=(DOCS,),
     )
     return metrics
 
 
-def _as_promised(records: str, digest: str) -> AbstractContextManager[None]:
-    """Around the reading of records: refused where they are not, or do not stay, those of the digest."""
-
-    def files() -> list[Path]:
-        return [path for _, path in source_files(records)]
-
-    def read() -> str:
-        return source_digest(source_files(records))
-
-    return as_promised(records, digest, files=files, digest=read, error=RecordError)
+def _passes(config: ValidateConfig, fit: RecordFit | None) -> tuple[RecordPass, GroupPass]:
+    """Over the records, each on its own; and over the prompts, with all of their completions."""
+    fewest = 2 if config.min_completions is None else config.min_completions
+    record_pass = RecordPass(
+        Reading(config.columns, config.read_as, config.completion == "all_turns"),
+        max_prompt_chars=config.max_prompt_chars,
+        max_completion_chars=config.max_completion_chars,
+        fit=fit,
+        min_completions=fewest,
+    )
+    group_pass = GroupPass(
+        record_pass.sides,
+        select_fraction=config.select_fraction,
+        gate_fraction=config.gate_fraction,
+        min_completions=fewest,
+    )
+    return record_pass, group_pass
 
 
 def _refuse_splits(config: ValidateConfig, records: str, metrics: dict[str, float]) -> None:
@@ -223,10 +202,9 @@ def _open_reader(config: ReaderConfig | None) -> RecordFit | None:
     """What holds records against the model that will read them; says how a turn ends."""
     if config is None:
         return None
-    codec = read_codec(config.model, revision=config.revision, text=config.text)
-    print(codec.ending, file=sys.stderr, flush=True)
-    limits = read_limits(config.model, revision=config.revision)
-    return RecordFit(codec, limits, max_tokens=config.max_tokens)
+    fit = open_fit(config)
+    print(fit.ending, file=sys.stderr, flush=True)
+    return fit
 
 
 def _text_metrics(fit: RecordFit | None) -> dict[str, float]:
