@@ -7,7 +7,6 @@ from copg.evaluation.best_of import BestOf
 from copg.evaluation.frontier import Point
 from copg.records import Estimate
 from copg.report.curves import Curve
-from copg.report.numbers import REFERENCE, Policy
 from copg.report.plot import (
     Chart,
     axis,
@@ -22,6 +21,7 @@ from copg.report.plot import (
     rounded,
     rule,
 )
+from copg.report.policy import REFERENCE, Policy
 from copg.report.styles import Style, key_of, label
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from copg.evaluation.gate import interval
 from copg.evaluation.results import Outcome
 from copg.records import Estimate
-from copg.report.numbers import REFERENCE, Policy
+from copg.report.policy import REFERENCE, Policy
 
 COLUMNS = (
     *("policy", "reward", "KL, nats", "gain over the reference", "gain in J", "win rate"),

@@ -15,9 +15,9 @@ from copg.evaluation.frontier import Point
 from copg.evaluation.results import Outcome
 from copg.report.charts import curve_chart, frontier_chart, interval_chart
 from copg.report.curves import MAX_CURVES, Curve, order_keys, title_of
-from copg.report.numbers import CHAMPION, REFERENCE, TRIAL, Policy
 from copg.report.offline import brought_along
 from copg.report.plot import Chart
+from copg.report.policy import CHAMPION, REFERENCE, TRIAL, Policy
 from copg.report.samples import Picked
 from copg.report.styles import Style, style_of
 from copg.report.texts import estimate_texts, flatten, is_digest, number

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from copg.records import Estimate
-from copg.report.numbers import Policy
+from copg.report.policy import Policy
 from copg.report.styles import Style, shortened
 
 Figure = dict[str, Any]

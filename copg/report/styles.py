@@ -4,7 +4,7 @@ import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from copg.report.numbers import CHAMPION, REFERENCE, Policy
+from copg.report.policy import CHAMPION, REFERENCE, Policy
 
 COLOURED_METHODS = ("copg", "ipo", "dpo", "pg", "sft")
 """Methods that have their own colour whatever else is there."""

@@ -23,8 +23,9 @@ from copg.evaluation.results import Evaluations, Outcome, judge, read_evaluation
 from copg.progress import track
 from copg.report.curves import read_curves
 from copg.report.markdown import render_markdown
-from copg.report.numbers import Policy, compare_policies, on_frontier, plain, report_numbers
+from copg.report.numbers import compare_policies, on_frontier, plain, report_numbers
 from copg.report.page import Contents, render_brief, render_page
+from copg.report.policy import Policy
 from copg.report.samples import pick_samples
 from copg.rewards.ladder import Ladder, read_ladder
 
