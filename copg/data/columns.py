@@ -1,4 +1,4 @@
-"""Rows as Arrow columns: what each record holds, and the counts and lengths that the checks look at."""
+"""Rows as Arrow columns: what each record holds, beside its counts and lengths."""
 
 import hashlib
 import json
@@ -7,10 +7,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from copg.data.counts import COUNTS, count_records
 from copg.data.json_lines import Defect
 from copg.data.rows import Row
 from copg.data.shapes import Record, RecordReader
@@ -42,24 +41,6 @@ RECORD_SCHEMA = pa.schema(
 - ``distinct``: how many of its completions differ.
 """
 
-COUNTS = (
-    "blank_prompts",
-    "prompt_chars",
-    "completions",
-    "blank_completions",
-    "completion_chars",
-    "all_completion_chars",
-    "control_characters",
-    "rewards_given",
-    "rewards_null",
-    "rewards_amiss",
-    "rewards_nonfinite",
-    "unranked_completions",
-    "unsaid_ends",
-)
-"""Of each record. Lengths are in characters; ``completion_chars`` is that of the longest;
-``unsaid_ends`` are completions of which nobody said whether they were cut off."""
-
 REMARKS = ("read_as", "unused")
 """Of each record, in words: its shape, and what looks like a reward and is not used."""
 
@@ -80,14 +61,8 @@ DEFECT_SCHEMA = pa.schema(
     ]
 )
 
-VISIBLE = r"[^\s\p{Z}\p{Cc}\p{Cf}]"
-"""A character that leaves a mark: no white space, control, or zero-width character."""
-CONTROL = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x{9f}]"
-"""C0 but tab, line feed and carriage return; DEL; C1."""
 MAX_RECORD_CHARS = 2000
 """How much of a row is kept that is no record."""
-MAX_REWARD = 1e15
-"""Size of a reward that is no number to learn from: its square, in a loss, would leave float32."""
 _PUNCTUATION = bytes(c for c in range(128) if not chr(c).isalnum())
 
 
@@ -156,7 +131,7 @@ def _to_batch(records: Sequence[Record], sources: Sequence[str]) -> pa.RecordBat
     columns[names.index("side")] = [r.side or key for r, key in zip(records, columns[0], strict=True)]
     arrays = [pa.array(c, field.type) for c, field in zip(columns, RECORD_SCHEMA, strict=True)]
     content = pa.array([_content(r.prompt) for r in records], pa.string())
-    counts = _count(content, arrays[names.index("texts")], arrays[names.index("rewards")])
+    counts = count_records(content, arrays[names.index("texts")], arrays[names.index("rewards")])
     counts["unranked_completions"] = pa.array([r.unranked for r in records], pa.int64())
     counts["unsaid_ends"] = pa.array([r.unsaid_ends for r in records], pa.int64())
     remarks = [pa.array([getattr(r, name) for r in records], pa.string()) for name in REMARKS]
@@ -194,7 +169,7 @@ def with_completions(records: pa.RecordBatch, rows: Sequence[Mapping[str, Any]])
     found = {name: pa.array([row[name] for row in rows], RECORD_SCHEMA.field(name).type) for name in names}
     pairs = [zip(row["texts"], row["finished"], strict=True) for row in rows]
     found["distinct"] = pa.array([len(set(each)) for each in pairs], pa.int64())
-    found |= _count(pa.array(contents, pa.string()), found["texts"], found["rewards"])
+    found |= count_records(pa.array(contents, pa.string()), found["texts"], found["rewards"])
     arrays = [found.get(name, records[name]) for name in PORTION_SCHEMA.names]
     return pa.RecordBatch.from_arrays(arrays, schema=PORTION_SCHEMA)
 
@@ -218,44 +193,3 @@ def _distinct(record: Record) -> int:
     if all(record.finished):
         return len(set(record.texts))
     return len(set(zip(record.texts, record.finished, strict=True)))
-
-
-def _count(prompts: pa.Array, texts: pa.ListArray, rewards: pa.ListArray) -> dict[str, pa.Array]:
-    flat, values = texts.flatten(), rewards.flatten()
-    completions, given = list_lengths(texts), list_lengths(rewards)
-    nulls = _per_row(values.is_null(), rewards)
-    chars = pc.utf8_length(flat)
-    longest = np.zeros(len(texts), np.int64)
-    np.maximum.at(longest, np.repeat(np.arange(len(texts)), completions), chars.to_numpy())
-    controls = pc.match_substring_regex(prompts, CONTROL).to_numpy(zero_copy_only=False)
-    finite = pc.less_equal(pc.abs(values), MAX_REWARD).fill_null(False)  # NaN is not
-    visible = pc.match_substring_regex(prompts, VISIBLE).to_numpy(zero_copy_only=False)
-    some = rewards.is_valid().to_numpy(zero_copy_only=False)
-    counts = {
-        "blank_prompts": ~visible,
-        "prompt_chars": pc.utf8_length(prompts).to_numpy(),
-        "completions": completions,
-        "blank_completions": completions - _per_row(pc.match_substring_regex(flat, VISIBLE), texts),
-        "completion_chars": longest,
-        "all_completion_chars": _per_row(chars, texts),
-        "control_characters": controls + _per_row(pc.match_substring_regex(flat, CONTROL), texts),
-        "rewards_given": given,
-        "rewards_null": nulls,
-        "rewards_amiss": np.where(some, np.abs(completions - given) + nulls, 0),
-        "rewards_nonfinite": given - nulls - _per_row(finite, rewards),
-    }
-    return {name: pa.array(values.astype(np.int64)) for name, values in counts.items()}
-
-
-def list_lengths(lists: pa.ListArray | pa.ChunkedArray) -> np.ndarray:
-    """How long each list is; 0 for null."""
-    lengths: np.ndarray = pc.list_value_length(lists).fill_null(0).to_numpy().astype(np.int64)
-    return lengths
-
-
-def _per_row(values: pa.Array, lists: pa.ListArray) -> np.ndarray:
-    """Sum of the values of each list, null and empty lists included."""
-    total = np.concatenate([[0], np.cumsum(values.to_numpy(zero_copy_only=False), dtype=np.int64)])
-    ends = np.cumsum(list_lengths(lists))
-    sums: np.ndarray = total[ends] - total[ends - list_lengths(lists)]
-    return sums

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from copg.data.columns import RECORD_SCHEMA, list_lengths
+from copg.data.columns import RECORD_SCHEMA
+from copg.data.counts import list_lengths
 from copg.data.spool import Bucket
 from copg.records import GROUP_SCHEMA, TURNS
 

@@ -8,7 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from copg.data.checks import record_checks
-from copg.data.columns import COUNTS, RECORD_SCHEMA, REMARKS, Portion
+from copg.data.columns import RECORD_SCHEMA, REMARKS, Portion
+from copg.data.counts import COUNTS
 from copg.data.found import Reading
 from copg.data.portions import portions
 from copg.data.readers import Rows

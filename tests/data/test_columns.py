@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from copg.data.columns import COUNTS, near_id, to_portion
+from copg.data.columns import near_id, to_portion
+from copg.data.counts import COUNTS
 from copg.data.found import Reading
 from copg.data.json_lines import Defect
 from copg.data.rows import Row
