@@ -4,39 +4,15 @@ A worker is any command that reads jobs from its standard input and answers each
 cross as they are, so nothing is pickled or forked, and the caller needs no ``__main__`` guard.
 """
 
-import os
-import select
-import struct
-import subprocess
 import threading
-import time
 import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from queue import SimpleQueue
-from typing import IO
 
+from copg.data.worker import Worker
 from copg.errors import CopgError
-
-LAST_WORDS_BYTES = 2000
-"""How much is kept of what a worker wrote to standard error."""
-_SIZE = struct.Struct("<q")
-
-
-def read_sized(pipe: IO[bytes]) -> bytes | None:
-    """For a worker of ``sized`` messages: the next one; None where the input ended, perhaps amid one."""
-    head = pipe.read(_SIZE.size)
-    size = _SIZE.unpack(head)[0] if len(head) == _SIZE.size else 0
-    message = pipe.read(size)
-    return message if head and len(message) == size else None
-
-
-def write_sized(pipe: IO[bytes], message: bytes) -> None:
-    """For a worker of ``sized`` messages: answer."""
-    pipe.write(_SIZE.pack(len(message)) + message)
-    pipe.flush()
 
 
 class ProcessPool:
@@ -76,12 +52,12 @@ class ProcessPool:
         self._timeout_s, self._start_s = timeout_s, start_s
         self._error, self._sized, self._environment = error, sized, environment
         self._num_workers = num_workers
-        self._idle: SimpleQueue[_Worker | None] = SimpleQueue()
+        self._idle: SimpleQueue[Worker | None] = SimpleQueue()
         for _ in range(num_workers):
             self._idle.put(None)
         self._lock = threading.Lock()
         self._starter = ThreadPoolExecutor(1)  # a worker dies with the thread that started it
-        self._living: set[_Worker] = set()
+        self._living: set[Worker] = set()
         weakref.finalize(self, _close_all, self._living)
 
     def map(self, jobs: Iterable[bytes], *, ahead: int | None = None) -> Iterator[bytes | None]:
@@ -94,7 +70,7 @@ class ProcessPool:
             CopgError: of the class given, where a worker cannot start.
         """
         waiting: deque[Future[bytes | None]] = deque()
-        busy: set[_Worker] = set()
+        busy: set[Worker] = set()
         given_up = threading.Event()
         with ThreadPoolExecutor(self._num_workers) as threads:
             try:
@@ -113,7 +89,7 @@ class ProcessPool:
                         worker.process.kill()
                 raise
 
-    def _run(self, job: bytes, busy: "set[_Worker]", given_up: threading.Event) -> bytes | None:
+    def _run(self, job: bytes, busy: set[Worker], given_up: threading.Event) -> bytes | None:
         worker = self._idle.get()
         answer = None
         try:
@@ -123,7 +99,7 @@ class ProcessPool:
                 busy.add(worker)
                 if given_up.is_set():
                     worker.process.kill()
-            answer = worker.ask(_SIZE.pack(len(job)) + job if self._sized else job + b"\n", self._timeout_s)
+            answer = worker.answer(job, self._timeout_s)
             with self._lock:
                 busy.discard(worker)
             if answer is None:
@@ -135,7 +111,7 @@ class ProcessPool:
         finally:
             self._idle.put(None if answer is None else worker)
 
-    def _start(self, ended: "_Worker | None") -> "_Worker":
+    def _start(self, ended: Worker | None) -> Worker:
         if ended in self._living:
             self._drop(ended)
         worker = self._starter.submit(self._make).result()
@@ -150,10 +126,10 @@ class ProcessPool:
             )
         raise self._error(f"{self.name}: {problem.decode()}")
 
-    def _make(self) -> "_Worker":
-        return _Worker(self.command, self._environment, sized=self._sized)
+    def _make(self) -> Worker:
+        return Worker(self.command, self._environment, sized=self._sized)
 
-    def _drop(self, worker: "_Worker") -> str:
+    def _drop(self, worker: Worker) -> str:
         self._living.discard(worker)
         return worker.close()
 
@@ -168,90 +144,7 @@ class ProcessPool:
         self.close()
 
 
-class _Worker:
-    def __init__(self, command: list[str], environment: Mapping[str, str] | None, *, sized: bool) -> None:
-        pipe = subprocess.PIPE
-        self.process = subprocess.Popen(
-            command, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0, env=environment
-        )
-        pipes = (self.process.stdin, self.process.stdout, self.process.stderr)
-        self._pipes = [pipe for pipe in pipes if pipe is not None]
-        self._stdin, self._stdout, self._stderr = (pipe.fileno() for pipe in self._pipes)
-        os.set_blocking(self._stdin, False)
-        self._sized, self._read = sized, bytearray()
-        self._words = b""
-        self._late = False
-
-    def ask(self, message: bytes, timeout_s: float) -> bytes | None:
-        """The answer to a message; None when the process ended or the time is over."""
-        end = time.monotonic() + timeout_s
-        unsent = memoryview(message)
-        poller = select.poll()
-        poller.register(self._stdout, select.POLLIN)
-        poller.register(self._stderr, select.POLLIN)
-        if unsent:
-            poller.register(self._stdin, select.POLLOUT)
-        while (answer := self._message()) is None:
-            left = end - time.monotonic()
-            if left <= 0:
-                self._late = True
-                return None
-            for descriptor, _ in poller.poll(1000 * left):
-                if descriptor == self._stdin:
-                    try:
-                        unsent = unsent[os.write(descriptor, unsent) :]
-                    except BrokenPipeError:
-                        return None
-                    if not unsent:
-                        poller.unregister(descriptor)
-                elif data := os.read(descriptor, 1 << 16):
-                    self._take(descriptor, data)
-                elif descriptor == self._stdout:
-                    return None
-                else:
-                    poller.unregister(descriptor)
-        return answer
-
-    def _message(self) -> bytes | None:
-        """The first message, taken off what was read so far; None while it is not whole."""
-        if not self._sized:
-            first, last = 0, self._read.find(b"\n")
-            following = last + 1
-        elif len(self._read) < _SIZE.size:
-            return None
-        else:
-            first = _SIZE.size
-            last = following = first + _SIZE.unpack_from(self._read)[0]
-        if not 0 <= last <= len(self._read):
-            return None
-        message = bytes(self._read[first:last])
-        del self._read[:following]
-        return message
-
-    def _take(self, descriptor: int, data: bytes) -> None:
-        if descriptor == self._stdout:
-            self._read += data
-        else:
-            self._words = (self._words + data)[-LAST_WORDS_BYTES:]
-
-    def close(self) -> str:
-        """End the process; what became of it, with the last line it wrote to standard error."""
-        if not self._late:
-            with suppress(subprocess.TimeoutExpired):
-                self.process.wait(1)  # its output ended, so it ends
-        self.process.kill()
-        code = self.process.wait()
-        os.set_blocking(self._stderr, False)
-        with suppress(BlockingIOError):  # a process that it started may hold the pipe
-            self._take(self._stderr, os.read(self._stderr, 1 << 16))
-        for pipe in self._pipes:
-            pipe.close()
-        lines = self._words.decode(errors="replace").strip().splitlines()
-        how = "gave no answer in time" if self._late else f"ended with exit code {code}"
-        return f"{how}: {lines[-1].strip()}" if lines else how
-
-
-def _close_all(workers: set[_Worker]) -> None:
+def _close_all(workers: set[Worker]) -> None:
     while workers:
         worker = workers.pop()
         worker.process.kill()

@@ -14,10 +14,11 @@ import pyarrow as pa
 from copg.data.columns import DEFECT_SCHEMA, PORTION_SCHEMA, Portion, to_portion
 from copg.data.found import Reading
 from copg.data.parents import die_with_parent
-from copg.data.pool import ProcessPool, read_sized, write_sized
+from copg.data.pool import ProcessPool
 from copg.data.readers import Rows
 from copg.data.rows import Lines, Row
 from copg.data.shapes import RecordReader
+from copg.data.worker import read_sized, write_sized
 from copg.errors import RecordError
 
 _START = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); import copg.data.portions as p; p.main()"

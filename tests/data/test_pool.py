@@ -30,7 +30,7 @@ time.sleep(60)
 
 SIZES = """
 import sys
-from copg.data.pool import read_sized, write_sized
+from copg.data.worker import read_sized, write_sized
 write_sized(sys.stdout.buffer, b"")
 while (job := read_sized(sys.stdin.buffer)) is not None:
     write_sized(sys.stdout.buffer, job[::-1])
