@@ -48,6 +48,43 @@ def _reported(reason: str, says: str) -> Check:
     return Check(reason, says, reason, 0, rejects=False)
 
 
+BLANK_PROMPT = Check(
+    "blank_prompt",
+    "a prompt has visible characters",
+    "blank_prompts",
+    0,
+    detail="a prompt without a visible character",
+)
+NO_COMPLETIONS = Check(
+    "no_completions", "there is a completion", "completions", minimum=1, detail="no completion at all"
+)
+OF_RECORDS = [
+    Check(
+        "reward_count",
+        "there is one reward for each completion, or none at all",
+        "rewards_amiss",
+        0,
+        detail="{rewards_given} rewards for {completions} completions, {rewards_null} of them null",
+    ),
+    Check(
+        "nonfinite_reward",
+        "rewards are finite, of a size up to 1e15",
+        "rewards_nonfinite",
+        0,
+        detail="{rewards_nonfinite} of {rewards_given} rewards are NaN, infinite or beyond 1e15",
+    ),
+    Check(
+        "blank_completion",
+        "completions have visible characters",
+        "blank_completions",
+        0,
+        detail="{blank_completions} of {completions} completions without a visible character",
+    ),
+    _reported("control_characters", "there are no control characters but tabs and line ends"),
+]
+"""Of each record, whatever is asked for."""
+
+
 def record_checks(
     *,
     max_prompt_chars: int | None,
@@ -62,43 +99,12 @@ def record_checks(
         fitted: whether they are held against a model's tokeniser.
         min_completions: of a prompt; only at 0 may a record have none.
     """
-    defects, says = DEFECTS | (UNFIT if fitted else {}), "there is a completion"
+    defects = DEFECTS | (UNFIT if fitted else {})
     checks = [
         *(Check(reason, says, "defect", forbidden=reason) for reason, says in defects.items()),
-        Check(
-            "blank_prompt",
-            "a prompt has visible characters",
-            "blank_prompts",
-            0,
-            detail="a prompt without a visible character",
-        ),
-        *(
-            [Check("no_completions", says, "completions", minimum=1, detail="no completion at all")]
-            if min_completions
-            else []
-        ),
-        Check(
-            "reward_count",
-            "there is one reward for each completion, or none at all",
-            "rewards_amiss",
-            0,
-            detail="{rewards_given} rewards for {completions} completions, {rewards_null} of them null",
-        ),
-        Check(
-            "nonfinite_reward",
-            "rewards are finite, of a size up to 1e15",
-            "rewards_nonfinite",
-            0,
-            detail="{rewards_nonfinite} of {rewards_given} rewards are NaN, infinite or beyond 1e15",
-        ),
-        Check(
-            "blank_completion",
-            "completions have visible characters",
-            "blank_completions",
-            0,
-            detail="{blank_completions} of {completions} completions without a visible character",
-        ),
-        _reported("control_characters", "there are no control characters but tabs and line ends"),
+        BLANK_PROMPT,
+        *([NO_COMPLETIONS] if min_completions else []),
+        *OF_RECORDS,
     ]
     for what, limit in (("prompt", max_prompt_chars), ("completion", max_completion_chars)):
         if limit is not None:

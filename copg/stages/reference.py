@@ -6,7 +6,7 @@ from dataclasses import asdict, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from copg.artifacts import begin, read_manifest, seal, warnings_of
+from copg.artifacts import Manifest, begin, read_manifest, seal, warnings_of
 from copg.config import Natural, configuration
 from copg.data.group_files import GroupWriter, read_groups
 from copg.errors import RecordError
@@ -19,6 +19,8 @@ from copg.stores.model_files import model_digest
 if TYPE_CHECKING:
     from copg.lm.reference import ReferencePass
     from copg.lm.text import TextCodec
+    from copg.rewards.ladder import Ladder
+    from copg.rewards.predicting import Weighing
 
 GROUPS_PER_CHUNK, TOKENS_PER_CHUNK = 8192, 2**22
 """Most that is in memory at once, beside the values of the store."""
@@ -76,7 +78,6 @@ def reference_groups(
         StoreError: a value is not finite.
     """
     from copg.lm.reference import text_digests
-    from copg.rewards.ladder import read_ladder
     from copg.rewards.predicting import Weighing
 
     parent = read_manifest(scored, schema="scored")
@@ -98,10 +99,7 @@ def reference_groups(
     for line in (encoder.codec.ending, *tally.lines()):
         print(line, file=sys.stderr, flush=True)
     _say_form(engine.form)
-    ladder = read_ladder(parent.facts.get("ladder"))
-    if ladder is None or ladder.base == "others":
-        ladder = weighing.ladder()
-        print(*ladder.advice(weighing.spread), sep="\n", file=sys.stderr, flush=True)
+    ladder = _ladder(parent, weighing)
     metrics |= ladder.metrics()
     seal(
         referenced,
@@ -219,6 +217,17 @@ def _why(tally: Tally, max_tokens: int) -> str:
     counts = ", ".join(f"{count} {reason}" for reason, count in tally.dropped.most_common())
     reason = next(iter(tally.first))
     return f"{counts}; first {tally.first[reason]} ({reason}), reference.max_tokens is {max_tokens}"
+
+
+def _ladder(parent: Manifest, weighing: "Weighing") -> "Ladder":
+    """What the logs can support: as ``score`` had it if the reference drew them, else weighed, and told."""
+    from copg.rewards.ladder import read_ladder
+
+    ladder = read_ladder(parent.facts.get("ladder"))
+    if ladder is None or ladder.base == "others":
+        ladder = weighing.ladder()
+        print(*ladder.advice(weighing.spread), sep="\n", file=sys.stderr, flush=True)
+    return ladder
 
 
 def _say_form(form: dict[str, Any]) -> None:
