@@ -60,7 +60,7 @@ def test_a_run_that_is_cancelled_says_so_and_goes_on_when_it_is_resumed(ready: C
     asked = ("--kube-context", ready.context)
     assert ready.pipelines("status", "align", run_id, *asked).splitlines()[0].endswith("RUNNING")
     assert re.search(
-        r"^copg_0\.1: \d+ of \d+", ready.pipelines("logs", run_id, "train", *asked), re.MULTILINE
+        r"^train-copg_0\.1: \d+ of \d+", ready.pipelines("logs", run_id, "train", *asked), re.MULTILINE
     )
     said = ready.pipelines("cancel", run_id)
     assert f"run {run_id}" in said.splitlines()[0]
