@@ -173,6 +173,7 @@ def test_a_run_writes_nothing_of_its_environment_not_even_in_mlflow(
         "validate": {"select_fraction": 0.25, "gate_fraction": 0.25},
         "train": {"samples": {"num_prompts": 0}},
         "evaluate": {"num_prompts": 4, "samples_per_prompt": 2, "generation": {"max_new_tokens": 4}},
+        "promote": {"error": {"refuse_hopeless": False}},  # of so few prompts
     }
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     environment = {**os.environ, "OMP_NUM_THREADS": "1", **dict.fromkeys(VARIABLES, TOKEN)}

@@ -35,12 +35,13 @@ def score(
     with recorded("score", plan, run_dir, inputs=taken, outputs=left, metrics=metrics) as record:
         if record.answers:
             return
-        from copg.run.outlook import tell_outlook
+        from copg.run.outlook import GATE, measure_gate, tell_outlook
         from copg.stages.score import ScoreConfig, score_groups
 
         config = parse_config(ScoreConfig, plan["config"], where="score")
         record.measured(score_groups(config, Path(groups.path), Path(scored.path)), metrics)
-        tell_outlook(plan.get("gate"), Path(scored.path))
+        record.facts[GATE] = measure_gate(plan.get(GATE), Path(scored.path))
+        tell_outlook(plan.get(GATE), record.facts[GATE])
 
 
 @component

@@ -22,9 +22,9 @@ class ErrorConfig:
     """Probability that any of the promotions tried within the horizon is a mistake."""
     horizon: AtLeastOne = 52
     """Promotions tried that share the budget alike: one a week for a year."""
-    refuse_hopeless: bool = False
-    """Stop before anything is trained where no gain could be seen with the gate prompts there are, however
-    large; else that is told."""
+    refuse_hopeless: bool = True
+    """Stop before anything is trained where nothing could be promoted whatever came out: too few gate prompts
+    for any gain, however large; else that is told."""
 
     @property
     def level(self) -> float:
@@ -46,6 +46,9 @@ class GuardConfig:
     """By which the share of finished completions may surely fall."""
     max_correlation: NotNegative = 0.3
     """By which the correlation of reward and length may surely rise."""
+    learnt_reward: bool = True
+    """A reward model that the run trains has to rank held-out prompts surely better than a coin and than
+    length alone; else nothing that it judged is promoted. ``false`` promotes all the same."""
     error: Probability = 0.05
     """Probability that a policy which keeps every margin is refused, all guards together (Holm)."""
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from copg.evaluation.estimates import Samples, estimate
+from copg.evaluation.trust import OVER_LENGTH
 from copg.records import Estimate
 from copg.training.comparisons import Comparisons
 from copg.training.thumbs import Thumbs
@@ -15,21 +16,30 @@ Table = list[dict[str, float]]
 """A row a bin: how many are in it, what the model says of them, what they were."""
 
 
-def measure_pairs(data: Sequence[Comparisons], scores: Samples) -> tuple[dict[str, float], Table]:
+def measure_pairs(
+    data: Sequence[Comparisons], scores: Samples, train: Sequence[Comparisons]
+) -> tuple[dict[str, float], Table]:
     """Of held-out pairs: accuracy with its 95 % interval over prompts, log loss (nats a pair), calibration
-    error, and the accuracy of preferring the longer completion; then the table of calibration.
+    error, the accuracy of length alone, and what the model gets beyond that; then the table of calibration.
+
+    The rule of length is the one that ranks the pairs of ``train`` better: the longer or the shorter is best.
 
     Args:
         data: the held-out groups.
         scores: [groups][completions] by the model.
+        train: what the model learnt from.
     """
+    sign = _sign_of_length(train)
     outcomes = [group.differences(own) for group, own in zip(data, scores, strict=True)]
     differences = [difference for group in outcomes for difference in group]
-    longer = [group.differences(group.lengths) for group in data]
+    right = [[win(d) for d in group] for group in outcomes]
+    by_length = [[win(sign * d) for d in group.differences(group.lengths)] for group in data]
+    beyond = [[a - b for a, b in zip(*both, strict=True)] for both in zip(right, by_length, strict=True)]
     table = reliability(differences)
     return {
-        **_stated("accuracy", estimate([[win(d) for d in group] for group in outcomes], bounds=(0.0, 1.0))),
-        "length_accuracy/mean": estimate([[win(d) for d in group] for group in longer]).mean,
+        **_stated("accuracy", estimate(right, bounds=(0.0, 1.0))),
+        "length_accuracy/mean": estimate(by_length).mean,
+        **_stated(OVER_LENGTH, estimate(beyond, bounds=(-1.0, 1.0))),
         "loss/mean": log_loss(differences),
         "calibration/error": calibration_error(table),
         "pairs/count": float(len(differences)),
@@ -41,7 +51,8 @@ def measure_thumbs(
     data: Sequence[Thumbs], scores: Samples, train: Sequence[Thumbs]
 ) -> tuple[dict[str, float], Table]:
     """Of held-out thumbs: AUC with its 95 % interval over prompts, log loss (nats a thumb) beside that of
-    the constant that fits ``train`` best, calibration error, and the AUC of length alone.
+    the constant that fits ``train`` best, calibration error, the AUC of length alone, and what the model gets
+    beyond that.
 
     The rule of length is the one that tells the thumbs of ``train`` apart: the longer or the shorter is up.
 
@@ -53,13 +64,16 @@ def measure_thumbs(
     up = [group.up for group in data]
     of_train = [thumb for group in train for thumb in group.up]
     sign = 1 if auc([g.lengths for g in train], [g.up for g in train]).mean >= 0.5 else -1
+    by_length = [[sign * length for length in group.lengths] for group in data]
+    beyond = _by_prompt(scores, up) - _by_prompt(by_length, up)
     thumbs = [thumb for group in up for thumb in group]
     table = thumb_reliability([score for own in scores for score in own], thumbs)
     share = sum(of_train) / len(of_train)
     constant = math.log(share / (1 - share))
     return {
         **_stated("auc", auc(scores, up)),
-        **_stated("length_auc", auc([[sign * length for length in g.lengths] for g in data], up)),
+        **_stated("length_auc", auc(by_length, up)),
+        **_stated(OVER_LENGTH, estimate([[value] for value in beyond.tolist()])),
         "loss/mean": _thumb_loss([score for own in scores for score in own], thumbs),
         "constant_loss/mean": _thumb_loss([constant] * len(thumbs), thumbs),
         "calibration/error": calibration_error(table),
@@ -80,6 +94,12 @@ def auc(scores: Samples, up: Samples) -> Estimate:
         scores: [prompts][completions].
         up: as ``scores``: 1 or 0; both kinds are there.
     """
+    found = estimate([[value] for value in _by_prompt(scores, up).tolist()])
+    return Estimate(found.mean, max(found.low, 0.0), min(found.high, 1.0))
+
+
+def _by_prompt(scores: Samples, up: Samples) -> np.ndarray:
+    """[prompts] values whose mean is the AUC, and whose spread is that of placement values by prompt."""
     prompt = np.repeat(np.arange(len(scores)), [len(own) for own in scores])
     values = np.array([score for own in scores for score in own], np.float64)
     is_up = np.array([thumb for own in up for thumb in own]) > 0
@@ -88,9 +108,14 @@ def auc(scores: Samples, up: Samples) -> Estimate:
     placed[~is_up] = 1 - _share_below(values[~is_up], values[is_up])
     mean = placed[is_up].mean()
     weight = len(scores) / np.where(is_up, is_up.sum(), (~is_up).sum())
-    moved = mean + np.bincount(prompt, weight * (placed - mean), len(scores))
-    found = estimate([[value] for value in moved.tolist()])
-    return Estimate(float(mean), max(found.low, 0.0), min(found.high, 1.0))
+    moved: np.ndarray = mean + np.bincount(prompt, weight * (placed - mean), len(scores))
+    return moved
+
+
+def _sign_of_length(train: Sequence[Comparisons]) -> int:
+    """1 where the longer of a pair is more often the better one in ``train``, -1 where it is the shorter."""
+    wins = [win(d) for group in train for d in group.differences(group.lengths)]
+    return 1 if sum(wins) >= len(wins) / 2 else -1
 
 
 def _share_below(values: np.ndarray, others: np.ndarray) -> np.ndarray:

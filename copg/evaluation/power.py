@@ -33,21 +33,28 @@ class Gate:
     """Probability at which a gain that is none passes."""
     bounds: tuple[float, float] | None = None
     """Lowest and highest reward, if there are such; the wider for the spread, the more prompts it takes."""
+    min_gain: float = 0.0
+    """Reward units: what the low end of a gain's interval has to exceed."""
 
     @property
-    def fewest(self) -> int:
-        """With fewer prompts no gain passes, however large."""
-        return MIN_PROMPTS if self.bounds is None else fewest_prompts(self.level)
+    def fewest(self) -> float:
+        """With fewer prompts no gain passes, however large; infinite where none ever does."""
+        if self.bounds is None:
+            return MIN_PROMPTS
+        width = self.bounds[1] - self.bounds[0]
+        return fewest_prompts(self.level, self.min_gain / width) if width > self.min_gain else math.inf
 
     def prompts_needed(self, gain: float) -> int | None:
         """Gate prompts with which a gain, in reward units, passes four times in five; None where too many."""
-        found = _first(lambda n: self._sees(gain, n), self.fewest, _MOST)
+        if self.fewest > _MOST:
+            return None
+        found = _first(lambda n: self._sees(gain, n), int(self.fewest), _MOST)
         return None if found > _MOST else found
 
     def gain_seen(self, num_prompts: int) -> float:
         """The smallest gain that passes four times in five, in reward units; infinite where there is none."""
         steps = 10_000
-        most = 10 * self.spread if self.bounds is None else self.bounds[1] - self.bounds[0]
+        most = self.min_gain + 10 * self.spread if self.bounds is None else self.bounds[1] - self.bounds[0]
         if num_prompts < self.fewest or not self._sees(most, num_prompts):
             return math.inf
         return most * _first(lambda step: self._sees(most * step / steps, num_prompts), 1, steps) / steps
@@ -57,9 +64,11 @@ class Gate:
         if self.bounds is None:
             normal = NormalDist()
             distance = normal.inv_cdf(1 - self.level) + normal.inv_cdf(POWER)
-            return num_prompts * gain**2 >= _OF_STUDENT * (distance * deviation) ** 2
+            beyond = max(0.0, gain - self.min_gain)
+            return num_prompts * beyond**2 >= _OF_STUDENT * (distance * deviation) ** 2
         width = 2 * (self.bounds[1] - self.bounds[0])  # of differences
-        return _share_seen(gain / width, deviation / width, num_prompts, self.level) >= _AIM
+        drawn = gain / width, deviation / width
+        return _share_seen(*drawn, num_prompts, self.level, least=self.min_gain / width) >= _AIM
 
 
 def _first(holds: Callable[[int], bool], low: int, high: int) -> int:
@@ -70,39 +79,63 @@ def _first(holds: Callable[[int], bool], low: int, high: int) -> int:
     return low
 
 
-def _share_seen(shift: float, deviation: float, num_prompts: int, level: float) -> float:
-    """How often normal differences with a mean of ``shift`` pass, which lie between -1/2 and 1/2."""
-    import numpy as np
-
-    from copg.evaluation.betting import reached
-
-    drawn = np.random.default_rng(0).normal(shift, deviation, (num_prompts, _LIVES))
-    return float(reached(np.clip(0.5 + drawn, 0.0, 1.0), 0.5, level).mean())
-
-
-@cache
-def fewest_prompts(level: float) -> int:
-    """With fewer prompts no gain of a bounded reward can pass, however large it is.
-
-    Even where every prompt gains all there is to gain, from the lowest to the highest reward.
+def _share_seen(shift: float, deviation: float, num_prompts: int, level: float, *, least: float) -> float:
+    """How often normal differences with a mean of ``shift``, which lie between -1/2 and 1/2, are surely more
+    than ``least``.
     """
     import numpy as np
 
     from copg.evaluation.betting import reached
 
-    found = MIN_PROMPTS
-    while not reached(np.ones((found, 1)), 0.5, level).all():
-        found += 1
-    return found
+    drawn = np.random.default_rng(0).normal(shift, deviation, (num_prompts, _LIVES))
+    return float(reached(np.clip(0.5 + drawn, 0.0, 1.0), 0.5 + least, level).mean())
+
+
+@cache
+def fewest_prompts(level: float, share: float = 0.0) -> int:
+    """With fewer prompts no gain of a bounded reward can pass, however large it is.
+
+    Even where every prompt gains all there is to gain, from the lowest to the highest reward.
+
+    Args:
+        level: probability at which a gain that is none passes.
+        share: of the largest gain there is, which the gain surely has to exceed.
+    """
+    import numpy as np
+
+    from copg.evaluation.betting import reached
+
+    def passes(num_prompts: int) -> bool:
+        return bool(reached(np.ones((num_prompts, 1)), 0.5 + share / 2, level).all())
+
+    return _first(passes, MIN_PROMPTS, _MOST)
+
+
+def refusal(gate: Gate, num_prompts: int) -> str:
+    """Why so many prompts can promote nothing whatever comes out, in one line; empty where they can."""
+    if num_prompts >= gate.fewest:
+        return ""
+    if math.isfinite(gate.fewest):
+        least = f"{gate.fewest:.0f} are needed"
+    else:
+        low, high = gate.bounds or (-math.inf, math.inf)
+        least = f"no gain of a reward from {low:g} to {high:g} exceeds promote.min_gain={gate.min_gain:g}"
+    return f"gate: nothing can be promoted with {num_prompts} prompts at error {gate.level:.2g}: {least}"
 
 
 def outlook(gate: Gate, num_prompts: int) -> str:
     """What the gate will be able to see, in one line."""
+    if not gate.spread > 0:
+        return refusal(gate, num_prompts)
     smallest, wanted = gate.gain_seen(num_prompts), gate.prompts_needed(GAIN * gate.spread)
     worth = f"a gain of {GAIN * gate.spread:.3g} ({GAIN:g} of the spread within a prompt)"
     needs = f"{worth} needs {wanted or f'more than {_MOST}'}"
+    if nothing := refusal(gate, num_prompts):
+        return f"{nothing}; {needs}"
     if math.isinf(smallest):
-        return f"gate: nothing can be promoted with {num_prompts} prompts at error {gate.level:.2g}; {needs}"
+        return (
+            f"gate: {num_prompts} prompts see no gain four times in five at error {gate.level:.2g}; {needs}"
+        )
     return (
         f"gate: {num_prompts} prompts x {gate.samples} completions see a gain of {smallest:.3g} four times "
         f"in five at error {gate.level:.2g}; {needs}"

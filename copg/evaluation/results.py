@@ -17,6 +17,7 @@ from copg.evaluation.draws import read_draws as read_drawn
 from copg.evaluation.estimates import Bounds
 from copg.evaluation.gate import Contender, Decision, choose_trial, decide, exclusion
 from copg.evaluation.guards import check_guards, missing_guards
+from copg.evaluation.trust import read_learnt
 from copg.records import CLUSTER, Estimate, Evaluation, cluster_of
 
 _UNKNOWN = {"mean": math.nan, "low": math.nan, "high": math.nan}
@@ -197,9 +198,16 @@ def judge(evaluations: Evaluations, criteria: Criteria) -> Outcome:
         contender(evaluations.champion) if evaluations.champion else None,
         criteria=criteria,
         data_faults=data_faults(evaluations.groups),
-        guards=_guards(evaluations, best, criteria),
+        guards=_learnt(evaluations, criteria) | _guards(evaluations, best, criteria),
     )
     return Outcome(best, decision, excluded)
+
+
+def _learnt(evaluations: Evaluations, criteria: Criteria) -> dict[str, bool]:
+    """A sentence a reward model that was trained for these, and whether it knows enough to judge."""
+    if not criteria.guards.learnt_reward:
+        return {}
+    return dict(each.condition() for each in read_learnt(evaluations.reference.manifest.facts))
 
 
 def _guards(evaluations: Evaluations, best: Measured, criteria: Criteria) -> dict[str, bool]:

@@ -7,26 +7,31 @@ from copg.errors import ArtifactError
 from copg.evaluation.criteria import Criteria
 from copg.evaluation.gate import Decision
 from copg.evaluation.results import Evaluations, Measured, Outcome, judge
-from copg.tracking.budget import Budget, Spent
+from copg.tracking.budget import JUDGED, Budget, Spent
 from copg.tracking.registry import Registry
 
 GATE_FRACTION = "gate_fraction"
 """Setting of ``validate``, and tag of an entry of the budget."""
+PROMOTED = "promoted"
+"""How the note of an entry begins that passed."""
 
 
 def judge_within_budget(
-    found: Evaluations, criteria: Criteria, registry: Registry, *, budget: float
+    found: Evaluations, criteria: Criteria, registry: Registry, *, budget: float, run_key: str = ""
 ) -> tuple[Outcome, Spent | None]:
     """As ``judge``, but nothing is promoted that the budget does not hold.
 
     A decision that hangs on gains alone spends its level once: the same policies on the same draws are the
-    same decision, at the level of the first time. One that fails for another reason spends nothing.
+    same decision, at the level of the first time. So is what the same run comes to on the same data, of the
+    same candidate against the same champion: where its draws come out otherwise, on another machine say, the
+    first decision stands. One that fails for another reason spends nothing.
 
     Args:
         found: evaluations of one run.
         criteria: with the level of a new decision.
         registry: of the model, which holds what was spent.
         budget: probability that any promotion of the model is a mistake.
+        run_key: digest of all that a run does, its champion apart; empty: two are never known to be the same.
 
     Returns:
         The outcome, and what it spent, None for nothing.
@@ -42,15 +47,22 @@ def judge_within_budget(
     entries = Budget(registry, total=budget)
     if seen := _trained_on(found, entries):
         return replace(outcome, decision=Decision(False, (seen,))), None
-    key = _rests_on(found, best)
-    tags = {"trial": best.name, "candidate": best.policy_digest, "groups": found.groups.digest}
+    key, judged = _rests_on(found, best), _judged(found, best, run_key)
+    if first := _decided_before(entries, key, judged):
+        return replace(outcome, decision=first[0]), first[1]
+    tags = {
+        JUDGED: judged,
+        "trial": best.name,
+        "candidate": best.policy_digest,
+        "groups": found.groups.digest,
+    }
     if fraction := found.groups.config.get(GATE_FRACTION):
         tags[GATE_FRACTION] = repr(float(fraction))
     spent = entries.spend(key, level=criteria.level, policy_uri=policy_uri(best), tags=tags)
     if spent.level != criteria.level:
         outcome = judge(found, replace(criteria, level=spent.level))
     decision = outcome.decision if spent.affordable else _unpaid(spent, budget)
-    verdict = "promoted" if decision.promoted else "not promoted"
+    verdict = PROMOTED if decision.promoted else "not promoted"
     entries.note(key, f"{verdict}: {'; '.join(decision.reasons)}")
     return replace(outcome, decision=decision), spent
 
@@ -85,6 +97,22 @@ def _rests_on(found: Evaluations, best: Measured) -> str:
     """Digest of all that decides: prompts, policies, and what they drew."""
     compared = [best, found.reference, *([found.champion] if found.champion else [])]
     return json_digest([found.groups.digest, *([one.policy_digest, one.manifest.digest] for one in compared)])
+
+
+def _judged(found: Evaluations, best: Measured, run_key: str) -> str:
+    """Digest of what is judged, whatever it drew; empty where nobody says which run it is."""
+    champion = found.champion.policy_digest if found.champion else ""
+    return json_digest([run_key, found.groups.digest, champion, best.policy_digest]) if run_key else ""
+
+
+def _decided_before(entries: Budget, key: str, judged: str) -> tuple[Decision, Spent] | None:
+    """What the same run came to on other draws; None where it is new, or on the very same draws."""
+    found = entries.decided(judged)
+    if found is None or entries.knows(key):
+        return None
+    spent, came = found
+    told = f"decided before, by this very run of the same candidate, champion and data: {came}"
+    return Decision(came.startswith(f"{PROMOTED}:"), (told,)), spent
 
 
 def _unpaid(spent: Spent, budget: float) -> Decision:

@@ -67,6 +67,8 @@ class Contents:
     max_characters: int
     warnings: Sequence[str] = ()
     """What the stages left out, cut or found doubtful, in a line each."""
+    learnt: Sequence[str] = ()
+    """How well each reward model that a run trained does on held-out prompts, a sentence each."""
 
     @property
     def best(self) -> Policy | None:

@@ -15,6 +15,7 @@ from copg.data.json_lines import Defect
 from copg.data.readers import Rows
 from copg.data.shapes import RecordReader
 from copg.errors import CopgError
+from copg.evaluation.power import MIN_PROMPTS
 from copg.lm.weights import check_files
 from copg.rewards.contract import RewardSpec
 from copg.rewards.registry import build_reward
@@ -118,6 +119,18 @@ def _of_settings(recipe: Recipe, run_dir: Path, sections: Mapping[str, Any]) -> 
     if well:
         names = ", ".join(subject_name(trial) for trial in recipe.trials)
         yield Look(OK, f"settings: of {len(recipe.planned)} stages; trials {names}")
+        yield from _of_gate(settings_of(recipe, run_dir))
+
+
+def _of_gate(configs: Mapping[str, Any]) -> Iterator[Look]:
+    """So few gate prompts that a run would be stopped whatever its records hold."""
+    asked, error = configs["evaluate"].count("gate"), configs["promote"].error
+    if asked < MIN_PROMPTS:
+        yield Look(
+            ERROR if error.refuse_hopeless else NOTE,
+            f"evaluate.num_prompts={asked} of 'gate' promotes nobody, {MIN_PROMPTS} are needed: raise it, or "
+            "train all the same with promote.error.refuse_hopeless: false",
+        )
 
 
 def _of_records(recipe: Recipe) -> Iterator[Look]:

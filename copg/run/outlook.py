@@ -1,17 +1,29 @@
-"""Which gains the gate of a run will be able to see, told once the logs are scored: before any training."""
+"""Which gains the gate of a run will be able to see, told before any training, and whether any could pass.
 
+``score`` finds what of the logs decides it, and tells; a run whose scores are there already is told by
+``resolve``, from the record that ``score`` left.
+"""
+
+import heapq
+import math
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from copg.artifacts import read_manifest
+from copg.artifacts import Manifest, read_manifest
 from copg.config import configuration, parse_config
+from copg.data.group_files import read_groups
 from copg.errors import ConfigError
-from copg.evaluation.power import Gate, outlook
+from copg.evaluation.power import Gate, outlook, refusal
+from copg.records import CLUSTER, cluster_of
 from copg.rewards.bounds import bounds_of_parts
 from copg.rewards.contract import RewardSpec, Scale
 from copg.rewards.registry import build_reward
+from copg.run.task_record import read_record, record_path
+
+GATE = "gate"
+"""Of the plan of ``score``: the settings; among the facts of its record: what the logs say."""
 
 
 @configuration
@@ -24,48 +36,115 @@ class GateSize:
     """Completions of each."""
     level: float
     """What one promotion tried may spend."""
-    refuse_hopeless: bool = False
+    min_gain: float = 0.0
+    """Reward units, as in ``promote``."""
+    cluster: str = CLUSTER
+    """Column whose equal values make prompts count as one."""
+    refuse_hopeless: bool = True
     """As in ``promote.error``."""
 
 
 def gate_size(configs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """The fields of ``GateSize``, from the settings of all stages."""
-    evaluate, error = configs["evaluate"], configs["promote"]["error"]
-    num_prompts = evaluate["num_prompts"]
+    evaluate, promote = configs["evaluate"], configs["promote"]
+    num_prompts, error = evaluate["num_prompts"], promote["error"]
     return {
         "num_prompts": num_prompts["gate"] if isinstance(num_prompts, Mapping) else num_prompts,
         "samples": evaluate["samples_per_prompt"],
         "level": error["budget"] / error["horizon"],
+        "min_gain": promote["min_gain"],
+        "cluster": evaluate["cluster"],
         "refuse_hopeless": error["refuse_hopeless"],
     }
 
 
-def tell_outlook(size: Mapping[str, Any] | None, scored: Path) -> None:
-    """Print which gains the gate will see, by the spread of the logged rewards within a prompt.
+def measure_gate(size: Mapping[str, Any] | None, scored: Path) -> dict[str, Any] | None:
+    """What of scored logs decides which gains the gate sees.
+
+    Args:
+        size: the plan's; None, as of a stage alone.
+        scored: artifact of schema ``scored``.
+
+    Returns:
+        ``spread`` of rewards within a training prompt, ``bounds`` of the reward or None, and how many
+        ``prompts`` are in gate, those of one cluster as one. None without a size.
+    """
+    if size is None:
+        return None
+    given, manifest = _given(size), read_manifest(scored, schema="scored")
+    first = heapq.nsmallest(given.num_prompts, read_groups(scored, "gate"), key=lambda group: group.id)
+    return {
+        "spread": manifest.facts["splits"]["train"]["metrics"].get("reward/spread", 0.0),
+        "bounds": _bounds(manifest),
+        "prompts": len({cluster_of(group, given.cluster) or group.id for group in first}),
+        "of": given.num_prompts,
+    }
+
+
+def tell_outlook(size: Mapping[str, Any] | None, logs: Mapping[str, Any] | None) -> None:
+    """Print which gains the gate will see.
 
     Args:
         size: the plan's; None, as of a stage alone, tells nothing.
-        scored: artifact of schema ``scored``.
+        logs: from ``measure_gate``.
 
     Raises:
-        ConfigError: there are too few gate prompts for any, and the recipe says to stop then.
+        ConfigError: whatever came out, none could pass, and the recipe does not say to go on.
     """
-    if size is None:
+    if size is None or logs is None:
         return
-    given, manifest = parse_config(GateSize, size, where="gate"), read_manifest(scored, schema="scored")
-    splits = manifest.facts["splits"]
-    spread = splits["train"]["metrics"].get("reward/spread", 0.0)
-    if not spread > 0:
-        return
-    gate = Gate(spread=spread, samples=given.samples, level=given.level, bounds=_bounds(manifest))
-    num_prompts = min(given.num_prompts, splits["gate"]["groups"])
+    given = _given(size)
+    gate = Gate(
+        spread=logs["spread"],
+        samples=given.samples,
+        level=given.level,
+        bounds=tuple(logs["bounds"]) if logs["bounds"] else None,
+        min_gain=given.min_gain,
+    )
+    num_prompts = min(given.num_prompts, logs["prompts"])
     told = outlook(gate, num_prompts)
-    if given.refuse_hopeless and num_prompts < gate.fewest:
-        raise ConfigError(f"{told}: hold out more, or set promote.error.refuse_hopeless: false")
-    print(told, file=sys.stderr, flush=True)
+    if given.refuse_hopeless and refusal(gate, num_prompts):
+        remedy = _remedy(gate, given, logs)
+        raise ConfigError(
+            f"{told}: {remedy}, or train all the same with promote.error.refuse_hopeless: false"
+        )
+    if told:
+        print(told, file=sys.stderr, flush=True)
 
 
-def _bounds(manifest: Any) -> tuple[float, float] | None:
+def tell_known_outlook(run_dir: Path, score: Mapping[str, Any] | None) -> None:
+    """``tell_outlook`` of logs that an earlier run scored; nothing where none did.
+
+    Args:
+        run_dir: directory of the runs.
+        score: the plan of ``score``; None where the run has none.
+
+    Raises:
+        ConfigError: as ``tell_outlook``.
+    """
+    if score is None or GATE not in score:
+        return
+    record = read_record(record_path(run_dir, "score", score["key"]))
+    logs = record.facts.get(GATE) if record is not None else None
+    if logs is not None and logs["of"] >= _given(score[GATE]).num_prompts:
+        tell_outlook(score[GATE], logs)
+
+
+def _given(size: Mapping[str, Any]) -> GateSize:
+    found: GateSize = parse_config(GateSize, size, where=GATE)
+    return found
+
+
+def _remedy(gate: Gate, given: GateSize, logs: Mapping[str, Any]) -> str:
+    """Which setting is in the way."""
+    if math.isinf(gate.fewest):
+        return "lower promote.min_gain"
+    if logs["prompts"] < given.num_prompts:
+        return "bring more prompts or raise validate.gate_fraction"
+    return f"raise evaluate.num_prompts={given.num_prompts}"
+
+
+def _bounds(manifest: Manifest) -> tuple[float, float] | None:
     """Of the rewards that judge, where they have such."""
     specs = [parse_config(RewardSpec, each, where="rewards") for each in manifest.config["rewards"]]
     scales = {part: Scale(**scale) for part, scale in manifest.facts.get("scales", {}).items()}

@@ -11,7 +11,7 @@ from typing import Any
 from copg.artifacts import MANIFEST, WEIGHTS_DELETED
 from copg.digests import json_digest
 from copg.run.champion import find_champion
-from copg.run.outlook import gate_size
+from copg.run.outlook import GATE, gate_size
 from copg.run.recipe import Recipe
 from copg.run.sources import DigestMemo
 from copg.run.task_names import RENEWAL, subject_name, task_key, task_name, trial_method
@@ -87,8 +87,9 @@ def make_plan(
     plans: dict[str, dict[str, Any]] = {
         name: {"key": key, "config": settings[name]} for name, key in keys.items()
     }
-    if "score" in plans:  # it tells of the gate, on which no reward depends
-        plans["score"]["gate"] = gate_size(configs)
+    if "score" in plans and "promote" in (planned or ROWS):
+        # it tells of the gate, on which no reward depends
+        plans["score"][GATE] = gate_size(configs)
     again = [REWARD] if REWARD in keys and _model_missed(run_dir, keys[REWARD]) else []
     for name in (*again, *(["promote"] if champion.lost else [])):
         plans[name][RENEWAL] = uuid.uuid4().hex

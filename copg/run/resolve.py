@@ -19,6 +19,7 @@ from copg.losses import LOSSES
 from copg.rewards.registry import digest_of_purpose, digest_of_rewards
 from copg.run.check import called_rewards, check_recipe, settings_of
 from copg.run.footprint import estimate_needs, measure_model, shortfalls
+from copg.run.outlook import GATE, tell_known_outlook
 from copg.run.plan import Plan, make_plan
 from copg.run.recipe import Recipe
 from copg.run.sampler import find_sampler
@@ -80,6 +81,7 @@ def resolve_recipe(config: ResolveConfig) -> Resolution:
     print(resolution.ending, file=sys.stderr, flush=True)
     for warning in resolution.warnings:
         print(f"warning: {warning}", file=sys.stderr, flush=True)
+    tell_known_outlook(run_dir, resolution.plans.get("score"))
     return resolution
 
 
@@ -123,6 +125,7 @@ def plan_recipe(config: ResolveConfig) -> Resolution:
     if config.again:
         for each in plan.plans.values():
             each[RENEWAL] = uuid.uuid4().hex
+            each.pop(GATE, None)  # alone, no stage is about promotion
     return Resolution(**asdict(plan), digests=digests, warnings=warnings + notes, ending=ending)
 
 

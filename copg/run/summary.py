@@ -123,6 +123,7 @@ def summarise(
         "failure": failure,
         "trials": [_trial(task["subject"], records, decision) for task in tasks if task["stage"] == "train"],
         "reference": _estimates(reference),
+        "reward_model": _reward_model(records.get("reward")),
         "champion": decision.get("champion"),
         "promoted": decision.get("promoted"),
         "best": decision.get("trial"),
@@ -138,6 +139,14 @@ def summarise(
         "warnings": _warnings(run, records),
         "digests": run.get("digests", {}),
     }
+
+
+def _reward_model(trained: TaskRecord | None) -> dict[str, float] | None:
+    """How well the reward model that the run trained does, beside length; None without one."""
+    if trained is None or not trained.metrics:
+        return None
+    told = ("accuracy", "auc", "length_accuracy", "length_auc", "over_length")
+    return {name: value for name, value in trained.metrics.items() if name.partition("/")[0] in told}
 
 
 def _policy(

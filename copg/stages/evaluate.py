@@ -22,6 +22,7 @@ from copg.artifacts import (
 )
 from copg.config import AtLeastOne, Natural, configuration
 from copg.errors import ModelError, RecordError
+from copg.evaluation.trust import find_learnt
 from copg.lm.config import GenerationConfig, RowConfig, TextConfig
 from copg.records import CLUSTER
 from copg.rewards.bounds import bounds_of_parts
@@ -197,6 +198,7 @@ def _facts(
     known = {} if name in BASELINES else trial
     # for the report, which does not read ``scored``
     logged = {"logged": source.facts.get("splits", {}), "ladder": source.facts.get("ladder")}
+    learnt = {"learnt": [asdict(each) for each in find_learnt(config.rewards)]}
     return {
         "name": name,
         "method": config.method or known.get("method"),
@@ -207,7 +209,7 @@ def _facts(
         "policy_digest": None if policy is None else policy.digest,
         "temperature": config.generation.temperature,
         "scales": source.facts.get("scales", {}),
-        **(logged if policy is None else {}),
+        **({**logged, **learnt} if policy is None else {}),
     }
 
 

@@ -23,6 +23,7 @@ from copg.report.model_card import model_card
 from copg.stores.addresses import find_damage
 from copg.tracking.champions import keep_policy, retire_champions
 from copg.tracking.mlflow import DEFAULT_URI
+from copg.tracking.pointer import RUN_KEY
 from copg.tracking.registry import CHAMPION, PREVIOUS, RegisteredVersion, Registry
 from copg.tracking.retention import delete_weights
 
@@ -104,7 +105,13 @@ def promote_best(
     registry = Registry(config.tracking_uri, config.model_name)
     registry.settle()
     registry.check_champion()
-    outcome, spent = judge_within_budget(found, config.criteria, registry, budget=config.error.budget)
+    outcome, spent = judge_within_budget(
+        found,
+        config.criteria,
+        registry,
+        budget=config.error.budget,
+        run_key=config.tags.get(RUN_KEY, ""),
+    )
     outcome = _rejected_if_champion_changed(config, outcome, found.champion, registry.get(CHAMPION))
     begin(registration)
     version, outcome = _register(config, registry, found, outcome)

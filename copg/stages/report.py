@@ -20,6 +20,7 @@ from copg.evaluation.criteria import (
     MinGain,
 )
 from copg.evaluation.results import Evaluations, Outcome, judge, read_evaluations
+from copg.evaluation.trust import read_learnt
 from copg.progress import track
 from copg.report.curves import read_curves
 from copg.report.markdown import render_markdown
@@ -107,6 +108,7 @@ def report_trials(
     (report / "report.md").write_text(brief_text, encoding="utf-8")
     facts = {"data": plain(found.groups.facts), "logged": plain(_logged(found)), "warnings": warnings}
     facts["ladder"] = ladder.facts() if ladder else None
+    facts["learnt"] = plain(found.reference.manifest.facts.get("learnt", []))
     write_json(report / "report.json", report_numbers(policies, outcome, name=config.name, **bounds, **facts))
     metrics = _metrics(policies)
     seal(
@@ -148,6 +150,7 @@ def _contents(
         lineage=config.lineage,
         max_kl=config.max_kl,
         max_characters=config.max_characters,
+        learnt=[each.condition()[0] for each in read_learnt(found.reference.manifest.facts)],
     )
 
 

@@ -16,6 +16,7 @@ from copg.artifacts import MANIFEST, begin, read_manifest, seal, warnings_of
 from copg.config import AtLeastOne, Natural, NotNegative, configuration
 from copg.data.group_files import read_groups
 from copg.errors import RewardError
+from copg.evaluation.trust import Learnt
 from copg.training.config import LoraConfig, OptimizerConfig
 
 if TYPE_CHECKING:
@@ -66,8 +67,8 @@ def train_reward(config: RewardConfig, groups: Path, reward_model: Path) -> dict
 
     Returns:
         Of held-out pairs: accuracy with its 95 % interval over prompts; of held-out thumbs: AUC with its
-        interval. Log loss (nats), calibration error, and how far length alone comes, which any reward model
-        should beat.
+        interval. Log loss (nats), calibration error, how far length alone comes, and what the model gets
+        beyond that, with its interval: a gate refuses what a reward model judged that gets nothing for sure.
 
     Raises:
         RewardError: nothing to learn from or to test on, a record without reward, or a loss not finite.
@@ -111,13 +112,9 @@ def train_reward(config: RewardConfig, groups: Path, reward_model: Path) -> dict
 
 def doubts(learns: str, metrics: Mapping[str, float], dropped: Counter[str]) -> list[str]:
     """What makes this reward model doubtful, in a line each."""
-    found, name = [], _measure(learns)
-    low, length = metrics[f"{name}/low"], metrics[f"length_{name}/mean"]
-    if low <= max(0.5, length):
-        what = "a coin" if low <= 0.5 else "length"
-        found.append(
-            f"{_told(learns, metrics)}: it cannot be told from {what}, what is trained on it may be noise"
-        )
+    rival = Learnt("", learns, metrics).rival
+    told = f"{_told(learns, metrics)}: it cannot be told from {rival}, what is trained on it may be noise"
+    found = [told] if rival else []
     return found + [f"{count} left out: {why.replace('_', ' ')}" for why, count in sorted(dropped.items())]
 
 
@@ -220,21 +217,12 @@ def _test(
     scores = [[next(flat)[0] for _ in group.encodings] for group in held_out]
     if learns == "thumbs":
         return measure_thumbs(held_out, scores, train)
-    return measure_pairs(held_out, scores)
-
-
-def _measure(learns: str) -> str:
-    return "auc" if learns == "thumbs" else "accuracy"
+    return measure_pairs(held_out, scores, train)
 
 
 def _told(learns: str, metrics: Mapping[str, float]) -> str:
     """In words, how well it does."""
-    name = _measure(learns)
-    mean, low, high, length = (
-        metrics[key] for key in (f"{name}/mean", f"{name}/low", f"{name}/high", f"length_{name}/mean")
-    )
     return (
-        f"the reward learnt from {learns}: held-out {name} {mean:.2f} ({low:.2f} to {high:.2f}), by length "
-        f"alone {length:.2f}, calibration error {metrics['calibration/error']:.2f} "
-        f"({metrics['prompts/count']:.0f} prompts)"
+        f"the reward learnt from {learns}: {Learnt('', learns, metrics).told()}, calibration error "
+        f"{metrics['calibration/error']:.2f} ({metrics['prompts/count']:.0f} prompts)"
     )

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from copg.tracking.registry import RegisteredVersion, Registry
 
 LEDGER = "{}.gate"
-LEVEL = "error_level"
-"""Tag of an entry: what it spends."""
+LEVEL, JUDGED = "error_level", "judged"
+"""Tags of an entry: what it spends, and the digest of what it judges."""
 _ROUNDING = 1e-9
 
 
@@ -57,6 +57,21 @@ class Budget:
         for entry in self._entries():
             if entry.digest == key:
                 self._ledger.describe(entry.version, decision)
+
+    def knows(self, key: str) -> bool:
+        """Whether there is an entry of this very key."""
+        return any(entry.digest == key for entry in self._entries())
+
+    def decided(self, judged: str) -> tuple[Spent, str] | None:
+        """What the first entry that judged the same spent, and what came of it; None where none was decided.
+
+        Args:
+            judged: the digest under ``JUDGED``; empty: nothing is known to be the same.
+        """
+        for entry in self._entries():
+            if judged and entry.tags.get(JUDGED) == judged and entry.description:
+                return self._place(entry.digest), entry.description
+        return None
 
     def spent(self) -> tuple[float, int]:
         """What was spent so far, and by how many promotions tried."""

@@ -36,6 +36,8 @@ class RegisteredVersion:
     digest: str
     """Of the policy's weights, as ``evaluate`` found it."""
     tags: dict[str, str] = field(default_factory=dict)
+    description: str = ""
+    """Its model card, or what else was noted."""
 
     @property
     def undecided(self) -> bool:
@@ -232,4 +234,5 @@ def champion(uri: str, model_name: str) -> RegisteredVersion | None:
 def _registered(version: Any) -> RegisteredVersion:
     tags = dict(version.tags)
     address = version.source.removeprefix(ON_DISK)
-    return RegisteredVersion(str(version.version), address, tags.get(DIGEST_TAG, ""), tags)
+    note = version.description or ""
+    return RegisteredVersion(str(version.version), address, tags.get(DIGEST_TAG, ""), tags, note)

@@ -27,6 +27,7 @@ SMALL = [
     "train.samples.generation.max_new_tokens=24",
     "evaluate.num_prompts=12",
     "evaluate.generation.max_new_tokens=24",
+    "promote.error.refuse_hopeless=false",  # of so few prompts
     "promote.keep=all",  # whoever is promoted, what each trial left is evaluated again
 ]
 PARITY = "parity"

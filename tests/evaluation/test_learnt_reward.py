@@ -87,8 +87,42 @@ def test_the_rule_of_length_is_the_one_that_train_teaches() -> None:
 
 def test_pairs_are_measured_by_group() -> None:
     data = [Comparisons([], [5, 3], [(0, 1)]), Comparisons([], [1, 9, 4], [(0, 1), (2, 1)])]
-    metrics, _ = measure_pairs(data, [[1.0, 0.0], [2.0, 1.0, 0.0]])
-    # right, then right and wrong; the longer is better, then worse twice
+    longer_is_better = [Comparisons([], [2, 1], [(0, 1)])]
+    metrics, _ = measure_pairs(data, [[1.0, 0.0], [2.0, 1.0, 0.0]], longer_is_better)
+    # right, then right and wrong; the longer is better, then worse and better
     assert metrics["accuracy/mean"] == pytest.approx(3 / 4)
     assert metrics["length_accuracy/mean"] == pytest.approx(1 / 2)
+    assert metrics["over_length/mean"] == pytest.approx(1 / 4)
     assert (metrics["pairs/count"], metrics["prompts/count"]) == (3, 2)
+
+
+def test_where_the_shorter_is_preferred_length_alone_is_the_rule_that_prefers_it() -> None:
+    shorter = [Comparisons([], [3, 7 + i], [(0, 1)]) for i in range(40)]
+    model = [[1.0, 0.0]] * 30 + [[0.0, 1.0]] * 10
+    metrics, _ = measure_pairs(shorter, model, shorter)
+    assert (metrics["accuracy/mean"], metrics["length_accuracy/mean"]) == (0.75, 1.0)
+    assert metrics["accuracy/low"] > 0.5
+    assert metrics["over_length/high"] < 0
+
+
+def test_what_a_model_gets_beyond_length_is_paired_by_prompt() -> None:
+    # right wherever length is right, and in ten of twenty prompts more: apart the intervals overlap
+    data = [Comparisons([], [9 if i < 80 else 1, 5], [(0, 1)]) for i in range(100)]
+    model = [[1.0, 0.0]] * 90 + [[0.0, 1.0]] * 10
+    metrics, _ = measure_pairs(data, model, data)
+    assert metrics["over_length/mean"] == pytest.approx(0.1)
+    assert metrics["accuracy/low"] < metrics["length_accuracy/mean"] + 0.05
+    assert metrics["over_length/low"] > 0
+
+
+def test_thumbs_told_apart_by_length_alone_get_nothing_beyond_it() -> None:
+    rng = random.Random(0)
+    data = [Thumbs([{}], [rng.randint(1, 9)], [0.0]) for _ in range(60)]
+    for each in data:
+        each.up[0] = float(each.lengths[0] > 5)
+    by_length, _ = measure_thumbs(data, [[float(each.lengths[0])] for each in data], data)
+    assert by_length["auc/mean"] == by_length["length_auc/mean"] == 1.0
+    assert by_length["over_length/low"] <= 0 <= by_length["over_length/high"]
+    random_lengths = [Thumbs([{}], [rng.randint(1, 9)], each.up) for each in data]
+    better, _ = measure_thumbs(random_lengths, [[own] for each in data for own in each.up], random_lengths)
+    assert better["over_length/low"] > 0

@@ -59,6 +59,7 @@ def test_the_dag_runs_on_real_records(records: Path, model: Path, tmp_path: Path
         "trials": "[{method: copg, beta: 0.1}]",
         "train.samples": "{every_steps: 0, num_prompts: 4, generation: {max_new_tokens: 8}}",
         "evaluate": "{num_prompts: 16, samples_per_prompt: 1, generation: {max_new_tokens: 8}}",
+        "promote.error.refuse_hopeless": "false",  # of so few prompts
     }
     sets = [part for key, value in changes.items() for part in ("--set", f"{key}={value}")]
     command = [sys.executable, "-m", "copg.cli", "run", "align", "--recipe", str(RECIPE), *sets]

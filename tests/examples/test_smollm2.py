@@ -51,6 +51,7 @@ RECIPE: dict[str, Any] = {
         "rows": {"tokens_per_batch": 1024},
     },
     "evaluate": {"num_prompts": 4, "samples_per_prompt": 1, "generation": {"max_new_tokens": LONGEST}},
+    "promote": {"error": {"refuse_hopeless": False}},  # of so few prompts
 }
 
 

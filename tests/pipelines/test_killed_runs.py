@@ -35,6 +35,7 @@ RECIPE: dict[str, Any] = {
         "threads": 1,
         "generation": {"max_new_tokens": 4},
     },
+    "promote": {"error": {"refuse_hopeless": False}},  # of so few prompts
 }
 
 

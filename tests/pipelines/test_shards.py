@@ -114,6 +114,7 @@ def sharded(tmp_path_factory: pytest.TempPathFactory, reference_dir: Path) -> Pa
             "validate": {"select_fraction": 0.25, "gate_fraction": 0.25},
             "train": {"groups_per_step": 32, "samples": {"num_prompts": 0}},
             "evaluate": {"num_prompts": 4, "samples_per_prompt": 1, "generation": {"max_new_tokens": 4}},
+            "promote": {"error": {"refuse_hopeless": False}},  # of so few prompts
         }
     )
     with pytest.MonkeyPatch.context() as patch:

@@ -177,3 +177,14 @@ def test_what_init_comments_out_are_the_defaults(home: Path, tmp_path: Path) -> 
     parse_recipe(values)
     assert "trains_reward" not in text
     assert "{name: length" in text  # nothing is known of the records
+
+
+def test_so_few_gate_prompts_that_nobody_could_be_promoted_are_told_before_any_run(home: Path) -> None:
+    few = {"evaluate": {"num_prompts": {"select": 9, "gate": 7}}}
+    (told,) = errors(home, recipe(home, **few))
+    assert told == (
+        "evaluate.num_prompts=7 of 'gate' promotes nobody, 8 are needed: raise it, or train all the same "
+        "with promote.error.refuse_hopeless: false"
+    )
+    assert errors(home, recipe(home, **few, promote={"error": {"refuse_hopeless": False}})) == []
+    assert errors(home, recipe(home, evaluate={"num_prompts": 8})) == []

@@ -1,26 +1,34 @@
 """What is told of the gate before training: from the recipe's settings and the scored logs."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from copg.artifacts import begin, seal
+from copg.artifacts import GroupWriter, begin, seal
 from copg.errors import ConfigError
-from copg.run.outlook import gate_size, tell_outlook
+from copg.records import Completion, Group
+from copg.run.outlook import gate_size, measure_gate, tell_known_outlook, tell_outlook
+from copg.run.task_record import TaskRecord, write_record
 
 SIZE = {"num_prompts": 128, "samples": 4, "level": 0.05 / 52}
+LOGS = {"spread": 0.4, "bounds": [0.0, 1.0], "prompts": 128, "of": 128}
 
 
-def scored(folder: Path, *, gate: int, spread: float = 0.4, name: str = "format") -> Path:
+def scored(folder: Path, *, gate: int, spread: float = 0.4, name: str = "format", documents: int = 0) -> Path:
     begin(folder)
-    train = {"groups": 9, "metrics": {"reward/spread": spread}}
-    splits = {"train": train, "gate": {"groups": gate, "metrics": {}}}
+    with GroupWriter(folder) as writer:
+        for i in range(gate):
+            columns = {"cluster": i % documents} if documents else {}
+            pair = [Completion("a", reward=0.0), Completion("b", reward=1.0)]
+            writer.write("gate", Group(f"{i:032x}", f"prompt {i}", pair, columns))
+    splits = {"train": {"groups": 9, "metrics": {"reward/spread": spread}}}
     rewards = [{"name": name, "weight": 1.0, "params": {"pattern": "a"}}]
     seal(
         folder,
         schema="scored",
         stage="score",
-        rows=9,
+        rows=gate,
         config={"rewards": rewards if name else []},
         parents={},
         facts={"splits": splits, "scales": {}},
@@ -28,34 +36,104 @@ def scored(folder: Path, *, gate: int, spread: float = 0.4, name: str = "format"
     return folder
 
 
+def tell(size: dict[str, Any], folder: Path) -> None:
+    tell_outlook(size, measure_gate(size, folder))
+
+
 def test_the_settings_of_evaluation_and_promotion_decide_and_no_others() -> None:
-    error = {"budget": 0.1, "horizon": 10, "refuse_hopeless": True}
-    configs = {"evaluate": {"num_prompts": 64, "samples_per_prompt": 2}, "promote": {"error": error}}
-    expected = {"num_prompts": 64, "samples": 2, "level": 0.01, "refuse_hopeless": True}
+    error = {"budget": 0.1, "horizon": 10, "refuse_hopeless": False}
+    configs: dict[str, Any] = {
+        "evaluate": {"num_prompts": 64, "samples_per_prompt": 2, "cluster": "document"},
+        "promote": {"error": error, "min_gain": 0.2},
+    }
+    expected = {
+        "num_prompts": 64,
+        "samples": 2,
+        "level": 0.01,
+        "min_gain": 0.2,
+        "cluster": "document",
+        "refuse_hopeless": False,
+    }
     assert gate_size(configs) == expected
     configs["evaluate"]["num_prompts"] = {"select": 9, "gate": 64}
     assert gate_size(configs) == expected
 
 
 def test_a_run_is_told_which_gains_its_gate_will_see(tmp_path, capsys) -> None:
-    tell_outlook(SIZE, scored(tmp_path / "a", gate=500))
+    tell(SIZE, scored(tmp_path / "a", gate=140))
     told = capsys.readouterr().err
     assert told.startswith("gate: 128 prompts x 4 completions see a gain of 0.1")
     assert "a gain of 0.12 (0.3 of the spread within a prompt) needs 1" in told
 
 
-def test_two_gate_prompts_are_told_to_promote_nobody_and_refused_where_the_recipe_says_so(
+def test_gate_prompts_with_which_nothing_could_pass_stop_a_run_with_numbers_and_settings(
     tmp_path, capsys
 ) -> None:
     few = scored(tmp_path / "a", gate=2)
-    tell_outlook(SIZE, few)
+    message = (
+        r"gate: nothing can be promoted with 2 prompts at error 0.00096: 11 are needed; a gain of 0.12 .*"
+        r"bring more prompts or raise validate.gate_fraction, or train all the same with "
+        r"promote.error.refuse_hopeless: false$"
+    )
+    with pytest.raises(ConfigError, match=message):
+        tell(SIZE, few)
+    tell({**SIZE, "refuse_hopeless": False}, few)
     assert capsys.readouterr().err.startswith("gate: nothing can be promoted with 2 prompts at error ")
-    with pytest.raises(ConfigError, match=r"with 2 prompts .* hold out more, or set promote.error"):
-        tell_outlook({**SIZE, "refuse_hopeless": True}, few)
-    tell_outlook({**SIZE, "refuse_hopeless": True}, scored(tmp_path / "b", gate=40))
+    with pytest.raises(ConfigError, match=r"raise evaluate.num_prompts=4, or train"):
+        tell({**SIZE, "num_prompts": 4}, scored(tmp_path / "b", gate=40))
 
 
-def test_a_stage_alone_and_logs_without_any_spread_tell_nothing(tmp_path, capsys) -> None:
-    tell_outlook(None, tmp_path / "nowhere")
-    tell_outlook(SIZE, scored(tmp_path / "a", gate=40, spread=0.0))
+def test_what_is_merely_unlikely_is_told_and_goes_on(tmp_path, capsys) -> None:
+    # eleven times the whole of what there is to gain would pass, and nothing less is likely to
+    tell(SIZE, scored(tmp_path / "a", gate=11))
+    tell(SIZE, scored(tmp_path / "b", gate=8, name=""))  # a reward without bounds
+    told = capsys.readouterr().err
+    assert "nothing can be promoted" not in told
+    assert "gate: 11 prompts" in told
+    with pytest.raises(ConfigError, match=r"with 7 prompts at error 0.00096: 8 are needed"):
+        tell(SIZE, scored(tmp_path / "c", gate=7, name=""))
+
+
+def test_logs_whose_rewards_do_not_differ_are_refused_as_well_where_nothing_could_pass(
+    tmp_path, capsys
+) -> None:
+    tell(SIZE, scored(tmp_path / "a", gate=40, spread=0.0))
+    assert capsys.readouterr().err == ""
+    with pytest.raises(ConfigError, match="nothing can be promoted with 2 prompts"):
+        tell(SIZE, scored(tmp_path / "b", gate=2, spread=0.0))
+
+
+def test_prompts_of_one_document_count_as_one(tmp_path) -> None:
+    with pytest.raises(ConfigError, match="with 5 prompts"):
+        tell(SIZE, scored(tmp_path / "a", gate=40, documents=5))
+
+
+def test_a_gain_that_no_bounded_reward_can_have_is_refused_by_its_setting() -> None:
+    message = (
+        r"no gain of a reward from 0 to 1 exceeds promote.min_gain=5; .*: lower promote.min_gain, or train"
+    )
+    with pytest.raises(ConfigError, match=message):
+        tell_outlook({**SIZE, "min_gain": 5.0}, LOGS)
+    tell_outlook({**SIZE, "min_gain": 0.01}, LOGS)
+
+
+def test_a_run_whose_scores_are_there_is_refused_before_any_task(tmp_path, capsys) -> None:
+    score = {"key": "k" * 64, "gate": {**SIZE, "num_prompts": 4}}
+    tell_known_outlook(tmp_path, score)
+    assert capsys.readouterr().err == "", "nothing was scored so far"
+    record = TaskRecord(stage="score", task="score", key="k" * 64, state="succeeded", facts={"gate": LOGS})
+    write_record(tmp_path, record)
+    with pytest.raises(ConfigError, match="nothing can be promoted with 4 prompts"):
+        tell_known_outlook(tmp_path, score)
+    tell_known_outlook(tmp_path, {**score, "gate": SIZE})
+    assert capsys.readouterr().err.startswith("gate: 128 prompts x 4 completions see")
+    tell_known_outlook(tmp_path, {"key": "k" * 64})
+    tell_known_outlook(tmp_path, None)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_stage_alone_tells_nothing(tmp_path, capsys) -> None:
+    assert measure_gate(None, tmp_path / "nowhere") is None
+    tell_outlook(None, None)
+    tell_outlook(SIZE, None)
     assert capsys.readouterr().err == ""

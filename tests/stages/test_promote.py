@@ -17,6 +17,7 @@ from copg.stages.promote import PromoteConfig, promote_best
 from copg.stores.addresses import find_damage
 from copg.tracking.budget import Budget
 from copg.tracking.mlflow import connect
+from copg.tracking.pointer import POINTER, RUN_KEY
 from copg.tracking.registry import CHALLENGER, PREVIOUS, Registry
 from copg.tracking.retention import delete_weights
 from tests.evaluations import Made, make_evaluation, make_groups, make_policy, reseal
@@ -196,6 +197,65 @@ def test_a_spent_budget_promotes_nobody_and_says_what_to_do(run, uri) -> None:
         "raise the budget, or go on under another name with gate prompts that decided nothing so far"
     ]
     assert run.promote(BETTER, error={"budget": 0.04, "horizon": 2})["promoted"]
+
+
+def _drawn_anew(run: Run, made: Made, gain: float) -> None:
+    """The same policy evaluated again, which came to other completions."""
+    policy = read_manifest(run.policy(made), schema="policy")
+    path = run.folder / "evaluations" / made.name
+    shutil.rmtree(path)
+    uri = str(run.policy(made))
+    make_evaluation(path, replace(made, gain=gain), run.manifest, policy=policy, policy_uri=uri)
+
+
+def test_the_same_run_on_other_draws_is_the_decision_that_was_made_and_spends_nothing(run, uri) -> None:
+    this = {RUN_KEY: "this run"}
+    assert not run.promote(EQUAL, tags=this)["promoted"]
+    _drawn_anew(run, EQUAL, 0.5)
+    again = run.promote(EQUAL, tags=this)
+    assert not again["promoted"], "whatever it drew the second time"
+    (reason,) = again["reasons"]
+    assert reason.startswith(
+        "decided before, by this very run of the same candidate, champion and data: not pr"
+    )
+    budget = Budget(Registry(uri, run.model_name), total=0.05)
+    assert (budget.spent()[1], again["error"]["place"]) == (1, 1)
+    found = run.promote(EQUAL, tags={RUN_KEY: "with other settings"})
+    assert (found["promoted"], budget.spent()[1]) == (True, 2)
+
+
+def test_a_promotion_stands_where_its_candidate_is_drawn_anew(run, uri) -> None:
+    this = {RUN_KEY: "this run"}
+    assert run.promote(BETTER, tags=this)["promoted"]
+    _drawn_anew(run, BETTER, 0.0)
+    connect(uri).delete_registered_model_alias(run.model_name, "champion")  # a registry that lost it
+    connect(uri).delete_registered_model_tag(run.model_name, POINTER)
+    again = run.promote(BETTER, tags=this)
+    assert again["promoted"]
+    assert "decided before" in again["reasons"][0]
+
+
+def test_a_reward_model_no_better_than_length_promotes_nobody_unless_the_recipe_says_so(run, uri) -> None:
+    metrics = {"accuracy/mean": 0.8, "accuracy/low": 0.7, "accuracy/high": 0.9, "length_accuracy/mean": 0.75}
+    doubtful = metrics | {"over_length/low": -0.05}
+    for learnt, settings, promoted in (
+        (doubtful, {}, False),
+        (doubtful, {"guards": {"learnt_reward": False}}, True),
+        (metrics | {"over_length/low": 0.01}, {}, True),
+    ):
+        facts = read_manifest(run.reference, schema="evaluation").facts
+        told = [{"part": "learnt", "learns": "pairs", "metrics": learnt}]
+        reseal(run.reference, facts={**facts, "learnt": told})
+        found = run.promote(BETTER, **settings)
+        assert found["promoted"] == promoted
+        if not promoted:
+            assert found["reasons"] == [
+                "reward model learnt: held-out accuracy 0.80 (0.70 to 0.90), by length alone 0.75, cannot be "
+                "told from length, so what it judges may be noise; promote.guards.learnt_reward: false "
+                "promotes all the same"
+            ]
+            assert Budget(Registry(uri, run.model_name), total=0.05).spent() == (0, 0)
+    assert any(reason.startswith("reward model learnt:") for reason in found["reasons"])
 
 
 def test_prompts_that_an_earlier_run_trained_on_judge_nobody(run) -> None:
