@@ -99,7 +99,8 @@ def write_reference(folder: Path, *, seed: int = 0) -> None:
         pad_token_id=END,
     )
     LlamaForCausalLM(config).save_pretrained(folder)
-    words = Tokenizer(models.WordLevel({**{letter: i for i, letter in enumerate(LETTERS)}, "</s>": END}))
+    vocabulary = {**{letter: i for i, letter in enumerate(LETTERS)}, "</s>": END}
+    words = Tokenizer(models.WordLevel(vocabulary, unk_token="</s>"))
     words.pre_tokenizer = pre_tokenizers.Split(Regex("."), behavior="isolated")
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, eos_token="</s>", pad_token="</s>")
     tokenizer.save_pretrained(folder)

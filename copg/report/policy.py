@@ -9,6 +9,8 @@ from copg.evaluation.objective import Objective, negated
 from copg.records import Estimate, Evaluation
 
 REFERENCE, CHAMPION, TRIAL = "reference", "champion", "trial"
+OFF = 0.2
+"""Share by which the KL of a trial may miss the one that was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,14 @@ class Policy:
     def training_text(self) -> str:
         """Method and beta as a reader sees them; empty for reference and champion."""
         method = [] if self.method is None else [self.method]
-        return ", ".join(method + ([] if self.beta is None else [f"β = {self.beta:g}"]))
+        target = f" for {self.target_kl:g} nats" if self.target_kl else ""
+        return ", ".join(method + ([] if self.beta is None else [f"β = {self.beta:g}{target}"]))
+
+    @property
+    def target_kl(self) -> float | None:
+        """Nats that the trial was to go from the reference, where it named them."""
+        target: float | None = (self.training.get("pilot") or {}).get("target")
+        return target
 
     @property
     def objectives(self) -> list[Objective]:
@@ -78,8 +87,18 @@ class Policy:
                 f"{interval(negated(each.gain))}"
                 for each in lost
             ),
+            *self._missed(),
             *self.training.get("hints", []),
         ]
+
+    def _missed(self) -> list[str]:
+        """By how much it went otherwise than asked, where surely by more than ``OFF``."""
+        target, kl = self.target_kl, self.gate.kl
+        near = target and (1 - OFF) * target <= kl.high and kl.low <= (1 + OFF) * target
+        if target is None or near or self.diverged:
+            return []
+        remedy = "train longer, or ask for more" if kl.mean < target else "ask for less"
+        return [f"asked for {target:g} nats and went {interval(kl)}: {remedy}"]
 
     @property
     def diverged(self) -> bool:

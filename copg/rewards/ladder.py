@@ -79,6 +79,26 @@ class Ladder:
         beyond = max(0.0, math.log(beta) - float(betas[-1]))
         return math.exp(float(np.interp(math.log(beta), betas, kls)) - 2 * beyond)
 
+    def beta_for(self, kl: float) -> float:
+        """The beta at which the optimum is predicted to lie ``kl`` nats away; NaN without rungs.
+
+        Between the rungs and beyond them their logarithms are joined by lines; where the pull is strong the
+        KL is variance / (2 beta**2).
+        """
+        known = [rung for rung in self.rungs if rung.kl.mean > 0]
+        if not known or not kl > 0:
+            return math.nan
+        betas = np.log([rung.beta for rung in known])
+        kls = np.maximum.accumulate(np.log([rung.kl.mean for rung in known]))
+        aim = math.log(kl)
+        if aim < kls[0]:
+            return math.exp(float(betas[0]) + (float(kls[0]) - aim) / 2)
+        if aim > kls[-1]:
+            rise = float(kls[-1] - kls[-2]) if len(known) > 1 else 0.0
+            steepness = float(betas[-2] - betas[-1]) / rise if rise > 0 else 1.0
+            return math.exp(float(betas[-1]) - (aim - float(kls[-1])) * steepness)
+        return math.exp(float(np.interp(aim, kls, betas)))
+
     def doubt(self, beta: float) -> str | None:
         """What is to be said of a trial's beta that lies far outside of the ladder, in one line."""
         if not self.rungs:

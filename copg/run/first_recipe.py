@@ -60,6 +60,8 @@ def write_recipe(name: str, records: str, model: str, found: Sample) -> str:
         ),
         "trials:",
         *(f"  - {{method: copg, beta: {beta}}}" for beta in BETAS),
+        "  # ... or a distance from the reference, in nats: a short pilot finds the beta that goes so far",
+        "  #- {method: copg, beta: {kl: 1}}",
         "",
         *_comment(
             "Below are defaults of keys that are turned most: uncomment a section with the keys you set."

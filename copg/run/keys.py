@@ -28,6 +28,7 @@ BELOW = "see below"
 WRITTEN = (
     "train.trial",
     "train.start_digest",
+    "train.pilot",
     "promote.run_id",
     *(f"evaluate.{name}" for name in ("name", "method", "beta")),
 )

@@ -93,12 +93,12 @@ def tell_outlook(size: Mapping[str, Any] | None, logs: Mapping[str, Any] | None)
     """
     if size is None or logs is None:
         return
-    given = _given(size)
+    given, bounds = _given(size), logs["bounds"]
     gate = Gate(
         spread=logs["spread"],
         samples=given.samples,
         level=given.level,
-        bounds=tuple(logs["bounds"]) if logs["bounds"] else None,
+        bounds=(bounds[0], bounds[1]) if bounds else None,
         min_gain=given.min_gain,
     )
     num_prompts = min(given.num_prompts, logs["prompts"])

@@ -59,9 +59,11 @@ class Recipe:
             raise ValueError("trials is empty: name at least one, such as {method: copg, beta: 0.05}")
         try:
             names = [subject_name(trial) for trial in self.trials]
-        except (TypeError, ValueError, OverflowError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             betas = [trial.get("beta") for trial in self.trials]
-            raise ValueError(f"the betas of trials must be numbers, found {betas!r:.200}") from None
+            raise ValueError(
+                f"the betas of trials must be numbers, or {{kl: NATS}}, found {betas!r:.200}"
+            ) from None
         for name in names:
             if not NAME.fullmatch(name):
                 raise ValueError(f"trial name={name!r} must be letters, digits, '.', '_' and '-', at most 63")

@@ -219,7 +219,7 @@ def _trial(
     return {
         "name": name,
         "method": trial_method(trial),
-        "beta": trial.get("beta"),
+        **_beta(trial, evaluate),
         **_estimates(evaluate),
         "objective": told.get("objective"),
         "hints": told.get("hints", []),
@@ -227,6 +227,14 @@ def _trial(
         "diverged": bool(evaluate and evaluate.facts.get("gate", {}).get("diverged")),
         "seconds": {stage: record.seconds for stage, record in found.items()},
     }
+
+
+def _beta(trial: Mapping[str, Any], evaluate: TaskRecord | None) -> dict[str, Any]:
+    """Beta as it was given, or as it was found for the KL that was asked for, in nats."""
+    given = trial.get("beta")
+    if not isinstance(given, Mapping):
+        return {"beta": given, "target_kl": None}
+    return {"beta": evaluate and evaluate.facts.get("gate", {}).get("beta"), "target_kl": given.get("kl")}
 
 
 def _estimates(record: TaskRecord | None) -> dict[str, Any]:

@@ -12,11 +12,14 @@ ADDED = (RENEWAL, "code")
 
 
 def subject_name(subject: Mapping[str, Any]) -> str:
-    """Of a trial or baseline: its ``name``, else method and beta, ``copg_0.05``."""
+    """Of a trial or baseline: its ``name``, else method and beta, ``copg_0.05`` or ``copg_kl1``."""
     if subject.get("name"):
         return str(subject["name"])
-    beta = f"_{float(subject['beta']):g}" if subject.get("beta") is not None else ""
-    return f"{trial_method(subject)}{beta}"
+    beta = subject.get("beta")
+    if beta is None:
+        return trial_method(subject)
+    told = f"kl{float(beta['kl']):g}" if isinstance(beta, Mapping) else f"{float(beta):g}"
+    return f"{trial_method(subject)}_{told}"
 
 
 def trial_method(trial: Mapping[str, Any]) -> str:

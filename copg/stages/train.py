@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 
 from copg.artifacts import Manifest, begin, read_manifest, seal, warnings_of
 from copg.data.group_files import read_groups
+from copg.errors import ConfigError
 from copg.stores.model_files import policy_digest
-from copg.training.config import TrainConfig
+from copg.training.config import TargetKL, TrainConfig
 from copg.training.launch import hold_group, run_processes, take_part
 
 if TYPE_CHECKING:
@@ -51,8 +52,16 @@ def train_policy(config: TrainConfig, referenced: Path, policy: Path, training: 
     """
     import torch
 
+    from copg.training.pilot import settled
+
     if config.start_from is not None and not config.start_digest:
         config = replace(config, start_digest=policy_digest(config.start_from))
+    if isinstance(config.trial.beta, TargetKL) and torch.distributed.is_torchelastic_launched():
+        raise ConfigError(
+            f"trial {config.trial.label}: a pilot runs in one task, not over several nodes: train it there "
+            "once, and give the beta that it found"
+        )
+    config = settled(config, referenced, train_policy)
     processes = config.launch.processes or torch.cuda.device_count() or 1
     if processes == 1 or torch.distributed.is_torchelastic_launched():
         return _take_part(config, referenced, policy, training)
@@ -83,7 +92,7 @@ def _train(
     if config.threads:
         torch.set_num_threads(config.threads)
     parent = read_manifest(referenced, schema="referenced")
-    _doubt(config, parent)
+    doubts = _doubt(config, parent)
     data, values = _read(config, referenced)
     patience = InitProcessGroupKwargs(timeout=PATIENCE)
     accelerator = Accelerator(cpu=not torch.cuda.is_available(), kwargs_handlers=[patience])
@@ -105,6 +114,7 @@ def _train(
         return {}
     metrics = {**values.metrics(), **final_metrics(loop, state)}
     facts = {**_facts(config, parent, state, metrics), "text": codec.about()}
+    facts["hints"] += doubts
     written = _write_policy(config, loop, trained, codec.tokenizer, policy, parent, facts)
     rows = fit.about(data.token_groups(range(len(data))), accelerator.device)
     _write_training(config, loop, values, training, parent, {**facts, "policy": written.digest, "rows": rows})
@@ -121,23 +131,25 @@ def _read(config: TrainConfig, referenced: Path) -> "tuple[TrainData, PromptValu
 
     every = TrainData(read_groups(referenced, "train"))
     trial = config.trial
-    values = value_prompts(every, trial.beta if has_reward_units(trial.method) else None)
-    if config.data == "all" and config.transform == "none":
+    values = value_prompts(every, trial.price if has_reward_units(trial.method) else None)
+    if config.data == "all" and config.transform == "none" and not config.prompts:
         return every, values
-    kept = values.best(config.data)
+    best = values.best(config.data)
+    kept = {*sorted(best)[: config.prompts or len(best)]}
     groups = (group for group in read_groups(referenced, "train") if group.id in kept)
     return TrainData(groups, config.transform), values
 
 
-def _doubt(config: TrainConfig, parent: Manifest) -> None:
-    """Say before any work that a beta lies far outside of what the logs support."""
+def _doubt(config: TrainConfig, parent: Manifest) -> list[str]:
+    """Say before any work that a beta lies far outside of what the logs support; what was said."""
     from copg.losses.units import has_reward_units
     from copg.rewards.ladder import read_ladder
 
     ladder = read_ladder(parent.facts.get("ladder"))
-    doubt = ladder.doubt(config.trial.beta) if ladder and has_reward_units(config.trial.method) else None
+    doubt = ladder.doubt(config.trial.price) if ladder and has_reward_units(config.trial.method) else None
     if doubt:
         print(f"warning: trial {config.trial.label}: {doubt}", file=sys.stderr, flush=True)
+    return [doubt] if doubt else []
 
 
 def _run(loop: "Loop") -> "LoopState":
@@ -174,6 +186,7 @@ def _facts(
         "trial": label,
         "method": config.trial.method,
         "beta": config.trial.beta,
+        "pilot": config.pilot,
         "seed": config.trial.seed,
         "diverged": state.reason is not None,
         "reason": state.reason,

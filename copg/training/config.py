@@ -8,15 +8,28 @@ from pydantic import Field
 from copg.config import AtLeastOne, Fraction, Natural, NotNegative, Positive, configuration
 from copg.lm.config import GenerationConfig, RowConfig, TextConfig
 from copg.losses import check_method
+from copg.losses.units import has_reward_units
 from copg.rewards.contract import RewardSpec
+
+
+@configuration
+class TargetKL:
+    """A distance to go from the reference, for which a pilot finds beta."""
+
+    kl: Positive
+    """Nats a completion, of text that the policy draws; no more than the logs can support."""
+    prompts: AtLeastOne = 256
+    """Of the train split, on which the pilot is trained."""
+    residual: Annotated[float, Field(gt=0, lt=1)] = 0.02
+    """Var(R_beta) / Var(R) at which the pilot ends; it never takes more steps than the training itself."""
 
 
 @configuration
 class TrialConfig:
     """What sets one trial apart from the others of a sweep."""
 
-    beta: Annotated[float, Field(gt=0, description="at 0 nothing ties the policy to the reference")]
-    """KL strength, in reward units per nat."""
+    beta: float | TargetKL
+    """KL strength, in reward units per nat, > 0; or keys with the distance to go, for which it is found."""
     method: str = "copg"
     """How it learns: contrastive policy gradient, or another to compare it with."""
     name: str = ""
@@ -28,11 +41,26 @@ class TrialConfig:
 
     def __post_init__(self) -> None:
         check_method(self.method)
+        if isinstance(self.beta, TargetKL):
+            if not has_reward_units(self.method):
+                raise ValueError(
+                    f"beta={{'kl': {self.beta.kl:g}}} of method={self.method!r}, whose beta is not in reward "
+                    "units, cannot be found from rewards: give a number"
+                )
+        elif not self.beta > 0:
+            raise ValueError(f"beta={self.beta} must be > 0: at 0 nothing ties the policy to the reference")
+
+    @property
+    def price(self) -> float:
+        """Beta as a number, once the pilot of a target has found it."""
+        assert not isinstance(self.beta, TargetKL)
+        return self.beta
 
     @property
     def label(self) -> str:
-        """The name, or ``method_beta``."""
-        return self.name or f"{self.method}_{self.beta:g}"
+        """The name, or ``method_beta``, or ``method_klNATS`` of a target."""
+        beta = f"kl{self.beta.kl:g}" if isinstance(self.beta, TargetKL) else f"{self.beta:g}"
+        return self.name or f"{self.method}_{beta}"
 
 
 @configuration
@@ -166,8 +194,12 @@ class TrainConfig:
     transform: Literal["none", "rank", "clip"] = "none"
     """What training makes of rewards within a prompt: ``rank`` counts their order in steps of equal size,
     ``clip`` bounds what lies 2 robust deviations from the median. Reports tell rewards as they are."""
+    prompts: Natural = 0
+    """Of these, as many as there are to train on at most, the first by id; 0: all."""
     epochs: AtLeastOne = 1
     """How often every group of the train split is seen."""
+    until_residual: NotNegative = 0.0
+    """Var(R_beta) / Var(R), mean over the latest steps, at which the training ends early; 0: never."""
     groups_per_step: AtLeastOne = 32
     """The loss is averaged over these, across micro-batches and processes."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
@@ -184,6 +216,8 @@ class TrainConfig:
     gradient_checkpointing: bool = False
     """Compute activations again in the backward pass: less memory, a third more work."""
     launch: LaunchConfig = field(default_factory=LaunchConfig)
+    pilot: dict[str, float] = field(default_factory=dict)
+    """What the pilot of a trial with a target came to; a run fills it in."""
 
     def __post_init__(self) -> None:
         if self.lora is None and self.rows.parameter_dtype == "bfloat16":
@@ -201,7 +235,7 @@ class TrainConfig:
     def identity(self) -> dict[str, Any]:
         """What decides the result, beside the digest of the groups: no names, tracking, folders."""
         settings = asdict(self)
-        for key in ("tracking", "checkpoint", "launch", "model_digest"):
+        for key in ("tracking", "checkpoint", "launch", "model_digest", "pilot"):
             settings.pop(key)
         settings["yields"] = self.checkpoint.yields
         settings["trial"].pop("name")

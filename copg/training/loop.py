@@ -3,8 +3,10 @@
 import signal
 import sys
 import time
+from collections import deque
 from dataclasses import asdict, dataclass, field
 from math import isfinite
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -25,6 +27,7 @@ from copg.training.checkpoint import (
 from copg.training.checkpoint_store import CheckpointStore
 from copg.training.config import TrainConfig
 from copg.training.data import TrainData, step_groups
+from copg.training.ending import LAST
 from copg.training.launch import sigterm_noted
 from copg.training.log import MetricsLog
 from copg.training.optim import build_optimizer, learning_rate
@@ -84,6 +87,7 @@ class Loop:
         self.scorer = shard_scorer(scorer, accelerator) if sharded else accelerator.prepare_model(scorer)
         self.optimizer = build_optimizer(policy, config.optimizer)
         self.state = LoopState()
+        self._residuals: deque[float] = deque(maxlen=LAST)
         stored = load_latest(self.folder, policy, self.optimizer) if self._best_is_whole() else None
         if stored is not None:
             self.state = LoopState(**{name: stored[name] for name in LoopState.__dataclass_fields__})
@@ -117,7 +121,8 @@ class Loop:
                 if self.state.reason:
                     break
                 self._step(step, tracker)
-                if self.sampler.due(self.state.step, self.num_steps) and not self.state.reason:
+                last = self.state.step if self._settled() else self.num_steps
+                if self.sampler.due(self.state.step, last) and not self.state.reason:
                     self._sample(tracker)
                 stop, due = self._agreed(bool(asked), self._checkpoint_due(saved_at))
                 if stop or due:
@@ -126,6 +131,8 @@ class Loop:
                 if stop:
                     self.accelerator.wait_for_everyone()  # a process that ended would have the others killed
                     raise SystemExit(128 + (asked or [signal.SIGTERM])[0])
+                if self._settled():
+                    break
             if self._stays and self.state.step > self.resumed_from:
                 self._save(keep=1)
         return self.state
@@ -163,10 +170,16 @@ class Loop:
             "gradient/norm": norm,
             "gradient/clipped_fraction": self.state.clipped / self.state.step,
             "learning_rate/value": rate,
-            **diagnose(self.data, result, trial.beta),
+            **diagnose(self.data, result, trial.price),
             "tokens/per_s": result.num_tokens / (time.monotonic() - started),
         }
+        self._residuals.append(metrics["residual/fraction"])
         self._write(metrics, tracker, seldom=True)
+
+    def _settled(self) -> bool:
+        """Whether the residual of the latest steps is as low as it was to become."""
+        latest, until = self._residuals, self.config.until_residual
+        return until > 0 and len(latest) == latest.maxlen and fmean(latest) <= until
 
     def _sample(self, tracker: Tracker) -> None:
         """Draw, log, remember the best, and notice a collapse."""

@@ -129,7 +129,7 @@ def group_losses(data: TrainData, trial: TrialConfig, indices: Sequence[int], po
     then has no unit, and no step knows the reward's scale: clip, epsilon and decay act alike for (R, beta)
     and (s R + c, s beta), which have the same optimum. Of ``pg`` alone, without a baseline, c moves it.
     """
-    completions, beta = data.completions(indices, policy_logps), trial.beta
+    completions, beta = data.completions(indices, policy_logps), trial.price
     if has_reward_units(trial.method):
         completions = completions._replace(rewards=completions.rewards / data.spread)
         beta /= data.spread

@@ -31,6 +31,19 @@ RECIPE: dict[str, Any] = {
     "train": {"groups_per_step": 16, "samples": {"num_prompts": 0}},
     "evaluate": {"num_prompts": 4, "samples_per_prompt": 1, "generation": {"max_new_tokens": 4}},
 }
+LEARNT: dict[str, Any] = {
+    "rewards": [{"name": "format", "params": {"pattern": "[aeiou]", "match": "anywhere"}}],
+    "trials": [{"method": "copg", "beta": 0.05}],
+    "train": {
+        "epochs": 12,
+        "groups_per_step": 8,
+        "optimizer": {"learning_rate": 3e-3},
+        "samples": {"num_prompts": 0},
+    },
+    "evaluate": {"num_prompts": 32, "samples_per_prompt": 2, "generation": {"max_new_tokens": 4}},
+    "promote": {"max_kl": 1000.0},
+}
+"""A reward that is soon learnt, and prompts enough to show it: so that there is a champion."""
 SAMPLE = {"completions": 3, "generation": {"max_new_tokens": 5}}
 
 
@@ -128,12 +141,17 @@ def byte_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.nightly
 def test_a_whole_run_from_prompts_alone_and_again_from_the_champion(tmp_path: Path, byte_model: Path) -> None:
-    write_prompts(tmp_path / "p.jsonl", 40)
-    values = {**RECIPE, "records": str(tmp_path / "p.jsonl"), "model": str(byte_model)}
+    write_prompts(tmp_path / "p.jsonl", 160)
+    values = {
+        **{**RECIPE, **LEARNT},
+        "records": str(tmp_path / "p.jsonl"),
+        "model": str(byte_model),
+    }
     recipe = parse_recipe({**values, "sample": SAMPLE})
     first = run_local("align", recipe, tmp_path / "runs")
     assert first["failure"] is None, Path(first["log"]).read_text()[-3000:]
     assert "sample" in first["executed"]
+    assert first["promoted"], first["reasons"]
     (sampled,) = (tmp_path / "runs/artifacts").glob("*/sample/sampled")
     assert {len(group.completions) for group in read_groups(sampled, "train")} <= {2, 3}
     assert {len(group.completions) for group in read_groups(sampled, "gate")} == {0}
@@ -141,6 +159,7 @@ def test_a_whole_run_from_prompts_alone_and_again_from_the_champion(tmp_path: Pa
     assert second["executed"] == ["resolve"]
     again = parse_recipe({**values, "sample": {**SAMPLE, "model": "champion"}})
     third = run_local("align", again, tmp_path / "runs")
-    assert third["failure"] is None
+    assert third["failure"] is None, third["failure"]
+    assert "sample" in third["executed"], "by the champion"
     records = [read_json(path) for path in (tmp_path / "runs/stages").glob("sample-*.json")]
     assert len(records) == 2

@@ -41,7 +41,7 @@ def test_every_key_says_what_it_is_for(section: str) -> None:
 def test_every_field_of_every_section_is_there() -> None:
     # what resolve and a run fill in, and what the recipe calls otherwise
     filled = {"records_digest", "model_digest", "start_digest", "lineage", "tags", "replaces", "run_id"}
-    filled |= {"trial", "method", "beta"}
+    filled |= {"trial", "method", "beta", "pilot"}
     for stage in EVERY:
         keys = found(stage)
         for each in fields(config_class(stage)):

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from copg.artifacts import GroupWriter, begin, seal
+from copg.artifacts import begin, seal
+from copg.data.group_files import GroupWriter
 from copg.errors import ConfigError
 from copg.records import Completion, Group
 from copg.run.outlook import gate_size, measure_gate, tell_known_outlook, tell_outlook

@@ -193,3 +193,28 @@ def test_the_summary_says_that_the_run_before_was_cut_off(tmp_path: Path) -> Non
     (tmp_path / "run.json").write_text(json.dumps({"run": "second", "tasks": [validate], "alone": True}))
     assert unfinished(tmp_path) is None  # one stage alone writes none
     assert unfinished(tmp_path / "empty") is None
+
+
+def test_a_trial_by_distance_is_told_with_the_beta_that_was_found_and_a_reward_model_beside_length() -> None:
+    trial = {"method": "copg", "beta": {"kl": 2}}
+    tasks = [
+        task("reward"),
+        *({**task(s), "task": f"{s}-copg_kl2", "subject": trial} for s in ("train", "evaluate")),
+    ]
+    found = {
+        each["task"]: TaskRecord(stage=each["stage"], task=each["task"], key="", run="now", state="succeeded")
+        for each in tasks
+    }
+    found["evaluate-copg_kl2"].facts = {"gate": {**GATE, "beta": 0.3}}
+    metrics = {"accuracy/mean": 0.8, "length_accuracy/mean": 0.6, "over_length/low": 0.1}
+    found["reward"].metrics = {**metrics, "steps/done": 9.0}
+    summary = summarise({**RUN_FILE, "tasks": tasks}, found, succeeded=True)
+    (told,) = summary["trials"]
+    assert (told["name"], told["beta"], told["target_kl"], told["kl"]) == ("copg_kl2", 0.3, 2, 2.0)
+    assert summary["reward_model"] == metrics
+    plain = summarise(RUN_FILE, records(), succeeded=True)
+    assert (plain["reward_model"], plain["trials"][0]["beta"], plain["trials"][0]["target_kl"]) == (
+        None,
+        0.1,
+        None,
+    )

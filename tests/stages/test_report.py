@@ -19,7 +19,16 @@ from copg.rewards.predicting import build_ladder
 from copg.stages.promote import PromoteConfig, promote_best
 from copg.stages.report import ReportConfig, report_trials
 from tests.browser import Browser, find_chromium
-from tests.evaluations import HOSTILE, SWEEP, Made, make_evaluation, make_groups, make_logged, make_training
+from tests.evaluations import (
+    HOSTILE,
+    SWEEP,
+    Made,
+    make_evaluation,
+    make_groups,
+    make_logged,
+    make_training,
+    reseal,
+)
 
 NUM_CHARTS = 1 + 3 + 2 + 10
 """Frontier; gain, wins and length; two parts; ten metrics of training."""
@@ -429,3 +438,32 @@ def test_j_at_one_beta_names_the_trials_that_are_worth_less_than_doing_nothing(s
     for page in ("report.html", "brief.html", "report.md"):
         text = (dear / page).read_text().replace("\\", "")
         assert "worth less than the reference: at 0.2 reward units a nat" in text, page
+
+
+def test_the_page_tells_what_a_reward_model_knows_and_how_far_a_trial_by_distance_went(tmp_path) -> None:
+    manifest = make_groups(tmp_path / "groups")
+    metrics = {"accuracy/mean": 0.8, "accuracy/low": 0.7, "accuracy/high": 0.9, "length_accuracy/mean": 0.75}
+    learnt = [{"part": "learnt", "learns": "pairs", "metrics": metrics | {"over_length/low": -0.05}}]
+    known = {"logged": make_logged(), "learnt": learnt}
+    made = Made("copg_kl2", 0.2, 3.0, "copg", 0.1)
+    training = make_training(tmp_path / "training", made)
+    facts = read_manifest(training, schema="training").facts
+    reseal(training, facts={**facts, "pilot": {"target": 2.0, "beta": 0.1}})
+    out = tmp_path / "report"
+    report_trials(
+        ReportConfig(max_kl=12.0),
+        groups=tmp_path / "groups",
+        reference=make_evaluation(tmp_path / "reference", Made("reference"), manifest, **known),
+        champion=None,
+        evaluations=[make_evaluation(tmp_path / "evaluation", made, manifest)],
+        trainings=[training],
+        report=out,
+    )
+    page, numbers = (out / "report.html").read_text(), json.loads((out / "report.json").read_text())
+    told = "reward model learnt: held-out accuracy 0.80 (0.70 to 0.90), by length alone 0.75, cannot be told"
+    assert page.count(told) == 2, "as a reason and among the rewards"
+    assert "copg, β = 0.1 for 2 nats" in page
+    assert (numbers["learnt"], numbers["decision"]["promoted"]) == (learnt, False)
+    (hint,) = (each for each in numbers["policies"][1]["hints"] if each.startswith("asked"))
+    assert hint.startswith(("asked for 2 nats and went 2.9", "asked for 2 nats and went 3.0"))
+    assert hint.endswith(": ask for less")
