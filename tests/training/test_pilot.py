@@ -228,6 +228,7 @@ def by_distance(folder: Path, target: float, seed: int) -> TrainConfig:
     )
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(("unexplained", "target"), [(0.05, 0.6), (0.8, 0.3)])
 def test_over_three_seeds_policies_go_as_far_as_they_were_asked_to_within_a_fifth(
     tmp_path: Path, unexplained: float, target: float
