@@ -46,8 +46,11 @@ def test_a_row_names_the_columns_that_are_read(name: str) -> None:
 def test_an_example_can_be_used_as_it_stands(example: dict, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("mine.py").write_text(re.search(r"```python\n(.*?)```", TEXT, re.DOTALL)[1])
-    if "trials" in example:
+    if "records" in example:
         assert parse_recipe(example).trains_reward
+        return
+    if "trials" in example:
+        assert parse_recipe({"name": "a", "records": "a.jsonl", "model": "./a", **example}).trials
         return
     build_mixture([parse_config(RewardSpec, each, where="rewards") for each in example["rewards"]])
 

@@ -370,11 +370,11 @@ def test_another_model_than_the_cached_reference_is_refused(
 def test_another_precision_than_the_cached_reference_is_named(
     config: TrainConfig, referenced: Path, tmp_path: Path
 ) -> None:
-    import copg.lm.reference
+    import copg.training.start
 
     tight = {"bfloat16": 1e-4}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(copg.lm.reference, "TOLERANCES", tight)
+        patch.setattr(copg.training.start, "TOLERANCES", tight)
         with pytest.raises(MismatchError, match="compute_dtype"):
             train(replace(config, rows=RowConfig(compute_dtype="bfloat16")), referenced, tmp_path)
 
