@@ -5,7 +5,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from copg.losses.units import has_reward_units
-from copg.training.log import read_metrics
+from copg.training.log import LAST, read_metrics
 
 if TYPE_CHECKING:
     from copg.training.loop import Loop, LoopState
@@ -18,9 +18,6 @@ UNMOVED_NATS = 0.01
 """KL of drawn completions below which a policy that has something to learn is called unmoved."""
 DRIFTED, DRIFTED_NATS = 3.0, 1.0
 """How many times as far from the reference drawn completions lie as the logs show, and from which KL on."""
-LAST = 10
-"""Steps looked at, and no more than the last quarter of all."""
-
 LAST_OF = {"residual/fraction": "residual/last", "log_ratio/weighted": "log_ratio/weighted_last"}
 
 
@@ -64,6 +61,7 @@ def hints(metrics: Mapping[str, float]) -> list[str]:
 def last_means(rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
     """``residual/last`` and ``log_ratio/weighted_last``: means over the last steps of a training's log."""
     steps = [row for row in rows if "residual/fraction" in row]
+    # no more than the last quarter of all
     last = steps[-min(LAST, max(1, len(steps) // 4)) :]
     means: dict[str, float] = {}
     for name in ("residual/fraction", "log_ratio/weighted"):

@@ -9,6 +9,9 @@ from typing import Any
 
 from copg.artifacts import replacing
 
+LAST = 10
+"""Steps that say how a training ends."""
+
 
 class MetricsLog:
     """One JSON object a line: ``step``, ``time_s`` since the epoch, and metrics by their keys."""

@@ -27,9 +27,8 @@ from copg.training.checkpoint import (
 from copg.training.checkpoint_store import CheckpointStore
 from copg.training.config import TrainConfig
 from copg.training.data import TrainData, step_groups
-from copg.training.ending import LAST
 from copg.training.launch import sigterm_noted
-from copg.training.log import MetricsLog
+from copg.training.log import LAST, MetricsLog
 from copg.training.optim import build_optimizer, learning_rate
 from copg.training.samples import Sampler, collapse
 from copg.training.sharding import GatheredPolicy, shard_scorer
