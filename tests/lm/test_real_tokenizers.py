@@ -115,16 +115,6 @@ def test_a_planted_bug_is_seen(name: str, monkeypatch: pytest.MonkeyPatch) -> No
         assert real.judge(name, template).missed
 
 
-def test_an_end_of_text_in_place_of_the_end_of_the_turn_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(real.tokenizer("gemma3"), "eos_token", "<eos>")  # as Gemma itself has it
-    template = real.templates()[ENDS["gemma3"][0]]
-    own = real.judge("gemma3", template)
-    assert (own.passed, own.end) == (CASES, "<end_of_turn>")
-    monkeypatch.setattr(TextCodec, "end_of_turn", property(lambda codec: codec.end_of_text))
-    planted = real.judge("gemma3", template)
-    assert (planted.passed, planted.end) == (0, "<eos>")
-
-
 def test_the_table_in_the_docs_is_the_one_that_was_measured() -> None:
     if not real.trl_templates():
         pytest.skip("needs the extra 'trl'")
