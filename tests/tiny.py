@@ -31,6 +31,7 @@ from copg.artifacts import begin, seal
 from copg.data.group_files import GroupWriter
 from copg.lm.load import load_model
 from copg.records import Completion, Group, prompt_id
+from examples import tiny_llama
 
 WORDS = ["red", "green", "blue", "cat", "dog", "bird", "runs", "sleeps", "eats", "here", "there", "now", "?"]
 VOCABULARY = ["<pad>", "<s>", "</s>", "<unk>", *WORDS]
@@ -152,6 +153,23 @@ def write_records(path: Path, num_prompts: int, num_completions: int, *, rewarde
             if rewarded:
                 row["rewards"] = [len(each.split()) for each in completions]
             file.write(json.dumps(row) + "\n")
+
+
+def write_prompts(path: Path, count: int) -> None:
+    """Records that hold prompts and nothing else."""
+    rng = random.Random(0)
+    rows = [{"prompt": text(rng, 4, 9)} for _ in range(count)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def save_drawing_model(directory: Path) -> Path:
+    """Random weights with a byte-level tokeniser: what it draws can be said again."""
+    rng = random.Random(0)
+    tokenizer = tiny_llama.build_tokenizer([text(rng, 4, 9) for _ in range(99)], vocab_size=300)
+    model = tiny_llama.build_model(tokenizer, width=32, layers=2, context=160, seed=0)
+    model.save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+    return directory
 
 
 def make_groups(num_groups: int, seed: int = 0) -> list[Group]:

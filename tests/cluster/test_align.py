@@ -10,6 +10,9 @@ from typing import Any
 
 import kfp
 import pytest
+from copg_pipelines.dags.compiled import read_compiled
+from copg_pipelines.dags.weight import weigh
+from copg_pipelines.doctor.pods import OF_WORKFLOW
 from copg_pipelines.server.client import Client
 from copg_pipelines.server.connection import Connection
 from copg_pipelines.server.runs import list_runs
@@ -35,6 +38,14 @@ def run(cluster: Cluster, data: Data, name: str, *words: str) -> str:
     """Start the DAG; what the client says."""
     options = ["--on", "cluster", "--service-account", ACCOUNT, *version_of(cluster, data, name)]
     return cluster.pipelines("run", "align", *options, *words)
+
+
+def compiled(cluster: Cluster, data: Data, name: str, dag: Path) -> Path:
+    """The DAG of a run directory of its own as a file."""
+    options = [word for word in version_of(cluster, data, name) if word not in ("--pipeline", PIPELINE)]
+    command = [sys.executable, "-m", "copg.cli", "compile", "align", "--output", str(dag), *options]
+    subprocess.run(command, cwd=ROOT, check=True, timeout=300)
+    return dag
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +99,21 @@ def test_every_task_ran_in_a_pod_of_its_own(ready: Cluster, whole_id: str, whole
     assert sorted(map(function_of, ended)) == sorted(functions)
 
 
+def test_its_workflow_weighs_what_was_told_before(
+    ready: Cluster, data: Data, whole_id: str, whole: dict[str, Any], tmp_path: Path
+) -> None:
+    pods = pods_of(ready, whole_id)
+    (name,) = {pod["metadata"]["labels"][OF_WORKFLOW] for pod in pods}
+    workflow = json.loads(ready.kubectl("get", "workflows.argoproj.io", name, "-o", "json"))
+    assert workflow["status"]["nodes"], "packed away"
+    workflow["metadata"].pop("managedFields", None)
+    found = len(json.dumps(workflow, separators=(",", ":"), ensure_ascii=False).encode())
+    told = weigh(*read_compiled(compiled(ready, data, "whole", tmp_path / "align.yaml")))
+    print(f"{len(workflow['status']['nodes'])} nodes, {found:,} bytes; {told.num_bytes:,} were told")
+    assert len(workflow["status"]["nodes"]) == told.nodes
+    assert told.num_bytes == pytest.approx(found, rel=0.06)
+
+
 def test_the_results_are_those_of_this_machine(whole: dict[str, Any], local: dict[str, Any]) -> None:
     for name in ("data", "model"):
         assert whole["digests"][name] == local["digests"][name]
@@ -126,11 +152,7 @@ def test_a_training_whose_pod_is_deleted_ends_as_if_nothing_had_been(
 def test_without_the_cache_of_kfp_the_tasks_find_what_they_left_and_copy_it(
     ready: Cluster, data: Data, whole: dict[str, Any], tmp_path: Path, artifacts: Any
 ) -> None:
-    dag = tmp_path / "align.yaml"
-    named = version_of(ready, data, "whole")
-    options = [word for word in named if word not in ("--pipeline", PIPELINE)]
-    command = [sys.executable, "-m", "copg.cli", "compile", "align", "--output", str(dag), *options]
-    subprocess.run(command, cwd=ROOT, check=True, timeout=300)
+    dag = compiled(ready, data, "whole", tmp_path / "align.yaml")
     # the client's own switch reaches the outermost tasks alone
     dag.write_text(dag.read_text().replace("enableCache: true", "enableCache: false"))
     client = kfp.Client(host=ready.host, namespace=ready.namespace)

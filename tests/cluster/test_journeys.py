@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from copg_pipelines.doctor.pods import OF_WORKFLOW
 
-from tests.cluster.cluster import ACCOUNT, Cluster, wait_until
+from tests import tiny
+from tests.cluster.cluster import ACCOUNT, VOLUME_POD, Cluster, wait_until
 from tests.cluster.conftest import ON_VOLUME, Data
 from tests.cluster.test_align import PIPELINE, RUN_ID, pods_of, run, trainers, version_of
 
@@ -90,6 +91,43 @@ def test_a_run_whose_workflow_somebody_deleted_is_lost(ready: Cluster, data: Dat
     assert ready.pipelines("cancel", run_id).splitlines()[0].endswith("LOST")
 
 
+def test_an_exit_handler_that_cannot_start_is_told_with_its_reason(ready: Cluster, data: Data) -> None:
+    nowhere = "placement.stages.summary.node_selector={copg.test/nowhere: here}"
+    run_id = started(ready, data, "unending", "--set", nowhere, "--set", "train.epochs=1")
+
+    def shown() -> str:
+        said = ready.pipelines("status", "align", run_id, "--kube-context", ready.context)
+        return said if re.search("^summary +PENDING .*Unschedulable", said, re.MULTILINE) else ""
+
+    said = wait_until("the exit handler's reason", shown, minutes=30, every_s=10)
+    assert re.search(r"^promote +SUCCEEDED", said, re.MULTILINE)
+    assert ready.pipelines("cancel", run_id).splitlines()[0].endswith("CANCELED")
+
+
+def test_prompts_alone_get_their_completions_and_a_second_run_draws_none(ready: Cluster, data: Data) -> None:
+    home, there = data.home / "prompts", f"{ON_VOLUME}-prompts"
+    tiny.save_drawing_model(home / "model")
+    tiny.write_prompts(home / "prompts.jsonl", 80)
+    ready.kubectl("cp", str(home), f"{ready.namespace}/{VOLUME_POD}:{there}")
+    sets = (
+        f"records={there}/prompts.jsonl",
+        f"model={there}/model",
+        "sample.completions=4",
+        "sample.generation.max_new_tokens=8",
+        "train.epochs=1",
+        "placement.shards=2",
+    )
+    words = ["--timeout", "45", *(word for each in sets for word in ("--set", each))]
+    run(ready, data, "drawn", *words)
+    summary = ready.read(f"{ON_VOLUME}-drawn/summary.json")
+    assert (summary["state"], summary["failure"]) == ("succeeded", None)
+    assert "sample" in summary["executed"]
+    drawn = ready.records(f"{ON_VOLUME}-drawn")["sample"].metrics
+    assert drawn["completions/drawn"] + drawn["completions/reused"] > 100
+    run(ready, data, "drawn", *words)
+    assert ready.read(f"{ON_VOLUME}-drawn/summary.json")["executed"] == ["resolve"]
+
+
 def test_a_schedule_that_is_replaced_leaves_the_run_that_it_started(ready: Cluster, data: Data) -> None:
     run_dir = f"{ON_VOLUME}-replaced"
     options = ["--service-account", ACCOUNT, *version_of(ready, data, "replaced"), *LONG]
@@ -107,8 +145,8 @@ def test_a_schedule_that_is_replaced_leaves_the_run_that_it_started(ready: Clust
 def test_eight_trials_are_told_to_their_end(ready: Cluster, data: Data) -> None:
     """More than 1 MiB of workflow, which only a patched controller follows."""
     trials = [{"method": "copg", "beta": round(0.02 * number, 2)} for number in range(1, 9)]
-    words = ["--set", f"trials={json.dumps(trials)}", "--set", "train.epochs=1", "--timeout", "75"]
-    said = run(ready, data, "eight", *words)
+    sets = (f"trials={json.dumps(trials)}", "train.epochs=1", "placement.trials_at_once=4")
+    said = run(ready, data, "eight", "--timeout", "75", *(word for each in sets for word in ("--set", each)))
     assert "the server stopped telling" not in said
     shown = {line.split()[0] for line in said.splitlines() if " SUCCEEDED" in line}
     assert len([name for name in shown if name.startswith(("train-", "evaluate-copg"))]) == 16

@@ -1,7 +1,6 @@
 """A DAG from prompts alone: the section ``sample`` draws what the records lack, and nothing else changes."""
 
 import json
-import random
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ from copg.run.recipe import parse_recipe
 from copg.run.stage_settings import stage_settings
 from copg.run.task_record import read_json
 from copg.stages.validate import ValidateConfig, validate_records
-from examples.tiny_llama import build_model, build_tokenizer
 from tests import tiny
 
 RECIPE: dict[str, Any] = {
@@ -47,14 +45,8 @@ LEARNT: dict[str, Any] = {
 SAMPLE = {"completions": 3, "generation": {"max_new_tokens": 5}}
 
 
-def write_prompts(path: Path, count: int) -> None:
-    rng = random.Random(0)
-    rows = [{"prompt": tiny.text(rng, 4, 9)} for _ in range(count)]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-
-
 def test_prompts_alone_are_refused_with_the_line_that_would_draw_completions(tmp_path: Path) -> None:
-    write_prompts(tmp_path / "p.jsonl", 8)
+    tiny.write_prompts(tmp_path / "p.jsonl", 8)
     with pytest.raises(RecordError, match=r"no_completions.*add sample: \{completions: 4\} to the recipe"):
         validate_records(ValidateConfig(), str(tmp_path / "p.jsonl"), tmp_path / "refused")
     config = ValidateConfig(min_completions=0, select_fraction=0.0, gate_fraction=0.0)
@@ -128,24 +120,13 @@ def test_the_stage_alone_needs_its_section() -> None:
     assert chosen.plan == "sample"
 
 
-@pytest.fixture(scope="module")
-def byte_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Random weights with a byte-level tokeniser: what it draws can be said again."""
-    folder = tmp_path_factory.mktemp("bytes")
-    rng = random.Random(0)
-    tokenizer = build_tokenizer([tiny.text(rng, 4, 9) for _ in range(99)], vocab_size=300)
-    build_model(tokenizer, width=32, layers=2, context=160, seed=0).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
-
-
 @pytest.mark.nightly
-def test_a_whole_run_from_prompts_alone_and_again_from_the_champion(tmp_path: Path, byte_model: Path) -> None:
-    write_prompts(tmp_path / "p.jsonl", 160)
+def test_a_whole_run_from_prompts_alone_and_again_from_the_champion(tmp_path: Path) -> None:
+    tiny.write_prompts(tmp_path / "p.jsonl", 160)
     values = {
         **{**RECIPE, **LEARNT},
         "records": str(tmp_path / "p.jsonl"),
-        "model": str(byte_model),
+        "model": str(tiny.save_drawing_model(tmp_path / "model")),
     }
     recipe = parse_recipe({**values, "sample": SAMPLE})
     first = run_local("align", recipe, tmp_path / "runs")
