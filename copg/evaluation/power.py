@@ -12,7 +12,7 @@ POWER = 0.8
 """Probability with which a gain is to be seen."""
 GAIN = 0.3
 """Standard deviations of the reward within a prompt: a gain worth seeing."""
-_MOST = 2048
+MOST = 2048
 """Prompts up to which is looked how many are needed."""
 _LIVES = 200
 _AIM = 0.87
@@ -35,6 +35,8 @@ class Gate:
     """Lowest and highest reward, if there are such; the wider for the spread, the more prompts it takes."""
     min_gain: float = 0.0
     """Reward units: what the low end of a gain's interval has to exceed."""
+    most: int = MOST
+    """Gate prompts beyond which is not looked how many a gain needs."""
 
     @property
     def fewest(self) -> float:
@@ -46,10 +48,10 @@ class Gate:
 
     def prompts_needed(self, gain: float) -> int | None:
         """Gate prompts with which a gain, in reward units, passes four times in five; None where too many."""
-        if self.fewest > _MOST:
+        if self.fewest > self.most:
             return None
-        found = _first(lambda n: self._sees(gain, n), int(self.fewest), _MOST)
-        return None if found > _MOST else found
+        found = _first(lambda n: self._sees(gain, n), int(self.fewest), self.most)
+        return None if found > self.most else found
 
     def gain_seen(self, num_prompts: int) -> float:
         """The smallest gain that passes four times in five, in reward units; infinite where there is none."""
@@ -108,7 +110,7 @@ def fewest_prompts(level: float, share: float = 0.0) -> int:
     def passes(num_prompts: int) -> bool:
         return bool(reached(np.ones((num_prompts, 1)), 0.5 + share / 2, level).all())
 
-    return _first(passes, MIN_PROMPTS, _MOST)
+    return _first(passes, MIN_PROMPTS, MOST)
 
 
 def refusal(gate: Gate, num_prompts: int) -> str:
@@ -129,7 +131,7 @@ def outlook(gate: Gate, num_prompts: int) -> str:
         return refusal(gate, num_prompts)
     smallest, wanted = gate.gain_seen(num_prompts), gate.prompts_needed(GAIN * gate.spread)
     worth = f"a gain of {GAIN * gate.spread:.3g} ({GAIN:g} of the spread within a prompt)"
-    needs = f"{worth} needs {wanted or f'more than {_MOST}'}"
+    needs = f"{worth} needs {wanted or f'more than {gate.most}'}"
     if nothing := refusal(gate, num_prompts):
         return f"{nothing}; {needs}"
     if math.isinf(smallest):

@@ -14,23 +14,29 @@ from copg.run.task_record import RECORDS, RUN, TaskRecord, read_json, read_recor
 from copg_pipelines.time_left import Standing, Work, duration, read_line, standing
 
 EVERY_S = 0.2
-TOLD_EVERY_S = 30.0
-"""How often a file or pipe gets a line while nothing ends."""
 
 
 @contextmanager
-def watching(run_dir: Path, out: TextIO, *, log: Path | None = None, at_once: int = 1) -> Iterator[None]:
+def watching(
+    run_dir: Path,
+    out: TextIO,
+    *,
+    log: Path | None = None,
+    at_once: int = 1,
+    told_every_s: float = 30.0,
+) -> Iterator[None]:
     """Write a line to ``out`` when a task ends, and while it runs how far it is.
 
-    On a terminal that is one line, written over and over; elsewhere a line each half minute.
+    On a terminal that is one line, written over and over.
 
     Args:
         run_dir: directory of the runs.
         out: the terminal, a file or a pipe.
         log: to which the tasks print; None: how far a task is cannot be told.
         at_once: tasks of one loop that run together.
+        told_every_s: seconds after which a file or pipe gets a line while nothing ends.
     """
-    watch = _Watch(run_dir, out, log, at_once)
+    watch = _Watch(run_dir, out, log, at_once, told_every_s)
     try:
         with repeating(watch.look, EVERY_S, name="watch"):
             yield
@@ -40,9 +46,11 @@ def watching(run_dir: Path, out: TextIO, *, log: Path | None = None, at_once: in
 
 
 class _Watch:
-    def __init__(self, run_dir: Path, out: TextIO, log: Path | None, at_once: int) -> None:
+    def __init__(
+        self, run_dir: Path, out: TextIO, log: Path | None, at_once: int, told_every_s: float
+    ) -> None:
         self.folder = run_dir / RECORDS
-        self.out, self.log, self.at_once = out, log, at_once
+        self.out, self.log, self.at_once, self.told_every_s = out, log, at_once, told_every_s
         self.live = out.isatty()
         self.seen = {path: path.stat().st_mtime_ns for path in self.folder.glob("*.json")}
         self.records = {path: record for path in self.seen if (record := read_record(path)) is not None}
@@ -111,7 +119,7 @@ class _Watch:
 
     def _show_running(self) -> None:
         now = time.monotonic()
-        if not self.running or not (self.live or now - self.told > TOLD_EVERY_S):
+        if not self.running or not (self.live or now - self.told > self.told_every_s):
             return
         self.told = now
         tasks = ", ".join(self._how_far(task, now - since) for task, since in self.running.items())

@@ -4,7 +4,6 @@ import math
 
 import pytest
 
-from copg.evaluation import power
 from copg.evaluation.power import GAIN, MIN_PROMPTS, Gate, fewest_prompts, outlook, refusal
 
 LEVEL = 0.05 / 52
@@ -43,9 +42,8 @@ def test_with_too_few_prompts_nothing_is_seen_and_that_is_told() -> None:
     assert outlook(gate, 256).startswith("gate: 256 prompts x 4 completions see a gain of 0.0")
 
 
-def test_a_gain_that_would_take_thousands_of_prompts_says_so(monkeypatch) -> None:
-    monkeypatch.setattr(power, "_MOST", 64)
-    gate = Gate(spread=0.001, samples=1, level=LEVEL, bounds=(0.0, 1.0))
+def test_a_gain_that_would_take_more_prompts_than_are_looked_at_says_so() -> None:
+    gate = Gate(spread=0.001, samples=1, level=LEVEL, bounds=(0.0, 1.0), most=64)
     assert gate.prompts_needed(0.0003) is None
     assert "needs more than 64" in outlook(gate, 16)
 

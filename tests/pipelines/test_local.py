@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from copg_pipelines import local, watch
+from copg_pipelines import local
 from copg_pipelines.ending import failure_line, show_summary
 from copg_pipelines.watch import line, watching
 
@@ -96,13 +96,12 @@ def test_a_line_appears_when_a_task_ends_and_not_for_older_ones(tmp_path: Path) 
     assert line(train).split() == ["train-copg_0.1", "12.3", "s", "failed:", "no", "room"]
 
 
-def test_while_a_task_runs_it_is_told_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch, "TOLD_EVERY_S", 0.0)
+def test_while_a_task_runs_it_is_told_how_far_it_is(tmp_path: Path) -> None:
     tasks = [{"task": t, "stage": t, "key": t * 64, "loop": None} for t in "ab"]
     (tmp_path / RUN).write_text(json.dumps({"run": "r", "tasks": tasks}))
     log, out = tmp_path / "log", io.StringIO()
     log.write_text("    a: 3 of 9, 20 s left (0.3/s)\n    a: 4 of 9, 1")  # a line that is being written
-    with watching(tmp_path, out, log=log):
+    with watching(tmp_path, out, log=log, told_every_s=0.0):
         write_record(tmp_path, TaskRecord(stage="resolve", task="resolve", key="always", state="succeeded"))
         write_record(tmp_path, TaskRecord(stage="a", task="a", key="a" * 64))
         time.sleep(0.5)

@@ -167,6 +167,7 @@ def test_no_text_makes_the_page_wider_than_a_phone_and_dark_is_dark(report, brow
     assert browser.errors == []
 
 
+@pytest.mark.nightly
 def test_the_page_prints_in_light_colours_even_when_the_screen_is_dark(report, browser, tmp_path) -> None:
     browser.scheme("dark")
     browser.evaluate("dispatchEvent(new Event('beforeprint'))")

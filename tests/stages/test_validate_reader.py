@@ -104,27 +104,34 @@ def test_a_recipe_whose_records_are_all_too_long_ends_in_validate(tmp_path: Path
     assert "a prompt of 80 tokens, reference.max_tokens is 50" in str(caught.value)
 
 
-def test_the_tokeniser_is_asked_without_torch(tmp_path: Path) -> None:
+def test_the_stage_loads_what_it_takes_alone_and_calls_nobody(tmp_path: Path) -> None:
     records = write(tmp_path / "a.jsonl", GOOD)
-    model = save(tmp_path / "model")
+    model, home = save(tmp_path / "model"), tmp_path / "home"
+    home.mkdir()
     script = (
-        "import sys\n"
+        "import socket, sys\n"
+        "def refuse(*_, **__): raise AssertionError('network')\n"
+        "socket.socket.connect = socket.getaddrinfo = refuse\n"
         "from pathlib import Path\n"
         "from copg.lm.config import ReaderConfig\n"
         "from copg.stages.validate import ValidateConfig, validate_records\n"
-        "assert not {'torch', 'transformers'} & set(sys.modules)\n"
-        f"config = ValidateConfig(reader=ReaderConfig(model={model!r}), select_fraction=0, gate_fraction=0)\n"
+        "def loaded(*names): return set(names) & set(sys.modules)\n"
+        "assert not loaded('torch', 'transformers', 'great_expectations', 'pandas', 'datasets')\n"
+        "splits = {'select_fraction': 0, 'gate_fraction': 0}\n"
+        f"validate_records(ValidateConfig(**splits), {records!r}, Path({str(tmp_path / 'plain')!r}))\n"
+        "assert not loaded('torch', 'transformers')\n"
+        f"config = ValidateConfig(reader=ReaderConfig(model={model!r}), **splits)\n"
         f"found = validate_records(config, {records!r}, Path({str(tmp_path / 'groups')!r}))\n"
         "assert found['groups/count'] == 1\n"
-        "assert 'transformers' in sys.modules\n"
-        "assert 'torch' not in sys.modules\n"
+        "assert loaded('transformers') and not loaded('torch')\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", script],
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[2]), "HOME": str(tmp_path)},
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[2]), "HOME": str(home)},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
     assert "a turn ends with `<end>`, plain text with `</s>`" in done.stderr
+    assert list(home.iterdir()) == [], "something was left in the home directory"
