@@ -31,6 +31,5 @@ def summary(run_dir: str, status: dsl.PipelineTaskFinalStatus) -> None:
     if said := notify(os.environ.get("COPG_WEBHOOK_URL", ""), found):
         print(said, flush=True)
     if found["failure"] and on_a_server:
-        raise CopgError(
-            "the run failed, and so does this task, which then sums up anew once the run is resumed"
-        )
+        cause = found["failure"]["cause"]
+        raise CopgError(f"{cause} (so this task fails too, and sums up anew once the run is resumed)")

@@ -69,7 +69,8 @@ def test_the_program_of_a_task_calls_its_component_without_kfp_s_compiler(tmp_pa
     on_a_server = {**os.environ, "KFP_POD_NAME": "align-1"}
     done = subprocess.run(command, env=on_a_server, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 1  # or the server would not repeat it when the run is resumed
-    assert done.stderr.startswith("error: summary: the run failed, and so does this task")
+    cause = json.loads((tmp_path / "summary.json").read_text())["failure"]["cause"]
+    assert done.stderr.startswith(f"error: summary: {cause} (so this task fails too")
     assert json.loads((tmp_path / "summary.json").read_text())["job"] == "x"
 
 

@@ -234,7 +234,8 @@ class KfpServer:
             run.run_details = api.V2beta1RunDetails(task_details=nodes_of(run, tasks))
             for task in (each for each, stands in tasks.items() if stands == "FAILED"):
                 last = task.rpartition("/")[2]
-                self.logs[pod_of(run, task)] = f"I1129 main.go:67] begins\nerror: {last}: no such file\n"
+                said = f"I1129 main.go:67] begins\nerror: {last}: no such file\n"
+                self.logs.setdefault(pod_of(run, task), said)
         return run
 
     def _enter(self, run: Any, state: str) -> None:

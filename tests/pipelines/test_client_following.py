@@ -3,14 +3,16 @@
 import io
 import re
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pytest
-from copg_pipelines.cli import inspecting
-from copg_pipelines.doctor.pods import reason_of
+from copg_pipelines.cli.options import pods_of
+from copg_pipelines.doctor import pods
+from copg_pipelines.doctor.pods import RunPods, reason_of
 from copg_pipelines.server.client import Client
 from copg_pipelines.server.connection import Connection
-from copg_pipelines.server.following import follow
+from copg_pipelines.server.following import StillRunning, follow
 from copg_pipelines.server.lost import is_lost
 from copg_pipelines.server.outline import outline_of
 from copg_pipelines.server.tasks import tasks_of
@@ -86,7 +88,7 @@ def test_logs_of_a_pod_that_runs_are_asked_of_the_cluster_where_the_server_may_n
         asked.append((context, node))
         return "step 7\n" if context else None
 
-    monkeypatch.setattr(inspecting, "_log_of_pod", log_of_pod)
+    monkeypatch.setattr("copg_pipelines.cli.inspecting._log_of_pod", log_of_pod)
     assert command("logs", run).why == "error: the server has no log of train-copg_0.05"
     assert command("logs", run, "--kube-context", "mine").out == "step 7\n"
     node = "long9xh7p7-1-2801344916-476554675"  # of the attempt that runs
@@ -172,7 +174,7 @@ def test_a_cancelled_run_can_be_resumed(command: Command, server: KfpServer) -> 
 
 
 def test_cancelling_what_is_over_or_was_over_before_it_could_be_stopped(
-    command: Command, server: KfpServer
+    command: Command, server: KfpServer, hook: tuple[str, list[dict[str, Any]]]
 ) -> None:
     assert command("cancel", "gone").why.endswith("Run gone not found")
     run = server.recall("run-succeeded")
@@ -188,7 +190,9 @@ def test_cancelling_what_is_over_or_was_over_before_it_could_be_stopped(
             server.scripts = {"": [("SUCCEEDED", {"train": "SUCCEEDED"})]}
 
     server.before = ends
-    late = command("cancel", going, *QUICK)
+    url, told = hook
+    late = command("cancel", going, *QUICK, "--webhook", url)
+    assert told == []  # how it ended, its own last task tells
     assert (late.code, late.why.endswith("was over before it could be stopped: it is SUCCEEDED")) == (1, True)
 
 
@@ -197,6 +201,12 @@ def test_the_last_task_that_fails_with_its_run_is_not_why_it_failed(
 ) -> None:
     server.scripts = {"": [("FAILED", {"train": "FAILED", "summary": "FAILED"})]}
     assert re.search(r"is FAILED in train\b(?!,)", command("status", "align", server.begin("align")).why)
+    killed = server.begin("align")
+    command("status", "align", killed)
+    died = "killed while it ran, with 2.9 GiB of 3.0 GiB of memory in use"
+    server.logs[pod_of(server.runs[killed], "train")] = "train: 3 of 9\n"
+    server.logs[pod_of(server.runs[killed], "summary")] = f"error: summary: {died}\n"
+    assert command("status", "align", killed).why == f"error: run {killed} is FAILED in train: {died}"
     server.scripts = {"": [("FAILED", {"train": "SUCCEEDED", "summary": "FAILED"})]}
     assert " is FAILED in summary" in command("status", "align", server.begin("align")).why
 
@@ -218,13 +228,31 @@ def test_a_pod_that_does_not_start_says_why(
     run = server.begin("align")
     node = pod_of(server.runs[run], "train")
     why = {node: "Unschedulable: 0/3 nodes are available: 3 Insufficient nvidia.com/gpu."}
-    monkeypatch.setattr(inspecting, "_pods_of", lambda *_: (False, why))
+    found = RunPods(gone=False, waiting=why)
+    monkeypatch.setattr(pods, "look_at_pods", lambda context, namespace, workflow: found)
     shown = command("status", "align", run, "--kube-context", "mine")
     (line,) = (each for each in shown.out.splitlines() if each.startswith("train"))
     assert line.split()[1] == "PENDING"
     assert line.endswith(why[node])
-    monkeypatch.setattr(inspecting, "_pods_of", lambda *_: (True, {}))
+    out = io.StringIO()
+    with pytest.raises(StillRunning):
+        follow(
+            client_of(server),
+            run,
+            out,
+            pods_of=partial(pods_of, client_of(server), ""),
+            every_s=0.01,
+            doubt_s=0.02,
+            timeout_s=0.2,
+        )
+    assert out.getvalue().count(why[node]) == 1
+    found = RunPods(gone=True)
     assert "LOST" in command("status", "align", run, "--kube-context", "mine").why
+    asked = partial(pods_of, client_of(server), "mine")
+    followed = follow(
+        client_of(server), run, io.StringIO(), pods_of=asked, every_s=0.01, doubt_s=0.02, timeout_s=9
+    )
+    assert followed.outcome == "LOST"
 
 
 def test_why_a_pod_waits_as_its_status_says() -> None:

@@ -2,7 +2,6 @@
 
 import functools
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +10,7 @@ import typer
 from copg.cli.command import Refusal, refuses
 from copg.cli.options import OptionalRecipe, runs_here
 from copg.errors import ConfigError
-from copg_pipelines.cli.options import CONNECTION, HERE, Place, Wait, connected, targeted, waiting
+from copg_pipelines.cli.options import CONNECTION, HERE, Place, Wait, connected, pods_of, targeted, waiting
 from copg_pipelines.target import Target
 
 Context = Annotated[str, typer.Option(help="Kube context; default: the current one.")]
@@ -20,7 +19,6 @@ Context = Annotated[str, typer.Option(help="Kube context; default: the current o
 @refuses(
     Refusal(("timeout", "poll"), lambda given: not given["follow_it"], "without --follow"),
     Refusal(("pipeline",), lambda given: given["run"], "with the id of a run"),
-    Refusal(("kube_context",), lambda given: given["follow_it"], "with --follow"),
 )
 @connected
 @waiting("timeout", "poll")
@@ -50,9 +48,9 @@ def status(
     else:
         found, *before = latest_runs(client, get_pipeline(client, target.pipeline_name).pipeline_id)
     if follow_it and not ended(found):
-        wait.wait(client, found.run_id, target.dag)
+        wait.wait(client, found.run_id, target.dag, kube_context)
         return
-    shown = look(client, found, functools.partial(_pods_of, client, kube_context))
+    shown = look(client, found, functools.partial(pods_of, client, kube_context))
     show_run(shown, print)
     for each in before:
         if outcome(each) == CANCELED:
@@ -60,13 +58,6 @@ def status(
     if (ended(found) and shown.outcome != "SUCCEEDED") or shown.outcome == LOST:
         print(f"error: {shown.why()}", file=sys.stderr)
         raise typer.Exit(1)
-
-
-def _pods_of(client: Any, context: str, workflow: str) -> tuple[bool | None, Mapping[str, str]] | None:
-    from copg_pipelines.doctor.pods import look_at_pods
-
-    found = look_at_pods(context, client.connection.namespace or "kubeflow", workflow)
-    return None if found is None else (found.gone, found.waiting)
 
 
 def _log_of_pod(client: Any, context: str, node: str) -> str | None:

@@ -47,12 +47,27 @@ class Wait:
         ),
     ] = ""
 
-    def wait(self, client: Any, run_id: str, dag: str = next(iter(DAGS))) -> None:
+    def wait(self, client: Any, run_id: str, dag: str = next(iter(DAGS)), context: str = "") -> None:
         """Follow a run to its end, if that is wanted; see ``wait_for``."""
         from copg_pipelines.server.following import wait_for
 
         if not self.no_wait:
-            wait_for(client, run_id, dag, self.timeout, self.poll, self.webhook)
+            pods = functools.partial(pods_of, client, context)
+            wait_for(client, run_id, dag, self.timeout, self.poll, self.webhook, pods)
+
+
+def pods_of(client: Any, context: str, workflow: str) -> tuple[bool | None, Mapping[str, str]] | None:
+    """Whether a workflow is gone, and what its pods wait for; None where no cluster is at hand.
+
+    Args:
+        client: of the server.
+        context: kube context; empty: the current one, which may be of another cluster.
+        workflow: its name.
+    """
+    from copg_pipelines.doctor.pods import look_at_pods
+
+    found = look_at_pods(context, client.connection.namespace or "kubeflow", workflow)
+    return None if found is None else (found.gone, found.waiting)
 
 
 def _connection(kind: Any, default: Any, text: str, *spellings: str, env: str = "") -> tuple[Any, Any]:

@@ -142,9 +142,9 @@ def cancel(
     stopped, outcome = runs.cancel(client, run, timeout_s=60 * timeout, every_s=wait.poll)
     shown = Shown(client, stopped, lost=outcome == runs.LOST)
     show_run(shown, print)
-    tell(wait.webhook, shown)
-    if outcome not in (CANCELED, runs.LOST):
+    if outcome not in (CANCELED, runs.LOST):  # of how it ended, its own last task has told
         raise ConfigError(f"run {run} was over before it could be stopped: it is {outcome}")
+    tell(wait.webhook, shown)
 
 
 def _run_here(target: Target, only: str, given: list[str], trial: str, webhook: str) -> None:

@@ -8,15 +8,13 @@ import typer
 
 from copg_pipelines.server.client import Client
 from copg_pipelines.server.connection import ClientError
-from copg_pipelines.server.lost import is_lost
 from copg_pipelines.server.outline import outline_of
-from copg_pipelines.server.runs import ended
-from copg_pipelines.server.showing import Shown, say_rest
+from copg_pipelines.server.runs import LOST, ended
+from copg_pipelines.server.showing import PodsOf, Shown, look, say_rest
 
 TIMED_OUT = 124
 """Exit code of a wait that ended before the run; the one of ``timeout``."""
 DOUBT_S = 120.0
-"""Without a change, after which the pods are looked for; and between two such looks."""
 
 
 class StillRunning(ClientError):
@@ -28,11 +26,21 @@ def follow(
     run_id: str,
     out: TextIO,
     *,
+    pods_of: PodsOf | None = None,
     timeout_s: float | None = None,
     every_s: float = 5.0,
     doubt_s: float = DOUBT_S,
 ) -> Shown:
-    """Write a line to ``out`` for each change of a task until the run ends.
+    """Write a line to ``out`` for each change of a task until the run ends, and for each pod that waits.
+
+    Args:
+        client: of the server.
+        run_id: the run.
+        out: a terminal, file or pipe.
+        pods_of: asks the cluster of a workflow; see ``look``.
+        timeout_s: how long to follow it; None: for ever.
+        every_s: between two looks at the server.
+        doubt_s: without a change, after which the pods are looked at; and between two such looks.
 
     Returns:
         The run: succeeded, failed, cancelled, skipped or lost.
@@ -42,6 +50,7 @@ def follow(
     """
     seen: dict[str, tuple[str, int]] = {}
     began = changed = time.monotonic()
+    told: dict[str, str] = {}
     outline, missing, noted = None, False, False
     while True:
         run = client.runs.run_service_get_run(run_id)
@@ -58,16 +67,29 @@ def follow(
             noted = True
             print(shown.note(), file=out, flush=True)
         if time.monotonic() - changed >= doubt_s:
-            gone = is_lost(client, run, shown.told, outline)
-            if gone and missing:  # twice: a node may be lost and its pod be tried again elsewhere
-                return Shown(client, run, outline, lost=True)
-            missing, changed = gone, time.monotonic()
+            closer = look(client, run, pods_of, outline)
+            if closer.outcome == LOST and missing:  # twice: its pod may be tried again elsewhere
+                return closer
+            missing, changed = closer.outcome == LOST, time.monotonic()
+            for task in closer.told.tasks:
+                why = closer.waits_for(task)
+                if why and told.get(task.node) != why:
+                    told[task.node] = why
+                    print(closer.line(task), file=out, flush=True)
         if timeout_s is not None and time.monotonic() + every_s > began + timeout_s:
             raise StillRunning(f"run {run_id} is still {shown.outcome} after {timeout_s:g} s and goes on")
         time.sleep(every_s)
 
 
-def wait_for(client: Client, run_id: str, dag: str, timeout_min: float, poll_s: float, webhook: str) -> None:
+def wait_for(
+    client: Client,
+    run_id: str,
+    dag: str,
+    timeout_min: float,
+    poll_s: float,
+    webhook: str,
+    pods_of: PodsOf | None = None,
+) -> None:
     """Follow a run to its end.
 
     Args:
@@ -77,16 +99,16 @@ def wait_for(client: Client, run_id: str, dag: str, timeout_min: float, poll_s: 
         timeout_min: how long to wait; 0: for ever.
         poll_s: seconds between two looks.
         webhook: address to tell when the run did not succeed; empty: none.
+        pods_of: asks the cluster of a workflow; see ``look``.
 
     Raises:
         typer.Exit: with 1 for a run that did not succeed, with 124 when the time was up.
         ClientError: the server could not be asked any more; the run goes on.
     """
     how = f"copg status {dag} {run_id} --follow --host {client.connection.host}"
+    limit = 60 * timeout_min if timeout_min else None
     try:
-        shown = follow(
-            client, run_id, sys.stdout, timeout_s=60 * timeout_min if timeout_min else None, every_s=poll_s
-        )
+        shown = follow(client, run_id, sys.stdout, pods_of=pods_of, timeout_s=limit, every_s=poll_s)
     except StillRunning as error:
         print(f"error: {error}; to follow it: {how}", file=sys.stderr)
         raise typer.Exit(TIMED_OUT) from None

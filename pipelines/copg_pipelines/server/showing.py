@@ -13,6 +13,7 @@ from copg_pipelines.server.outline import Outline, outline_of
 from copg_pipelines.server.runs import CANCELING, LOST, ended, outcome
 from copg_pipelines.server.tasks import CANCELED, Task, Told, tasks_of
 
+PodsOf = Callable[[str], tuple[bool | None, Mapping[str, str]] | None]
 REPORT, PAGE = "report", "page"
 LAST = "summary"
 """The exit handler, which fails with its run."""
@@ -76,10 +77,14 @@ class Shown:
             self._causes[task.node] = cause_in(log or "", task.name)
         return self._causes[task.node]
 
+    def waits_for(self, task: Task) -> str:
+        """Why a task's pod does not start, as far as a cluster at hand tells."""
+        return self.waiting.get(task.pods[-1], "") if task.pods and task.state == "PENDING" else ""
+
     def line(self, task: Task) -> str:
         """How a task stands; see ``Task.line``."""
-        waits = self.waiting.get(task.pods[-1], "") if task.pods and task.state == "PENDING" else ""
-        return task.line(datetime.now(UTC), self.cause(task) if task.state == "FAILED" else waits)
+        why = self.cause(task) if task.state == "FAILED" else self.waits_for(task)
+        return task.line(datetime.now(UTC), why)
 
     def note(self) -> str:
         """What to know about states that stopped; empty where the server tells of all."""
@@ -105,7 +110,10 @@ class Shown:
             return f"run {run_id} is CANCELED" + (f" while {', '.join(stopped)} ran" if stopped else "")
         which = f" in {', '.join(dict.fromkeys(each.name for each in self.failed))}" if self.failed else ""
         said = self.run.error.message if self.run.error and self.run.error.message else ""
-        cause = next(filter(None, map(self.cause, self.failed)), "") or " ".join(said.split())
+        # a task that was killed said nothing itself: its run's last one knows
+        last = [each for each in self.told.tasks if each.stage == LAST and each.state == "FAILED"]
+        causes = filter(None, map(self.cause, [*self.failed, *last]))
+        cause = next(causes, "") or " ".join(said.split())
         return f"run {run_id} is {self.outcome}{which}" + (f": {cause}" if cause else "")
 
     def message(self) -> dict[str, Any]:
@@ -133,7 +141,8 @@ class Shown:
 def look(
     client: Client,
     run: Any,
-    pods_of: Callable[[str], tuple[bool | None, Mapping[str, str]] | None] | None = None,
+    pods_of: PodsOf | None = None,
+    outline: Outline | None = None,
 ) -> Shown:
     """A run as it stands.
 
@@ -142,8 +151,9 @@ def look(
         run: as the server tells it.
         pods_of: asks the cluster of a workflow, whether it is gone and what its pods wait for by node; None
             where there is none at hand, or it may be another: then the logs of its pods tell.
+        outline: of its DAG, where it is known already.
     """
-    shown = Shown(client, run)
+    shown = Shown(client, run, outline)
     if ended(run):
         return shown
     asked = pods_of(shown.told.workflow) if pods_of is not None and shown.told.workflow else None
