@@ -55,15 +55,27 @@ def find_champion(
         return Found(measured, version, f"champion: {told}, {gone}", lost=True)
     if measured is None:
         return Found(None, version)
-    reason = "" if own else _other(now, digests)
-    if not reason and (damage := _damage(measured, memo)):
-        reason = f"is gone from {measured['uri']}: {damage}"
+    reason = ("" if own else _other(now, digests)) or _gone(measured, memo)
     if not reason:
         return Found(measured, version)
     told = f"version {measured['version']} of {promote['model_name']!r}"
     return Found(
         None, version, f"champion: {told} {reason}; the trials are measured against the reference alone"
     )
+
+
+def unfit(now: RegisteredVersion, digests: Mapping[str, str], memo: DigestMemo) -> str:
+    """Why a champion is none for a run, as in "was trained with another model"; empty where it is one.
+
+    Args:
+        now: the champion.
+        digests: of the run; those of ``SAME`` are compared.
+        memo: of what was read before.
+
+    Raises:
+        ArtifactError: the store of the policy does not answer.
+    """
+    return _other(now, digests) or _gone(_named(now), memo)
 
 
 def _named(version: RegisteredVersion) -> dict[str, Any]:
@@ -81,6 +93,11 @@ def _other(now: RegisteredVersion, digests: Mapping[str, str]) -> str:
     """In what a champion is no policy of this run's kind; a version without a tag is taken for one."""
     differ = [what for tag, what in SAME.items() if tag in now.tags and now.tags[tag] != digests.get(tag)]
     return f"was trained with another {' and other '.join(differ)}" if differ else ""
+
+
+def _gone(policy: Mapping[str, Any], memo: DigestMemo) -> str:
+    damage = _damage(policy, memo)
+    return f"is gone from {policy['uri']}: {damage}" if damage else ""
 
 
 def _damage(policy: Mapping[str, Any], memo: DigestMemo) -> str:

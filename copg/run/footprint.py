@@ -103,14 +103,23 @@ def estimate_needs(
     )
 
 
+def lack_of_disk(needs: Needs, run_dir: Path) -> list[str]:
+    """What the disk or volume under a directory lacks, in one sentence with numbers, if it lacks anything."""
+    import psutil
+
+    existing = next(folder for folder in (run_dir, *run_dir.parents) if folder.exists())
+    free = psutil.disk_usage(str(existing)).free
+    if needs.disk <= free:
+        return []
+    return [f"the run needs about {gib(needs.disk)} of disk, {existing} has {gib(free)} free"]
+
+
 def shortfalls(needs: Needs, run_dir: Path) -> tuple[list[str], list[str]]:
     """What this machine lacks: what cannot work, and what may not, each in one sentence with numbers."""
     import psutil
 
     memory = psutil.virtual_memory()
     total = min(memory.total, container_limit() or memory.total)
-    existing = next(folder for folder in (run_dir, *run_dir.parents) if folder.exists())
-    free = psutil.disk_usage(str(existing)).free
     impossible, doubtful = [], []
     if needs.memory > total:
         impossible.append(f"training needs about {gib(needs.memory)} of memory, the machine has {gib(total)}")
@@ -118,6 +127,4 @@ def shortfalls(needs: Needs, run_dir: Path) -> tuple[list[str], list[str]]:
         doubtful.append(
             f"training needs about {gib(needs.memory)} of memory, {gib(memory.available)} are free now"
         )
-    if needs.disk > free:
-        impossible.append(f"the run needs about {gib(needs.disk)} of disk, {existing} has {gib(free)} free")
-    return impossible, doubtful
+    return impossible + lack_of_disk(needs, run_dir), doubtful

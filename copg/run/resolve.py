@@ -18,7 +18,7 @@ from copg.errors import ConfigError
 from copg.losses import LOSSES
 from copg.rewards.registry import digest_of_purpose, digest_of_rewards
 from copg.run.check import called_rewards, check_recipe, settings_of
-from copg.run.footprint import estimate_needs, measure_model, shortfalls
+from copg.run.footprint import estimate_needs, lack_of_disk, measure_model, shortfalls
 from copg.run.outlook import GATE, tell_known_outlook
 from copg.run.plan import Plan, make_plan
 from copg.run.recipe import Recipe
@@ -110,7 +110,7 @@ def plan_recipe(config: ResolveConfig) -> Resolution:
     if train.start_from is not None:
         start = find_policy(train.start_from, train.start_revision, memo)
         configs["train"] = replace(train, start_digest=start.digest, start_revision=start.revision)
-    base, sampler = _reward_base(configs, memo), find_sampler(configs, memo)
+    base, sampler = _reward_base(configs, memo), find_sampler(configs, digests, memo)
     if base is not None:
         digests["reward_base"] = base.digest
     if sampler is not None:
@@ -136,16 +136,23 @@ def _reward_base(configs: dict[str, Any], memo: DigestMemo) -> Source | None:
 
 
 def _check_machine(config: ResolveConfig, train: Any, model: Source, records: Source) -> list[str]:
-    """Warnings about this machine; a run that cannot fit is refused."""
-    if not config.tasks_at_once or model.folder is None:
+    """Warnings about this machine; a run that cannot fit is refused.
+
+    Where each task has a machine of its own, and policies go to an object store, the volume alone is looked
+    at, and doubted rather than refused.
+    """
+    if model.folder is None:
         return []
+    num_trials = len(config.recipe.trials)
     needs = estimate_needs(
         measure_model(model.folder),
         asdict(train),
-        num_trials=len(config.recipe.trials),
-        at_once=config.tasks_at_once,
+        num_trials=num_trials,
+        at_once=config.tasks_at_once or num_trials,
         records_bytes=records.num_bytes,
     )
+    if not config.tasks_at_once:
+        return lack_of_disk(needs, Path(config.run_dir))
     impossible, doubtful = shortfalls(needs, Path(config.run_dir))
     if impossible:
         raise ConfigError("; ".join(impossible))

@@ -17,6 +17,7 @@ TRIALS = ["baselines", "evaluations"]
 STAGES = {
     "validate": ("validate", [], {"groups": "groups"}),
     "reward": ("reward", ["groups"], {"reward_model": ""}),
+    "sample": ("sample", ["groups"], {"sampled": ""}),
     "score": ("score", ["groups"], {"scored": "scored"}),
     "reference": ("reference", ["scored"], {"referenced": "referenced"}),
     "train": ("train", ["referenced"], {"policy": "policy", "training": "trainings"}),
@@ -26,11 +27,11 @@ STAGES = {
     "promote": ("promote", ["groups", *TRIALS], {"registration": ""}),
 }
 """The stage, what it takes, and what it leaves under which name for others; in an order that can run."""
-LEARNED = {
-    "rewards": [{"name": "reward_model"}],
-    "reward": {"epochs": 1, "groups_per_step": 8},
+MORE = {
+    "reward": {"rewards": [{"name": "reward_model"}], "reward": {"epochs": 1, "groups_per_step": 8}},
+    "sample": {"sample": {"completions": 5, "generation": {"max_new_tokens": 8}}},
 }
-"""Settings with which a run trains a reward model, on the rewards that the records came with."""
+"""Settings by which a run has a stage; `reward` learns from the rewards that the records came with."""
 
 
 @pytest.mark.parametrize("name", STAGES)
@@ -55,7 +56,7 @@ def test_a_component_runs_in_a_pod_and_leaves_its_artifact(ready: Cluster, data:
 
 def asked(cluster: Cluster, data: Data, stage: str, takes: list[str]) -> list[str]:
     """The words that run one stage."""
-    sets = LEARNED if stage == "reward" else {}
+    sets = MORE.get(stage, {})
     given = [word for name in takes for word in ("--from", f"{name}={cluster.addresses[name]}")]
     words = ["run", "align", "--on", "cluster", "--recipe", str(data.recipe), "--image", cluster.image]
     words += ["--run-dir", RUN_DIR, "--service-account", ACCOUNT, "--pipeline", "copg-cluster-test"]

@@ -26,13 +26,14 @@ def started(cluster: Cluster, data: Data, name: str, *words: str) -> str:
     return found[0]
 
 
+def checkpoints(cluster: Cluster, run_dir: str) -> str:
+    """One of those that a run's trainings can go on from; empty where there is none."""
+    return cluster.sh(f"find {run_dir}/checkpoints -name '*.safetensors' 2>/dev/null | head -1").strip()
+
+
 def trains(cluster: Cluster, run_id: str, run_dir: str) -> None:
     """Wait until a run has a checkpoint to go on from, and trains on."""
-    wait_until(
-        "a checkpoint to go on from",
-        lambda: cluster.sh(f"find {run_dir}/checkpoints -name '*.safetensors' 2>/dev/null | head -1").strip(),
-        minutes=30,
-    )
+    wait_until("a checkpoint to go on from", lambda: checkpoints(cluster, run_dir), minutes=30)
     assert [pod for pod in trainers(cluster, run_id) if pod["status"]["phase"] == "Running"]
 
 
@@ -134,6 +135,7 @@ def test_a_schedule_that_is_replaced_leaves_the_run_that_it_started(ready: Clust
     ready.pipelines("schedule", "align", "--cron", "* * * * *", *options)
     try:
         wait_until("a scheduled run", lambda: ready.read(f"{run_dir}/run.json"), minutes=10)
+        wait_until("a checkpoint of it", lambda: checkpoints(ready, run_dir), minutes=30)
         said = ready.pipelines("schedule", "align", "--cron", "0 4 * * 1", *options)
         assert "replaced" in said
     finally:

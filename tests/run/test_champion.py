@@ -109,6 +109,15 @@ def _retire(policy: Path) -> None:
     assert delete_weights(str(policy), digest=digest, reason="champion 1 is past").num_files == 2
 
 
+def drawn_by_the_reference(settings: dict[str, Any], tmp_path: Path, why: str) -> None:
+    """A run that draws from the champion draws from the reference in its place, and says why."""
+    drawing = resolved({**settings, "stages": {"sample": {"model": "champion"}}}, tmp_path)
+    (told,) = (each for each in drawing.warnings if each.startswith("sample: "))
+    who = f"sample: version 1 of '{settings['name']}', the champion,"
+    assert re.fullmatch(f"{who} {why}: completions are drawn from the reference", told)
+    assert drawing.plans["sample"]["config"]["model"] == settings["model"]
+
+
 @pytest.mark.parametrize(
     ("harm", "why"),
     [
@@ -131,6 +140,7 @@ def test_a_champion_that_is_gone_or_damaged_is_told_and_the_run_goes_on_against_
     assert json.loads((tmp_path / "runs" / RUN).read_text())["warnings"] == [warning]
     assert after.baselines == [{"name": "reference"}]
     assert after.plans["promote"]["config"]["replaces"] == "1", "its place is taken, by whoever is better"
+    drawn_by_the_reference(settings, tmp_path, why)
 
 
 @pytest.mark.parametrize(
@@ -145,6 +155,7 @@ def test_a_champion_of_another_kind_is_told_and_not_measured_against(
     assert (
         f"version 1 of {settings['name']!r} was trained with another {what}; the trials" in after.warnings[0]
     )
+    drawn_by_the_reference(settings, tmp_path, f"was trained with another {what}")
 
 
 def test_a_champion_whose_store_does_not_answer_stops_the_run(

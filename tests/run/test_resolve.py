@@ -1,6 +1,7 @@
 """``resolve``: digests move exactly with what they are of, and every mistake is found before any work."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -279,6 +280,9 @@ def test_a_run_that_cannot_fit_is_refused_only_where_it_would_run(
     resolved(settings, tmp_path)
     with pytest.raises(ConfigError, match=r"training needs about .* GiB of memory, the machine has 1\.0 GiB"):
         resolved(settings, tmp_path, tasks_at_once=2)
+    monkeypatch.setattr(psutil, "disk_usage", lambda path: SimpleNamespace(free=0))
+    (told,) = resolved(settings, tmp_path).warnings  # of the volume that all tasks share
+    assert re.fullmatch(r"the run needs about .* of disk, \S+ has 0\.0 GiB free", told)
 
 
 def test_weights_are_read_once_while_they_do_not_change(

@@ -32,12 +32,12 @@ def test_without_a_word_it_is_the_reference_and_a_run_without_the_section_has_no
     reference_dir: Path, tmp_path: Path
 ) -> None:
     settings, memo = configs(reference_dir, tmp_path, completions=3)
-    found = find_sampler(settings, memo)
+    found = find_sampler(settings, {}, memo)
     assert found is not None
     assert (found.config.model, found.note) == (str(reference_dir), "")
     assert found.digest == found.config.model_digest == settings["reference"].model_digest
     del settings["sample"]
-    assert find_sampler(settings, memo) is None
+    assert find_sampler(settings, {}, memo) is None
 
 
 def test_another_model_has_its_own_digest_and_a_missing_one_is_named(
@@ -45,22 +45,22 @@ def test_another_model_has_its_own_digest_and_a_missing_one_is_named(
 ) -> None:
     other = tiny.save_model(tmp_path / "other", seed=1)
     settings, memo = configs(reference_dir, tmp_path, model=str(other))
-    found = find_sampler(settings, memo)
+    found = find_sampler(settings, {}, memo)
     assert found is not None
     assert found.digest == found.config.model_digest != settings["reference"].model_digest
     settings, memo = configs(reference_dir, tmp_path, model="./nowhere")
     with pytest.raises(ModelError, match=r"'\./nowhere': no such directory"):
-        find_sampler(settings, memo)
+        find_sampler(settings, {}, memo)
 
 
 def test_while_nobody_is_champion_the_reference_draws_and_it_is_said(
     reference_dir: Path, tmp_path: Path
 ) -> None:
     settings, memo = configs(reference_dir, tmp_path, model="champion")
-    found = find_sampler(settings, memo)
+    found = find_sampler(settings, {}, memo)
     assert found is not None
     assert found.config.model == str(reference_dir)
-    assert found.note == "nobody is champion yet: completions are drawn from the reference"
+    assert found.note == "sample: nobody is champion yet: completions are drawn from the reference"
 
 
 def test_an_endpoint_is_its_address_model_and_body_not_its_key_or_its_limits(
@@ -72,7 +72,7 @@ def test_an_endpoint_is_its_address_model_and_body_not_its_key_or_its_limits(
     def digest(**change: Any) -> str:
         sample = settings["sample"]
         changed = replace(sample, endpoint=replace(sample.endpoint, **change))
-        found = find_sampler({**settings, "sample": changed}, memo)
+        found = find_sampler({**settings, "sample": changed}, {}, memo)
         assert found is not None
         return found.digest
 
