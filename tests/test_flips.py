@@ -16,6 +16,7 @@ from copg.data.group_files import read_groups
 from copg.errors import ArtifactError, CopgError
 from copg.evaluation.results import contender, read_measured
 from copg.lm.endpoint import Endpoint
+from copg.rewards.weights import check_trained
 from copg.run.machine import read_machine, write_machine
 from copg.run.plan_files import read_plan, store_plan
 from copg.run.recipe import parse_recipe
@@ -176,6 +177,20 @@ def read_cache(folder: Path) -> Any:
 
 
 RUN_FILE = {"run": "0123456789ab", "tasks": [{"task": "train-a", "stage": "train"}], "warnings": ["w"]}
+
+
+def make_reward_model(folder: Path) -> None:
+    begin(folder)
+    (folder / "model.safetensors").write_bytes(bytes(range(256)))
+    (folder / "config.json").write_text('{"num_labels": 1}')
+    seal(folder, schema="reward_model", stage="reward", rows=1, config={}, parents={}, facts={})
+
+
+def read_reward_model(folder: Path) -> list[bytes]:
+    check_trained(str(folder))
+    return [(folder / name).read_bytes() for name in ("model.safetensors", "config.json")]
+
+
 KINDS = {
     "groups": Kind(
         lambda folder: tiny.write_scored(folder, train=6, select=2, gate=2) and None,
@@ -186,6 +201,7 @@ KINDS = {
     "evaluation": Kind(make_evaluation, read_evaluation),
     "checkpoints": Kind(make_checkpoints, read_checkpoints),
     "best weights": Kind(make_best, read_best),
+    "reward model": Kind(make_reward_model, read_reward_model),
     "reference store": Kind(
         make_shards,
         lambda folder: open_references(str(folder), Numerics("w", "float32", "float32")).lookup(KEYS),

@@ -1,5 +1,6 @@
 """What ``resolve`` digested is what the stages read: anything else is refused, and filed under no digest."""
 
+import os
 import shutil
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +12,7 @@ from copg.data.record_pass import RecordPass
 from copg.errors import ModelError, RecordError
 from copg.lm import reference as reference_pass
 from copg.rewards.contract import RewardSpec
+from copg.run.sources import DigestMemo, find_model
 from copg.stages.evaluate import EvaluateConfig, evaluate_policy
 from copg.stages.reference import ReferenceConfig, reference_groups
 from copg.stages.train import train_policy
@@ -40,6 +42,13 @@ def change(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
+
+
+def rot(path: Path) -> None:
+    """The same without a word to the file system, as a disk does it."""
+    state = path.stat()
+    change(path)
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
 
 
 def grow(records: Path) -> None:
@@ -142,4 +151,22 @@ def test_a_policy_to_start_from_is_held_to_its_digest_and_a_name_of_the_hub_is_n
         pass
     change(model / "model.safetensors")
     with pytest.raises(ModelError, match="changed since"), weights_as_promised(str(model), digest):
+        pass
+
+
+def test_weights_that_a_disk_changed_name_the_memo_that_goes_on_believing_in_them(
+    model: Path, tmp_path: Path
+) -> None:
+    def promised() -> str:
+        return find_model(str(model), None, DigestMemo(tmp_path)).digest
+
+    before = promised()
+    rot(model / "model.safetensors")
+    for _ in range(2):  # another run takes the same from the memo
+        again = weights_as_promised(str(model), promised())
+        with pytest.raises(ModelError, match=r"changed since .* remove digests\.json from"), again:
+            pass
+    (tmp_path / "digests.json").unlink()
+    assert promised() != before
+    with weights_as_promised(str(model), promised()):
         pass

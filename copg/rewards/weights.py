@@ -4,6 +4,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from copg.artifacts import MANIFEST, read_manifest
 from copg.config import configuration
 from copg.errors import ModelError
 from copg.stores.model_files import model_digest
@@ -43,9 +44,20 @@ class OfClassifier(OfModel):
 
         from copg.rewards.classifier import Classifier
 
+        check_trained(self.model)
         model_content(self.model, self.revision)
         dtype = getattr(torch, self.dtype)
         return Classifier(self.model, revision=self.revision, dtype=dtype, max_tokens=self.max_tokens)
+
+
+def check_trained(model: str) -> None:
+    """See that a reward model which was trained here is as it was left.
+
+    Raises:
+        ArtifactError: a file of it is missing, or has changed.
+    """
+    if (Path(model) / MANIFEST).is_file():
+        read_manifest(Path(model), schema="reward_model")
 
 
 def model_content(model: str, revision: str | None) -> dict[str, str]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from copg.artifacts import MANIFEST, json_value
 from copg.data.parents import end_with
-from copg.errors import CopgError, DamageError, disk_mistake
+from copg.errors import CopgError, DamageError, disk_mistake, without_secrets
 from copg.lm.memory import memory_mistake
 from copg.progress import work_of
 from copg.run.machine import read_machine
@@ -107,7 +107,8 @@ def _at_work(home: Path, record: TaskRecord, settings: Mapping[str, Any]) -> Ite
         mistake = error if isinstance(error, CopgError) else None
         mistake = mistake or memory_mistake(error, {record.stage: settings}) or disk_mistake(error)
         record.state = "failed"
-        record.message = str(mistake or f"{type(error).__name__}: {error}".partition("\n")[0])
+        said = without_secrets(f"{type(error).__name__}: {error}")  # a library's, of any address
+        record.message = str(mistake or said.partition("\n")[0])
         if mistake is None:
             raise
         print(f"error: {record.task}: {mistake}", file=sys.stderr, flush=True)

@@ -1,12 +1,12 @@
 """Stage ``reward``: a reward model trained on preferences or thumbs, for those who have nothing else."""
 
+import errno
 import json
 import shutil
 import sys
 import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, field
 from itertools import chain
 from pathlib import Path
@@ -128,8 +128,12 @@ def train_reward_once(config: RewardConfig, groups: Path, reward_model: Path) ->
         part = reward_model.with_name(f"{reward_model.name}.{uuid.uuid4().hex}.part")
         try:
             train_reward(config, groups, part)
-            with suppress(OSError):  # another run was faster: its model is as good
+            try:
                 part.rename(reward_model)
+            except OSError as error:
+                if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                    raise
+                # another run was faster: its model is as good
         finally:
             shutil.rmtree(part, ignore_errors=True)
     found = read_manifest(reward_model, schema="reward_model").facts["metrics"]

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from copg.artifacts import Manifest, begin, read_manifest, seal
+from copg.artifacts import Manifest, begin, read_manifest, seal, warnings_of
 from copg.config import AtLeastOne, Natural, configuration
 from copg.data.group_files import GroupWriter, read_groups
 from copg.data.json_lines import Defect
@@ -113,7 +113,7 @@ def sample_groups(config: SampleConfig, groups: Path, sampled: Path) -> dict[str
         rows=sum(writer.num_groups.values()),
         config=asdict(config),
         parents={"groups": parent.digest},
-        facts=_facts(parent, drawing, metrics),
+        facts=_facts(parent, drawing, filling, metrics),
     )
     return metrics
 
@@ -138,10 +138,17 @@ def sample_shard(config: SampleConfig, groups: Path, shard: int, num_shards: int
     return sum(1 for _ in mine())
 
 
-def _facts(parent: Manifest, drawing: Drawing, metrics: dict[str, float]) -> dict[str, Any]:
-    """Those of the groups as they were checked, and who drew what."""
-    known = parent.facts.get("metrics", {})
-    return {**parent.facts, "metrics": {**known, **metrics}, "sampler": drawing.sampler.about}
+def _facts(
+    parent: Manifest, drawing: Drawing, filling: "_Filling", metrics: dict[str, float]
+) -> dict[str, Any]:
+    """Those of the groups as they were checked, who drew what, and what was left out."""
+    left_out = [f"sample: {line}" for each in (drawing, filling) for line in each.tally.warnings()]
+    own = {
+        "metrics": {**parent.facts.get("metrics", {}), **metrics},
+        "sampler": drawing.sampler.about,
+        "warnings": [*warnings_of(parent), *left_out],
+    }
+    return {**parent.facts, **own}
 
 
 def _why(tally: Tally, filling: "_Filling") -> str:

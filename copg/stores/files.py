@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from copg.errors import without_secrets
 from copg.stores.retrying import Busy, Retries
 
 T = TypeVar("T")
@@ -91,7 +92,8 @@ def patiently(ask: Callable[[], T], *, what: str, retries: Retries | None = None
             if not passes(error):
                 raise
             if not last:
-                reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+                said = without_secrets(f"{type(error).__name__}: {error}")  # a library's, of any address
+                reason = " ".join(said.split())[:200]
                 print(f"{what} did not work ({reason}); trying again", file=sys.stderr, flush=True)
             last[:] = [error]
             raise Busy(error) from error

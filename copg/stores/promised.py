@@ -34,7 +34,10 @@ def as_promised(
         return
     before = _state(files())
     if digest() != promised:
-        raise error(f"{name}: changed since the run began; run again, and it is taken as it is then")
+        raise error(
+            f"{name}: changed since the run began; run again, and it is taken as it is then (if it says so "
+            "again, its bytes changed but not its time: remove digests.json from the directory of the runs)"
+        )
     yield
     if _state(files()) != before:
         raise error(f"{name}: changed while it was read; run again when nobody writes it")

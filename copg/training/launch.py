@@ -16,7 +16,7 @@ import copg.errors
 from copg.artifacts import MANIFEST
 from copg.config import parse_config
 from copg.data.parents import describe_process, end_with
-from copg.errors import CopgError, disk_mistake
+from copg.errors import CopgError, disk_mistake, without_secrets
 from copg.lm.memory import memory_mistake
 from copg.stores.sealed import read_sealed, write_sealed
 from copg.training.config import TrainConfig
@@ -194,6 +194,7 @@ def take_part(folder: Path, train: Callable[..., Any]) -> None:
         error = memory_mistake(problem, {"train": settings}) or disk_mistake(problem) or problem
         user = isinstance(error, CopgError)
         if user or not (folder / FAILURE).exists():  # else another process was faster, which tells no mistake
-            message = str(error) if user else f"{type(error).__name__}: {error}".partition("\n")[0]
+            said = without_secrets(f"{type(error).__name__}: {error}")  # a library's, of any address
+            message = str(error) if user else said.partition("\n")[0]
             write_sealed(folder / FAILURE, {"kind": type(error).__name__ if user else "", "message": message})
         raise

@@ -7,6 +7,7 @@ import functools
 import logging
 import os
 import signal
+import socket
 import sys
 import tempfile
 import traceback
@@ -232,9 +233,16 @@ def _stoppable() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _alone(root: Path) -> Iterator[None]:
-    with (root / ".lock").open("w") as lock:
+    with (root / ".lock").open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise RunError(f"{root}: another run is using it; wait, or choose another --run-dir") from None
+            lock.seek(0)
+            who = f" ({found})" if (found := lock.read().strip()) else ""
+            raise RunError(
+                f"{root}: another run{who} is using it; wait, or choose another --run-dir"
+            ) from None
+        lock.truncate(0)
+        lock.write(f"process {os.getpid()} of {socket.gethostname()}")
+        lock.flush()
         yield

@@ -1,7 +1,6 @@
 """What surrounds a local run: who may use a directory, how many cores, what is believed, what is shown."""
 
 import builtins
-import fcntl
 import io
 import json
 import logging
@@ -31,10 +30,9 @@ RECIPE = parse_recipe(
 
 
 def test_two_runs_never_share_a_directory(tmp_path: Path) -> None:
-    with (tmp_path / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(local.RunError, match="another run is using it"):
-            local.run_local("align", RECIPE, tmp_path)
+    who = rf"another run \(process {os.getpid()} of .*\) is using it"
+    with local._alone(tmp_path), pytest.raises(local.RunError, match=who):
+        local.run_local("align", RECIPE, tmp_path)
 
 
 def test_the_exit_handler_of_a_run_here_has_no_webhook_to_tell() -> None:

@@ -5,7 +5,8 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-from copg.errors import ModelError, RewardError
+from copg.artifacts import begin, seal
+from copg.errors import ArtifactError, ModelError, RewardError
 from copg.lm.batches import length_batches
 from copg.lm.text import TextCodec
 from copg.rewards.classifier import Classifier, forward
@@ -142,3 +143,18 @@ def test_batches_hold_like_lengths_within_the_budget() -> None:
     assert length_batches([3, 9, 5, 1, 5, 2], 12) == [[1], [2, 4], [0, 5, 3]]
     assert length_batches([50], 12) == [[0]]
     assert length_batches([], 12) == []
+
+
+def test_one_that_was_trained_here_and_changed_since_is_refused(text_model, tmp_path: Path) -> None:
+    folder = tmp_path / "reward_model"
+    begin(folder)
+    for file in Path(text_model).iterdir():
+        shutil.copy(file, folder)
+    seal(folder, schema="reward_model", stage="reward", rows=1, config={}, parents={}, facts={})
+    assert len(RewardModel(model=str(folder))(PROMPTS, COMPLETIONS, [{}] * 4)) == 4
+    weights = folder / "model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    with pytest.raises(ArtifactError, match=r"model\.safetensors: changed since"):
+        RewardModel(model=str(folder))(PROMPTS, COMPLETIONS, [{}] * 4)

@@ -224,6 +224,8 @@ def test_a_few_failures_are_borne_counted_and_asked_for_again_the_next_time(
         metrics = sample_groups(borne, groups, tmp_path / "out")
         assert (metrics["completions/drawn"], metrics["dropped/completions_failed"]) == (38, 2)
         assert "completions_failed: 2, first f:" in capsys.readouterr().err
+        (told,) = read_manifest(tmp_path / "out", schema="groups").facts["warnings"]
+        assert told.startswith("sample: 2 left out: completions failed, first f:")
         kind.fails = 0
         assert sample_groups(borne, groups, tmp_path / "again")["completions/drawn"] == 2
 

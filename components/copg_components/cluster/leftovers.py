@@ -8,7 +8,7 @@ from pathlib import Path
 
 from copg.artifacts import MANIFEST, read_manifest
 from copg.config import parse_config
-from copg.errors import DamageError
+from copg.errors import CopgError
 from copg.run.task_record import read_json
 from copg.training.checkpoint_store import checkpoint_store
 from copg.training.config import TrainConfig
@@ -26,12 +26,12 @@ def forget(policy: Path, run_dir: Path) -> None:
         policy: of one trial, as it was trained.
         run_dir: directory of the runs.
     """
-    manifest = read_manifest(policy, schema="policy", verify=False)
     try:
+        manifest = read_manifest(policy, schema="policy", verify=False)
         config = parse_config(TrainConfig, manifest.config, where="train")
         checkpoint_store(config, manifest.parents["referenced"]).remove()
         for left in (run_dir / EXCHANGE).glob(f"*/policy/{MANIFEST}"):
             if read_json(left).get("digest") == manifest.digest:
                 shutil.rmtree(left.parents[1])
-    except (OSError, DamageError) as error:
+    except (OSError, KeyError, CopgError) as error:
         print(f"warning: the checkpoints of {policy.name} stay: {error}", flush=True)

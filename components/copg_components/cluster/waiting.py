@@ -1,12 +1,12 @@
 """Waits for the end of a TrainJob, and says what it waits for in the words of the cluster."""
 
-import json
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from copg.errors import ConfigError, MemoryLimitError
+from copg.errors import ConfigError, DamageError, MemoryLimitError
+from copg.stores.sealed import read_sealed
 from copg.training.launch import FAILURE
 from copg_components.cluster.api import TrainJobs, Unreachable
 from copg_components.cluster.tolerations import lost_to_kueue
@@ -87,8 +87,8 @@ def _limit(pod: Any) -> str:
 def _made_a_mistake(folder: Path) -> bool:
     """Whether a process ended by a mistake of the user's, which another start would meet again."""
     try:
-        return bool(json.loads((folder / FAILURE).read_text())["kind"])
-    except (OSError, ValueError):  # none, or half of one
+        return bool(read_sealed(folder / FAILURE, remedy="it is taken for none").get("kind"))
+    except DamageError:
         return False
 
 
