@@ -54,7 +54,8 @@ def find_sampler(
         now = champion(promote.tracking_uri, promote.model_name)
         note = "nobody is champion yet" if now is None else unfit(now, digests, memo)
         if now is not None and note:
-            now, note = None, f"version {now.version} of {promote.model_name!r}, the champion, {note}"
+            note = f"version {now.version} of {promote.model_name!r}, the champion, {note}"
+            now = None
         if now is not None and "://" in now.policy_uri.removeprefix("file://"):
             return FoundSampler(replace(config, model=now.policy_uri, model_digest=""), now.digest)
         where = reference.model if now is None else now.policy_uri.removeprefix("file://")

@@ -1,8 +1,10 @@
 """What the benchmark of the DAG reads in the log of ``kfp.local``."""
 
+from pathlib import Path
+
 import pytest
 
-from benchmarks.dag import import_seconds, read_log
+from benchmarks.dag import import_seconds, predicted_idle, read_log
 
 LOG = """\
 23:59:58.000 - INFO - Executing task \x1b[96m'train'\x1b[0m
@@ -56,3 +58,8 @@ def test_imports_are_read_in_order_and_imported_again_without_the_profiler() -> 
     runner, stage = import_seconds(resolve)
     assert 0 < stage < 5
     assert 0 < runner < 5
+
+
+def test_the_seconds_in_which_no_pod_works_are_told_with_and_without_the_patch(tmp_path: Path) -> None:
+    idle = predicted_idle(tmp_path)
+    assert 30 < idle["with the patch"] < 0.5 * idle["without"] < 100

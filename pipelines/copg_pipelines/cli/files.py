@@ -22,6 +22,7 @@ def compile_dag(target: Target, output: Output) -> None:
 def lint_dag(file: Annotated[Path, typer.Argument(help="A compiled DAG, .yaml.")]) -> None:
     """Read a compiled DAG for what goes wrong on a server, a line each; fails when there is any."""
     from copg_pipelines.dags.compiled import read_compiled
+    from copg_pipelines.dags.idle import PATCHED_REQUEUE_S, UPSTREAM_REQUEUE_S, idle_seconds
     from copg_pipelines.dags.lint import lint
     from copg_pipelines.dags.weight import LIMIT, weigh
 
@@ -30,8 +31,11 @@ def lint_dag(file: Annotated[Path, typer.Argument(help="A compiled DAG, .yaml.")
         print(finding)
     if findings:
         raise typer.Exit(1)
-    weight = weigh(*read_compiled(file))
-    told = [f"weighs {weight.num_bytes:,} of {LIMIT:,} bytes", weight.room, weight.condition]
+    compiled = read_compiled(file)
+    weight = weigh(*compiled)
+    patched, plain = (idle_seconds(compiled[0], each) for each in (PATCHED_REQUEUE_S, UPSTREAM_REQUEUE_S))
+    idle = f"about {patched:.0f} s of a run no pod works, {plain:.0f} without the controller's patch"
+    told = [f"weighs {weight.num_bytes:,} of {LIMIT:,} bytes", weight.room, weight.condition, idle]
     print(f"{file}: nothing found; {'; '.join(filter(None, told))}")
 
 
