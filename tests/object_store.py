@@ -64,9 +64,15 @@ def bucket_of(endpoint: str, name: str, monkeypatch: pytest.MonkeyPatch) -> Iter
     keys = dict(zip(("aws_access_key_id", "aws_secret_access_key"), KEYS.values(), strict=True))
     client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1", **keys)
     client.create_bucket(Bucket=name)
-    for variable, value in {**KEYS, served.ENDPOINT: endpoint}.items():
+    amazon = {key.upper(): value for key, value in keys.items()} | {"AWS_ENDPOINT_URL": endpoint}
+    for variable, value in {**KEYS, **amazon, served.ENDPOINT: endpoint}.items():
         monkeypatch.setenv(variable, value)
-    served.MinioFileSystem.clear_instance_cache()
     served.register()
+    _forget_instances()
     yield ObjectStore(client, name)
-    served.MinioFileSystem.clear_instance_cache()
+    _forget_instances()
+
+
+def _forget_instances() -> None:
+    for system in (served.MinioFileSystem, served.S3FileSystem):
+        system.clear_instance_cache()

@@ -69,14 +69,16 @@ class MinioFileSystem(_ObjectStore):
 
 
 class S3FileSystem(_ObjectStore):
-    """S3, by the credentials of the environment or of the pod's service account."""
+    """S3, by the endpoint and credentials of the environment, or those of the pod's service account."""
 
     protocol = "s3"
 
     def __init__(self, **storage_options: Any) -> None:
         from pyarrow import fs
 
-        super().__init__(fs.S3FileSystem(), **storage_options)
+        # the variables of every AWS client, which pyarrow alone does not read
+        endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+        super().__init__(fs.S3FileSystem(endpoint_override=endpoint), **storage_options)
 
 
 class GcsFileSystem(_ObjectStore):

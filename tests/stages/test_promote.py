@@ -351,7 +351,7 @@ def test_a_promoted_policy_outlasts_the_artifacts_of_its_run(run, tmp_path) -> N
     assert {path.name.partition(".")[2] for path in kept.iterdir()} == {"json", "safetensors"}
 
 
-@pytest.mark.parametrize("scheme", ["minio", "memory"])
+@pytest.mark.parametrize("scheme", ["minio", "s3", "memory"])
 def test_a_policy_in_an_object_store_is_promoted_by_its_address(run, store, scheme) -> None:
     run.evaluate(GOOD)
     bucket = f"{scheme}://{store.bucket}"
