@@ -38,6 +38,14 @@ def deployment(image: str, **environment: str) -> dict[str, Any]:
     return {"spec": {"selector": {}, "template": {"spec": spec}}}
 
 
+def patch(name: str) -> Any:
+    """What a resource of upstream holds once ours was applied, as far as it is looked at."""
+    found = yaml.safe_load((ROOT / f"manifests/workflow-controller/{name}-patch.yaml").read_text())
+    if "spec" in found:
+        found["spec"]["selector"] = {}
+    return found
+
+
 def named(*names: str) -> dict[str, Any]:
     return {"items": [{"metadata": {"name": name}, "spec": CRD} for name in names]}
 
@@ -63,6 +71,8 @@ class Kubernetes:
             f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/ml-pipeline-scheduledworkflow": deployment(
                 "x"
             ),
+            f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/workflow-controller": patch("deployment"),
+            f"{CORE}/configmaps/workflow-controller-configmap": patch("retry"),
             "/apis/apiextensions.k8s.io/v1/customresourcedefinitions": named(
                 "workflows.argoproj.io", "scheduledworkflows.kubeflow.org"
             ),
@@ -167,6 +177,7 @@ def test_a_healthy_cluster_has_nothing_to_do(command: Command, kubernetes: Kuber
         "kubernetes",
         "versions",
         "scheduler",
+        "controller",
         "kinds",
         "storage",
         "claims",
@@ -202,6 +213,20 @@ def test_the_pod_that_tries_an_image_is_restricted_and_deleted(
     kubernetes.pods.clear()
     assert "image: not pulled, and no door tried from a pod: name one with --image" in command("doctor").out
     assert kubernetes.pods == []
+
+
+def test_a_controller_without_the_patches_is_told(command: Command, kubernetes: Kubernetes) -> None:
+    done = command("doctor")
+    assert "ok    controller: it follows runs of up to 1,468,006 bytes" in done.out
+    assert "ok    controller: it tries lost pods again, and mistakes not" in done.out
+    for path in kubernetes.held:
+        if path.endswith("/deployments/workflow-controller"):
+            kubernetes.held[path] = deployment("argoproj/workflow-controller")
+        elif path.endswith("/workflow-controller-configmap"):
+            kubernetes.held[path] = {"data": {"workflowDefaults": "spec: {}"}}
+    large, lost = (each for each in lines(command("doctor"), "note") if each.startswith("controller: "))
+    assert "above 1,048,576 bytes" in large
+    assert large.count("deployment-patch.yaml") == lost.count("retry-patch.yaml") == 1
 
 
 GONE = [

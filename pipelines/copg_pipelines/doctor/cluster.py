@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
+from copg_pipelines.doctor.controller import check_controller
 from copg_pipelines.doctor.findings import Finding, note, ok, todo
 from copg_pipelines.doctor.kube import TIMEOUT_S, Cluster, container_of, get, ready
 from copg_pipelines.doctor.requirements import Requirements
@@ -175,6 +176,7 @@ def _mlflow(cluster: Cluster, asked: Requirements) -> Iterator[Finding]:
 
 CHECKS: dict[str, Callable[[Cluster, Requirements], Iterator[Finding]]] = {
     "scheduler": _scheduler,
+    "controller": check_controller,
     "kinds": _kinds,
     "storage": _storage,
     "claims": _claims,
