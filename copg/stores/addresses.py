@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+import sys
 import uuid
 from collections.abc import Callable
 from functools import partial
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from copg.artifacts import MANIFEST, WEIGHTS_DELETED, Manifest, parse_manifest, sync
-from copg.errors import ArtifactError
+from copg.errors import ArtifactError, without_secrets
 from copg.stores.files import patiently
 from copg.stores.retrying import Retries
 
@@ -30,7 +31,9 @@ def is_finished(address: str) -> bool:
         files, path_there = fsspec.url_to_fs(address)
         here = (path_there, f"{path_there}/{MANIFEST}")
         whole = _ask(address, lambda: any(map(files.isfile, here)))
-    except Exception:  # of an object store, whatever its client raises
+    except Exception as error:  # of an object store, whatever its client raises
+        said = without_secrets(f"{type(error).__name__}: {error}").partition("\n")[0]
+        print(f"warning: {address}: cannot be looked at, so it is made again ({said})", file=sys.stderr)
         return False
     return bool(whole)
 

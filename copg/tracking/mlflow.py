@@ -22,6 +22,10 @@ from copg.stores.retrying import Busy, Retries
 
 DEFAULT_URI = "sqlite:///mlflow.db"
 """A file in the working directory."""
+PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "4", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
+"""Half a minute of new attempts at a server that fails, unless the environment has others: MLflow's own go
+on for minutes.
+"""
 _SQLITE = "sqlite:///"
 _PORTS = {"http": 80, "https": 443}
 
@@ -123,8 +127,10 @@ def _knock(host: Any, port: int) -> None:
 
 
 def _keep_quiet() -> None:
-    # MLflow reads this variable at its import and at each event; it has no other switch.
+    # MLflow reads these variables at its import and at each event and request; it has no other switch.
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    for variable, value in PATIENCE.items():
+        os.environ.setdefault(variable, value)
 
 
 def artifact_location(uri: str) -> str | None:

@@ -1,5 +1,6 @@
 """The whole DAG on this machine, where 0.1.0 ran before: real stages, a tiny model; again, edited, failed."""
 
+import html
 import json
 import os
 import re
@@ -115,6 +116,17 @@ def test_a_first_run_does_every_task_and_shows_a_line_for_each(first: Outcome) -
     assert sorted(shown) == sorted(["resolve", *TASKS])
     assert "KFP" not in first.out
     assert first.error == ""
+
+
+def test_the_log_is_named_first_and_what_was_warned_of_reaches_terminal_and_page(
+    place: Place, first: Outcome
+) -> None:
+    log = first.out.splitlines()[0].removeprefix("log: ")
+    assert Path(log).is_file()
+    page = html.unescape((place.root / "report.html").read_text())
+    warnings = first.summary["warnings"]
+    assert [each for each in warnings if f"warning: {each}\n" not in first.out] == []
+    assert [each for each in warnings if each in page], "of the stages before the report"
 
 
 def test_the_summary_tells_what_each_trial_earned_and_what_it_took(place: Place, first: Outcome) -> None:

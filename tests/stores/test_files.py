@@ -104,7 +104,7 @@ def test_a_checkpoint_is_pushed_and_fetched_while_every_call_fails_once(flaky: F
 
 
 def test_an_artifact_is_looked_at_and_copied_while_every_call_fails_once(
-    flaky: Flaky, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    flaky: Flaky, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(addresses, "LOOKING", files.RETRIES)
     content = b"weights"
@@ -117,7 +117,9 @@ def test_an_artifact_is_looked_at_and_copied_while_every_call_fails_once(
     copy_artifact("s3://bucket/policy", "s3://bucket/champion")
     assert flaky.inner.cat_file("/bucket/champion/model") == content
     flaky.away = True
+    capsys.readouterr()
     assert not is_finished("s3://bucket/policy")  # nobody can look
+    assert "s3://bucket/policy: cannot be looked at, so it is made again (" in capsys.readouterr().err
     with pytest.raises(ArtifactError, match="cannot be looked at"):
         find_damage("s3://bucket/policy", digest=manifest.digest)
 

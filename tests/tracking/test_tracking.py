@@ -58,6 +58,15 @@ def test_a_run_holds_its_parameters_its_metrics_by_step_and_its_end(uri) -> None
     assert len(run.data.params["long"]) == 6000
     history = connect(uri).get_metric_history(run.info.run_id, "loss/mean")
     assert [(m.step, m.value) for m in history] == [(1, 2.0), (2, 1.0)]
+    tags = connect(uri).get_experiment(run.info.experiment_id).tags
+    assert tags["mlflow.experimentKind"] == "custom_model_development"  # MLflow's page opens on the runs
+
+
+def test_requests_to_a_server_are_given_up_within_half_a_minute(uri, monkeypatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "7")
+    connect(uri)
+    assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "4"  # after 2, 4, 8 and 16 seconds
+    assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "7"  # as the user has it
 
 
 def test_more_parameters_than_one_request_takes_are_all_kept(uri) -> None:
