@@ -16,20 +16,32 @@ import torch
 from torch import Tensor
 
 from copg.artifacts import write_json
-from copg.losses.copg import copg_loss
+from copg.losses import load_loss
 from copg.losses.groups import Completions
-from copg.losses.ipo import ipo_disjoint_loss
-from copg.losses.pg import pg_loss
 from copg.progress import track
 from experiments.figures import LINES, new_figure, save_figure
-from experiments.three_arms import BETA, REFERENCE, REWARDS, SAMPLERS, fixed_point, objective, optimum
+from experiments.three_arms import (
+    BETA,
+    REFERENCE,
+    REWARDS,
+    SAMPLERS,
+    fixed_point,
+    objective,
+    optimum,
+    regression_fixed_point,
+)
 
 NUM_PAIRS = 10_000
 BATCH = 512
 LEARNING_RATE = 1e-3
 PRINTED_EPOCHS = 100
 EPOCHS = 200
-METHODS = ("copg", "ipo", "pg", "pg_value", "pg_regularised_value")
+PAPERS = ("copg", "ipo", "pg", "pg_value", "pg_regularised_value")
+"""What the figure shows."""
+METHODS = (*PAPERS, "rpo", "astar_po", "qrpo")
+GROUP_SIZES = (2, 4, 8, 16, 64)
+QRPO_BETAS = (0.03, 0.1, 0.2, 0.3, 0.5, 1.0)
+"""Per unit of quantile."""
 
 FIRST, SECOND = np.divmod(np.arange(9), 3)
 """The arms of the nine possible pairs."""
@@ -63,19 +75,18 @@ def pair_losses(method: str, num_seeds: int) -> Callable[[Tensor], Tensor]:
     ref_logps = torch.from_numpy(np.log(REFERENCE))[arms].repeat(num_seeds)
     rewards = torch.from_numpy(REWARDS)[arms].repeat(num_seeds)
     ranks = torch.tensor([1.0, 0.0]).repeat(9 * num_seeds)
+    loss = load_loss("pg" if method.startswith("pg") else method)
 
     def losses(policy: Tensor) -> Tensor:
         logps = policy.log()[:, arms].flatten()
         completions = Completions(logps, ref_logps, rewards, torch.ones_like(group), group)
-        if method == "copg":
-            found = copg_loss(completions, beta=BETA)
-        elif method == "ipo":
-            found = ipo_disjoint_loss(completions._replace(rewards=ranks), beta=BETA)
-        else:
+        if method == "ipo":
+            completions = completions._replace(rewards=ranks)
+        elif method.startswith("pg"):
             # The baseline is exact here, which is the same as subtracting it from the rewards.
             advantage = rewards - _baseline(method, policy).repeat_interleave(18)
-            found = pg_loss(completions._replace(rewards=advantage), beta=BETA)
-        return found.view(num_seeds, 9)
+            completions = completions._replace(rewards=advantage)
+        return loss(completions, beta=BETA).view(num_seeds, 9)
 
     return losses
 
@@ -133,14 +144,30 @@ def run(num_seeds: int, epochs: int) -> dict:
         "initial_regret": float(best - objective(REFERENCE)),
         "num_seeds": num_seeds,
         "methods": methods,
+        "drawn_by_reference": regrets_of_reference_draws(),
+    }
+
+
+def regrets_of_reference_draws() -> dict:
+    """Exact regrets where both have what they ask for, groups that the reference drew.
+
+    ``astar_po`` by the completions of a group, ``qrpo`` by its beta; its quantile has no bias at any K.
+    """
+
+    def regret(policy: np.ndarray) -> float:
+        return float(max(objective(optimum()) - objective(policy), 0))
+
+    return {
+        "astar_po": {str(k): regret(regression_fixed_point("astar_po", k)) for k in GROUP_SIZES},
+        "qrpo": {str(beta): regret(regression_fixed_point("qrpo", 2, beta)) for beta in QRPO_BETAS},
     }
 
 
 def draw(result: dict, path: Path) -> None:
     """Left as the paper has it; right to convergence, with the fixed points as thin lines."""
     figure, axes = new_figure(2, height=2.9)
-    for method, found in result["methods"].items():
-        line = LINES[method]
+    for method in PAPERS:
+        found, line = result["methods"][method], LINES[method]
         epochs, mean, error = (np.array(found[key]) for key in ("epochs", "regret_mean", "regret_se"))
         for ax, shown in ((axes[0, 0], epochs <= PRINTED_EPOCHS), (axes[0, 1], epochs >= 0)):
             ax.plot(epochs[shown], mean[shown], **line.plot())
@@ -180,6 +207,9 @@ def main() -> None:
     for method, found in result["methods"].items():
         at = [found["regret_mean"][min(e, args.epochs)] for e in (PRINTED_EPOCHS, args.epochs)]
         print(f"{method:<22}{at[0]:>11.4f}{at[1]:>11.4f}{found['fixed_point_regret']:>13.4f}")
+    for method, regrets in result["drawn_by_reference"].items():
+        told = ", ".join(f"{regret:.4f} at {setting}" for setting, regret in regrets.items())
+        print(f"{method}, fixed points of groups that the reference drew: {told}")
 
 
 if __name__ == "__main__":

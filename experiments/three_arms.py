@@ -1,5 +1,9 @@
 """The paper's bandit: three arms, two bad samplers, the exact optimum and where each method really goes."""
 
+import itertools
+from collections.abc import Callable
+from math import comb
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -30,8 +34,7 @@ def ipo_fixed_point() -> np.ndarray:
     pairs ask for two numbers, and p - 1/2 does not add up around them: the w decide, and with them the
     samplers.
     """
-    weights = SAMPLERS[0][:, None] * SAMPLERS[1][None, :]
-    weights = weights + weights.T
+    weights = _pairs()
     np.fill_diagonal(weights, 0)
     wanted = 1 / (1 + np.exp(REWARDS[None, :] - REWARDS[:, None])) - 0.5
     laplacian = np.diag(weights.sum(1)) - weights
@@ -40,34 +43,102 @@ def ipo_fixed_point() -> np.ndarray:
     return policy / policy.sum()
 
 
-def pg_fixed_point(method: str) -> np.ndarray:
-    """[3] where the expected off-policy gradient is zero, by gradient flow from the reference and Newton.
+def _pairs() -> np.ndarray:
+    """[3, 3] how often two arms are a pair, in either order."""
+    weights = SAMPLERS[0][:, None] * SAMPLERS[1][None, :]
+    return weights + weights.T
 
-    With m the mean sampler and A = R_beta - b, the gradient in the logits is m A - policy * sum(m A): zero
-    where m A is proportional to the policy. For b = E[R_beta] that is pi*, where A is 0.
+
+def pg_fixed_point(method: str) -> np.ndarray:
+    """[3] where the policy gradient ends with endless data: with m the mean sampler and A = R_beta - b.
+
+    For b = E[R_beta] that is pi*, where A is 0.
     """
+    rewards = torch.from_numpy(REWARDS)
+
+    def advantage(policy: Tensor) -> Tensor:
+        scores = rewards - BETA * _log_ratio(policy)
+        baseline = {"pg": 0.0, "pg_value": policy @ rewards, "pg_regularised_value": policy @ scores}[method]
+        return scores - baseline
+
+    return _settled(SAMPLERS.mean(0), advantage)
+
+
+def regression_fixed_point(method: str, k: int | None = None, beta: float = BETA) -> np.ndarray:
+    """[3] where the squares of ``astar_po`` or ``qrpo`` are least with endless data.
+
+    Of an arm all squares but one that the policy does not move are (target - beta * d)**2, with the mean of
+    the targets of the groups in which it is met: R less the mean V, or the mean quantile less beta * log Z.
+
+    Args:
+        method: one of the two.
+        k: completions of a group, all drawn by the reference; None: the paper's pairs.
+        beta: of the method.
+    """
+    if k is None:
+        weights = _pairs()
+        met = [[((j,), weights[i, j] / weights[i].sum()) for j in range(3)] for i in range(3)]
+    else:
+        # the others of an arm's group are drawn as if it were not there
+        others = [_counted(each) for each in itertools.combinations_with_replacement(range(3), k - 1)]
+        met = [others] * 3
+    drawn = SAMPLERS.mean(0) if k is None else REFERENCE
+    targets = [sum(p * _target(method, i, others, beta) for others, p in met[i]) for i in range(3)]
+    return _settled(drawn, lambda policy: torch.tensor(targets) - beta * _log_ratio(policy))
+
+
+def _counted(arms: tuple[int, ...]) -> tuple[tuple[int, ...], float]:
+    """Arms in any order, and how probable the reference is to draw them."""
+    left, orders = len(arms), 1
+    for arm in range(3):
+        orders *= comb(left, arms.count(arm))
+        left -= arms.count(arm)
+    return arms, orders * float(REFERENCE[list(arms)].prod())
+
+
+def _target(method: str, arm: int, others: tuple[int, ...], beta: float) -> float:
+    """What beta * d of an arm is to be, by the group in which it is met with others."""
+    if method == "astar_po":
+        value = beta * np.log(np.exp(REWARDS[[arm, *others]] / beta).mean())
+        return float(REWARDS[arm] - value)
+    quantile = (REWARDS[list(others)] <= REWARDS[arm]).mean()
+    return float(quantile - beta * np.log(beta * (np.exp(1 / beta) - 1)))
+
+
+def _log_ratio(policy: Tensor) -> Tensor:
+    return (policy / torch.from_numpy(REFERENCE)).log()
+
+
+def _settled(drawn: np.ndarray, advantage: Callable[[Tensor], Tensor]) -> np.ndarray:
+    """[3] where the expected gradient is zero, by gradient flow from the reference and Newton.
+
+    With m the probabilities with which arms are met and A what pulls at each, the gradient in the logits is
+    m A - policy * sum(m A): zero where m A is proportional to the policy.
+    """
+
+    def gradient(logits: Tensor) -> Tensor:
+        policy = logits.softmax(0)
+        weighted = torch.from_numpy(drawn) * advantage(policy)
+        return weighted - policy * weighted.sum()
+
     logits = torch.zeros(3, dtype=torch.float64)
     for _ in range(4000):
-        logits = logits + 0.5 * _expected_gradient(logits, method)
+        logits = logits + 0.5 * gradient(logits)
     for _ in range(20):
-        jacobian = torch.autograd.functional.jacobian(lambda x: _expected_gradient(x, method), logits)
+        jacobian = torch.autograd.functional.jacobian(gradient, logits)
         # The pseudo-inverse, since adding a constant to all logits changes nothing.
-        logits = logits - torch.linalg.pinv(jacobian, rtol=1e-9) @ _expected_gradient(logits, method)
-    assert _expected_gradient(logits, method).abs().max() < 1e-12, method
+        logits = logits - torch.linalg.pinv(jacobian, rtol=1e-9) @ gradient(logits)
+    assert gradient(logits).abs().max() < 1e-12
     return logits.softmax(0).numpy()
 
 
-def _expected_gradient(logits: Tensor, method: str) -> Tensor:
-    policy = logits.softmax(0)
-    rewards = torch.from_numpy(REWARDS)
-    scores = rewards - BETA * (policy / torch.from_numpy(REFERENCE)).log()
-    baseline = {"pg": 0.0, "pg_value": policy @ rewards, "pg_regularised_value": policy @ scores}[method]
-    weighted = torch.from_numpy(SAMPLERS.mean(0)) * (scores - baseline)
-    return weighted - policy * weighted.sum()
-
-
 def fixed_point(method: str) -> np.ndarray:
-    """[3] the policy a method converges to with endless data; pi* for CoPG by Theorem 1."""
-    if method == "copg":
+    """[3] the policy a method converges to with endless pairs of the paper's samplers.
+
+    It is pi* for CoPG by Theorem 1, and for RPO as every pair asks for the same: beta * dd = dR.
+    """
+    if method in ("copg", "rpo"):
         return optimum()
+    if method in ("astar_po", "qrpo"):
+        return regression_fixed_point(method)
     return ipo_fixed_point() if method == "ipo" else pg_fixed_point(method)

@@ -12,26 +12,62 @@ if TYPE_CHECKING:
     from copg.losses.groups import GroupLoss
 
 LOSSES = {
+    "astar_po": "copg.losses.astar_po:astar_po_loss",
     "copg": "copg.losses.copg:copg_loss",
     "copg_mean": "copg.losses.copg:copg_mean_loss",
     "dpo": "copg.losses.dpo:dpo_loss",
-    "dpo_disjoint": "copg.losses.dpo:dpo_disjoint_loss",
     "ipo": "copg.losses.ipo:ipo_loss",
+    "qrpo": "copg.losses.qrpo:qrpo_loss",
+    "rpo": "copg.losses.rpo:rpo_loss",
+    "sft": "copg.losses.sft:sft_loss",
+}
+"""Module and function of each loss, by the name that a trial gives as its ``method``."""
+VARIANTS = {
+    "dpo_disjoint": "copg.losses.dpo:dpo_disjoint_loss",
     "ipo_disjoint": "copg.losses.ipo:ipo_disjoint_loss",
     "ipo_length_normalised": "copg.losses.ipo:ipo_length_normalised_loss",
     "pg": "copg.losses.pg:pg_loss",
     "pg_regularised_value": "copg.losses.pg:pg_regularised_value_loss",
     "pg_value": "copg.losses.pg:pg_value_loss",
-    "sft": "copg.losses.sft:sft_loss",
 }
-"""Module and function of each loss, by the name that a trial gives as its ``method``."""
+"""What the paper compares CoPG with, for the experiments: a trial may name one, and no list offers it."""
+ORDER_ALONE = frozenset(
+    ("dpo", "dpo_disjoint", "ipo", "ipo_disjoint", "ipo_length_normalised", "qrpo", "sft")
+)
+"""Methods that see no more of rewards than their order, and whose beta is not in reward units."""
+DRAWN_BY_REFERENCE = frozenset(("astar_po", "qrpo"))
+"""Methods that take the completions for draws of the reference."""
+PUBLISHED_AS = {
+    "agro": "copg",
+    "dro_v": "copg",
+    "gvpo": "copg",
+    "oapl": "astar_po",
+    "rebel": "copg",
+    "soft_dpo": "rpo",
+    "tba": "copg",
+    "vargrad": "copg",
+}
+"""Other names of what is here, up to a factor; ``tests/losses/test_rivals.py`` shows each."""
 
 
 def check_method(method: str) -> None:
     """Raise ``ValueError`` when there is no such method; nothing is loaded."""
-    if method not in LOSSES:
+    find_loss(method)
+
+
+def find_loss(method: str) -> str:
+    """``module:function`` of the loss called ``method``; nothing is loaded.
+
+    Raises:
+        ValueError: when there is no such method.
+    """
+    found = LOSSES.get(method) or VARIANTS.get(method)
+    if found is None:
         known = list(LOSSES)
-        raise ValueError(f"method={method!r} is unknown; use one of {known}{nearest(method, known)}")
+        other = PUBLISHED_AS.get(method)
+        hint = f"; it is {other!r} here (docs/methods.md)" if other else nearest(method, known)
+        raise ValueError(f"method={method!r} is unknown; use one of {known}{hint}")
+    return found
 
 
 def load_loss(method: str) -> "GroupLoss":
@@ -40,7 +76,6 @@ def load_loss(method: str) -> "GroupLoss":
     Raises:
         ValueError: when there is no such method.
     """
-    check_method(method)
-    module, _, function = LOSSES[method].partition(":")
+    module, _, function = find_loss(method).partition(":")
     loss: GroupLoss = getattr(import_module(module), function)
     return loss

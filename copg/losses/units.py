@@ -1,7 +1,6 @@
 """Which methods have a beta in reward units."""
 
-ORDER_ALONE = frozenset(("dpo", "dpo_disjoint", "ipo", "ipo_disjoint", "ipo_length_normalised", "sft"))
-"""Methods that see no more of rewards than their order, and whose beta is not in reward units."""
+from copg.losses import ORDER_ALONE
 
 
 def has_reward_units(method: str | None) -> bool:

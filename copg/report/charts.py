@@ -41,9 +41,8 @@ def frontier_chart(
     traces += _worth(inside, reference, far)
     traces += [_points(name, members, styles) for name, members in groups.items()]
     traces += [_ring(p) for p in inside if p.best]
-    if first.best_of is not None:
-        traces.append(_best_of(first.best_of, styles[key_of(first)]))
-        far = max(far, first.best_of.kl_bound)
+    traces += [_best_of(found, styles[key_of(first)]) for found in [first.best_of] if found]
+    far = max([far, *(each.kl_bound for each in first.best_of)])
     shapes = [rule("y", reference.mean)]
     notes = []
     if max_kl <= 1.6 * far:
@@ -128,17 +127,18 @@ def _worth_of(policy: Policy) -> str:
     return f"<br>J over the reference's {objective.gain.mean:.3g}" if objective else ""
 
 
-def _best_of(found: BestOf, style: Style) -> dict[str, Any]:
-    """What the reference earns by the best of several, at the most that its KL can be."""
-    name = f"best of {found.num_drawn} of the reference"
+def _best_of(found: Sequence[BestOf], style: Style) -> dict[str, Any]:
+    """What the reference earns by the best of more and more, at the most that its KL can be: a line."""
     return {
         "type": "scatter",
-        "mode": "markers",
-        "name": name,
-        "x": [rounded(found.kl_bound)],
-        "y": [rounded(found.reward.mean)],
-        "error_y": bars([found.reward], style),
-        "hovertemplate": f"{name}<br>KL at most %{{x:.3~g}} nats, reward %{{y:.3~g}}<extra></extra>",
+        "mode": "lines+markers",
+        "name": f"best of up to {found[-1].num_drawn} of the reference",
+        "x": [rounded(each.kl_bound) for each in found],
+        "y": [rounded(each.reward.mean) for each in found],
+        "error_y": bars([each.reward for each in found], style),
+        "customdata": [each.num_drawn for each in found],
+        "hovertemplate": "best of %{customdata}: reward %{y:.3~g}<br>at most %{x:.3~g} nats<extra></extra>",
+        "line": {"color": style.colour, "width": 1.5, "dash": "dot"},
         "marker": {"color": style.colour, "symbol": "line-ew-open", "size": 16},
     }
 

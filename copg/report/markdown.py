@@ -55,10 +55,10 @@ def _price(policies: Sequence[Policy]) -> str:
 def _best_of(policies: Sequence[Policy]) -> list[str]:
     """What taking the best of several completions of the reference earns, where several were drawn."""
     return [
-        f"The best of {found.num_drawn} completions of the reference: {interval(found.reward)}, "
-        f"at a KL of at most {found.kl_bound:.3f} nats.\n"
+        f"The best of {most.num_drawn} completions of the reference: {interval(most.reward)}, "
+        f"at a KL of at most {most.kl_bound:.3f} nats.\n"
         for policy in policies
-        if (found := policy.best_of) is not None
+        for most in policy.best_of[-1:]
     ]
 
 

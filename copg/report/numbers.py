@@ -72,7 +72,7 @@ def compare_policies(
                 contributions=_part_gains(_added_by_parts(one, draws), ref_added, clusters),
                 objective=objective,
                 own_objective=own,
-                best_of=best_of(ref_draws.rewards) if role == REFERENCE else None,
+                best_of=best_of(ref_draws.rewards) if role == REFERENCE else (),
                 training={"reason": one.manifest.facts.get("reason"), **facts.get(one.name, {})},
             )
         )

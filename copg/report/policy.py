@@ -1,5 +1,6 @@
 """One policy as the report shows it: what it earned, how far it went, and what became of it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,8 +41,8 @@ class Policy:
     """J at the trial's own beta, where that is in reward units."""
     training: dict[str, Any] = field(default_factory=dict)
     """Facts of the trial's training: seed, steps, why it diverged."""
-    best_of: BestOf | None = None
-    """Of the reference: what it earns where the best of several completions is taken."""
+    best_of: Sequence[BestOf] = ()
+    """Of the reference: what it earns where the best of 1, 2, 4, ... completions is taken."""
 
     @property
     def method(self) -> str | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from copg.report.policy import CHAMPION, REFERENCE, Policy
 
-COLOURED_METHODS = ("copg", "ipo", "dpo", "pg", "sft")
+COLOURED_METHODS = ("copg", "ipo", "dpo", "rpo", "sft")
 """Methods that have their own colour whatever else is there."""
 NUM_COLOURS = 7
 """Of the palette of Okabe and Ito, black left for the reference: ``--c0`` to ``--c6`` of the style sheet."""

@@ -15,7 +15,8 @@ from typing import Any
 from copg.config import configuration
 from copg.digests import code_digest, json_digest
 from copg.errors import ConfigError
-from copg.losses import LOSSES
+from copg.losses import find_loss
+from copg.losses.units import has_reward_units
 from copg.rewards.registry import digest_of_purpose, digest_of_rewards
 from copg.run.check import called_rewards, check_recipe, settings_of
 from copg.run.footprint import estimate_needs, lack_of_disk, measure_model, shortfalls
@@ -102,7 +103,7 @@ def plan_recipe(config: ResolveConfig) -> Resolution:
         "purpose": digest_of_purpose(configs["evaluate"].rewards),
         **{f"rewards/{stage}": digest_of_rewards(specs) for stage, specs in called_rewards(configs).items()},
         **{f"code/{stage}": _code(stage, each) for stage, each in configs.items()},
-        **{f"method/{m}": _loss(LOSSES[m]) for m in sorted({trial_method(t) for t in recipe.trials})},
+        **{f"method/{m}": _loss(m) for m in sorted({trial_method(t) for t in recipe.trials})},
     }
     if records.revision is None:
         configs["validate"] = replace(configs["validate"], records_digest=records.digest)
@@ -159,9 +160,11 @@ def _check_machine(config: ResolveConfig, train: Any, model: Source, records: So
     return doubtful
 
 
-def _loss(function: str) -> str:
-    """Of ``module:function``: several losses share a file."""
-    return json_digest({function: code_digest(function.partition(":")[0])})
+def _loss(method: str) -> str:
+    """Of ``module:function``, as several losses share a file, and of its unit, which stands beside it."""
+    function = find_loss(method)
+    code = code_digest(function.partition(":")[0])
+    return json_digest({function: code, "reward_units": has_reward_units(method)})
 
 
 def _code(stage: str, config: Any) -> str:

@@ -92,7 +92,7 @@ def _train(
     if config.threads:
         torch.set_num_threads(config.threads)
     parent = read_manifest(referenced, schema="referenced")
-    doubts = _doubt(config, parent)
+    doubts = _doubts(config, parent)
     data, values = _read(config, referenced)
     patience = InitProcessGroupKwargs(timeout=PATIENCE)
     accelerator = Accelerator(cpu=not torch.cuda.is_available(), kwargs_handlers=[patience])
@@ -140,16 +140,24 @@ def _read(config: TrainConfig, referenced: Path) -> "tuple[TrainData, PromptValu
     return TrainData(groups, config.transform), values
 
 
-def _doubt(config: TrainConfig, parent: Manifest) -> list[str]:
-    """Say before any work that a beta lies far outside of what the logs support; what was said."""
+def _doubts(config: TrainConfig, parent: Manifest) -> list[str]:
+    """Say before any work what the logs do not support, a beta or a method; what was said."""
+    from copg.losses import DRAWN_BY_REFERENCE
     from copg.losses.units import has_reward_units
     from copg.rewards.ladder import read_ladder
 
     ladder = read_ladder(parent.facts.get("ladder"))
-    doubt = ladder.doubt(config.trial.price) if ladder and has_reward_units(config.trial.method) else None
-    if doubt:
+    method = config.trial.method
+    doubts = [ladder.doubt(config.trial.price)] if ladder and has_reward_units(method) else []
+    if method in DRAWN_BY_REFERENCE and ladder and ladder.base != "reference":
+        doubts.append(
+            f"method={method} takes the completions for draws of the reference, and others drew these "
+            "(score.completions_from)"
+        )
+    found = [doubt for doubt in doubts if doubt]
+    for doubt in found:
         print(f"warning: trial {config.trial.label}: {doubt}", file=sys.stderr, flush=True)
-    return [doubt] if doubt else []
+    return found
 
 
 def _run(loop: "Loop") -> "LoopState":

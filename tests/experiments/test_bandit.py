@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from copg.losses import load_loss
+from copg.losses.groups import Completions
 from experiments import bandit, three_arms
 
 ROOT = Path(__file__).parent.parent.parent
@@ -67,7 +69,7 @@ def test_the_regrets_are_those_of_the_paper(out: Path) -> None:
         "ipo": (0.1526, 0.1510, 0.1525, 0.006),
         "pg": (0.6369, 0.6347, 0.6378, 0.01),
     }
-    assert set(found["methods"]) == {*expected, "pg_regularised_value"}
+    assert set(found["methods"]) == {*bandit.METHODS}
     for method, (printed, later, fixed, tolerance) in expected.items():
         regret = found["methods"][method]
         assert regret["epochs"] == list(range(201))
@@ -90,3 +92,29 @@ def test_the_order_is_that_of_figure_1(out: Path) -> None:
 def test_the_figure_is_drawn(out: Path) -> None:
     assert (out / "bandit.png").read_bytes().startswith(b"\x89PNG")
     assert (out / "bandit.pdf").read_bytes().startswith(b"%PDF")
+
+
+@pytest.mark.parametrize(("method", "k"), [("astar_po", 2), ("astar_po", 4), ("qrpo", 3)])
+def test_of_groups_that_the_reference_draws_the_expected_gradient_is_zero_too(method: str, k: int) -> None:
+    # every group there can be, each as probable as the next: the reference is uniform
+    arms = torch.cartesian_prod(*[torch.arange(3)] * k).flatten()
+    logits = torch.tensor(np.log(three_arms.regression_fixed_point(method, k))).requires_grad_()
+    completions = Completions(
+        logits.log_softmax(0)[arms],
+        torch.from_numpy(np.log(three_arms.REFERENCE))[arms],
+        torch.from_numpy(three_arms.REWARDS)[arms],
+        torch.ones_like(arms),
+        torch.arange(3**k).repeat_interleave(k),
+    )
+    load_loss(method)(completions, beta=three_arms.BETA).mean().backward()
+    assert logits.grad is not None
+    assert logits.grad.abs().max() < 1e-10
+
+
+def test_astar_po_has_the_optimum_of_copg_where_its_value_is_exact_and_nears_it_with_more_draws() -> None:
+    found = bandit.regrets_of_reference_draws()
+    regrets = list(found["astar_po"].values())
+    assert regrets == sorted(regrets, reverse=True)
+    assert regrets[0] > 10 * regrets[-1] > 0
+    # and the quantile is another reward: no beta of QRPO comes to the same policy
+    assert min(found["qrpo"].values()) > 0.001

@@ -127,3 +127,57 @@ def test_the_oracle_would_notice_lengths(tmp_path: Path) -> None:
     ours = our_loss(model, reference, UNEQUAL, method="copg", beta=beta)
     theirs = trl_loss(model, reference, UNEQUAL, tmp_path, loss_type="ipo", beta=TAU)
     assert float(ours.detach()) != pytest.approx(beta * 4**2 / 2 * float(theirs.detach()), rel=0.05)
+
+
+REWARDS = [1.0, 0.0, 0.4, -0.7]
+GROUP = [[7, 8, 11, 2], [4, 4, 13, 6, 2], [9, 2], [3, 12, 10, 11, 5, 2]]
+"""Completions of one prompt, of several lengths."""
+
+
+def test_astar_po_agrees_with_trl_from_the_value_to_the_gradient(tmp_path: Path) -> None:
+    # ours is the sum of TRL's (beta2 * d - (R - V))**2 over 2 * beta; TRL's loss is their mean
+    model, reference = tiny_model(0), tiny_model(1)
+    batch = build_batch([TokenGroup([1, 5, 9], GROUP)], [[0]])
+    with torch.no_grad():
+        ref_logps = SequenceScorer(reference, RowConfig())(batch)
+    lengths, group = torch.tensor([len(ids) for ids in GROUP]), torch.zeros(len(GROUP), dtype=torch.int64)
+    logps = SequenceScorer(model, RowConfig())(batch)
+    ours = load_loss("astar_po")(
+        Completions(logps, ref_logps, torch.tensor(REWARDS), lengths, group), beta=TAU
+    )[0]
+    our_gradient = gradient(ours, model)
+    theirs = a2po_loss(model, reference, tmp_path)
+    scale = len(GROUP) / (2 * TAU)
+    their_gradient = scale * gradient(theirs, model)
+    assert float(ours.detach()) == pytest.approx(scale * float(theirs.detach()), rel=1e-5)
+    assert float((our_gradient - their_gradient).norm() / their_gradient.norm()) < 5e-6
+
+
+def a2po_loss(model: Any, reference: Any, folder: Path) -> Tensor:
+    """What TRL's trainer makes of ``GROUP``: V by its first stage, the squares by its second."""
+    from datasets import Dataset
+    from trl.experimental.a2po import A2POConfig, A2POTrainer
+
+    quiet = {"use_cpu": True, "bf16": False, "report_to": [], "gradient_checkpointing": False}
+    args = A2POConfig(str(folder), num_value_samples=len(GROUP), beta1=TAU, beta2=TAU, **quiet)
+    trainer = A2POTrainer(
+        model,
+        lambda prompts, completions, **_: REWARDS,
+        args,
+        train_dataset=Dataset.from_list([{"prompt": "c g"}]),
+        processing_class=tokenizer(),
+    )
+    longest = max(map(len, GROUP))
+    padded = torch.tensor([[1, 5, 9, *ids, *[0] * (longest - len(ids))] for ids in GROUP])
+    mask = torch.tensor([[1] * (3 + len(ids)) + [0] * (longest - len(ids)) for ids in GROUP])
+    # the draws of the reference are what was logged
+    reference.generate = lambda **_: padded
+    trainer.ref_model = reference
+    trainer._estimate_optimal_values()
+    (value,) = trainer._optimal_values.values()
+    model.eval()
+    with torch.no_grad():
+        ref_logps = trainer._get_sequence_logps(reference, padded, mask, longest)
+    inputs = {"input_ids": padded, "attention_mask": mask, "logits_to_keep": longest, "ref_logps": ref_logps}
+    rewards = {"rewards": torch.tensor(REWARDS), "v_star": torch.full((len(GROUP),), value)}
+    return trainer.compute_loss(model, {**inputs, **rewards})

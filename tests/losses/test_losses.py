@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from copg.losses import LOSSES, load_loss
+from copg.losses import LOSSES, VARIANTS, load_loss
 from copg.losses.copg import copg_loss, copg_mean_loss
 from copg.losses.diagnostics import extreme_log_ratios, residual_fraction, reward_spread, tied_groups
 from copg.losses.dpo import dpo_loss
@@ -19,6 +19,8 @@ from copg.losses.ipo import ipo_length_normalised_loss, ipo_loss
 from copg.losses.pairs import preference_pairs
 from copg.losses.pg import pg_loss, pg_regularised_value_loss, pg_value_loss
 from copg.losses.sft import sft_loss
+
+EVERY = sorted({**LOSSES, **VARIANTS})
 
 
 def t(*values: float) -> Tensor:
@@ -280,7 +282,7 @@ def test_supervised_loss_is_the_cross_entropy_of_the_best() -> None:
 
 
 # pg_value and pg_regularised_value hold the baseline constant: estimators, and no function's gradient
-@pytest.mark.parametrize("method", sorted(set(LOSSES) - {"pg_value", "pg_regularised_value"}))
+@pytest.mark.parametrize("method", sorted({*EVERY} - {"pg_value", "pg_regularised_value"}))
 def test_gradients_agree_with_finite_differences(method: str) -> None:
     policy, ref, rewards, group = ragged()
     lengths = torch.arange(1, len(policy) + 1)
@@ -293,7 +295,7 @@ def test_gradients_agree_with_finite_differences(method: str) -> None:
     )
 
 
-@pytest.mark.parametrize("method", sorted(LOSSES))
+@pytest.mark.parametrize("method", EVERY)
 def test_the_order_of_completions_and_of_groups_does_not_matter(method: str) -> None:
     policy, ref, rewards, group = ragged()
     lengths = torch.arange(1, len(policy) + 1)
@@ -305,7 +307,7 @@ def test_the_order_of_completions_and_of_groups_does_not_matter(method: str) -> 
     torch.testing.assert_close(after[relabel], before)
 
 
-@pytest.mark.parametrize("method", sorted(LOSSES))
+@pytest.mark.parametrize("method", EVERY)
 def test_groups_of_one_and_ties_give_finite_losses_and_gradients(method: str) -> None:
     policy = t(-1, -2, -3).requires_grad_()
     batch = of(policy, t(-1, -1, -1), t(1, 2, 2), torch.tensor([0, 1, 1]), torch.tensor([1, 2, 3]))
@@ -315,18 +317,18 @@ def test_groups_of_one_and_ties_give_finite_losses_and_gradients(method: str) ->
     assert losses.isfinite().all()
     assert policy.grad is not None
     assert policy.grad.isfinite().all()
-    if not method.startswith(("pg", "sft")):  # without a contrast a group of one teaches nothing
+    if not method.startswith(("pg", "sft", "astar_po")):  # without a contrast a group of one teaches nothing
         assert policy.grad[0] == 0
 
 
-@pytest.mark.parametrize("method", sorted(LOSSES))
+@pytest.mark.parametrize("method", EVERY)
 def test_no_completions_give_no_losses(method: str) -> None:
     empty = torch.zeros(0)
     batch = of(empty, empty, empty, torch.zeros(0, dtype=torch.int64))
     assert load_loss(method)(batch, beta=1.0).shape == (0,)
 
 
-@pytest.mark.parametrize("method", sorted(LOSSES))
+@pytest.mark.parametrize("method", EVERY)
 def test_a_spoilt_completion_spoils_its_own_group_alone(method: str) -> None:
     policy, ref, rewards, group = ragged((2, 3))
     policy[int((group == 0).nonzero()[0, 0])] = math.nan
@@ -350,7 +352,7 @@ def test_mistakes_are_named() -> None:
         copg_loss(of(two, two, two, torch.tensor([-1, 0])), beta=1.0)
     with pytest.raises(ValueError, match=r"group is torch.float64"):
         copg_loss(of(two, two, two, two), beta=1.0)
-    with pytest.raises(ValueError, match=r"method='ppo' is unknown; use one of \['copg', "):
+    with pytest.raises(ValueError, match=r"method='ppo' is unknown; use one of \['astar_po', 'copg', "):
         load_loss("ppo")
     with pytest.raises(ValueError, match=r"pairs='some' is unknown"):
         ipo_loss(of(two, two, two, group), beta=1.0, pairs="some")  # type: ignore[arg-type]

@@ -22,6 +22,7 @@ from copg.lm.config import GenerationConfig, RowConfig
 from copg.lm.load import load_model
 from copg.lm.rows import TokenGroup
 from copg.lm.scorer import group_logps
+from copg.losses import DRAWN_BY_REFERENCE
 from copg.rewards.contract import RewardSpec
 from copg.stages.reference import ReferenceConfig, reference_groups
 from copg.stages.train import train_policy
@@ -400,16 +401,20 @@ def test_the_best_checkpoint_is_yielded_when_asked_for(
 
 
 @pytest.mark.parametrize(
-    "method", ["copg_mean", "ipo", "dpo", "pg", "pg_value", "sft", "ipo_length_normalised"]
+    "method",
+    ["copg_mean", "ipo", "dpo", "astar_po", "rpo", "qrpo", "sft", "pg", "pg_value", "ipo_length_normalised"],
 )
 def test_every_method_runs_in_the_same_trainer(
-    config: TrainConfig, referenced: Path, tmp_path: Path, method: str
+    config: TrainConfig, referenced: Path, tmp_path: Path, method: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = replace(
         config, trial=TrialConfig(beta=0.5, method=method), epochs=1, samples=MonitorConfig(num_prompts=0)
     )
     policy, _ = train(config, referenced, tmp_path)
     assert not same(weights_of(Path(config.model)), weights_of(policy))
+    # these logs were not said to be draws of the reference
+    warned = f"warning: trial {method}_0.5: method={method} takes the completions for draws of the reference"
+    assert (warned in capsys.readouterr().err) == (method in DRAWN_BY_REFERENCE)
 
 
 def test_weights_that_explode_just_before_a_draw_end_the_trial_as_well(

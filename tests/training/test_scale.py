@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from copg.losses import LOSSES
+from copg.losses import LOSSES, VARIANTS
 from copg.losses.units import has_reward_units
 from copg.records import Completion, Group
 from copg.training import step
@@ -63,7 +63,7 @@ def distance(one: np.ndarray, other: np.ndarray) -> float:
     return float(np.abs(one - other).sum(1).max() / 2)
 
 
-@pytest.mark.parametrize("method", LOSSES)
+@pytest.mark.parametrize("method", {**LOSSES, **VARIANTS})
 def test_scale_and_offset_of_rewards_change_no_policy(method: str) -> None:
     plain = trained(method, 0.3, world(1.0, 0.0))
     untrained = trained(method, 0.3, world(1.0, 0.0), steps=0)

@@ -8,7 +8,7 @@ from accelerate import Accelerator
 
 from copg.lm.config import RowConfig
 from copg.lm.scorer import SequenceScorer
-from copg.losses import LOSSES
+from copg.losses import LOSSES, VARIANTS
 from copg.records import Completion, Group
 from copg.training.config import TrialConfig
 from copg.training.data import TrainData
@@ -49,7 +49,7 @@ def step(
     return result, torch.cat([p.grad.flatten() for p in model.parameters()])
 
 
-@pytest.mark.parametrize("method", sorted(LOSSES))
+@pytest.mark.parametrize("method", sorted({**LOSSES, **VARIANTS}))
 def test_parts_add_up_to_the_gradient_of_the_whole_group(method: str) -> None:
     data = make_data([2, 9, 3, 12])
     limit = 24
