@@ -132,12 +132,12 @@ def run(num_seeds: int, epochs: int) -> dict:
     best = objective(optimum())
     methods = {}
     for method in METHODS:
-        regret = train(method, ranked if method == "ipo" else sampled, epochs)
+        regrets = train(method, ranked if method == "ipo" else sampled, epochs)
         methods[method] = {
             "epochs": list(range(epochs + 1)),
-            "regret_mean": regret.mean(0).tolist(),
-            "regret_se": (regret.std(0, ddof=1) / num_seeds**0.5).tolist(),
-            "fixed_point_regret": float(max(best - objective(fixed_point(method)), 0)),
+            "regret_mean": regrets.mean(0).tolist(),
+            "regret_se": (regrets.std(0, ddof=1) / num_seeds**0.5).tolist(),
+            "fixed_point_regret": regret(fixed_point(method)),
         }
     return {
         "optimum": {"pi": optimum().tolist(), "J": float(best)},
@@ -148,15 +148,16 @@ def run(num_seeds: int, epochs: int) -> dict:
     }
 
 
+def regret(policy: np.ndarray) -> float:
+    """J(pi*) - J(policy), in reward units; policy [3]."""
+    return float(max(objective(optimum()) - objective(policy), 0))
+
+
 def regrets_of_reference_draws() -> dict:
     """Exact regrets where both have what they ask for, groups that the reference drew.
 
     ``astar_po`` by the completions of a group, ``qrpo`` by its beta; its quantile has no bias at any K.
     """
-
-    def regret(policy: np.ndarray) -> float:
-        return float(max(objective(optimum()) - objective(policy), 0))
-
     return {
         "astar_po": {str(k): regret(regression_fixed_point("astar_po", k)) for k in GROUP_SIZES},
         "qrpo": {str(beta): regret(regression_fixed_point("qrpo", 2, beta)) for beta in QRPO_BETAS},

@@ -84,7 +84,8 @@ def regression_fixed_point(method: str, k: int | None = None, beta: float = BETA
         met = [others] * 3
     drawn = SAMPLERS.mean(0) if k is None else REFERENCE
     targets = [sum(p * _target(method, i, others, beta) for others, p in met[i]) for i in range(3)]
-    return _settled(drawn, lambda policy: torch.tensor(targets) - beta * _log_ratio(policy))
+    wanted = torch.tensor(targets, dtype=torch.float64)
+    return _settled(drawn, lambda policy: wanted - beta * _log_ratio(policy))
 
 
 def _counted(arms: tuple[int, ...]) -> tuple[tuple[int, ...], float]:
