@@ -199,7 +199,11 @@ def test_a_method_is_its_file_and_a_line(tree: Tree) -> None:
         "copg/losses/__init__.py", "LOSSES = {\n", 'LOSSES = {\n    "flat": "copg.losses.flat:flat_loss",\n'
     )
     # which sees only the order of rewards: its name stands beside the losses, in the digest of no stage
-    tree.edit("copg/losses/__init__.py", "ORDER_ALONE = frozenset(\n    (", 'ORDER_ALONE = frozenset(\n    ("flat", ')
+    tree.edit(
+        "copg/losses/__init__.py",
+        "ORDER_ALONE = frozenset(\n    (",
+        'ORDER_ALONE = frozenset(\n    ("flat", ',
+    )
     trials = [*RECIPE["trials"], {"method": "flat", "beta": 2}]
     before, found = tree.run_again(f"trials={json.dumps(trials)}")
     assert before == {}

@@ -243,6 +243,19 @@ def test_every_chart_is_one_that_plotly_takes(report) -> None:
         assert axes[0], f"{name} has an axis without a unit"
 
 
+def test_the_best_of_the_references_draws_is_a_line_that_begins_at_the_reference(sweep, report) -> None:
+    traces = figures_of(report)["chart-frontier"]["data"]
+    (line,) = [trace for trace in traces if trace["name"] == "best of up to 2 of the reference"]
+    drawn = read_draws(read_measured(sweep.reference), "gate").rewards.values()
+    assert line["mode"] == "lines+markers"
+    # log 2 - 1/2 = .193147
+    assert line["x"] == pytest.approx([0, 0.193147], abs=1e-5)
+    assert line["y"] == pytest.approx(
+        [np.mean([*map(np.mean, drawn)]), np.mean([*map(max, drawn)])], abs=1e-5
+    )
+    assert line["customdata"] == [1, 2]
+
+
 def test_the_numbers_are_those_of_the_evaluations_compared_prompt_by_prompt(sweep, report) -> None:
     found = json.loads((report / "report.json").read_text())
     policies = {policy["name"]: policy for policy in found["policies"]}

@@ -402,7 +402,7 @@ def test_the_best_checkpoint_is_yielded_when_asked_for(
 
 @pytest.mark.parametrize(
     "method",
-    ["copg_mean", "ipo", "dpo", "astar_po", "rpo", "qrpo", "sft", "pg", "pg_value", "ipo_length_normalised"],
+    ["copg_mean", "ipo", "dpo", "astar_po", "rpo", "qrpo", "sft", "pg_value"],
 )
 def test_every_method_runs_in_the_same_trainer(
     config: TrainConfig, referenced: Path, tmp_path: Path, method: str, capsys: pytest.CaptureFixture[str]
