@@ -68,8 +68,11 @@ def test_the_regrets_are_those_of_the_paper(out: Path) -> None:
         "pg_value": (0.0274, 0.0049, 0.0148, 0.003),
         "ipo": (0.1526, 0.1510, 0.1525, 0.006),
         "pg": (0.6369, 0.6347, 0.6378, 0.01),
+        "rpo": (0.0163, 0.0000, 0, 0.003),
+        "astar_po": (0.1723, 0.1724, 0.1729, 0.003),
+        "qrpo": (0.4315, 0.4319, 0.4323, 0.006),
     }
-    assert set(found["methods"]) == {*bandit.METHODS}
+    assert set(found["methods"]) == {*expected, "pg_regularised_value"} == {*bandit.METHODS}
     for method, (printed, later, fixed, tolerance) in expected.items():
         regret = found["methods"][method]
         assert regret["epochs"] == list(range(201))
