@@ -47,7 +47,7 @@ PUBLISHED_AS = {
     "tba": "copg",
     "vargrad": "copg",
 }
-"""Other names of what is here, up to a factor; ``tests/losses/test_rivals.py`` shows each."""
+"""Other names of what is here, up to a factor; ``tests/losses/test_published_as.py`` shows each."""
 
 
 def check_method(method: str) -> None:
