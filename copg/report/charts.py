@@ -138,7 +138,7 @@ def _best_of(found: Sequence[BestOf], style: Style) -> dict[str, Any]:
         "error_y": bars([each.reward for each in found], style),
         "customdata": [each.num_drawn for each in found],
         "hovertemplate": "best of %{customdata}: reward %{y:.3~g}<br>at most %{x:.3~g} nats<extra></extra>",
-        "line": {"color": style.colour, "width": 1.5, "dash": "dot"},
+        "line": {"color": style.colour, "width": 1.5},
         "marker": {"color": style.colour, "symbol": "line-ew-open", "size": 16},
     }
 
