@@ -51,7 +51,7 @@ def _said_once(
             "text": recipe.text,
             "reader": _reader(recipe, reader),
         },
-        "score": {"rewards": recipe.rewards, "store": f"{run_dir}/rewards"},
+        "score": {"rewards": recipe.rewards, "store": f"{run_dir}/rewards", **_ladder_base(recipe)},
         "reference": {**reads, "store": f"{run_dir}/store", "rows": rows},
         "train": {
             **reads,
@@ -71,6 +71,17 @@ def _said_once(
 
 def _drawn_from_reference(recipe: Recipe) -> bool:
     return "model" not in (recipe.stages.get(SAMPLE) or {})
+
+
+def _ladder_base(recipe: Recipe) -> dict[str, str]:
+    """Whose completions a ladder of betas is about, where the run itself has the reference draw them."""
+    sample = recipe.stages.get(SAMPLE) or {}
+    generation = sample.get("generation") or {}
+    plainly = isinstance(generation, Mapping) and (
+        generation.get("temperature", 1) == 1 and generation.get("top_p") in (None, 1)
+    )
+    own = recipe.samples and _drawn_from_reference(recipe) and not sample.get("endpoint")
+    return {"completions_from": "reference"} if own and plainly else {}
 
 
 def _reader(recipe: Recipe, reader: Mapping[str, Any]) -> dict[str, Any] | None:

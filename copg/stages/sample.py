@@ -19,13 +19,12 @@ from copg.lm.fit import RecordFit, open_fit
 from copg.lm.sampling import EndpointSampler, ModelSampler, Sampler
 from copg.lm.tally import Tally
 from copg.records import SPLITS, Completion, Group, in_shard
+from copg.rewards.drawn import SAMPLER, note_draw
 from copg.stores.completion_store import Drawn, open_completions, read_drawn
 from copg.stores.promised import weights_as_promised
 
 CHAMPION = "champion"
 """As ``model`` of a recipe: whoever is champion when a run begins, the reference while nobody is."""
-DRAWN = "drawn"
-"""Column of a completion that was drawn: by whom and how."""
 GROUPS_PER_CHUNK = 4096
 """Most that are in memory at once."""
 
@@ -71,8 +70,8 @@ def sample_groups(config: SampleConfig, groups: Path, sampled: Path) -> dict[str
     A completion is a function of model, settings, prompt and its number among the prompt's. What the store
     has is not drawn again, so that a killed stage goes on, and more prompts cost what they alone need. A
     completion that stands there already counts once, and a prompt that is left with fewer than two distinct
-    ones is left out. Each that was drawn has a column ``drawn``: engine, model, temperature, top-p, seed and
-    number.
+    ones is left out. Each that was drawn has a column ``drawn``: engine, model, temperature, top-p, seed,
+    number, and how often it came.
 
     Args:
         groups: artifact of schema ``groups``; prompts may have any number of completions.
@@ -145,7 +144,7 @@ def _facts(
     left_out = [f"sample: {line}" for each in (drawing, filling) for line in each.tally.warnings()]
     own = {
         "metrics": {**parent.facts.get("metrics", {}), **metrics},
-        "sampler": drawing.sampler.about,
+        SAMPLER: drawing.sampler.about,
         "warnings": [*warnings_of(parent), *left_out],
     }
     return {**parent.facts, **own}
@@ -208,18 +207,19 @@ class _Filling:
                     self.tally.drop("fewer_than_two_distinct_completions", group.source)
 
     def _fill(self, group: Group, known: dict[bytes, Drawn]) -> None:
-        there = {(completion.text, completion.finished) for completion in group.completions}
+        there = {(completion.text, completion.finished): completion for completion in group.completions}
         for sample, key in enumerate(self.drawing.keys_of(group)):
             drawn = known.get(key)
             text = None if drawn is None else self._said(group, drawn)
             if drawn is None or text is None:
                 continue
-            if (text, drawn.finished) in there:
+            completion = there.get((text, drawn.finished))
+            if completion is None:
+                completion = there[text, drawn.finished] = Completion(text, drawn.finished)
+                group.completions.append(completion)
+            else:
                 self.counts["duplicate"] += 1
-                continue
-            there.add((text, drawn.finished))
-            about = {**self._about, "sample": sample}
-            group.completions.append(Completion(text, drawn.finished, columns={DRAWN: about}))
+            note_draw(completion, {**self._about, "sample": sample})
 
     @cached_property
     def _about(self) -> dict[str, Any]:

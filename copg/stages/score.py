@@ -7,7 +7,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
-from copg.artifacts import MANIFEST, begin, read_manifest, seal, warnings_of
+from copg.artifacts import MANIFEST, Manifest, begin, read_manifest, seal, warnings_of
 from copg.config import AtLeastOne, Fraction, Natural, configuration
 from copg.data.docs import DOCS
 from copg.data.group_files import GroupWriter, count_groups, read_groups
@@ -18,7 +18,9 @@ from copg.rewards.computed import Computed
 from copg.rewards.contract import RewardSpec
 from copg.rewards.distribution import Distribution
 from copg.rewards.docs import write_reward_docs
+from copg.rewards.drawn import SAMPLER, Draws
 from copg.rewards.given import Given
+from copg.rewards.ladder import Ladder
 from copg.rewards.mixture import Mixture, build_mixture
 from copg.rewards.predicting import build_ladder
 from copg.rewards.shape import shape_of
@@ -32,7 +34,8 @@ class ScoreConfig:
     """``computed`` by ``rewards``; ``given`` with the records, each of which must then have one."""
     completions_from: Literal["reference", "others"] = "others"
     """Who drew the completions, which the ladder of betas has to know: the reference at temperature 1, or
-    others, for whose completions the ladder is an extrapolation that ``reference`` makes good."""
+    others, for whose completions the ladder is an extrapolation that ``reference`` makes good. A recipe whose
+    ``sample`` has the reference draw so says ``reference``; those that were logged then stay out of it."""
     rewards: list[RewardSpec] = field(default_factory=list)
     """What is summed; with ``given`` it judges only completions made later, in train and evaluate."""
     completions_per_batch: AtLeastOne = 1024
@@ -74,12 +77,12 @@ def score_groups(config: ScoreConfig, groups: Path, scored: Path) -> dict[str, f
     manifest = read_manifest(groups, schema="groups")
     begin(scored)
     source = _open_source(config, groups)
-    writer, distributions = _fill(source, groups, scored)
+    writer, distributions, draws = _fill(source, groups, scored)
     train = distributions["train"]
     if not train.num_groups:
         raise RewardError(f"{groups}: no group is left to train on: {_why(config, source.facts())}")
     shape = shape_of(train.by_prompt())
-    ladder = build_ladder(train.by_prompt(), base=config.completions_from)
+    ladder = _ladder(config, manifest, train, draws)
     metrics = {
         "groups/count": float(sum(writer.num_groups.values())),
         "completions/count": float(sum(writer.num_completions.values())),
@@ -142,15 +145,28 @@ def _open_scorer(config: ScoreConfig, groups: Path) -> tuple[Mixture, BulkScorer
 
 def _fill(
     source: Given | Computed, groups: Path, scored: Path
-) -> tuple[GroupWriter, dict[str, Distribution]]:
-    """Write every split with its rewards; how many groups there are, and how rewards are distributed."""
-    distributions = {split: Distribution(source.part_names) for split in SPLITS}
+) -> tuple[GroupWriter, dict[str, Distribution], Draws]:
+    """Write every split with its rewards; how many groups there are, how rewards are distributed, and the
+    rewards of what a run drew for training prompts.
+    """
+    distributions, draws = {split: Distribution(source.part_names) for split in SPLITS}, Draws()
     with GroupWriter(scored) as writer:
         for split, distribution in distributions.items():
             for group in source.fill(groups, split):
                 distribution.add(group.completions)
+                if split == "train":
+                    draws.add(group.completions)
                 writer.write(split, group)
-    return writer, distributions
+    return writer, distributions, draws
+
+
+def _ladder(config: ScoreConfig, groups: Manifest, train: Distribution, draws: Draws) -> Ladder:
+    """Of the reference's own draws alone where stage ``sample`` had it draw, else of all completions."""
+    if config.completions_from == "reference" and SAMPLER in groups.facts:
+        if draws.most > 1:
+            return build_ladder(draws.by_prompt(), base="reference")
+        return build_ladder(train.by_prompt(), base="others")  # one drawn beside one that was logged
+    return build_ladder(train.by_prompt(), base=config.completions_from)
 
 
 def _of_reward_models(specs: Sequence[RewardSpec]) -> list[str]:

@@ -16,6 +16,7 @@ from copg.run.check import check_recipe
 from copg.run.recipe import parse_recipe
 from copg.run.stage_settings import stage_settings
 from copg.run.task_record import read_json
+from copg.stages.table import ROWS
 from copg.stages.validate import ValidateConfig, validate_records
 from tests import tiny
 
@@ -93,6 +94,45 @@ def test_the_task_stands_between_validate_and_all_that_reads_groups_but_the_rewa
     for task in ("score", "report", "promote"):
         taken = tasks["drawn"][task]["inputs"]["artifacts"]["groups"]["taskOutputArtifact"]
         assert taken == {"outputArtifactKey": "sampled", "producerTask": "sample"}
+
+
+def test_nothing_is_drawn_before_a_reward_was_learnt(tmp_path: Path) -> None:
+    learnt = {**RECIPE, "rewards": [], "reward": {}, "sample": SAMPLE}
+    tasks = {}
+    for shards in (1, 2):
+        recipe = parse_recipe({**learnt, "placement": {"shards": shards}})
+        compile_dag("align", recipe, tmp_path / f"{shards}.yaml", run_dir="/runs/p", image="copg@sha256:0")
+        components = next(yaml.safe_load_all((tmp_path / f"{shards}.yaml").read_text()))["components"]
+        tasks[shards] = components["comp-stages"]["dag"]["tasks"]
+    assert tasks[1]["sample"]["dependentTasks"] == ["reward", "validate"]
+    shards = [
+        task
+        for task in tasks[2].values()
+        if "sample-shard" in components[task["componentRef"]["name"]].get("dag", {}).get("tasks", {})
+    ]
+    assert [task["dependentTasks"] for task in shards] == [["reward", "validate"]]
+    # no setting of a reward has anything drawn again
+    assert "reward" not in ROWS["sample"].after
+
+
+@pytest.mark.parametrize(
+    ("sample", "base"),
+    [
+        (None, None),
+        ({}, "reference"),
+        ({"generation": {"temperature": 1.0, "top_p": 1.0, "max_new_tokens": 9}}, "reference"),
+        ({"generation": {"temperature": 0.7}}, None),
+        ({"generation": {"top_p": 0.9}}, None),
+        ({"model": "champion"}, None),
+        ({"endpoint": {"url": "http://host/v1", "model": "m"}}, None),
+    ],
+)
+def test_the_ladder_knows_where_the_reference_itself_draws(sample: Any, base: str | None) -> None:
+    values = RECIPE if sample is None else {**RECIPE, "sample": sample}
+    settings = stage_settings(parse_recipe(values), "score", run_dir=Path("/runs"))
+    assert settings.get("completions_from") == base
+    said = parse_recipe({**values, "score": {"completions_from": "others"}})
+    assert stage_settings(said, "score", run_dir=Path("/runs"))["completions_from"] == "others"
 
 
 @pytest.mark.parametrize(

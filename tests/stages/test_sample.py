@@ -70,6 +70,8 @@ def test_prompts_alone_get_all_and_a_logged_completion_stays_and_gets_companions
     assert {c.columns["drawn"]["sample"] for c in drawn} == {0, 1, 2, 3}
     about = {"engine": "own", "temperature": 1.0, "top_p": None, "seed": 0}
     assert about.items() <= drawn[0].columns["drawn"].items()
+    said = 20 - metrics["dropped/blank_completions"]
+    assert sum(c.columns["drawn"]["times"] for c in drawn) == said < 20
     assert len(drawn[0].columns["drawn"]["model"]) == 64
     assert set(map(tuple, texts_of(tmp_path / "one", "select").values())) == {()}  # evaluate draws its own
 
@@ -261,6 +263,20 @@ def test_what_the_trained_model_cannot_say_is_left_out(
     assert {len(c.text.split()) + c.finished for c in kept} == {1, 2, 3, 4}
     assert metrics["dropped/completion_of_too_many_tokens"] > 0
     assert metrics["dropped/completion_without_words"] > 0  # a word that the model does not know
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_completion_that_is_drawn_again_counts_once_and_says_how_often_it_came(
+    config: SampleConfig, tmp_path: Path
+) -> None:
+    groups = write_groups(tmp_path / "groups", 6, logged=1)
+    says = staticmethod(lambda body: ("red red", "blue")[body["seed"] % 2])  # the first is what was logged
+    with endpoint(fails=0, says=says) as (settings, _):
+        metrics = sample_groups(replace(config, completions=9, endpoint=settings), groups, tmp_path / "out")
+    kept = [group.completions for group in read_groups(tmp_path / "out", "train")]
+    assert {tuple(c.text for c in completions) for completions in kept} == {("red red", "blue")}
+    assert [sum(c.columns["drawn"]["times"] for c in completions) for completions in kept] == [8] * 6
+    assert metrics["completions/duplicate"] == 6 * 7  # of 8 draws one is new
 
 
 def test_prompts_without_room_are_counted_and_keep_what_was_logged(

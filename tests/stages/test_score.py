@@ -188,6 +188,32 @@ def test_a_ladder_suggests_betas_or_says_that_there_is_nothing_to_learn(tmp_path
     assert "do not differ within any training prompt" in capsys.readouterr().err
 
 
+def test_where_a_run_drew_for_itself_the_ladder_is_of_its_draws_alone(tmp_path, capsys) -> None:
+    def sampled(name: str, times: list[int]) -> Path:
+        groups = [group(1, ["logged", "a", "abc"])]
+        for completion, count in zip(groups[0].completions, times, strict=True):
+            completion.columns = {"drawn": {"times": count}} if count else {}
+        folder = write(tmp_path / name, groups)
+        facts = {"sampler": {"engine": "own"}}
+        seal(folder, schema="groups", stage="sample", rows=1, config={}, parents={}, facts=facts)
+        return folder
+
+    def ladder(groups: Path, base: str) -> dict:
+        config = ScoreConfig(rewards=[BREVITY], completions_from=base)
+        score_groups(config, groups, tmp_path / f"{groups.name} {base}")
+        return read_manifest(tmp_path / f"{groups.name} {base}", schema="scored").facts["ladder"]
+
+    # rewards -3 (logged), -.5 and -1.5: of the draws, "a" is one of four, of all completions one of three
+    found = ladder(sampled("several", [0, 1, 3]), "reference")
+    assert (found["base"], found["support"]) == ("reference", pytest.approx(math.log(4)))
+    assert "drawn from the reference" in capsys.readouterr().err
+    found = ladder(tmp_path / "several", "others")
+    assert (found["base"], found["support"]) == ("others", pytest.approx(math.log(3)))
+    # a draw beside a logged one is no ladder of the reference's: stage reference will weigh them
+    found = ladder(sampled("single", [0, 1, 0]), "reference")
+    assert (found["base"], found["support"]) == ("others", pytest.approx(math.log(3)))
+
+
 def test_nothing_to_train_on_is_an_error_that_names_the_setting(tmp_path) -> None:
     held_out = write(tmp_path / "none", [], [group(1, ["a", "b"], [1.0, 2.0])])
     with pytest.raises(RewardError, match="no group is left to train on: validate left none"):

@@ -55,8 +55,10 @@ def build(shape: Shape) -> Any:
         groups = task(validate, "validate", records=given["records"]).outputs["groups"]
         rewarded = [task(reward, "reward", groups=groups)] if shape.trains_reward else []
         if shape.samples:
-            shards = filled("sample", sample_shard, groups=groups)
-            groups = task(sample, "sample", groups=groups, **shards).outputs["sampled"]
+            # a reward may turn out not to be learnable, and drawing is dear: it waits, though nothing of it
+            # depends on the reward, for which the table of stages, from which keys derive, has no edge here
+            shards = filled("sample", sample_shard, *rewarded, groups=groups)
+            groups = task(sample, "sample", groups=groups, **shards).after(*rewarded).outputs["sampled"]
         shards = filled("score", score_shard, *rewarded, groups=groups)
         scored = task(score, "score", groups=groups, **shards).after(*rewarded).outputs["scored"]
         shards = filled("reference", reference_shard, scored=scored)
