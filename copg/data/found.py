@@ -25,6 +25,8 @@ class Found:
     """Columns of the row that are in here, where its shape does not tell."""
     marks: tuple[str, ...] = ()
     """Columns that are rewards here, and stay with the record all the same."""
+    more: dict[str, Any] | None = None
+    """Columns of the record that stand deeper in its row."""
     note: str = ""
     """Of the rewards, where they are not those that stand there."""
 

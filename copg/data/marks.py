@@ -98,7 +98,9 @@ def _look_like_rewards(names: tuple[str, ...]) -> tuple[str, ...]:
 def _is_mark(value: Any) -> bool:
     if type(value) is list:
         return bool(value) and all(item is None or type(item) in (int, float, bool) for item in value)
-    return type(value) in (int, float, bool) or (type(value) is str and _is_number(value))
+    if type(value) is str:
+        return _is_number(value) or read_thumb(value) is not None
+    return type(value) in (int, float, bool)
 
 
 def _is_number(text: str) -> bool:

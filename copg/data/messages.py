@@ -6,7 +6,16 @@ from typing import Any
 
 from copg.data.found import Found
 from copg.data.json_lines import Defect, kind_of
-from copg.data.turns import WORDS, Messages, as_completion, begin_of_turn, is_turn, read_more
+from copg.data.turns import (
+    WORDS,
+    Messages,
+    as_completion,
+    begin_of_turn,
+    call_of,
+    is_turn,
+    read_more,
+    read_parts,
+)
 
 _ROLES = {
     "human": "user",
@@ -14,8 +23,9 @@ _ROLES = {
     "chatgpt": "assistant",
     "model": "assistant",
     "prompter": "user",
+    "observation": "tool",
 }
-"""ShareGPT's names of the two sides."""
+"""ShareGPT's names of who speaks."""
 _TEXT_PARTS = ("text", "input_text", "output_text")
 _PLACES = re.compile(r"\n\n(Human|Assistant):")
 
@@ -42,8 +52,12 @@ def _read_message(item: Any, where: str) -> dict[str, str]:
     held.pop("weight", None)  # OpenAI's: whether a turn of a chat is trained on, which is ours to say
     if set(held) == {"from", "value"}:
         role = held["from"]
+        if role == "function_call" and type(held["value"]) is str:
+            return read_more(call_of(held["value"], where), where)
         held = {"role": _ROLES.get(role, role) if type(role) is str else role, "content": held["value"]}
     if "parts" in held and set(held) <= {"role", "parts", "finish_reason"}:
+        if type(held["parts"]) is list and (whole := read_parts(held.get("role"), held["parts"])):
+            return read_more(whole, where)
         held = {"role": held.get("role"), "content": held["parts"]}
     if type(held.get("content")) is list:
         held["content"] = _join_parts(held["content"])

@@ -1,7 +1,7 @@
 """The shapes in which logs and data sets are published, each known by the columns it has."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from copg.data.answers import LISTS, PROMPTS, are_answers, is_tree, read_answers, read_tree
@@ -18,6 +18,7 @@ from copg.data.messages import (
     text_of,
 )
 from copg.data.traces import read_mlflow, read_spans
+from copg.data.turns import tools_of
 
 Row = Mapping[str, Any]
 
@@ -85,7 +86,7 @@ def _read_openai(row: Row, wish: Wish) -> list[Found]:
     chosen, rejected = (
         [*before, *read_messages(row[name], name)] for name in ("preferred_output", "non_preferred_output")
     )
-    return [split_pair(chosen, rejected)]
+    return [replace(split_pair(chosen, rejected), more=tools_of(row["input"]))]
 
 
 def _read_pair(row: Row, wish: Wish) -> list[Found]:

@@ -187,6 +187,8 @@ class RecordReader:
     ) -> Record:
         prompt = read_prompt(found.prompt)
         others = {name: value for name, value in row.items() if name not in taken}
+        if found.more:
+            others = {**found.more, **others}
         texts = found.completions
         own = found.own
         if set(map(type, texts)) - {str}:

@@ -7,13 +7,13 @@ from copg.data.found import Found, Wish
 from copg.data.json_lines import Defect, kind_of, parse_json
 from copg.data.marks import read_thumb
 from copg.data.messages import is_chat, read_messages
-from copg.data.turns import Messages, as_completion
-from copg.records import Prompt
+from copg.data.turns import Messages, as_completion, tools_of
+from copg.records import TOOLS, Prompt
 
 _ASKED = ("messages", "prompt", "question", "query", "input", "inputs", "text", "message", "request")
 _ANSWERED = ("choices", "messages", "output", "answer", "response", "completion", "text", "content", "result")
 _MODEL_CALL = ("gen_ai.input.messages", "gen_ai.output.messages")
-_EVALUATION = "gen_ai.evaluation.result"
+_EVALUATION, _TOOLS = "gen_ai.evaluation.result", "gen_ai.tool.definitions"
 
 
 def read_mlflow(row: Mapping[str, Any], wish: Wish) -> Found:
@@ -31,7 +31,8 @@ def read_mlflow(row: Mapping[str, Any], wish: Wish) -> Found:
         asked, answered = _plain(trace.get("request")), _plain(trace.get("response"))
         given = trace.get("assessments")
     text, finished = _answered(answered)
-    return _with_feedback(Found(_asked(asked), [text], finished=[finished]), _assessments(given), wish)
+    found = Found(_asked(asked), [text], finished=[finished], more=tools_of(asked))
+    return _with_feedback(found, _assessments(given), wish)
 
 
 def _root_span(data: Any) -> dict[str, Any]:
@@ -72,7 +73,8 @@ def read_spans(row: Mapping[str, Any], wish: Wish) -> list[Found]:
         texts = [as_completion([m]) for m in read_messages(choices, "gen_ai.output.messages")]
         finished = [choice.get("finish_reason") != "length" for choice in choices]
         marks = [mark for event in events if (mark := _evaluation(event)) is not None]
-        found.append(_with_feedback(Found(prompt, texts, finished=finished), iter(marks), wish))
+        more = tools_of({TOOLS: _plain(attributes.get(_TOOLS))})
+        found.append(_with_feedback(Found(prompt, texts, None, finished, more=more), iter(marks), wish))
     if not found:
         raise Defect("missing_field", f"no span has {list(_MODEL_CALL)}: its messages were not recorded")
     return found

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 from copg.data.json_lines import Defect, parse_json
-from copg.records import MESSAGES, TURNS, Prompt
+from copg.records import MESSAGES, TOOLS, TURNS, Prompt
 
 Messages = list[dict[str, Any]]
 
@@ -61,6 +61,51 @@ def _read_calls(calls: Any, where: str) -> list[dict[str, Any]]:
         whole = {"type": "function", "function": {"name": function["name"], "arguments": arguments}}
         found.append(({"id": held["id"]} if type(held.get("id")) is str else {}) | whole)
     return found
+
+
+def read_parts(role: Any, parts: Sequence[Any]) -> dict[str, Any] | None:
+    """A message whose parts hold calls of tools, their results or thinking, as OpenTelemetry writes them.
+
+    None where a part is of another kind, or all of them are words.
+    """
+    message: dict[str, Any] = {"role": role, "content": ""}
+    for part in parts:
+        held = part if type(part) is dict else {}
+        match held.get("type"):
+            case "text" | "reasoning" as kind if type(held.get("content")) is str:
+                name = "content" if kind == "text" else "reasoning_content"
+                message[name] = message.get(name, "") + held["content"]
+            case "tool_call":
+                function = {name: held[name] for name in ("name", "arguments") if name in held}
+                call = ({"id": held["id"]} if "id" in held else {}) | {"function": function}
+                message["tool_calls"] = [*message.get("tool_calls", ()), call]
+            case "tool_call_response" if len(parts) == 1:
+                said = held.get("response", held.get("result"))
+                content = said if type(said) is str else json.dumps(said, ensure_ascii=False)
+                message = {"role": "tool", "content": content}
+                message |= {"tool_call_id": held["id"]} if "id" in held else {}
+            case _:
+                return None
+    return message if len(message) > len(WORDS) or message["role"] == "tool" else None
+
+
+def call_of(text: str, where: str) -> dict[str, Any]:
+    """An assistant's message out of the calls that a text spells in JSON, one or a list of them.
+
+    Raises:
+        Defect: it spells none.
+    """
+    try:
+        calls = parse_json(text.encode())
+    except Defect as defect:
+        raise Defect(defect.reason, f"a call of a tool in {where} is not JSON: {defect.detail}") from None
+    return {"role": "assistant", "content": "", "tool_calls": calls if type(calls) is list else [calls]}
+
+
+def tools_of(asked: Any) -> dict[str, Any] | None:
+    """The column of the tools that a call of a model was given; None where it was given none."""
+    tools = asked.get(TOOLS) if type(asked) is dict else None
+    return {TOOLS: tools} if type(tools) is list and tools else None
 
 
 def more_than_words(messages: Sequence[Mapping[str, Any]]) -> bool:

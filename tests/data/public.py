@@ -92,6 +92,13 @@ def trl_unpaired(n: int) -> tuple[Any, list[Group]]:
     return row, [(question(n), [text], [1.0 if up else 0.0])]
 
 
+def trl_conversational_unpaired(n: int) -> tuple[Any, list[Group]]:
+    up = n % 3 == 0
+    text = right(n) if up else wrong(n)
+    row = {"prompt": [user(question(n))], "completion": [said(text)], "label": up}
+    return row, [([user(question(n))], [text], [1.0 if up else 0.0])]
+
+
 def trl_prompts(n: int) -> tuple[Any, list[Group]]:
     prompt = [user(question(n))] if n % 2 else question(n)
     return {"prompt": prompt, "id": n}, [(prompt, [], None)]
@@ -117,6 +124,23 @@ def sharegpt(n: int) -> tuple[Any, list[Group]]:
     turns = [("human", question(n)), ("gpt", wrong(n)), ("human", "Sure?"), ("gpt", right(n))]
     row = {"id": f"QWJhYvA_{n}", "conversations": [{"from": side, "value": text} for side, text in turns]}
     return row, [([user(question(n)), said(wrong(n)), user("Sure?")], [right(n)], None)]
+
+
+def glaive(n: int) -> tuple[Any, list[Group]]:
+    """As LLaMA-Factory publishes Glaive's calls of functions: their results are observations."""
+    call = {"name": "add", "arguments": {"numbers": [n, n + 1]}}
+    turns = [
+        ("human", question(n)),
+        ("function_call", json.dumps(call)),
+        ("observation", json.dumps({"sum": 2 * n + 1})),
+        ("gpt", right(n)),
+    ]
+    tool = {"name": "add", "description": "Add.", "parameters": {"type": "object", "properties": {}}}
+    row = {
+        "conversations": [{"from": side, "value": text} for side, text in turns],
+        "tools": json.dumps([tool]),
+    }
+    return row, [([user(question(n))], [f"{json.dumps(call)}\n\n{right(n)}"], None)]
 
 
 def sharegpt_pairs(n: int) -> tuple[Any, list[Group]]:
@@ -292,10 +316,12 @@ SAID = {
     texts_without_a_prompt: "pairs of whole texts, whose common beginning is the prompt",
     hh: "pairs of whole transcripts of Human and Assistant",
     trl_unpaired: "one completion a record, 'label' as a reward of 1 or 0",
+    trl_conversational_unpaired: "one completion a record, 'label' as a reward of 1 or 0",
     trl_prompts: "prompts alone",
     messages: "chats, each with its last turn as the completion",
     ultrachat: "chats, each with its last turn as the completion",
     sharegpt: "ShareGPT chats, each with its last turn as the completion",
+    glaive: "ShareGPT chats, each with its last turn as the completion",
     sharegpt_pairs: "pairs of turns after ShareGPT chats",
     alpaca: "Alpaca's instructions, with their inputs below them",
     dolly: "Dolly's instructions, with their contexts below them",

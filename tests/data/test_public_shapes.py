@@ -133,6 +133,18 @@ def test_a_label_that_is_no_thumb_is_said_to_be_unused() -> None:
     ]
 
 
+@pytest.mark.parametrize("name", ["feedback", "user_rating", "vote"])
+def test_a_thumb_under_another_name_is_said_to_be_unused_and_the_line_uses_it(name: str) -> None:
+    row = {"messages": [user("p"), said("a")], name: "thumbs_up"}
+    (record,) = read(row)
+    assert record.rewards is None
+    line = f"columns: {{reward: {name}}}"
+    assert record.unused == f"{name!r} looks like a reward and is not used; to use it: {line}"
+    (record,) = read(row, columns={"reward": name})
+    assert (record.rewards, record.unused) == ([1.0], "")
+    assert read({**row, name: "a sentence of praise"})[0].unused == ""
+
+
 def test_scores_beside_a_pair_are_said_to_be_unused_and_the_line_uses_them() -> None:
     row = {"prompt": "p", "chosen": "a", "rejected": "b", "score_chosen": 8.5, "score_rejected": 6.0}
     (record,) = read(row)

@@ -159,3 +159,90 @@ def test_prompts_and_completions_that_differ_in_calls_alone_stay_apart() -> None
     ]
     assert pool_completions(held).rewards == [0.0, 1.0]
     assert pool_completions([held[0], held[0]]).rewards == [0.0]
+
+
+CALLS = '[{"name": "look", "arguments": {"at": "Rome"}}, {"name": "look", "arguments": {"at": "Bonn"}}]'
+
+
+def test_calls_and_results_of_sharegpt_are_read_as_tools() -> None:
+    def chat(call: str) -> dict[str, Any]:
+        turns = [("human", "weather?"), ("function_call", call), ("observation", "20"), ("gpt", "It is 20.")]
+        return {"conversations": [{"from": side, "value": text} for side, text in turns]}
+
+    (record,) = read(chat(IN_WORDS))
+    called, result, says = turns_of(record)[0]
+    assert called == {
+        **CALLED,
+        "tool_calls": [{k: v for k, v in CALLED["tool_calls"][0].items() if k != "id"}],
+    }  # type: ignore[attr-defined, index]
+    assert (result, says) == ({"role": "tool", "content": "20"}, SAYS)
+    (both,) = read(chat(CALLS))
+    assert [each["function"]["arguments"] for each in turns_of(both)[0][0]["tool_calls"]] == [
+        {"at": "Rome"},
+        {"at": "Bonn"},
+    ]
+    with pytest.raises(Defect, match="invalid_json") as caught:
+        read(chat("look at Rome"))
+    assert "a call of a tool in conversations is not JSON" in caught.value.detail
+    with pytest.raises(Defect, match="wrong_type"):
+        read(chat("3"))
+
+
+def test_tools_and_their_calls_are_found_where_traces_and_exports_have_them() -> None:
+    asked = [{"role": "user", "parts": [{"type": "text", "content": "weather?"}]}]
+    call = {"type": "tool_call", "id": "c1", "name": "look", "arguments": {"at": "Rome"}}
+    result = {"type": "tool_call_response", "id": "c1", "response": "20"}
+    earlier = [
+        *asked,
+        {"role": "assistant", "parts": [{"type": "reasoning", "content": "hm"}, call]},
+        {"role": "tool", "parts": [result]},
+    ]
+    answered = [
+        {"role": "assistant", "parts": [{"type": "text", "content": "It is 20."}], "finish_reason": "stop"}
+    ]
+    attributes = {
+        "gen_ai.input.messages": json.dumps(earlier),
+        "gen_ai.output.messages": json.dumps(answered),
+        "gen_ai.tool.definitions": json.dumps(TOOLS),
+    }
+    (record,) = read({"name": "chat", "context": {"trace_id": "1"}, "attributes": attributes})
+    columns = json.loads(record.columns)
+    assert columns["tools"] == TOOLS
+    assert columns[MESSAGES] == [USER, {**CALLED, "reasoning_content": "hm"}, RESULT]
+    assert record.texts == ["It is 20."]
+
+    pair = {
+        "input": {"messages": [USER], "tools": TOOLS, "parallel_tool_calls": True},
+        "preferred_output": [LOGGED_CALL],
+        "non_preferred_output": [SAYS],
+    }
+    (record,) = read(pair)
+    assert json.loads(record.columns)["tools"] == TOOLS
+    assert turns_of(record) == [[CALLED], None]
+
+    request = {"messages": [USER], "tools": TOOLS}
+    trace = {
+        "trace_id": "t",
+        "request": json.dumps(request),
+        "response": json.dumps({"content": "It is 20."}),
+    }
+    (record,) = read(trace)
+    assert json.loads(record.columns)["tools"] == TOOLS
+    (record,) = read({**trace, "request": json.dumps({**request, "tools": []})})
+    assert "tools" not in json.loads(record.columns)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [{"type": "blob", "content": "x"}],
+        [{"type": "text", "content": 3}, {"type": "tool_call", "name": "f"}],
+        [{"type": "tool_call", "arguments": {}}],
+        [{"type": "tool_call_response", "response": "a"}, {"type": "tool_call_response", "response": "b"}],
+        ["x", 3],
+    ],
+)
+def test_parts_that_are_none_of_these_are_refused(parts: list[Any]) -> None:
+    message = {"role": "assistant", "parts": parts}
+    with pytest.raises(Defect, match="wrong_type"):
+        read({"prompt": [USER], "completion": [message], "reward": 1.0})
