@@ -13,7 +13,7 @@ export PATH := $(abspath $(VENV))/bin:$(PATH)
 # Hundreds of processes of the tests read our modules: bytecode is kept, wherever else it is switched off.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: help install demo demo-smollm2 test real nightly coverage-floor check format base base-image wheels image test-image test-containers catalogue kind-up kind-test kind-down clean
+.PHONY: help install demo demo-smollm2 demo-thumbs test real nightly coverage-floor check format base base-image wheels image test-image test-containers catalogue kind-up kind-test kind-down clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -38,12 +38,18 @@ demo-smollm2: install  ## the same with a real model of 135 million parameters, 
 	@$(PY) -m examples.readings --out runs/smollm2/data/prompts.jsonl
 	@$(PY) -m copg.cli run align --recipe pipelines/recipes/smollm2_readings_cpu.yaml --on local --run-dir runs/smollm2
 
+demo-thumbs: install  ## from one answer and one thumb a prompt to a policy, by a reward learnt from the thumbs
+	@test -f $(RUN)/data/reference/config.json || $(PY) -m examples.demo --out $(RUN)/data
+	@$(PY) -m examples.thumbs --model $(RUN)/data/reference --out runs/thumbs/data/thumbs.jsonl
+	@$(PY) -m copg.cli run align --recipe pipelines/recipes/tiny-llama_thumbs_cpu.yaml --on local --run-dir runs/thumbs \
+		--set model=$(RUN)/data/reference
+
 test: install  ## the tests that need no container, cluster or GPU, without the slow proofs
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder tests
 
 real: install  ## real tokenisers for the tests, into build/real, and the tests of them
 	$(PY) -m tests.real fetch
-	OMP_NUM_THREADS=1 $(PY) -m pytest -m "" --timeout 900 tests/lm/test_real_tokenizers.py
+	OMP_NUM_THREADS=1 $(PY) -m pytest -m "" --timeout 900 tests/lm/test_real_tokenizers.py tests/stages/test_real_tools.py
 
 nightly: install  ## all of these and the slow proofs, with branch coverage by file and its floor
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder --cov --cov-report=term -m "" --timeout 900 tests

@@ -174,7 +174,7 @@ def test_calls_and_results_of_sharegpt_are_read_as_tools() -> None:
     assert called == {
         **CALLED,
         "tool_calls": [{k: v for k, v in CALLED["tool_calls"][0].items() if k != "id"}],
-    }  # type: ignore[attr-defined, index]
+    }
     assert (result, says) == ({"role": "tool", "content": "20"}, SAYS)
     (both,) = read(chat(CALLS))
     assert [each["function"]["arguments"] for each in turns_of(both)[0][0]["tool_calls"]] == [
