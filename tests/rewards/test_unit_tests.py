@@ -8,7 +8,7 @@ from copg.config import parse_config
 from copg.errors import ConfigError, RewardError
 from copg.rewards.contract import RecordFault, RewardSpec
 from copg.rewards.mixture import build_mixture
-from copg.rewards.sandbox.zygote import NO_VERDICT, NOT_BELIEVED, believed
+from copg.rewards.sandbox.verdict import NO_VERDICT, NOT_BELIEVED, believed
 from copg.rewards.unit_tests import UnitTests
 from tests.rewards.sandbox.problems import MBPP, human_eval
 
