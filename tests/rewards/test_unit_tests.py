@@ -84,10 +84,6 @@ def test_a_chat_is_read_from_its_last_message(reward) -> None:
             {"tests": "def test_it(tmp_path):\n    assert f() == 1"},
             "'test_it' takes arguments that nothing gives",
         ),
-        (
-            {"tests": "class T(TestCase):\n    def test(self): f()"},
-            "tests are a class for unittest, which is",
-        ),
         ({"tests": "def check(c): pass"}, "define check.candidate., and the record names no entry point"),
     ],
 )
