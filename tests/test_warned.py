@@ -11,7 +11,7 @@ import pytest
 from copg.artifacts import begin, read_manifest, seal, warnings_of
 from copg.data.files import find_files
 from copg.data.group_files import GroupWriter, read_groups
-from copg.errors import ConfigError, RecordError
+from copg.errors import ConfigError, RecordError, RewardError
 from copg.lm.config import GenerationConfig, ReaderConfig
 from copg.records import Completion, Group
 from copg.rewards.contract import RewardSpec
@@ -23,7 +23,7 @@ from copg.run.task_record import TaskRecord
 from copg.stages.evaluate import EvaluateConfig, evaluate_policy
 from copg.stages.reference import ReferenceConfig, reference_groups
 from copg.stages.reward import doubts
-from copg.stages.score import ScoreConfig, score_groups
+from copg.stages.score import ScoreConfig, score_groups, score_shard
 from copg.stages.validate import ValidateConfig, validate_records
 from tests import tiny
 
@@ -155,6 +155,29 @@ def test_an_own_reward_of_one_value_is_said_and_earlier_warnings_go_on(tmp_path:
     earlier, same, tied = warned(tmp_path / "scored", "scored")
     assert (earlier, same) == ("validate: 3 of 9", "score: reward 'mine' is 1 for 2 of 2 completions")
     assert tied.startswith("score: rewards do not differ within any training prompt")
+
+
+def test_programs_without_a_verdict_are_counted_also_in_a_shard(tmp_path: Path, capsys) -> None:
+    def group(letter: str, tests: str) -> Group:
+        completions = [Completion("def f(): return 1"), Completion("def f(): return 2")]
+        return Group(letter * 32, "p", completions, columns={"tests": tests}, source=f"a.jsonl:{letter}")
+
+    groups = groups_of(
+        tmp_path / "groups", group("a", "import os\nos._exit(0)"), group("b", "assert f() == 1")
+    )
+    config = ScoreConfig(rewards=[RewardSpec("unit_tests", params={"num_workers": 1})])
+    try:
+        score_shard(replace(config, store=str(tmp_path / "store")), groups, 0, 1)
+    except RewardError as error:
+        pytest.skip(f"this machine can build no sandbox: {error}")
+    line = (
+        "reward 'unit_tests': tests of 2 completions ended without a verdict: they exited, or ran out of time"
+    )
+    assert line in capsys.readouterr().err
+    score_groups(config, groups, tmp_path / "scored")
+    found = warned(tmp_path / "scored", "scored")
+    assert sum(told.startswith(f"score: {line}") for told in found) == 1
+    assert line in capsys.readouterr().err
 
 
 def test_given_rewards_that_go_another_way_than_the_recipes_are_said(tmp_path: Path) -> None:

@@ -59,6 +59,16 @@ class Answer(OfColumn):
                 raise RecordFault(i, f"column '{self.column}' holds no mathematical answer: {gold[i]!r:.60}")
         return [float(answer == b"1") for answer in answers]
 
+    def warnings(self) -> list[str]:
+        """That comparisons were given up, in a line."""
+        num_lost = self._pool.num_lost if "_pool" in vars(self) else 0
+        if not num_lost:
+            return []
+        return [
+            f"{num_lost} comparisons took longer than timeout_s={self.timeout_s:g} or ended their process, "
+            "and count as wrong"
+        ]
+
     def _gold(self, index: int, row: Mapping[str, Any]) -> str:
         value = read_column(row, self.column, index)
         if isinstance(value, bool) or not isinstance(value, str | int | float):

@@ -87,6 +87,7 @@ class Computed:
         return [f"{self._num_replaced} completions came with a reward, which the recipe's replaces"]
 
     def warnings(self) -> list[str]:
-        """That records are left out."""
+        """That records are left out, and what the rewards have to tell."""
         failed = self._scorer.failed
-        return [f"{len(failed)} records failed and are left out, the first: {failed[0]}"] if failed else []
+        left = [f"{len(failed)} records failed and are left out, the first: {failed[0]}"] if failed else []
+        return [*left, *self._mixture.warnings()]

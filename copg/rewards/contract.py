@@ -88,6 +88,7 @@ class Reward(Protocol):
     - ``repeatable``: False when a second call may give another value; stored ones are then not checked.
     - ``without_effect``: settings that change no value (batch sizes, folders).
     - ``content()``: digests of files its settings name, such as a model's weights.
+    - ``warnings()``: lines to tell when all is scored, as of values that stand for no judgement.
     - ``bounds``: its lowest and highest value; intervals of bounded rewards are exact.
     """
 

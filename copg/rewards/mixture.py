@@ -60,6 +60,14 @@ class Mixture:
             if isinstance(reward, StoredReward):
                 reward.store.flush()
 
+    def warnings(self) -> list[str]:
+        """What the rewards have to tell of the values they gave, in lines."""
+        found = []
+        for part, reward in self.rewards.items():
+            told = getattr(reward.reward if isinstance(reward, StoredReward) else reward, "warnings", None)
+            found += [f"reward '{part}': {line}" for line in (told() if callable(told) else ())]
+        return found
+
     def parts(
         self, prompts: Prompts, completions: Sequence[str], columns: Columns, names: Sequence[str]
     ) -> dict[str, list[float]]:

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
@@ -19,6 +20,7 @@ from copg.errors import RewardError
 from copg.progress import track
 from copg.records import Prompt
 from copg.rewards.contract import Columns, Prompts, RecordFault, read_column
+from copg.rewards.sandbox.verdict import NO_VERDICT
 from copg.rewards.sandbox.zygote import GRACE_S, Settings
 
 _START = (
@@ -32,9 +34,12 @@ class UnitTests:
     """Fraction of its tests that a Python program passes, or whether it passes all.
 
     Unit: fraction, from 0 to 1 (with ``count: all`` 0 or 1). Two shapes of tests: a list of statements, each
-    one test (MBPP), or a block (HumanEval), of which each assert is a test; where it defines ``check``, that
-    is called with the function that the entry point names. The program is the first fenced block of the
-    completion, else all of it, after the prompt's own code where it goes on from that.
+    one test (MBPP), or a block (HumanEval), of which each assert is a test. Both run as a script does, whose
+    ``__name__`` is ``__main__``; then ``check`` is called with the function that the entry point names, and
+    functions and classes for pytest and unittest as those do, but for fixtures and what is async. A program
+    that comes to no assert fails; tests whose asserts no program can reach are refused. The program is the
+    first fenced block of the completion, else all of it, after the prompt's own code where it goes on from
+    that.
 
     Program and tests run in two processes, so that a program sees no test and no test trusts a program. It
     gets fresh user, mount, PID, network and IPC namespaces with read-only libraries and a small /tmp (or,
@@ -95,6 +100,19 @@ class UnitTests:
         verdicts = list(track(self._pool.map(lines), "unit_tests", len(lines)))
         return [self._value(i, verdict) for i, verdict in enumerate(verdicts)]
 
+    @cached_property
+    def _counts(self) -> Counter[str]:
+        return Counter()
+
+    def warnings(self) -> list[str]:
+        """That there was no verdict on some programs, in a line."""
+        if not (number := self._counts["unjudged"]):
+            return []
+        return [
+            f"tests of {number} completions ended without a verdict: they exited, or ran out of time "
+            f"(timeout_s={self.timeout_s:g}) or memory (memory_mib={self.memory_mib}), and count as failed"
+        ]
+
     def _job(self, index: int, prompt: Prompt, text: str, row: Mapping[str, Any]) -> dict[str, Any]:
         tests = read_column(row, self.column, index)
         listed = isinstance(tests, list) and tests and all(isinstance(test, str) for test in tests)
@@ -125,5 +143,6 @@ class UnitTests:
         found = json.loads(verdict)
         if "fault" in found:
             raise RecordFault(index, f"column '{self.column}' cannot be run: {found['fault']}")
+        self._counts["unjudged"] += found == NO_VERDICT
         passed, total = found["passed"], found["total"]
         return float(passed == total if self.count == "all" else passed / total)

@@ -198,6 +198,9 @@ def score_shard(config: ScoreConfig, groups: Path, shard: int, num_shards: int) 
     read_manifest(groups, schema="groups")
     if config.source == "given" or config.store is None:
         return 0
-    _, scorer = _open_scorer(replace(config, check_samples=0), groups)
+    mixture, scorer = _open_scorer(replace(config, check_samples=0), groups)
     every = chain.from_iterable(read_groups(groups, split) for split in SPLITS)
-    return scorer.keep(group for group in every if in_shard(group.id, shard, num_shards))
+    num_groups = scorer.keep(group for group in every if in_shard(group.id, shard, num_shards))
+    for line in mixture.warnings():  # the stage itself finds the values in the store
+        print(line, file=sys.stderr)
+    return num_groups

@@ -49,6 +49,7 @@ def test_right_answers_earn_one_and_wrong_ones_nothing(answer) -> None:
     cases = [*RIGHT, *WRONG]
     found = answer(["p"] * len(cases), [c for _, c in cases], [{"answer": g} for g, _ in cases])
     assert [case for case, value in zip(cases, found, strict=True) if value != (case in RIGHT)] == []
+    assert answer.warnings() == []
 
 
 def test_an_expression_nobody_can_evaluate_is_wrong_and_stops_nothing() -> None:
@@ -57,6 +58,9 @@ def test_an_expression_nobody_can_evaluate_is_wrong_and_stops_nothing() -> None:
     found = answer(["p"] * 4, ["$9^{9^{9^9}}$", "3", "$10^{10^{10}}!$", "3"], [{"answer": "3"}] * 4)
     assert found == [0.0, 1.0, 0.0, 1.0]
     assert time.monotonic() - started < 40
+    assert answer.warnings() == [
+        "2 comparisons took longer than timeout_s=1 or ended their process, and count as wrong"
+    ]
 
 
 def test_a_gold_answer_without_mathematics_is_the_records_fault() -> None:

@@ -60,8 +60,12 @@ def test_none_of_all_that_attack_does(sandbox) -> None:
 
 def test_a_record_whose_tests_hang_fails_alone_and_is_told() -> None:
     reward = UnitTests(num_workers=1, timeout_s=0.3)
+    assert reward_of(reward, INNOCENT) == 2 / 3
+    assert reward.warnings() == []
     assert before_and_after(reward, {"a loop": SLOW["a loop"]}) == []
     assert reward._pool.num_lost == 0
+    (told,) = reward.warnings()
+    assert told.startswith("tests of 1 completions ended without a verdict: they exited, or ran out of time")
     assert verdicts_on([RIGHT], SLOW["a loop"], reward=reward) == [NO_VERDICT]
 
 
