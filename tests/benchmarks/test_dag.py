@@ -60,6 +60,7 @@ def test_imports_are_read_in_order_and_imported_again_without_the_profiler() -> 
     assert 0 < runner < 5
 
 
+@pytest.mark.nightly
 def test_the_seconds_in_which_no_pod_works_are_told_with_and_without_the_patch(tmp_path: Path) -> None:
     idle = predicted_idle(tmp_path)
     assert 30 < idle["with the patch"] < 0.5 * idle["without"] < 100

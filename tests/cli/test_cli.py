@@ -73,6 +73,7 @@ def call(*arguments: str) -> tuple[int, str, str]:
     raise AssertionError("the command always exits")
 
 
+@pytest.mark.nightly
 def test_the_stages_one_after_the_other_make_a_registered_policy(home: Path) -> None:
     recipe = ("--recipe", str(home / "recipe.yaml"))
     runs = ("--run-dir", str(home / "runs"))

@@ -45,6 +45,7 @@ def validated(folder: Path, name: str) -> list[Group]:
     return list(read_groups(folder / name, "train"))
 
 
+@pytest.mark.nightly
 def test_the_files_hold_the_accepted_shapes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pq.write_table(pa.Table.from_pylist(ROWS), tmp_path / "rows.parquet")
     main(tmp_path / "out", source=str(tmp_path / "rows.parquet"))

@@ -88,6 +88,7 @@ def test_a_limit_on_completions_costs_the_same_tokens_in_the_same_steps(bench: B
     assert steps == pytest.approx(3 * -(-len(whole) // 16), abs=size["epochs"])
 
 
+@pytest.mark.nightly
 def test_a_learned_reward_takes_the_place_of_the_recipes(bench: Bench, tmp_path: Path) -> None:
     learned = prepare(replace(bench, out=tmp_path), learned_reward=True)
     assert [reward["name"] for reward in learned.recipe.rewards] == ["reward_model"]

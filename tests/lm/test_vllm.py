@@ -130,6 +130,7 @@ def test_a_sequence_has_its_own_seed_whatever_shares_its_request(
     assert first != second  # another sample of the same prompt
 
 
+@pytest.mark.nightly
 def test_what_vllm_died_of_is_told_in_one_line(
     config: GenerationConfig, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -162,7 +162,8 @@ def test_every_metric_of_the_glossary_is_one_that_was_written(place: Place, firs
     assert [metric for metric in named if metric not in written] == []
 
 
-@pytest.mark.parametrize("stage", [pytest.param("report", marks=pytest.mark.nightly), "promote"])
+@pytest.mark.parametrize("stage", ["report", "promote"])
+@pytest.mark.nightly
 def test_what_takes_every_trial_s_artifacts_runs_alone_on_them(
     place: Place, first: Outcome, stage: str
 ) -> None:

@@ -112,6 +112,7 @@ def test_another_process_compiles_to_the_same_bytes(compiled: Path, tmp_path: Pa
     assert again.read_bytes() == compiled.read_bytes()
 
 
+@pytest.mark.nightly
 def test_the_command_compiles_from_any_directory(tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(RECIPE))
     command = [

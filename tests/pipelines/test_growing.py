@@ -160,6 +160,7 @@ def test_another_function_of_the_same_file_is_another_loss(tree: Tree) -> None:
     assert set(found) == {"train-copg_0.1", "evaluate-copg_0.1", "report", "promote"}
 
 
+@pytest.mark.nightly
 def test_a_changed_constant_that_every_loss_uses_trains_all_trials_again(tree: Tree) -> None:
     tree.edit("copg/losses/groups.py", "    if not beta > 0:", "    if not beta > 0.0:")
     (found,) = tree.run_again()

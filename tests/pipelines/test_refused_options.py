@@ -73,7 +73,6 @@ TABLE = [
     ),
     *(("status align", option, "without --follow") for option in WAITING),
     ("status align 1", ("--pipeline", "mine"), "with the id of a run"),
-    ("status align 1 --follow", ("--kube-context", "mine"), "with --follow"),
     ("logs 1", ("--attempt", "2"), "without a task"),
     *((f"{command} align --name x", ("--all",), "with --name") for command in ("unschedule", "rollback")),
     *(("explain-cache align -r demo.yaml", option, HERE) for option in (*ON_SERVER, *CONNECTION)),
