@@ -1,3 +1,4 @@
+import os
 import socket
 import stat
 import threading
@@ -46,14 +47,21 @@ def accept(server: socket.socket, accepted: list) -> None:
 
 
 def jailed(process: psutil.Process) -> bool:
-    """A process forked for a program that is still there; zygotes stay until their owner goes."""
+    """A process forked for a program of this test that is still there, or one that nobody owns any more;
+    zygotes stay until their owner goes, and those of tests beside this one are theirs.
+    """
     try:
-        parent = process.parent()
-        return "copg.rewards.sandbox" in " ".join(process.cmdline()) and "copg.rewards.sandbox" in " ".join(
-            parent.cmdline()
-        )
-    except (psutil.NoSuchProcess, AttributeError):
+        parents = process.parents()
+        if not of_the_sandbox(process) or not parents:
+            return False
+        ours = any(parent.pid == os.getpid() for parent in parents)
+        return parents[0].pid == 1 or (ours and of_the_sandbox(parents[0]))
+    except psutil.NoSuchProcess:
         return False
+
+
+def of_the_sandbox(process: psutil.Process) -> bool:
+    return "copg.rewards.sandbox" in " ".join(process.cmdline())
 
 
 def test_no_attack_succeeds_no_cheat_scores_and_what_comes_after_them_is_judged_rightly(judge, host) -> None:
