@@ -7,11 +7,12 @@ from typing import Any
 
 from copg_pipelines.server.client import Client
 from copg_pipelines.server.connection import ClientError
+from copg_pipelines.server.hindsight import in_hindsight
 from copg_pipelines.server.logs import cause_in, log_of
 from copg_pipelines.server.lost import is_lost
 from copg_pipelines.server.outline import Outline, outline_of
 from copg_pipelines.server.runs import CANCELING, LOST, ended, outcome
-from copg_pipelines.server.tasks import CANCELED, Task, Told, tasks_of
+from copg_pipelines.server.tasks import CANCELED, UNKNOWN, Task, Told, tasks_of
 
 PodsOf = Callable[[str], tuple[bool | None, Mapping[str, str]] | None]
 REPORT, PAGE = "report", "page"
@@ -39,8 +40,11 @@ class Shown:
 
     @cached_property
     def told(self) -> Told:
-        """What the server tells of its tasks."""
-        return tasks_of(self.run, self.outline.items)
+        """What the server tells of its tasks; once its states froze and the run is over, what logs tell."""
+        told = tasks_of(self.run, self.outline.items)
+        if told.stopped is None or not ended(self.run):
+            return told
+        return in_hindsight(self.client, self.run, told, self.outline)
 
     @cached_property
     def failed(self) -> list[Task]:
@@ -61,7 +65,7 @@ class Shown:
                 each for each in tasks if each.stage == name
             ]
         else:
-            found = self.failed or [each for each in tasks if each.state == "RUNNING"]
+            found = self.failed or [each for each in tasks if each.state in ("RUNNING", UNKNOWN)]
         if not found:
             known = ", ".join(dict.fromkeys(each.name for each in tasks)) or "none"
             what = f"task={name!r} is unknown" if name else "no task failed or runs: name one"
@@ -84,16 +88,19 @@ class Shown:
     def line(self, task: Task) -> str:
         """How a task stands; see ``Task.line``."""
         why = self.cause(task) if task.state == "FAILED" else self.waits_for(task)
+        why = task.message if task.state == UNKNOWN else why
         return task.line(datetime.now(UTC), why)
 
     def note(self) -> str:
         """What to know about states that stopped; empty where the server tells of all."""
         if self.told.stopped is None:
             return ""
-        over = f"the run itself is {self.outcome}" if ended(self.run) else "the run itself goes on"
+        rest = "the run itself goes on; later states are not known from here"
+        if ended(self.run):
+            rest = f"the run itself is {self.outcome}; what followed is told as far as logs tell it"
         return (
             f"note: the server stopped telling of tasks at {self.told.stopped:%H:%M:%S} UTC, as it does "
-            f"of a workflow too large for its controller: {over}; later states are not known from here"
+            f"of a workflow too large for its controller: {rest}"
         )
 
     def why(self) -> str:
@@ -114,7 +121,17 @@ class Shown:
         last = [each for each in self.told.tasks if each.stage == LAST and each.state == "FAILED"]
         causes = filter(None, map(self.cause, [*self.failed, *last]))
         cause = next(causes, "") or " ".join(said.split())
-        return f"run {run_id} is {self.outcome}{which}" + (f": {cause}" if cause else "")
+        return f"run {run_id} is {self.outcome}{which}" + (f": {cause}" if cause else self._where_to_look())
+
+    def _where_to_look(self) -> str:
+        """What to say of a run that failed where no log gives a cause."""
+        if self.outcome != "FAILED":
+            return ""
+        doubtful = self.failed or [each for each in self.told.tasks if each.state == UNKNOWN]
+        names = list(dict.fromkeys(each.name for each in doubtful))
+        task = names[0] if names else "TASK"
+        which = f", of {', '.join(names)}" if len(names) > 1 else ""
+        return f"; no log gives a cause: copg logs {self.run.run_id} {task} prints what there is{which}"
 
     def message(self) -> dict[str, Any]:
         """What a webhook is told."""

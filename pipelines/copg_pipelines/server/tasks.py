@@ -129,7 +129,7 @@ def _task(tree: Tree, name: str, nodes: list[Any], items: Items) -> Task | None:
     elif pods and state == "RUNNING":
         state = _of_pod(nodes, last_part(pods[-1]), node)
     return Task(
-        name=_name(name, items),
+        name=task_name(name, items),
         node=name,
         state=state,
         attempts=len(pods),
@@ -149,7 +149,7 @@ def _of_pod(nodes: list[Any], part: str, task: Any) -> str:
     return "PENDING" if states == {"PENDING"} else "RUNNING"
 
 
-def _name(name: str, items: Items) -> str:
+def task_name(name: str, items: Items) -> str:
     """Of a task, from the whole name of its node: ``evaluate-reference``, ``train-copg_0.05``."""
     part = last_part(name).removesuffix(DRIVER)
     outer = name.rpartition(".")[0]
