@@ -67,7 +67,7 @@ def _judged(task: Task, logs: "_Logs", failed: str, *, begun: bool) -> Task:
     now = replace(task, pods=tuple(pods), attempts=len(pods))
     if log is None:
         driver = logs.id(f"{task.node}{DRIVER}(0)")
-        said = logs.read(driver, begun=begun) or ""
+        said = "" if task.pods else logs.read(driver, begun=begun) or ""
         if FATAL.search(said):
             node = f"{task.node}{DRIVER}"
             return replace(now, node=node, state=failed, pods=(driver,), attempts=1, message=cause_in(said))
