@@ -58,8 +58,8 @@ def _policy(task: dsl.PipelineTask, retry: RetryConfig) -> dict[str, str]:
         return {}
     if "policy" not in inspect.signature(task.set_retry).parameters:
         raise ConfigError(
-            f"retry.policy={retry.policy!r}: kfp {version('kfp')} cannot say it; install kfp 2.18, or patch "
-            "the workflow controller (manifests/workflow-controller)"
+            f"retry.policy={retry.policy!r}: kfp {version('kfp')} cannot say it, nor does any release yet "
+            "(kubeflow/pipelines 13386); patch the workflow controller instead (manifests/workflow-controller)"
         )
     return {"policy": retry.policy}
 
