@@ -106,7 +106,7 @@ class RetryConfig:
     trained for two would have used up."""
 
     policy: Literal["", "Always", "OnError", "OnFailure", "OnTransientError"] = ""
-    """Which ends of a pod are tried again, where KFP's SDK can say it (no release yet); empty: KFP's own, OnError."""
+    """Which ends of a pod are tried again, where a release of kfp can say it (none yet); empty: OnError."""
 
     def __post_init__(self) -> None:
         if self.count and self.within_days < 1:

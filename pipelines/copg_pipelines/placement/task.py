@@ -59,7 +59,7 @@ def _policy(task: dsl.PipelineTask, retry: RetryConfig) -> dict[str, str]:
     if "policy" not in inspect.signature(task.set_retry).parameters:
         raise ConfigError(
             f"retry.policy={retry.policy!r}: kfp {version('kfp')} cannot say it, nor does any release yet "
-            "(kubeflow/pipelines 13386); patch the workflow controller instead (manifests/workflow-controller)"
+            "(kubeflow/pipelines 13386); patch the workflow controller (manifests/workflow-controller)"
         )
     return {"policy": retry.policy}
 

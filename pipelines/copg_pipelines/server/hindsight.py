@@ -44,7 +44,9 @@ def in_hindsight(client: Client, run: Any, told: Told, outline: Outline) -> Told
     """
     logs = _Logs(client, run, outline, told)
     failed = "FAILED" if cancelled_at(run) is None else CANCELED
-    tasks = [_judged(each, logs, failed, begun=True) if each.state == UNKNOWN else each for each in told.tasks]
+    tasks = [
+        _judged(each, logs, failed, begun=True) if each.state == UNKNOWN else each for each in told.tasks
+    ]
     known = {each.node.removesuffix(DRIVER) for each in tasks}
     for path in outline.paths if told.workflow else ():
         if (node := told.workflow + path) not in known:

@@ -66,9 +66,7 @@ def read_outline(spec: Mapping[str, Any], given: Mapping[str, Any]) -> Outline:
     return Outline(items, (*_templates(spec.get("platform_spec", {})), *DRIVERS), paths)
 
 
-def _paths(
-    dag: Mapping[str, Any], component: Mapping[str, Any], within: str, items: Items
-) -> Iterator[str]:
+def _paths(dag: Mapping[str, Any], component: Mapping[str, Any], within: str, items: Items) -> Iterator[str]:
     """Of the tasks in a component that is a DAG; those in a loop over something unknown are left out."""
     for key, task in component.get("dag", {}).get("tasks", {}).items():
         inner = dag.get("components", {}).get(task.get("componentRef", {}).get("name", ""), {})
