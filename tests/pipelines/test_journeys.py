@@ -18,7 +18,6 @@ from tests.cluster import test_align, test_champion, test_components, test_journ
 from tests.cluster.cluster import Cluster
 from tests.cluster.conftest import ON_VOLUME, PLACEMENT, RECIPE, Data
 from tests.pipelines.command import IMAGE, Command
-from tests.pipelines.kfp_server import KfpServer
 
 GOING = {"resolve": "SUCCEEDED", "for-loop-2/0/train": "RUNNING"}
 ENDED = {"resolve": "SUCCEEDED", "for-loop-2/0/train": "SUCCEEDED", "summary": "SUCCEEDED"}
@@ -85,14 +84,10 @@ class Here(Cluster):
 
     def pods(self, selector: str) -> list[dict[str, Any]]:
         words = [*self.server.runs, "copg_components", "train"]
-        labels = {OF_WORKFLOW: "align-1"}
+        uid = "second" if self.deleted else "first"
         return [
             {
-                "metadata": {
-                    "name": "train-1",
-                    "uid": "second" if self.deleted else "first",
-                    "labels": labels,
-                },
+                "metadata": {"name": "train-1", "uid": uid, "labels": {OF_WORKFLOW: "align-1"}},
                 "spec": {"containers": [{"name": "main", "args": words}]},
                 "status": {"phase": "Running"},
             }

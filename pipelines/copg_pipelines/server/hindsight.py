@@ -1,8 +1,8 @@
 """What the logs of a run that is over tell of the tasks of whose states its server stopped telling.
 
 Names of nodes follow from the DAG, ids from names, and a log is there for every pod that ran. KFP's launcher
-ends the log of a task that failed with a fatal line; of a pod that was killed nothing does, and the run's last
-task, which reads the records, says what became of it.
+ends the log of a task that failed with a fatal line; of a pod that was killed nothing does, and the run's
+last task, which reads the records, says what became of it.
 """
 
 import re
