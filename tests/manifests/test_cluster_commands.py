@@ -5,8 +5,9 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
-from tests.manifests.built import MANIFESTS, ROOT
+from tests.manifests.built import MANIFESTS, ROOT, named
 from tests.manifests.built import build as built
 
 PAGES = [ROOT / "docs/kubernetes.md", MANIFESTS / "README.md"]
@@ -43,3 +44,28 @@ def test_the_commands_lead_to_a_schedule_and_no_image_is_forgotten() -> None:
     images = re.findall(r'"image": "(.*?)"', json.dumps([built(MANIFESTS / folder) for folder in folders]))
     assert set(images) == {image}
     assert len(images) == 2
+
+
+def test_every_patch_of_the_page_fits_the_overlay_and_every_kubectl_line_names_what_is_there() -> None:
+    resources = [*built("overlays/standalone"), *built("volume")]
+    blocks = re.findall(r"```yaml\n(.*?)```", PAGES[1].read_text(), re.DOTALL)
+    patches = [patch for block in blocks for patch in yaml.safe_load(block).get("patches", [])]
+    assert len(patches) == 3
+    for patch in patches:
+        spec = named(resources, **patch["target"])["spec"]
+        for change in yaml.safe_load(patch["patch"]):
+            *above, last = change["path"].split("/")[2:]
+            inner = spec
+            for key in above:
+                inner = inner[key]
+            assert (last in inner) is (change["op"] == "replace"), change
+    text = "\n".join(page.read_text() for page in PAGES)
+    ours = {f"{each['kind'].lower()}/{each['metadata']['name']}" for each in resources}
+    pods = set(re.findall(r"(?:exec |wait pod/|[\w.]+ )(copg-volume)\b", text))
+    assert {f"pod/{each}" for each in pods} <= ours
+    claims = set(re.findall(r"describe pvc (\S+?)`", text))
+    assert {f"persistentvolumeclaim/{each}" for each in claims} <= ours
+    assert (pods, claims) == ({"copg-volume"}, {"copg-runs"})
+    accounts = set(re.findall(r"--service-account (\S+)", text)) - {"..."}
+    assert {re.sub(r"\W+$", "", each) for each in accounts} == {"copg-runner"}
+    assert "serviceaccount/copg-runner" in ours

@@ -16,6 +16,41 @@ from tests.pipelines.kfp_server import KfpServer
 ROOT = Path(__file__).parent.parent.parent
 QUICK = ("--poll", "0.01")
 WELL = [("SUCCEEDED", {"resolve": "SUCCEEDED", "report": "SUCCEEDED"})]
+ID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+VERSION = r"0\.1\.0-\S+-[0-9a-f]{12}"
+PAGE = r"http://127\.0\.0\.1:\d+/#/runs/details/" + ID
+EFFECTS = {
+    "create": (["POST pipelines", "POST pipelines/upload_version"], rf"made: {VERSION}  {ID}\n"),
+    "run align -r RECIPE --on cluster": (
+        ["POST pipelines/upload_version", "POST experiments", "POST runs"],  # of the image that it names
+        rf"version: {VERSION}\nrun: {PAGE}\n",
+    ),
+    "run align --on cluster --version": (["POST runs"], rf"version: {VERSION}\nrun: {PAGE}\n"),
+    "run align -r RECIPE --only": (["POST runs"], rf"run: {PAGE}\n"),
+    "status": (
+        [],
+        rf"run {ID}  demo .* SUCCEEDED\nresolve +SUCCEEDED .*\nreport +SUCCEEDED(.*\n)+report: .*\n",
+    ),
+    "logs": ([], r"I1129 main\.go:67\] begins\nerror: train: no such file\n"),
+    "cancel": (["POST runs/RUN:terminate"], rf"run {ID}  begun  CANCELED\ntrain +CANCELED .*\nrun: {PAGE}\n"),
+    "resume": (["POST runs/RUN:retry"], rf"resumed: {PAGE}\n"),
+    "schedule": (
+        ["POST recurringruns"],
+        rf"made: schedule demo  {ID}\nversion: {VERSION}\nnext: \S+T03:00:00\+09:00\nschedule: .*{ID}\n",
+    ),
+    "unschedule": (["DELETE recurringruns/RUN"], rf"removed: schedule demo  {ID}\n"),
+    "versions": ([], rf"({VERSION} +2026-01-01 00:00  demo\n){{2}}"),
+    "rollback": ([], r"error: pipeline 'align' has no schedule to point anywhere\n"),
+    "explain-cache": ([], r"validate +reused\n(.* reused\n)+8 of 8 tasks are reused\n.*\n"),
+    "doctor": (
+        [],
+        r"ok    server: .*\nok    clock: .*\nok    access: .*\nnote  versions: .*\ntodo  kubernetes: .*\n",
+    ),
+    "compile": ([], r".*/align\.yaml\n"),
+    "lint": ([], r".*/align\.yaml: nothing found; weighs [\d,]+ of 1,468,006 bytes; .*\n"),
+    "resources": ([], rf"{VERSION}\n"),
+}
+"""By the beginning of a row: what it changes on the server, and all that it prints."""
 ROW = re.compile(r"^\| `([a-z-]+(?: .*?)?)` \|", re.MULTILINE)
 
 
@@ -44,8 +79,15 @@ def test_the_way_to_a_scheduled_retraining(command: Command, server: KfpServer) 
     (weekly,) = server.schedules.values()
     assert weekly.trigger.cron_schedule.cron == "0 0 3 * * 1"
     same = schedule[: schedule.index("--cron")]
+    assert weekly.service_account == "copg-runner"
     done = command("run", *filled(same[1:], known), "--on", "cluster", *QUICK)
     assert done.code == 0, done.error
+    (run,) = server.runs.values()
+    assert (run.service_account, run.pipeline_version_reference) == (
+        "copg-runner",
+        weekly.pipeline_version_reference,
+    )
+    assert re.search(rf"^report: {PAGE}", done.out, re.MULTILINE)
     assert len(server.versions) == 1  # the run and the schedule share it
 
 
@@ -87,11 +129,18 @@ def test_every_command_of_the_client_s_table(command: Command, server: KfpServer
                 words += ["--no-wait"]
         recipe = ["--image", IMAGE, "--revision", "abc"] if words[0] in ("create", "schedule") else []
         recipe = ["--image", IMAGE] if words[0] == "compile" else recipe
+        before = len(server.asked)
         done = command(*filled(words, known), *recipe, host=words[0] not in ("compile", "lint", "resources"))
         expected = 1 if words[0] in ("rollback", "doctor") else 0
         assert done.code == expected, (row, done.error)
-        seen.append(words[0])
-    assert {"create", "run", "status", "logs", "cancel", "resume", "schedule", "doctor"} <= {*seen}
+        (effect,) = (each for each in EFFECTS if f"{row} ".startswith(f"{each} "))
+        sent = [each for each in server.asked[before:] if not each.startswith("GET")]
+        changes, prints = EFFECTS[effect]
+        assert [re.sub(ID, "RUN", each).replace("/apis/v2beta1/", "") for each in sent] == changes, row
+        said = done.out + (done.error if words[0] == "rollback" else "")
+        assert re.fullmatch(prints, said), (row, said)
+        seen.append(effect)
+    assert seen == list(EFFECTS)
 
 
 def test_plain_kfp_makes_a_pipeline_and_a_run_of_a_compiled_dag(
