@@ -66,7 +66,7 @@ class Here(Cluster):
 
     def read(self, path: str) -> Any:
         if path.endswith("/run.json"):
-            return {}
+            return {"run": self.run.run_id}
         if "CANCELING" in [each.state for each in self.run.state_history[-2:]]:
             return None
         failed = {"state": "failed", "failure": {"stage": "resolve"}}
@@ -76,8 +76,9 @@ class Here(Cluster):
 
     def trials(self) -> list[Any]:
         spec = self.server.versions[self.run.pipeline_version_reference.pipeline_version_id].pipeline_spec
-        given = spec["pipeline_spec"]["root"]["inputDefinitions"]["parameters"]["trials"]["defaultValue"]
-        return [{**each, "reward": 0.5, "kl": 1.0} for each in given]
+        root = spec.get("pipeline_spec", {}).get("root", {})  # nothing of a run that a schedule began
+        trials = root.get("inputDefinitions", {}).get("parameters", {}).get("trials", {})
+        return [{**each, "reward": 0.5, "kl": 1.0} for each in trials.get("defaultValue", [])]
 
     def records(self, run_dir: str) -> Any:
         return dict(self.left)
