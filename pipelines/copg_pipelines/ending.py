@@ -1,5 +1,6 @@
 """What a run on this machine came to: what was found, who was promoted, and how to load the policy."""
 
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -54,6 +55,17 @@ def failure_line(summary: dict[str, Any]) -> str:
     return f"error: stage {failure['stage']}{trial}: {failure['cause']} (log: {summary['log']})"
 
 
+def warning_lines(summary: Mapping[str, Any]) -> Iterator[str]:
+    """What the stages that ended warned of, whatever became of the run; a summary of 0.1.0 tells of none."""
+    yield from (f"warning: {warning}" for warning in summary.get("warnings", []))
+
+
+def show_failure(summary: dict[str, Any]) -> None:
+    """Print what finished stages warned of, which may be the cause, and why the run failed, on stderr."""
+    for line in (*warning_lines(summary), failure_line(summary)):
+        print(line, file=sys.stderr)
+
+
 def show_summary(summary: dict[str, Any]) -> None:
     """Print what was found, who was promoted, and where policy and report are."""
     print()
@@ -67,8 +79,8 @@ def show_summary(summary: dict[str, Any]) -> None:
         print(f"  {reason}")
     if before := summary.get("before"):
         print(f"the run before, {before['run']}, was cancelled or lost: it left no summary")
-    for warning in summary.get("warnings", []):  # a summary of 0.1.0 has none
-        print(f"warning: {warning}")
+    for line in warning_lines(summary):
+        print(line)
     if summary["cached"]:
         print(f"unchanged, from the cache: {', '.join(summary['cached'])}")
     for line in ending(summary):

@@ -11,7 +11,7 @@ import typer
 from copg.run.recipe import Recipe
 from copg.run.summary import RESOLVE_KEY
 from copg.run.task_names import task_key, task_name
-from copg.run.task_record import RUN, read_json, read_record, record_path
+from copg.run.task_record import RUN, TaskRecord, read_json, read_record, record_path
 from copg_pipelines.dags import Shape
 from copg_pipelines.dags.compiled import read_compiled
 from copg_pipelines.local import place_here, run_stage_local
@@ -38,13 +38,21 @@ def run_stage_here(recipe: Recipe, root: Path, single: "Single") -> None:
         resolved = read_record(record_path(root, "resolve", RESOLVE_KEY))
         mine = record if record is not None and record.run == run["run"] else None
         failed = mine or (resolved if resolved and resolved.state == "failed" else None)
+        _warn(failed)
         why = f"{failed.task}: {failed.message or 'killed while it ran'}" if failed else f"{task} never ran"
         print(f"error: stage {why} (log: {log})", file=sys.stderr)
         raise typer.Exit(1)
+    _warn(record)
     for metric, value in sorted(record.metrics.items()):
         print(f"{metric:<40} {value:.6g}" if isinstance(value, float | int) else f"{metric:<40} {value}")
     for name, address in record.outputs.items():
         print(f"{name}: {address}")
+
+
+def _warn(record: TaskRecord | None) -> None:
+    """Print what a task warned of, and those that made what it took."""
+    for warning in record.warnings if record is not None else []:
+        print(f"warning: {warning}", file=sys.stderr)
 
 
 def run_stage_there(client: Any, recipe: Recipe, single: "Single", target: Target) -> Any:

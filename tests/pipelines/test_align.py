@@ -206,8 +206,9 @@ def test_the_same_again_runs_resolve_and_the_exit_handler_alone(place: Place, fi
 def test_a_trial_that_fails_is_named_with_its_cause(place: Place, first: Outcome) -> None:
     failed = place.run("--set", "train.tracking.uri=sqlite:////proc/gone/mlflow.db")
     assert failed.code == 1
-    assert len(failed.error.splitlines()) == 1
-    assert re.match(r"error: stage train, trial (copg_0\.1|ipo_1): ", failed.error)
+    *warned, why = failed.error.splitlines()
+    assert [line for line in warned if not line.startswith("warning: ")] == []
+    assert re.match(r"error: stage train, trial (copg_0\.1|ipo_1): ", why)
     assert "gone" in failed.error
     assert failed.summary["failure"]["stage"] == "train"
     assert (failed.summary["report"], failed.summary["promoted"]) == (None, None)
@@ -231,7 +232,10 @@ def test_a_task_that_is_killed_is_told(place: Place, first: Outcome) -> None:
     finally:
         reward.write_text(REWARD)
     assert failed.code == 1
-    assert "error: stage score: killed while it ran" in failed.error
+    assert failed.error.splitlines()[-1].startswith("error: stage score: killed while it ran")
+    warned = [line for line in failed.summary["warnings"] if line.startswith("validate: ")]
+    assert warned, "of a stage that ended before"
+    assert [each for each in warned if f"warning: {each}\n" not in failed.error] == []
 
 
 @pytest.mark.nightly

@@ -4,8 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from copg_pipelines.ending import ending
+from copg_pipelines.ending import ending, show_failure
 
+from copg.run.summary import write_summary
+from copg.run.task_record import RUN, TaskRecord, write_record
+from copg.stores.sealed import write_sealed
 from tests.tiny import save_model
 
 SUMMARY: dict[str, Any] = {
@@ -66,3 +69,27 @@ def test_a_policy_in_an_object_store_is_not_said_to_load_from_there() -> None:
     assert "policy: s3://bucket/champions/demo/8cd7" in lines
     assert not any("from_pretrained" in line for line in lines)
     assert lines[-1] == "metrics: http://mlflow:5000"
+
+
+def test_of_a_run_that_failed_the_warnings_of_finished_stages_are_written_and_printed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keys = {"validate": "v" * 64, "score": "s" * 64}
+    tasks = [{"task": t, "stage": t, "subject": None, "key": k, "loop": None} for t, k in keys.items()]
+    write_sealed(tmp_path / RUN, {"run": "now", "tasks": tasks, "warnings": ["little memory"]})
+    ended = TaskRecord("validate", "validate", keys["validate"], run="now", state="succeeded")
+    ended.warnings = ["validate: 9 of 10 records are rejected"]
+    write_record(tmp_path, ended)
+    write_record(
+        tmp_path, TaskRecord("score", "score", keys["score"], run="now", state="failed", message="no rewards")
+    )
+    summary = write_summary(tmp_path, succeeded=False)
+    assert summary["warnings"] == ["little memory", "validate: 9 of 10 records are rejected"]
+    show_failure({**summary, "log": "/log"})
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.splitlines() == [
+        "warning: little memory",
+        "warning: validate: 9 of 10 records are rejected",
+        "error: stage score: no rewards (log: /log)",
+    ]

@@ -168,7 +168,7 @@ def _run_dag(dag: str, recipe: "Recipe", runs: Path, webhook: str) -> None:
     Raises:
         typer.Exit: with 1 when it failed.
     """
-    from copg_pipelines.ending import failure_line, show_summary
+    from copg_pipelines.ending import show_failure, show_summary
     from copg_pipelines.local import run_local
 
     summary = run_local(dag, recipe, runs)
@@ -178,7 +178,7 @@ def _run_dag(dag: str, recipe: "Recipe", runs: Path, webhook: str) -> None:
         if said := notify(webhook, summary):
             print(said, file=sys.stderr)
     if summary["failure"]:
-        print(failure_line(summary), file=sys.stderr)
+        show_failure(summary)
         raise typer.Exit(1)
     show_summary(summary)
 
