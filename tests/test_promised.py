@@ -11,13 +11,17 @@ from copg.data.files import source_digest, source_files
 from copg.data.record_pass import RecordPass
 from copg.errors import ModelError, RecordError
 from copg.lm import reference as reference_pass
+from copg.lm.config import ReaderConfig
 from copg.rewards.contract import RewardSpec
+from copg.run.recipe import parse_recipe
+from copg.run.resolve import ResolveConfig, plan_recipe
 from copg.run.sources import DigestMemo, find_model
 from copg.stages.evaluate import EvaluateConfig, evaluate_policy
 from copg.stages.reference import ReferenceConfig, reference_groups
+from copg.stages.reward import RewardConfig, train_reward
 from copg.stages.train import train_policy
 from copg.stages.validate import ValidateConfig, validate_records
-from copg.stores.model_files import model_digest, policy_digest
+from copg.stores.model_files import model_digest, policy_digest, text_digest
 from copg.stores.promised import weights_as_promised
 from copg.training.config import CheckpointConfig, MonitorConfig, TrainConfig, TrialConfig
 from tests import tiny
@@ -141,6 +145,48 @@ def test_no_training_and_no_evaluation_begins_from_other_weights(model: Path, tm
     with pytest.raises(ModelError, match="changed since the run began"):
         evaluate_policy(evaluation, scored, tmp_path / "evaluation", policy=None)
     assert asdict(evaluation)["model_digest"] == then
+
+
+def test_no_reward_model_begins_from_another_base_than_was_promised(model: Path, tmp_path: Path) -> None:
+    tiny.write_records(tmp_path / "rewarded.jsonl", 8, 2, rewarded=True)
+    groups = tmp_path / "groups"
+    validate_records(ValidateConfig(workers=0), str(tmp_path / "rewarded.jsonl"), groups)
+    config = RewardConfig(model=str(model), model_digest=model_digest(model))
+    change(model / "model.safetensors")
+    with pytest.raises(ModelError, match="model: changed since the run began"):
+        train_reward(config, groups, tmp_path / "reward_model")
+    assert not (tmp_path / "reward_model/manifest.json").exists()
+
+
+def test_records_are_read_by_no_other_tokeniser_than_was_promised(
+    model: Path, records: Path, tmp_path: Path
+) -> None:
+    reader = ReaderConfig(model=str(model), text_digest=text_digest(model), max_dropped_fraction=1.0)
+    config = ValidateConfig(workers=0, reader=reader)
+    change(model / "model.safetensors")  # no text's business
+    validate_records(config, str(records), tmp_path / "groups")
+    (model / "chat_template.jinja").write_text("{{ messages[0]['content'] }}")
+    with pytest.raises(ModelError, match="model: changed since the run began"):
+        validate_records(config, str(records), tmp_path / "others")
+    assert not (tmp_path / "others/manifest.json").exists()
+
+
+def test_a_run_promises_the_base_of_its_reward_model_and_the_tokeniser_of_every_reader(
+    model: Path, reference_dir: Path, records: Path, tmp_path: Path
+) -> None:
+    values = {"name": "x", "records": str(records), "model": str(reference_dir), "trials": [{"beta": 0.1}]}
+    values |= {"reward": {"model": str(model)}, "validate": {"reader": {"model": str(model)}}, "sample": {}}
+    resolve = ResolveConfig(recipe=parse_recipe(values), run_dir=str(tmp_path / "runs"))
+
+    def promised() -> tuple[str, str, str, str]:
+        plans = plan_recipe(resolve).plans
+        readers = [plans[stage]["config"]["reader"]["text_digest"] for stage in ("validate", "sample")]
+        return (plans["reward"]["config"]["model_digest"], *readers, plans["validate"]["key"])
+
+    first = promised()
+    assert first[:3] == (model_digest(model), text_digest(model), text_digest(model))
+    (model / "chat_template.jinja").write_text("{{ messages[0]['content'] }}")
+    assert [was == now for was, now in zip(first, promised(), strict=True)] == [False] * 4
 
 
 def test_a_policy_to_start_from_is_held_to_its_digest_and_a_name_of_the_hub_is_not(model: Path) -> None:

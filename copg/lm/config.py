@@ -89,6 +89,8 @@ class ReaderConfig:
     """Model directory or hub name of the reference."""
     revision: str | None = None
     """Of the hub."""
+    text_digest: str = ""
+    """Of its tokeniser, template and configuration, when it is known; empty: whatever lies there."""
     text: TextConfig = field(default_factory=TextConfig)
     """How prompts and completions become tokens; the recipe's."""
     max_tokens: Natural = 0

@@ -22,6 +22,7 @@ from copg.lm.text import TextCodec
 from copg.lm.tokenizer import Limits, read_codec, read_limits
 from copg.lm.turns import encode_turns
 from copg.records import MESSAGES, SETTINGS, TOOLS, TURNS, Prompt
+from copg.stores.promised import text_as_promised
 
 FLAWS = ("blank_prompts", "blank_completions", "rewards_amiss", "rewards_nonfinite")
 """Counts of a record that the checks refuse whatever a model makes of it."""
@@ -230,8 +231,9 @@ def open_fit(reader: ReaderConfig) -> RecordFit:
     """What holds records against the model that will read them, from the files of its text alone.
 
     Raises:
-        ModelError: there is no tokeniser, or its chat template cannot be used.
+        ModelError: there is no tokeniser, its chat template cannot be used, or it is not the one promised.
     """
-    codec = read_codec(reader.model, revision=reader.revision, text=reader.text)
-    limits = read_limits(reader.model, revision=reader.revision)
+    with text_as_promised(reader.model, reader.text_digest):
+        codec = read_codec(reader.model, revision=reader.revision, text=reader.text)
+        limits = read_limits(reader.model, revision=reader.revision)
     return RecordFit(codec, limits, max_tokens=reader.max_tokens)

@@ -30,9 +30,11 @@ WRITTEN = (
     "train.start_digest",
     "train.pilot",
     "promote.run_id",
+    "validate.reader.text_digest",
+    "sample.reader.text_digest",
     *(f"evaluate.{name}" for name in ("name", "method", "beta")),
 )
-"""Settings that a run fills in, beside those that ``resolve`` does."""
+"""Settings that a run fills in, beside those that are no news (``derived`` in the table of stages)."""
 NAMES: Mapping[str, Sequence[str]] = {"trials.N.method": list(LOSSES), "rewards.N.name": sorted(REWARDS)}
 """Which names there are, of keys whose type is any text."""
 

@@ -24,12 +24,13 @@ from copg.run.outlook import GATE, tell_known_outlook
 from copg.run.plan import Plan, make_plan
 from copg.run.recipe import Recipe
 from copg.run.sampler import find_sampler
-from copg.run.sources import DigestMemo, Source, digest_text, find_model, find_policy, find_records
+from copg.run.sources import DigestMemo, Source, digest_text, find_model, find_policy, find_records, find_text
 from copg.run.summary import unfinished
 from copg.run.task_names import RENEWAL, trial_method
 from copg.run.task_record import RUN
 from copg.run.text_check import check_text
 from copg.stages.table import TABLE
+from copg.stores.model_files import ADAPTER
 from copg.stores.sealed import write_sealed
 
 
@@ -111,17 +112,20 @@ def plan_recipe(config: ResolveConfig) -> Resolution:
     if train.start_from is not None:
         start = find_policy(train.start_from, train.start_revision, memo)
         configs["train"] = replace(train, start_digest=start.digest, start_revision=start.revision)
-    base, sampler = _reward_base(configs, memo), find_sampler(configs, digests, memo)
-    if base is not None:
-        digests["reward_base"] = base.digest
+    for stage in ("validate", "sample"):
+        if stage in configs:
+            configs[stage] = _with_reader(configs[stage], memo)
+    if "reward" in configs:
+        configs["reward"] = _with_base(configs["reward"], memo)
+        digests["reward_base"] = configs["reward"].model_digest
+    sampler = find_sampler(configs, digests, memo)
     if sampler is not None:
         configs["sample"], digests["sampler"] = sampler.config, sampler.digest
         warnings += [sampler.note] if sampler.note else []
     plain: dict[str, Any] = {stage: _without_none(asdict(each)) for stage, each in configs.items()}
     plain["train"].pop("trial")
-    for stage, source in (("validate", records), ("reward", base)):
-        if source is not None and source.revision is not None:
-            plain[stage]["revision"] = source.revision
+    if records.revision is not None:
+        plain["validate"]["revision"] = records.revision
     plan, notes = make_plan(recipe, run_dir, plain, digests, config.plans, memo)
     if config.again:
         for each in plan.plans.values():
@@ -130,10 +134,20 @@ def plan_recipe(config: ResolveConfig) -> Resolution:
     return Resolution(**asdict(plan), digests=digests, warnings=warnings + notes, ending=ending)
 
 
-def _reward_base(configs: dict[str, Any], memo: DigestMemo) -> Source | None:
-    """The model that a reward model starts from; None where none is trained."""
-    config = configs.get("reward")
-    return None if config is None else find_model(config.model, config.revision, memo)
+def _with_base(config: Any, memo: DigestMemo) -> Any:
+    """Settings of ``reward`` with the commit and the digest of the model that it starts from."""
+    base = find_model(config.model, config.revision, memo)
+    if (Path(config.model) / ADAPTER).is_file():  # which lies on yet another model
+        base = find_policy(config.model, config.revision, memo)
+    return replace(config, revision=base.revision, model_digest=base.digest)
+
+
+def _with_reader(config: Any, memo: DigestMemo) -> Any:
+    """The same settings with the digest of the tokeniser that their reader uses, if they have one."""
+    if config.reader is None:
+        return config
+    digest = find_text(config.reader.model, config.reader.revision, memo)
+    return replace(config, reader=replace(config.reader, text_digest=digest))
 
 
 def _check_machine(config: ResolveConfig, train: Any, model: Source, records: Source) -> list[str]:

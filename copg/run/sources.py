@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from copg.data.files import file_format, source_digest, source_files
-from copg.digests import files_digest, json_digest
+from copg.digests import json_digest
 from copg.errors import DamageError, ModelError, RecordError
 from copg.lm.weights import check_files
 from copg.stores.files import open_files, passes, patiently
-from copg.stores.model_files import ADAPTER, MODEL_FILES, model_digest, policy_digest, text_files
+from copg.stores.model_files import ADAPTER, MODEL_FILES, model_digest, policy_digest, text_digest, text_files
 from copg.stores.retrying import Retries
 from copg.stores.sealed import read_sealed, write_sealed
 
@@ -118,11 +118,22 @@ def find_model(model: str, revision: str | None, memo: DigestMemo) -> Source:
 
 
 def digest_text(model: str, source: Source, memo: DigestMemo) -> str:
-    """Of what decides how a model reads records, which other weights leave as it is."""
+    """Of what decides how a model reads records, from memory where no file of it changed."""
     if source.folder is None or source.revision is not None:  # a commit of the hub has one digest for all
         return source.digest
-    files, folder = text_files(source.folder), source.folder
-    return memo.digest(f"text of {model}", files, lambda: files_digest(files, folder))
+    folder = source.folder
+    return memo.digest(f"text of {model}", text_files(folder), lambda: text_digest(folder))
+
+
+def find_text(model: str, revision: str | None, memo: DigestMemo) -> str:
+    """``digest_text`` of a model by its name; its weights need not be there.
+
+    Raises:
+        ModelError: there is no model under that name.
+    """
+    folder = Path(model)
+    source = Source("", folder) if folder.is_dir() else find_model(model, revision, memo)
+    return digest_text(model, source, memo)
 
 
 def find_policy(policy: str, revision: str | None, memo: DigestMemo) -> Source:

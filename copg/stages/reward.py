@@ -17,6 +17,7 @@ from copg.config import AtLeastOne, Natural, NotNegative, configuration
 from copg.data.group_files import read_groups
 from copg.errors import RewardError
 from copg.evaluation.trust import Learnt
+from copg.stores.promised import weights_as_promised
 from copg.training.config import LoraConfig, OptimizerConfig
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ class RewardConfig:
     """Where it starts: a language model, which gets a new head, or a reward model. Directory or hub name."""
     revision: str | None = None
     """Of the hub."""
+    model_digest: str = ""
+    """Of the model's files, when it is known; empty: whatever lies there."""
     form: Literal["chat", "pair", "text"] | None = None
     """What it reads (see the reward ``reward_model``); None: as its tokeniser suggests."""
     learns: Literal["auto", "pairs", "thumbs"] = "auto"
@@ -72,16 +75,17 @@ def train_reward(config: RewardConfig, groups: Path, reward_model: Path) -> dict
 
     Raises:
         RewardError: nothing to learn from or to test on, a record without reward, or a loss not finite.
-        ModelError: the model cannot be loaded.
+        ModelError: the model cannot be loaded, or is not the one promised.
     """
     from copg.training.reward_model import load_with_head
 
     manifest = read_manifest(groups, schema="groups")
     begin(reward_model)
     learns = _what_to_learn(config, groups)
-    model, tokenizer, max_tokens = load_with_head(
-        config.model, revision=config.revision, lora=config.lora, seed=config.seed
-    )
+    with weights_as_promised(config.model, config.model_digest):
+        model, tokenizer, max_tokens = load_with_head(
+            config.model, revision=config.revision, lora=config.lora, seed=config.seed
+        )
     dropped: Counter[str] = Counter()
     train, held_out = _lessons(config, learns, groups, tokenizer, max_tokens, dropped)
     steps = _fit(config, model, tokenizer, train, reward_model)

@@ -61,6 +61,7 @@ TABLE = (
         inputs=("groups",),
         optional=True,
         libraries=NUMERIC,
+        derived=("model_digest",),
         paths=("model",),
     ),
     Row(

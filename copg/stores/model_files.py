@@ -39,6 +39,11 @@ def text_files(folder: Path) -> list[Path]:
     return sorted(path for path in found - weights if path.name != "manifest.json")
 
 
+def text_digest(folder: Path) -> str:
+    """Of what decides how a model reads and says text, which other weights leave as it is."""
+    return files_digest(text_files(folder), folder)
+
+
 def policy_digest(policy: str, base_digest: Callable[[str], str] | None = None) -> str:
     """Of a model directory, or of an adapter's and the model it lies on; of a hub name, the name.
 

@@ -5,7 +5,14 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from copg.errors import CopgError, ModelError
-from copg.stores.model_files import ADAPTER, MODEL_FILES, adapter_base, policy_digest
+from copg.stores.model_files import (
+    ADAPTER,
+    MODEL_FILES,
+    adapter_base,
+    policy_digest,
+    text_digest,
+    text_files,
+)
 
 
 @contextmanager
@@ -52,6 +59,18 @@ def weights_as_promised(model: str, promised: str) -> AbstractContextManager[Non
         promised if local else "",
         files=lambda: {file for pattern in MODEL_FILES for file in folder.glob(pattern)},
         digest=lambda: policy_digest(model),
+        error=ModelError,
+    )
+
+
+def text_as_promised(model: str, promised: str) -> AbstractContextManager[None]:
+    """The same around the loading of a tokeniser, its template and the model's lengths, without weights."""
+    folder = Path(model)
+    return as_promised(
+        model,
+        promised if folder.is_dir() else "",
+        files=lambda: text_files(folder),
+        digest=lambda: text_digest(folder),
         error=ModelError,
     )
 
