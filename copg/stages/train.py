@@ -49,6 +49,7 @@ def train_policy(config: TrainConfig, referenced: Path, policy: Path, training: 
     Raises:
         MismatchError: the reference's weights do not give the cached reference log-probabilities.
         ModelError: model or tokeniser cannot be loaded.
+        ConfigError: another process trains the same.
     """
     import torch
 
@@ -61,7 +62,8 @@ def train_policy(config: TrainConfig, referenced: Path, policy: Path, training: 
             f"trial {config.trial.label}: a pilot runs in one task, not over several nodes: train it there "
             "once, and give the beta that it found"
         )
-    config = settled(config, referenced, train_policy)
+    patience_s = config.launch.shutdown_s + WAIT_S
+    config = settled(config, referenced, train_policy, patience_s=patience_s)
     processes = config.launch.processes or torch.cuda.device_count() or 1
     if processes == 1 or torch.distributed.is_torchelastic_launched():
         return _take_part(config, referenced, policy, training)

@@ -36,16 +36,18 @@ Train = Callable[[TrainConfig, Path, Path, Path], Mapping[str, float]]
 """``train_policy``."""
 
 
-def settled(config: TrainConfig, referenced: Path, train: Train) -> TrainConfig:
+def settled(config: TrainConfig, referenced: Path, train: Train, *, patience_s: float = 0.0) -> TrainConfig:
     """The same training at a beta that is a number: found by a pilot where the trial names a distance.
 
     Args:
         config: of the trial.
         referenced: what it is trained on.
         train: how a pilot is trained.
+        patience_s: seconds to wait for another process that settles the same trial.
 
     Raises:
-        ConfigError: the distance is more than the logs can support, or nothing says what they do.
+        ConfigError: the distance is more than the logs can support, nothing says what they do, or another
+            process is at it still.
     """
     target = config.trial.beta
     if not isinstance(target, TargetKL):
@@ -55,19 +57,17 @@ def settled(config: TrainConfig, referenced: Path, train: Train) -> TrainConfig:
     start = first_beta(ladder, target.kl, label)
     assert ladder is not None
     store = checkpoint_store(config, parent.digest)
-    store.fetch()
-    pilot = read_sealed(store.folder / PILOT, remedy="remove it and run again")
-    if not pilot:
-        short = _short(config, target, start, count_groups(referenced, "train"))
-        pilot = {
-            "target": target.kl,
-            "predicted_beta": start,
-            **_trained(short, referenced, train, store.folder),
-        }
-        reached = pilot.get("kl", math.nan)
-        pilot["beta"] = rescaled(start, reached=reached, target=target.kl, slope=slope_at(ladder, start))
-        write_sealed(store.folder / PILOT, pilot)
-        store.push()
+    with store.held(patience_s):  # fetching empties the folder, in which another pilot may be trained
+        store.fetch()
+        pilot = read_sealed(store.folder / PILOT, remedy="remove it and run again")
+        if not pilot:
+            short = _short(config, target, start, count_groups(referenced, "train"))
+            found = _trained(short, referenced, train, store.folder)
+            pilot = {"target": target.kl, "predicted_beta": start, **found}
+            reached = pilot.get("kl", math.nan)
+            pilot["beta"] = rescaled(start, reached=reached, target=target.kl, slope=slope_at(ladder, start))
+            write_sealed(store.folder / PILOT, pilot)
+            store.push()
     print(told(label, pilot), file=sys.stderr, flush=True)
     return replace(config, trial=replace(config.trial, beta=pilot["beta"], name=label), pilot=pilot)
 

@@ -1,9 +1,12 @@
 """A trial by distance: which beta the ladder gives, how a pilot moves it, and how far the policy goes."""
 
 import math
+import tempfile
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +25,7 @@ from copg.rewards.predicting import build_ladder
 from copg.run.task_names import subject_name
 from copg.stages.reference import ReferenceConfig, reference_groups
 from copg.stages.train import train_policy
+from copg.training.checkpoint_store import checkpoint_store
 from copg.training.config import CheckpointConfig, MonitorConfig, TargetKL, TrainConfig, TrialConfig
 from copg.training.data import TrainData, step_groups
 from copg.training.optim import learning_rate
@@ -267,6 +271,33 @@ def test_a_pilot_is_trained_once_and_ends_where_it_has_learnt_its_prompts(
 
     assert settled(config, referenced, never) == first
     assert settled(first, referenced, never) is first, "a number needs none"
+
+
+@pytest.mark.parametrize("where", ["folder", "store"])
+def test_two_pilots_of_a_trial_never_share_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "machine"))  # of what a store lacks
+    world = Linear(7, unexplained=0.01)
+    referenced = world.write(tmp_path / "referenced")
+    config = by_distance(tmp_path / "checkpoints", 0.5, 0)
+    if where == "store":
+        config = replace(config, checkpoint=CheckpointConfig(folder=f"memory://{tmp_path.name}/checkpoints"))
+    one = checkpoint_store(config, read_manifest(referenced, schema="referenced").digest)
+
+    def train(*given: Any) -> Mapping[str, float]:
+        with pytest.raises(ConfigError, match="trains there; wait for it, or end it"), one.held(0.0):
+            raise AssertionError("the folder is this pilot's")
+        raise OverflowError("far enough")
+
+    with pytest.raises(OverflowError):
+        settled(config, referenced, train)
+    with one.held(0.0):
+        one.folder.mkdir(parents=True, exist_ok=True)
+        (one.folder / "of one").touch()
+        with pytest.raises(ConfigError, match="trains there; wait for it, or end it"):
+            settled(config, referenced, train)
+        assert (one.folder / "of one").exists()
 
 
 def write_reference_of_letters(folder: Path) -> Path:
