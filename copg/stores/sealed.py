@@ -19,6 +19,11 @@ def write_sealed(path: Path, values: Mapping[str, Any]) -> None:
     write_json(path, {**values, SEAL: _digest(values)})
 
 
+def sealed(values: Mapping[str, Any]) -> bytes:
+    """The same as ``write_sealed`` writes, for a file that others move to its place."""
+    return json.dumps({**values, SEAL: _digest(values)}, indent=2).encode()
+
+
 def read_sealed(path: Path, *, remedy: str) -> dict[str, Any]:
     """The keys and values of a file; nothing where there is none.
 

@@ -5,7 +5,6 @@ values depend on beside their keys. A sub-folder holds Parquet shards and a JSON
 dependencies are.
 """
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ import pyarrow as pa
 
 from copg.errors import StoreError
 from copg.stores.files import open_files
-from copg.stores.sealed import unseal
+from copg.stores.sealed import sealed, unseal
 from copg.stores.shards import NAMED, Shards
 from copg.stores.sorted_values import KEY, SortedValues
 
@@ -150,7 +149,7 @@ class ValueStore:
 
     def _write(self, table: pa.Table) -> str:
         if not self.shards.fs.exists(self._about_path):
-            self.shards.put(f"{self.kind.about}.json", json.dumps(self.about(), indent=2).encode())
+            self.shards.put(f"{self.kind.about}.json", sealed(self.about()))
         return self.shards.write(table)
 
     def about(self) -> dict[str, Any]:
