@@ -17,7 +17,7 @@ from typing import (
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
-from copg.errors import ConfigError, bounds_of, follow, nearest, words_of, words_of_bounds
+from copg.errors import ConfigError, bounds_of, follow, nearest, without_secrets, words_of, words_of_bounds
 
 T = TypeVar("T")
 
@@ -144,7 +144,8 @@ def check_address(value: str, where: str) -> None:
 def _secrets(value: Any, where: str) -> Iterator[str]:
     if isinstance(value, Mapping):
         for key, item in value.items():
-            yield from _secrets(item, f"{where}.{key}")
+            yield from _secrets(key, f"a key of {where}")
+            yield from _secrets(item, f"{where}.{without_secrets(str(key))}")
     elif isinstance(value, list | tuple):
         for place, item in enumerate(value):
             yield from _secrets(item, f"{where}.{place}")

@@ -3,19 +3,25 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 import yaml
 from copg_pipelines.placement.config import PlacementConfig, parse_placement
 from copg_pipelines.server.connection import Connection
 
-from copg.cli.main import main
+from copg.cli.command import make_command
+from copg.cli.main import app, joined, main
+from copg.cli.settings import stage_config
 from copg.config import check_address
 from copg.errors import ConfigError, CopgError, TrackingError, without_secrets
+from copg.rewards import REWARDS
+from copg.run.keys import keys_of, keys_of_recipe, keys_of_reward, keys_of_stage
 from copg.run.recipe import parse_recipe
+from copg.stages.table import EVERY
 from copg.tracking.mlflow import one_line_errors
 from tests import tiny
 
@@ -29,64 +35,83 @@ RECIPE: dict[str, Any] = {
     "name": "x",
     "records": "records.jsonl",
     "model": "./model",
-    "tracking": "http://mlflow.example:5000",
-    "rewards": [
-        {"name": "length", "params": {"max": 8}},
-        {"name": "judge", "params": {"url": "https://judge.example/v1", "model": "m", "rubric": "r"}},
-    ],
+    "rewards": [{"name": "length", "params": {"max": 8}}],
     "trials": [{"method": "copg", "beta": 0.1}],
-    "score": {"store": "s3://bucket/rewards"},
-    "reference": {"store": "s3://bucket/references"},
-    "train": {
-        "checkpoint": {"folder": "s3://bucket/checkpoints"},
-        "tracking": {"uri": "http://other.example"},
-    },
-    "promote": {"tracking_uri": "http://mlflow.example:5000", "champions": "gs://bucket/champions"},
-    "placement": {
-        "stores": {
-            "rewards": "s3://bucket/r",
-            "references": "s3://bucket/s",
-            "checkpoints": "s3://bucket/c",
-            "champions": "s3://bucket/p",
-            "tracking": "http://mlflow.example:5000",
-            "minio": {"endpoint": "http://minio.example:9000"},
-        }
-    },
 }
-"""With every setting that is an address."""
+SECTIONS = [
+    *((stage, keys_of_stage(stage)) for stage in EVERY),
+    *((name, keys_of_reward(name)) for name in REWARDS),
+    ("placement", keys_of("placement", PlacementConfig)),
+    ("recipe", keys_of_recipe()),
+]
+"""All that a recipe can say, read from the configurations: a setting cannot be forgotten here."""
+BELOW_REWARD = "rewards.N."
+SETTINGS = [
+    BELOW_REWARD + key.name if section in REWARDS else key.name
+    for section, keys in SECTIONS
+    for key in keys
+    if "text" in key.allowed.split() or "keys" in key.allowed.split()
+]
+"""Whatever may be a text may be an address, or hold some."""
 
 
-def addresses(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Where the addresses stand in nested values."""
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, item in items:
-        yield from addresses(item, (*path, key))
-    if isinstance(value, str) and "://" in value:
-        yield path
-
-
-def planted(value: Any, path: tuple[Any, ...], address: str) -> Any:
-    """The same values with another address in one place."""
+def settle(values: Any, path: list[str], address: str) -> Any:
+    """The same values with an address in one place, and all that is needed around it."""
     if not path:
         return address
-    if isinstance(value, list):
-        return [planted(item, path[1:], address) if i == path[0] else item for i, item in enumerate(value)]
-    return {key: planted(item, path[1:], address) if key == path[0] else item for key, item in value.items()}
+    step, *rest = path
+    if step == "N":
+        here = values if isinstance(values, list) and values else [{}]
+        return [settle(here[0], rest, address), *here[1:]]
+    here = values if isinstance(values, dict) else {}
+    return {**here, step: settle(here.get(step), rest, address)}
 
 
-@pytest.mark.parametrize("path", addresses(RECIPE), ids=lambda path: ".".join(map(str, path)))
-@pytest.mark.parametrize("address", PLANTED, ids=["user", "store user", "query"])
-def test_a_recipe_whose_address_holds_a_secret_is_refused_and_names_what_to_use(
-    path: tuple[Any, ...], address: str
-) -> None:
-    parse_recipe(RECIPE)
+def test_the_settings_that_are_addresses_by_their_names_are_among_those_that_are_looked_at() -> None:
+    known = {"sample.store", "sample.endpoint.url", "score.store", "reference.store", "tracking"}
+    known |= {"train.checkpoint.folder", "train.tracking.uri", "promote.tracking_uri", "promote.champions"}
+    known |= {"rewards.N.params.url", "placement.stores.minio.endpoint", "placement.paths"}
+    assert known - set(SETTINGS) == set()
+
+
+@pytest.mark.parametrize("setting", sorted(set(SETTINGS)))
+def test_a_recipe_whose_address_holds_a_secret_is_refused_and_names_what_to_use(setting: str) -> None:
+    path = setting.split(".")
+    for address in PLANTED:
+        for inside in ([], ["K"], ["N"], ["K", "N"]):
+            refused = told_of(lambda: parse_recipe(settle(RECIPE, [*path, *inside], address)))
+            assert "in its address, which every run would write down: leave it out; give " in refused
+            assert inside or path[-1] in refused
+        as_key = settle(RECIPE, [*path, address], "x")
+        assert "in its address" in told_of(lambda: parse_recipe(as_key))
+
+
+def told_of(make: Callable[[], Any]) -> str:
+    """The line of a refusal, in which no token stands."""
     with pytest.raises(ConfigError) as caught:
-        parse_recipe(planted(RECIPE, path, address))
-    told = str(caught.value)
-    assert TOKEN not in told
+        make()
+    assert TOKEN not in str(caught.value)
     assert TOKEN not in repr(caught.value.__cause__)
-    assert str(path[-1]) in told
-    assert "in its address, which every run would write down: leave it out; give " in told
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("stage", EVERY)
+def test_a_stage_alone_refuses_the_same(stage: str) -> None:
+    for setting in (each for each in SETTINGS if each.startswith(f"{stage}.") and ".N" not in each):
+        for address in PLANTED:
+            refused = told_of(lambda: stage_config(stage, None, [f"{setting}={address}"]))
+            assert "in its address" in refused
+
+
+def values_of(commands: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[list[str]]:
+    """The words that call a command up to a value that it takes, for each of these."""
+    for name, each in commands.items():
+        if hasattr(each, "commands"):
+            yield from values_of(each.commands, (*path, name))
+            continue
+        for taken in each.params:
+            if not getattr(taken, "is_flag", False):
+                yield [*path, name, *(taken.opts[:1] if taken.param_type_name == "option" else [])]
 
 
 @pytest.mark.parametrize(
@@ -118,6 +143,51 @@ def test_addresses_on_the_command_line_are_held_to_the_same() -> None:
     with pytest.raises(ConfigError, match="in its address"):
         parse_placement({"stores": {"tracking": PLANTED[0]}})
     assert PlacementConfig().stores.tracking == "http://copg-mlflow:5000"
+
+
+@pytest.mark.parametrize("given", [("store", "stats"), ("store", "verify"), ("store", "compact")])
+def test_a_store_on_the_command_line_is_held_to_the_same(
+    given: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for address in PLANTED:
+        code, told = run_command([*given, address], monkeypatch, capsys)
+        assert (code, TOKEN in told) == (1, False)
+        assert told.startswith("error: the store has ")
+
+
+def run_command(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> tuple[int, str]:
+    """Exit code of the command, and all that it said."""
+    monkeypatch.setattr(sys, "argv", ["copg", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    told = capsys.readouterr()
+    return int(ended.value.code or 0), told.out + told.err
+
+
+@pytest.mark.parametrize("words", [*values_of(typer.main.get_command(app).commands)], ids="-".join)  # type: ignore[attr-defined]
+def test_no_command_repeats_an_address_with_a_secret(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _, told = run_command([*words, PLANTED[0]], monkeypatch, capsys)
+    assert TOKEN not in told
+    assert files_with_token(tmp_path) == []
+
+
+@pytest.mark.nightly
+def test_neither_does_one_that_another_package_adds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    added = {name: make_command(name, entry.load()) for name, entry in joined().items()}
+    assert added
+    for words in values_of(added):
+        _, told = run_command([*words, PLANTED[0]], monkeypatch, capsys)
+        assert TOKEN not in told, words
+        assert files_with_token(tmp_path) == [], words
 
 
 def test_no_error_of_ours_tells_a_password() -> None:

@@ -19,7 +19,7 @@ from copg.cli.champion import champion_app
 from copg.cli.command import make_command
 from copg.cli.renamed import RenamedError, refuse_renamed
 from copg.cli.stores import store_app
-from copg.errors import CopgError, disk_mistake
+from copg.errors import CopgError, disk_mistake, without_secrets
 from copg.lm.memory import memory_mistake
 
 GROUP = "copg.commands"
@@ -138,7 +138,7 @@ def main() -> None:
         if not message:
             error.show()
     if message:
-        print(f"error: {message}", file=sys.stderr)
+        print(f"error: {without_secrets(message)}", file=sys.stderr)
     sys.exit(code)
 
 
