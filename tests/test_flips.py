@@ -17,15 +17,19 @@ from copg.errors import ArtifactError, CopgError
 from copg.evaluation.results import contender, read_measured
 from copg.lm.endpoint import Endpoint
 from copg.rewards.weights import check_trained
+from copg.run.history import read_runs
 from copg.run.machine import read_machine, write_machine
 from copg.run.plan_files import read_plan, store_plan
 from copg.run.recipe import parse_recipe
 from copg.run.sources import DigestMemo
+from copg.run.summary import write_summary
 from copg.run.task_record import TaskRecord, read_json, read_record, write_record
 from copg.stores.addresses import find_damage
-from copg.stores.reference_store import Numerics, completion_key, open_references
-from copg.stores.reward_store import open_rewards
+from copg.stores.completion_store import COMPLETIONS, open_completions, read_drawn
+from copg.stores.reference_store import REFERENCES, Numerics, completion_key, open_references
+from copg.stores.reward_store import REWARDS, open_rewards
 from copg.stores.sealed import write_sealed
+from copg.stores.values import ValueKind, find_stores
 from copg.training.checkpoint import load_latest, load_tensors, save_checkpoint, save_tensors, trained_tensors
 from copg.training.log import read_metrics
 from tests import evaluations, tiny
@@ -90,9 +94,40 @@ def make_shards(folder: Path) -> None:
 
 
 def make_rewards(folder: Path) -> None:
-    store = open_rewards(str(folder), "d" * 20, rows_per_shard=1)
+    store = open_rewards(str(folder), "d" * 20, {"reward": "length", "version": 1}, rows_per_shard=1)
     store.append(KEYS, [i / 7 for i in range(40)])
     store.flush()
+
+
+SAMPLER = {"engine": "own", "model": "m", "temperature": 1.0}
+
+
+def make_completions(folder: Path) -> None:
+    store = open_completions(str(folder), SAMPLER)
+    texts = [f"red cat {number}" for number in range(40)]
+    store.append(KEYS, [float(i % 4) for i in range(40)], texts, [True] * 40, [4] * 40)
+    store.flush()
+
+
+def read_completions(folder: Path) -> Any:
+    drawn = read_drawn(open_completions(str(folder), SAMPLER), KEYS)
+    return sorted(drawn.items(), key=lambda each: each[0]), told_beside(COMPLETIONS, folder)
+
+
+def told_beside(kind: ValueKind, folder: Path) -> list[dict[str, Any]]:
+    """What stands beside the shards of a store, for people."""
+    return [store.about() for store in find_stores(kind, str(folder))]
+
+
+def make_summary(folder: Path) -> None:
+    write_sealed(
+        folder / "run.json", {"run": "0123456789ab", "name": "x", "started": "2026", "warnings": ["w"]}
+    )
+    write_summary(folder, succeeded=False)
+
+
+def read_summary(folder: Path) -> Any:
+    return read_json(folder / "summary.json"), read_runs([folder])
 
 
 def make_training(folder: Path) -> None:
@@ -204,9 +239,17 @@ KINDS = {
     "reward model": Kind(make_reward_model, read_reward_model),
     "reference store": Kind(
         make_shards,
-        lambda folder: open_references(str(folder), Numerics("w", "float32", "float32")).lookup(KEYS),
+        lambda folder: (
+            open_references(str(folder), Numerics("w", "float32", "float32")).lookup(KEYS),
+            told_beside(REFERENCES, folder),
+        ),
     ),
-    "reward store": Kind(make_rewards, lambda folder: open_rewards(str(folder), "d" * 20).get(KEYS)),
+    "reward store": Kind(
+        make_rewards,
+        lambda folder: (open_rewards(str(folder), "d" * 20).get(KEYS), told_beside(REWARDS, folder)),
+    ),
+    "completion store": Kind(make_completions, read_completions),
+    "summary": Kind(make_summary, read_summary),
     "memo": Kind(lambda folder: read_memo(folder, "found") and None, read_memo),
     "record": Kind(make_record, read_only_record),
     "run": Kind(lambda f: write_sealed(f / "run.json", RUN_FILE), lambda f: read_json(f / "run.json")),
