@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-_USER, _QUERY = re.compile(r"(\w://)[^\s/?#'\"]*@"), re.compile(r"(\w://[^\s?'\"]*)\?[^\s'\"]*")
+_USER, _QUERY = re.compile(r"(\w:/{1,2})[^\s/?#'\"]*@"), re.compile(r"(\w:/{1,2}[^\s?'\"]*)\?[^\s'\"]*")
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _WRITABLE = "choose a folder that can be written"

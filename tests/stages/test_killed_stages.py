@@ -88,6 +88,8 @@ def test_every_stage_of_the_table_is_killed_here() -> None:
     assert set(WORK) == set(EVERY)
 
 
+@pytest.mark.nightly
+@pytest.mark.timeout(1800)
 def test_score_killed_at_some_of_its_writes_gives_the_same(forks: Forks, tmp_path: Path) -> None:
     home = lay_out(tmp_path / "given")
     assert forks.run("validate", home, home)[:2] == (0, [])
