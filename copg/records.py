@@ -170,7 +170,7 @@ def groups_to_table(groups: list[Group]) -> pa.Table:
 
 
 def _to_json(columns: dict[str, Any]) -> str:
-    return json.dumps(columns, ensure_ascii=False, sort_keys=True)
+    return json.dumps(dict(sorted(columns.items())), ensure_ascii=False)  # inside, the order is meaning
 
 
 def _to_completion(held: dict[str, Any]) -> Completion:

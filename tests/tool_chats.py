@@ -22,10 +22,14 @@ LOOK = [
         "function": {
             "name": "look",
             "description": "Look up an order.",
-            "parameters": {"type": "object", "properties": {"at": {"type": "integer"}}},
+            "parameters": {
+                "type": "object",
+                "properties": {"order": {"type": "integer"}, "at": {"type": "string"}},
+            },
         },
     }
 ]
+"""Its keys, as those of its calls, are not in the order of the alphabet."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ def chat_pair(number: int) -> dict[str, Any]:
 
 def _look(number: int) -> tuple[dict[str, Any], dict[str, Any]]:
     """A call as OpenAI logs it, and its result."""
-    function = {"name": "look", "arguments": json.dumps({"at": number})}
+    function = {"name": "look", "arguments": json.dumps({"order": number, "at": "home"})}
     call = {"id": f"call{number:05d}", "type": "function", "function": function}
     called = {"role": "assistant", "content": None, "tool_calls": [call]}
     return called, {"role": "tool", "tool_call_id": call["id"], "name": "look", "content": f"found{number}"}
@@ -96,8 +100,8 @@ class Plain:
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
         self.marks, self.options = marks, options
 
-    def drawn(self, group: Group, completion: Completion) -> list[tuple[int, float]]:
-        """Of every token of the assistant's in a completion: its id, and its log-probability in nats.
+    def drawn(self, group: Group, completion: Completion) -> tuple[list[int], list[tuple[int, float]]]:
+        """Ids of the conversation; of every token of the assistant's its id and its log-probability in nats.
 
         The conversation is rendered whole, and an assistant's turn is what stands between the marks; those of
         the prompt are passed over.
@@ -114,7 +118,7 @@ class Plain:
         whole = self.tokenizer(rendered, add_special_tokens=False, return_offsets_mapping=True)
         with torch.no_grad():
             logps = self.model(torch.tensor([whole.input_ids])).logits[0].log_softmax(-1)
-        return [
+        return whole.input_ids, [
             (token, float(logps[at - 1, token]))
             for at, (token, (start, _)) in enumerate(zip(whole.input_ids, whole.offset_mapping, strict=True))
             if any(low <= start < high for low, high in spans)
@@ -124,13 +128,17 @@ class Plain:
 def compare(referenced: Path, plain: Plain) -> float:
     """Largest difference, nats a token, of what is stored of a completion and what transformers gives.
 
-    Token by token the ids that are scored are those that transformers holds for the assistant's.
+    Token by token the ids that are read are those of the conversation, and the ids that are scored those that
+    transformers holds for the assistant's.
     """
     worst = 0.0
     for group in read_groups(referenced, "train"):
         for completion in group.completions:
-            drawn = plain.drawn(group, completion)
-            scored = [token for token in completion.token_ids or () if token >= 0]
+            whole, drawn = plain.drawn(group, completion)
+            ids = completion.token_ids or []
+            read = [*(group.prompt_ids or ()), *(max(token, ~token) for token in ids)]
+            assert read == whole[: len(read)], group.source
+            scored = [token for token in ids if token >= 0]
             assert scored == [token for token, _ in drawn], group.source
             expected = sum(logp for _, logp in drawn)
             assert completion.ref_logps is not None

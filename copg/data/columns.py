@@ -113,8 +113,8 @@ def printable(text: str) -> str:
 def _to_batch(records: Sequence[Record], sources: Sequence[str]) -> pa.RecordBatch:
     asks = [_asked(record) for record in records]
     columns: list[list[Any]] = [
-        [bytes.fromhex(prompt_id(r.prompt, asked)) for r, asked in zip(records, asks, strict=True)],
-        [exact_id(r.prompt, asked) for r, asked in zip(records, asks, strict=True)],
+        [bytes.fromhex(prompt_id(r.prompt, asked)) for r, (asked, _) in zip(records, asks, strict=True)],
+        [exact_id(r.prompt, asked) for r, (_, asked) in zip(records, asks, strict=True)],
         [near_id(r.prompt) for r in records],
         [],
         [r.prompt if isinstance(r.prompt, str) else None for r in records],
@@ -147,19 +147,25 @@ def exact_id(prompt: Prompt, asked: str = "") -> int:
     return int.from_bytes(digest, "little")
 
 
-def _asked(record: Record) -> str:
-    """What a chat asks of its template beside the messages, as JSON, however it is written."""
+def _asked(record: Record) -> tuple[str, str]:
+    """What a chat asks of its template beside its messages, as JSON: however written, and to the letter.
+
+    The order of keys is part of the letter: a template writes tools and calls as they stand.
+    """
     held = record.columns
     asks = (TOOLS, SETTINGS, MESSAGES)
     if isinstance(record.prompt, str) or not any(f'"{name}"' in held for name in asks):
-        return ""
+        return "", ""
     columns = json.loads(held)
     asked = {name: columns[name] for name in asks if columns.get(name)}
     for name, value in asked.items():
         if isinstance(value, str):
             with suppress(ValueError, RecursionError):
                 asked[name] = json.loads(value)
-    return json.dumps(asked, sort_keys=True) if asked else ""
+    if not asked:
+        return "", ""
+    letter = {name: json.dumps(asked[name], sort_keys=name == SETTINGS) for name in asked}
+    return json.dumps(asked, sort_keys=True), json.dumps(letter)
 
 
 def with_completions(records: pa.RecordBatch, rows: Sequence[Mapping[str, Any]]) -> pa.RecordBatch:

@@ -104,6 +104,9 @@ def _depth(value: Any) -> int:
 def write_columns(columns: dict[str, Any]) -> str:
     """A record's other columns as JSON; NaN, with which tables say "nothing", becomes null, dates text.
 
+    What they hold stays in its order: the model reads the keys of a tool, and draws those of a call, as they
+    were logged.
+
     Raises:
         Defect: ``wrong_type``, for what JSON cannot hold.
     """
@@ -112,10 +115,11 @@ def write_columns(columns: dict[str, Any]) -> str:
     nested = [value for value in columns.values() if type(value) is dict or type(value) is list]
     if nested and _depth(nested) > MAX_DEPTH:
         raise Defect("invalid_json", f"a column is nested deeper than {MAX_DEPTH - 1} levels")
+    ordered = dict(sorted(columns.items()))
     try:
-        return _ENCODER.encode(columns)
+        return _ENCODER.encode(ordered)
     except ValueError:
-        return _ENCODER.encode(_without_nan(columns))
+        return _ENCODER.encode(_without_nan(ordered))
     except TypeError:  # of a map of a table, whose keys may be anything
         raise Defect("wrong_type", "a column holds keys that are no text, which JSON cannot") from None
 
@@ -138,7 +142,7 @@ def _as_text(value: Any) -> str:
     raise Defect("wrong_type", f"a column holds {kind_of(value)}, which JSON cannot")
 
 
-_ENCODER = json.JSONEncoder(ensure_ascii=False, sort_keys=True, allow_nan=False, default=_as_text)
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=_as_text)
 _KINDS = {
     bool: "a boolean",
     int: "a number",

@@ -58,7 +58,7 @@ def _turns(overlay: str | None) -> str:
     """The messages of a completion that is more than its words: it differs where they do."""
     if overlay is None or f'"{TURNS}"' not in overlay:
         return ""
-    return json.dumps(json.loads(overlay).get(TURNS), sort_keys=True)
+    return json.dumps(json.loads(overlay).get(TURNS))
 
 
 def own_columns(records: Sequence[dict[str, Any]], places: Sequence[tuple[int, int]]) -> list[str | None]:
@@ -80,12 +80,16 @@ def own_columns(records: Sequence[dict[str, Any]], places: Sequence[tuple[int, i
             group, here = json.loads(first), json.loads(columns)
             missing = dict.fromkeys(group.keys() - here.keys())
             differing[columns] = missing | {k: v for k, v in here.items() if k not in group or group[k] != v}
-        if columns == first:
+        if not differing.get(columns):
             overlays.append(own)
         else:
             overlay = differing[columns] | json.loads(own or "{}")
-            overlays.append(json.dumps(overlay, ensure_ascii=False, sort_keys=True))
+            overlays.append(json.dumps(dict(sorted(overlay.items())), ensure_ascii=False))
     return overlays
+
+
+def _differ(one: str, other: str) -> bool:
+    return one != other and json.loads(one) != json.loads(other)
 
 
 def by_exact_prompt(bucket: Bucket) -> tuple[Bucket, np.ndarray]:
@@ -155,7 +159,7 @@ def pool_records(bucket: Bucket, arrangement: np.ndarray) -> Pooled:
         members = list(islice(several, int(sizes[group])))
         pool = pool_completions(members)
         conflicts[group] = pool.conflicts
-        differing[group] = sum(member["columns"] != members[0]["columns"] for member in members)
+        differing[group] = sum(_differ(member["columns"], members[0]["columns"]) for member in members)
         overlays = own_columns(members, pool.places)
         rows.append(
             members[0]

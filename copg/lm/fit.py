@@ -194,7 +194,7 @@ class RecordFit:
         self, opening: Opening, turns: list[dict[str, Any]], source: str, *, finished: bool
     ) -> str:
         try:
-            turned = encode_turns(self._codec, opening, turns, finished=finished)
+            turned = encode_turns(self._codec, opening, turns, finished=finished, boundary=False)
         except RecordError as error:
             raise Defect("completion_refused", str(error)) from None
         self._check(opening, turned.encoded, turned.text, turns, source)

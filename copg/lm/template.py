@@ -11,6 +11,7 @@ from typing import Any
 import jinja2
 
 from copg.errors import ModelError, RecordError
+from copg.lm.calls import CALLS, CallForm, find_form
 from copg.records import SETTINGS, TOOLS
 
 SENTINEL = "Qzwordzq"
@@ -69,6 +70,7 @@ class Template:
         source = tokenizer.chat_template
         texts = source.values() if isinstance(source, dict) else [source or ""]
         self._source = "\n".join(texts)
+        self._forms: dict[bool, CallForm | None] = {}  # without tools and with them
         self.closes_thinking = next((marker for marker in CLOSES_THINKING if marker in self._source), None)
         """What ends the thinking in its models' text; None where it knows of none."""
 
@@ -107,7 +109,10 @@ class Template:
         if tools:
             found._settings = {**found._settings, TOOLS: tools}
         if found.render(messages, generation_prompt=True) == without:
-            raise RecordError(f"the chat template writes nothing of the {len(tools)} tools of the record")
+            raise RecordError(
+                f"the chat template writes nothing of the {len(tools)} tools of the record: it knows "
+                "none; take a model that does, or describe them in a system message and leave out 'tools'"
+            )
         return found
 
     def render(self, messages: Sequence[dict[str, Any]], *, generation_prompt: bool = False) -> str:
@@ -115,8 +120,25 @@ class Template:
 
         Raises:
             ModelError: there is no template.
-            RecordError: the template refuses these messages.
+            RecordError: the template refuses these messages, or writes nothing of their calls of tools.
         """
+        return self._written(self._taken(messages), generation_prompt=generation_prompt)
+
+    def _taken(self, messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Messages in the form in which the template writes the calls of tools that they hold."""
+        if not any(CALLS in message for message in messages):
+            return list(messages)
+        key = bool(self._settings.get(TOOLS))
+        if key not in self._forms:
+            self._forms[key] = find_form(self._written)
+        form = self._forms[key]
+        if form is None:
+            raise RecordError(
+                "the chat template writes nothing of calls of tools: it knows none; take a model that does"
+            )
+        return [form.of(message) for message in messages]
+
+    def _written(self, messages: Sequence[dict[str, Any]], *, generation_prompt: bool = False) -> str:
         if self._tokenizer.chat_template is None:
             raise ModelError("the prompt is a chat, but the tokeniser has no chat template; give plain text")
         try:
@@ -129,9 +151,10 @@ class Template:
                 )
             )
         except (jinja2.TemplateError, TypeError, KeyError, ValueError) as error:
-            raise RecordError(
-                f"the chat template refuses the messages: {str(error).splitlines()[0]}"
-            ) from None
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            tools = any(CALLS in message or message["role"] == "tool" for message in messages)
+            hint = "; they hold calls or results of tools, which it may not know" if tools else ""
+            raise RecordError(f"the chat template refuses the messages: {reason}{hint}") from None
 
     def generated(self, messages: Sequence[dict[str, Any]]) -> list[tuple[int, int]] | None:
         """Where in the conversation stands what the template marks as generated; None where it marks nothing.
@@ -145,7 +168,7 @@ class Template:
         settings = dict(self._settings)
         chosen = self._tokenizer.get_chat_template(None, settings.get(TOOLS))
         _, marks = render_jinja_template(
-            conversations=[list(messages)],
+            conversations=[self._taken(messages)],
             tools=settings.pop(TOOLS, None),
             chat_template=chosen,
             return_assistant_tokens_mask=True,

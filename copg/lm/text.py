@@ -151,7 +151,7 @@ class TextCodec:
         gap, found, _ = frame.after.partition(end)
         tail = before[-CONTEXT:]
         ends = [tail.rfind(token) + len(token) for token in self._added if token in tail]
-        ids = list(self.tokenizer(before, add_special_tokens=False, verbose=False).input_ids)
+        ids = self.ids_of(before)
         gap, context = gap if found else "", tail[max(ends, default=0) :]
         return Opening(template, ids, messages, begun, before, lead, frame.after, gap, context)
 
@@ -239,5 +239,8 @@ class TextCodec:
         if text is not None:
             begun = messages.pop()["content"] if messages[-1]["role"] == "assistant" else ""
             messages.append(spoken(begun + text))
-        rendered = self.template.render(messages)
+        return self.ids_of(self.template.render(messages))
+
+    def ids_of(self, rendered: str) -> list[int]:
+        """Ids of a conversation as the template wrote it, cut as one text."""
         return list(self.tokenizer(rendered, add_special_tokens=False, verbose=False).input_ids)

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from copg.digests import json_digest
-from copg.records import SETTINGS, TOOLS, Prompt
+from copg.records import MESSAGES, SETTINGS, TOOLS, Prompt
 from copg.stores.sorted_values import KEY_BYTES
 from copg.stores.values import ValueKind, ValueStore
 
@@ -57,7 +57,9 @@ def drawn_key(prompt: Prompt, columns: Mapping[str, Any], sample: int) -> bytes:
         columns: of the record; those count that a chat template is given.
         sample: which of the prompt's completions, from 0.
     """
-    asked = {name: columns[name] for name in (TOOLS, SETTINGS) if name in columns}
+    asked = {name: columns[name] for name in (TOOLS, SETTINGS, MESSAGES) if name in columns}
+    for name in asked.keys() - {SETTINGS}:  # a template writes these in their order
+        asked[name] = json.dumps(asked[name])
     text = json.dumps([prompt, asked, sample], sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=KEY_BYTES).digest()
 

@@ -3,16 +3,19 @@
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 
 from copg.data.columns import to_portion
 from copg.data.found import Reading
 from copg.data.json_lines import Defect
-from copg.data.pooling import pool_completions
+from copg.data.pooling import by_exact_prompt, pool_completions, pool_records, to_groups
 from copg.data.rows import Row
 from copg.data.shapes import Record, RecordReader
 from copg.data.turns import begin_of_turn, is_turn
-from copg.records import MESSAGES, TURNS
+from copg.records import MESSAGES, SETTINGS, TURNS, Group, groups_to_table, table_to_groups
+from copg.stores.completion_store import drawn_key
+from tests.data.test_pooling import bucket
 
 USER = {"role": "user", "content": "weather?"}
 TOOLS = [{"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}]
@@ -33,11 +36,19 @@ LOGGED_CALL = {  # as OpenAI logs it
     ],
 }
 LOGGED_RESULT = {**RESULT, "content": [{"type": "text", "text": "2"}, {"type": "text", "text": "0"}]}
+ORDERED = {"name": "look", "arguments": {"to": "b", "at": "a"}}
 IN_WORDS = '{"name": "look", "arguments": {"at": "Rome"}}'
 
 
 def read(row: Any, **reading: Any) -> list[Record]:
     return RecordReader(Reading(**reading)).read(json.loads(json.dumps(row)))
+
+
+def pooled(rows: list[Any]) -> Group:
+    """The one group of rows of one prompt."""
+    exact, first_forms = by_exact_prompt(bucket(rows, [[*range(len(rows))]]))
+    (group,) = table_to_groups(to_groups(pool_records(exact, np.arange(1)).groups, first_forms))
+    return group
 
 
 def turns_of(record: Record) -> list[Any]:
@@ -246,3 +257,42 @@ def test_parts_that_are_none_of_these_are_refused(parts: list[Any]) -> None:
     message = {"role": "assistant", "parts": parts}
     with pytest.raises(Defect, match="wrong_type"):
         read({"prompt": [USER], "completion": [message], "reward": 1.0})
+
+
+def test_what_tools_and_calls_hold_stays_in_the_order_in_which_it_was_logged() -> None:
+    tools = [{"type": "function", "function": {"name": "look", "description": "d", "at": 1}}]
+    called = {"content": None, "role": "assistant", "tool_calls": [{"function": ORDERED, "id": "c1"}]}
+    row = {"tools": tools, "messages": [USER, called, RESULT, SAYS], "label": True}
+    group = pooled([row, {**row, "label": False}])
+    (written,) = table_to_groups(groups_to_table([group]))  # as every later stage writes it
+    assert json.dumps(written.columns["tools"]) == json.dumps(tools)
+    (call,) = written.completions[0].columns[TURNS][0]["tool_calls"]
+    assert json.dumps(call["function"]["arguments"]) == '{"to": "b", "at": "a"}'
+
+
+def test_tools_in_another_order_are_another_prompt_on_the_same_side() -> None:
+    backwards = [dict(reversed(tool.items())) for tool in TOOLS]
+    rows = [{"messages": [USER, SAYS], "tools": tools, "label": True} for tools in (TOOLS, backwards)]
+    first, second = to_portion(
+        [Row("a", 1, value=row) for row in rows], RecordReader(Reading())
+    ).records.to_pylist()
+    assert (first["id"], first["side"]) == (second["id"], second["side"])
+    assert first["exact_id"] != second["exact_id"]
+    columns = {"tools": TOOLS}, {"tools": backwards}
+    assert drawn_key([USER], columns[0], 0) != drawn_key([USER], columns[1], 0)
+    assert drawn_key([USER], {SETTINGS: {"a": 1, "b": 2}}, 0) == drawn_key(
+        [USER], {SETTINGS: {"b": 2, "a": 1}}, 0
+    )
+
+
+def test_completions_whose_calls_differ_in_order_alone_are_two() -> None:
+    other = {"name": "look", "arguments": dict(reversed(ORDERED["arguments"].items()))}
+    rows = [
+        {
+            "messages": [USER, {"role": "assistant", "tool_calls": [{"function": each}]}],
+            "tools": TOOLS,
+            "label": True,
+        }
+        for each in (ORDERED, other)
+    ]
+    assert len(pooled(rows).completions) == 2

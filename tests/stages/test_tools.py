@@ -91,7 +91,7 @@ def test_a_policy_learns_to_look_and_its_values_are_those_of_plain_transformers(
     for group in read_groups(referenced, "train"):
         ratios = []
         for completion in group.completions:
-            sums = [sum(logp for _, logp in plain.drawn(group, completion)) for plain in (after, before)]
+            sums = [sum(logp for _, logp in plain.drawn(group, completion)[1]) for plain in (after, before)]
             ratios.append(sums[0] - sums[1])
             assert sums[1] == pytest.approx(completion.ref_logps, abs=0.02)
         assert ratios[0] > ratios[1], "looking gained on guessing"
