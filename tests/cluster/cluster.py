@@ -17,6 +17,7 @@ from copg.run.task_record import TaskRecord
 ROOT = Path(__file__).parents[2]
 VOLUME_POD = "copg-volume"
 ACCOUNT = "copg-runner"
+TRAINJOBS = "trainjobs.trainer.kubeflow.org"
 API = ("kubeflow", "svc/ml-pipeline", 8888)
 """KFP's namespace, the service of its API and the port of it, wherever the tasks run."""
 
@@ -77,6 +78,12 @@ class Cluster:
         read = [each for each in map(self.read, names) if each is not None]
         found = [TaskRecord(**{name: each[name] for name in known & set(each)}) for each in read]
         return {record.task: record for record in sorted(found, key=lambda record: record.started)}
+
+    def may(self, verb: str, what: str) -> bool:
+        """Whether tasks have a right."""
+        who = f"system:serviceaccount:{self.namespace}:{ACCOUNT}"
+        # exits with 1 for "no"; where the kind of resource is not installed, a warning follows
+        return self.kubectl("auth", "can-i", verb, what, "--as", who, check=False).split()[0] == "yes"
 
     def pods(self, selector: str) -> list[dict[str, Any]]:
         """The pods that carry some labels."""

@@ -9,7 +9,7 @@ import pytest
 from copg_pipelines.doctor.pods import OF_WORKFLOW
 
 from tests import tiny
-from tests.cluster.cluster import ACCOUNT, VOLUME_POD, Cluster, wait_until
+from tests.cluster.cluster import ACCOUNT, TRAINJOBS, VOLUME_POD, Cluster, wait_until
 from tests.cluster.conftest import ON_VOLUME, Data
 from tests.cluster.test_align import PIPELINE, RUN_ID, pods_of, run, trainers, version_of
 
@@ -159,9 +159,11 @@ def test_eight_trials_are_told_to_their_end(ready: Cluster, data: Data) -> None:
 @pytest.fixture(params=["", "copg"], ids=["at once", "from a queue"])
 def nodes(request: pytest.FixtureRequest, ready: Cluster) -> dict[str, Any]:
     """The placement of a training on two nodes; skipped where the cluster lacks what it takes."""
-    wanted = {"": "trainjobs.trainer.kubeflow.org", "copg": "localqueues.kueue.x-k8s.io"}[request.param]
+    wanted = {"": TRAINJOBS, "copg": "localqueues.kueue.x-k8s.io"}[request.param]
     if "NotFound" in ready.kubectl("get", "crd", wanted, check=False):
         pytest.skip(f"the cluster has no {wanted}")
+    if not ready.may("create", TRAINJOBS):
+        pytest.skip(f"{ACCOUNT} may not create {TRAINJOBS}: manifests/components/gpu is not applied")
     if request.param and request.param not in ready.kubectl("get", "localqueues", "-o", "name", check=False):
         pytest.skip(f"the namespace has no LocalQueue {request.param}")
     return {"nodes": 2, **({"queue": request.param} if request.param else {})}
