@@ -1,6 +1,7 @@
 """Settings that several stages share; plain values, so that a recipe is checked without loading torch."""
 
 from dataclasses import field, replace
+from datetime import date as Date
 from pathlib import Path
 from pkgutil import iter_modules
 from typing import Annotated, Any, Literal
@@ -11,6 +12,8 @@ from copg.config import AtLeastOne, Fraction, Natural, NotNegative, Positive, co
 
 ENGINES = Path(__file__).with_name("engines")
 """Each file is an engine; see ``copg.lm.generation``."""
+DAY = "2024-07-26"
+"""What prompts say where a template writes the day and nobody gives one."""
 
 
 @configuration
@@ -73,12 +76,23 @@ class TextConfig:
     """What logged text that spells a special token is; ``tokens``: rewards, too, see those that are drawn."""
     template_kwargs: dict[str, Any] = field(default_factory=dict)
     """Given to the chat template, such as ``{enable_thinking: false}``."""
+    date: str | None = None
+    """Day of every prompt, such as ``"2026-11-30"``, where the chat template writes one: the clock is never asked,
+    or the same records would be other tokens tomorrow. None: ``2024-07-26``, and the run says so."""
 
     def __post_init__(self) -> None:
         if self.thinking == "keep" and self.lead != "drawn":
             raise ValueError(
                 "thinking='keep' needs lead='drawn': after a prompt that ends the thinking nobody thinks"
             )
+        try:
+            self.day()
+        except ValueError:
+            raise ValueError(f"date={self.date!r} is no day: write it as 2026-11-30") from None
+
+    def day(self) -> Date:
+        """That of every prompt."""
+        return Date.fromisoformat(DAY if self.date is None else self.date)
 
 
 @configuration

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date, timedelta
 from typing import Any
 
 import jinja2
@@ -16,6 +17,8 @@ from copg.records import SETTINGS, TOOLS
 
 SENTINEL = "Qzwordzq"
 """Stands for words of the assistant: letters alone, so that no template trims, splits or escapes it."""
+CLOCK = "strftime_now"
+"""The function by which templates ask for the time."""
 CLOSES_THINKING = {
     "</think>": "<think>",
     "<|channel|>final<|message|>": "<|channel|>analysis<|message|>",
@@ -64,9 +67,10 @@ class Opening:
 class Template:
     """The chat template of a tokeniser, with the settings that it is given."""
 
-    def __init__(self, tokenizer: Any, settings: dict[str, Any]) -> None:
+    def __init__(self, tokenizer: Any, settings: dict[str, Any], day: date) -> None:
         self._tokenizer = tokenizer
         self._settings = settings
+        self._day = day
         source = tokenizer.chat_template
         texts = source.values() if isinstance(source, dict) else [source or ""]
         self._source = "\n".join(texts)
@@ -148,6 +152,7 @@ class Template:
                     tokenize=False,
                     add_generation_prompt=generation_prompt,
                     **self._settings,
+                    **({"chat_template": self._dated()} if CLOCK in self._source else {}),
                 )
             )
         except (jinja2.TemplateError, TypeError, KeyError, ValueError) as error:
@@ -155,6 +160,20 @@ class Template:
             tools = any(CALLS in message or message["role"] == "tool" for message in messages)
             hint = "; they hold calls or results of tools, which it may not know" if tools else ""
             raise RecordError(f"the chat template refuses the messages: {reason}{hint}") from None
+
+    def _dated(self) -> str:
+        """The template, its clock stopped: a macro of its own stands for the function of ``transformers``."""
+        source = str(self._tokenizer.get_chat_template(None, self._settings.get(TOOLS)))
+        codes = ("%-d", "%-m", *(f"%{letter}" for letter in "aAbBdmyYjHIMSp"))
+        told = "".join(f" | replace({code!r}, {self._day.strftime(code)!r})" for code in codes)
+        return f"{{% macro {CLOCK}(form) %}}{{{{ form{told} }}}}{{% endmacro %}}\n{source}"
+
+    def writes_the_day(self) -> bool:
+        """Whether prompts hold the day that the codec is given."""
+        other = copy.copy(self)
+        other._day = self._day + timedelta(days=1)
+        asked = [{"role": "user", "content": SENTINEL}]
+        return self.render(asked, generation_prompt=True) != other.render(asked, generation_prompt=True)
 
     def generated(self, messages: Sequence[dict[str, Any]]) -> list[tuple[int, int]] | None:
         """Where in the conversation stands what the template marks as generated; None where it marks nothing.
@@ -166,11 +185,10 @@ class Template:
         from transformers.utils.chat_template_utils import render_jinja_template
 
         settings = dict(self._settings)
-        chosen = self._tokenizer.get_chat_template(None, settings.get(TOOLS))
         _, marks = render_jinja_template(
             conversations=[self._taken(messages)],
             tools=settings.pop(TOOLS, None),
-            chat_template=chosen,
+            chat_template=self._dated(),
             return_assistant_tokens_mask=True,
             **{**self._tokenizer.special_tokens_map, **settings},
         )

@@ -39,7 +39,7 @@ class TextCodec:
         """
         self.tokenizer = tokenizer
         self.config = config or TextConfig()
-        self.template = Template(tokenizer, self.config.template_kwargs)
+        self.template = Template(tokenizer, self.config.template_kwargs, self.config.day())
         tokens = tokenizer.added_tokens_decoder
         self._added = {str(token): index for index, token in tokens.items()}
         self._tokens = frozenset(tokens)

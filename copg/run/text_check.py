@@ -50,15 +50,19 @@ def _doubts(configs: dict[str, Any], limits: Limits) -> list[str]:
 
 
 def _of_template(codec: TextCodec) -> list[str]:
-    """Why no chat can be a prompt, though there is a template for them."""
+    """Why no chat can be a prompt, though there is a template for them; which day a prompt says."""
     if codec.tokenizer.chat_template is None:
         return []
     try:
         codec.template.frame([{"role": "user", "content": "?"}])
         _ = codec.end_of_turn
+        says = codec.config.date is None and codec.template.writes_the_day()
     except (ModelError, RecordError) as error:
         return [f"chats will be refused: {error}"]
-    return []
+    told = (
+        f"the chat template writes the day: every prompt says {codec.config.day()}; another one is text.date"
+    )
+    return [told] if says else []
 
 
 def _of_vocabulary(codec: TextCodec, limits: Limits) -> list[str]:

@@ -285,6 +285,32 @@ def test_settings_of_the_template_reach_it() -> None:
     assert opened(codec).before.startswith("<s>glad<turn>")
 
 
+DATED = TURNS.replace("{{ bos_token }}", "{{ bos_token }}{{ strftime_now('%d %b %Y') }}")
+
+
+def test_a_template_that_writes_the_day_writes_that_of_the_settings_and_never_today() -> None:
+    assert opened(TextCodec(build(DATED))).before.startswith("<s>26 Jul 2024<turn>")
+    codec = TextCodec(build(DATED), TextConfig(date="2026-11-30"))
+    assert opened(codec).before.startswith("<s>30 Nov 2026<turn>")
+    assert codec.template.writes_the_day()
+    assert not TextCodec(build()).template.writes_the_day()
+
+
+def test_a_stopped_clock_moves_nothing_else_of_what_a_template_writes() -> None:
+    said = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    for before in ("", "\n", "  ", "\n\n {% if true %}\n x\n{% endif %}\n"):
+        plain = f"{before}{TURNS}"
+        dated = f"{before}{DATED}".replace("'%d %b %Y'", "''")
+        expected = TextCodec(build(plain)).template.render(said)
+        assert TextCodec(build(dated)).template.render(said) == expected
+    marked = DATED.replace(
+        "{{ m.content | trim }}", "{% generation %}{{ m.content | trim }}{% endgeneration %}"
+    )
+    template = TextCodec(build(marked), TextConfig(date="2026-11-30")).template
+    at = template.render(said).index("b<end>")
+    assert (template.generated(said) or [])[-1] == (at, at + 1)
+
+
 def test_the_module_loads_without_torch() -> None:
     import subprocess
     import sys

@@ -10,7 +10,7 @@ import pytest
 from copg.errors import ConfigError, ModelError
 from copg.lm.config import GenerationConfig, TextConfig
 from copg.run.text_check import check_text
-from tests.lm.test_text import TURNS, build
+from tests.lm.test_text import DATED, TURNS, build
 
 
 def check(
@@ -49,6 +49,14 @@ def test_what_ends_a_turn_is_told_and_nothing_else_of_what_fits(tmp_path: Path) 
 def test_settings_that_cannot_be_met_are_refused(tmp_path: Path, settings: Any, mistake: str) -> None:
     with pytest.raises(ConfigError, match=mistake):
         check(tmp_path, **settings)
+
+
+def test_the_day_that_a_template_writes_is_said_unless_it_was_given(tmp_path: Path) -> None:
+    (warning,) = check(tmp_path, DATED)[1]
+    assert (
+        warning == "the chat template writes the day: every prompt says 2024-07-26; another one is text.date"
+    )
+    assert check(tmp_path, DATED, date="2026-11-30")[1] == []
 
 
 def test_what_may_not_be_meant_is_a_warning(tmp_path: Path) -> None:
