@@ -77,8 +77,8 @@ class TextConfig:
     template_kwargs: dict[str, Any] = field(default_factory=dict)
     """Given to the chat template, such as ``{enable_thinking: false}``."""
     date: str | None = None
-    """Day of every prompt, such as ``"2026-11-30"``, where the chat template writes one: the clock is never asked,
-    or the same records would be other tokens tomorrow. None: ``2024-07-26``, and the run says so."""
+    """Day of every prompt, such as ``"2026-11-30"``, where the chat template writes one: the clock is never
+    asked, or the same records would be other tokens tomorrow. None: ``2024-07-26``, and the run says so."""
 
     def __post_init__(self) -> None:
         if self.thinking == "keep" and self.lead != "drawn":
