@@ -16,7 +16,10 @@ NAME = "weekly"
 RUN_DIR, RECORDS = f"{ON_VOLUME}-{NAME}", f"{ON_VOLUME}-{NAME}.jsonl"
 LEARNT = '[{"name": "format", "params": {"pattern": "cat", "match": "anywhere"}}]'
 """A reward that the first run raises for sure, so that there is a champion."""
-SETTINGS = (f"records={RECORDS}", f"rewards={LEARNT}", "trials.0.beta=0.05", "promote.max_kl=1000")
+SETTINGS = (
+    *(f"records={RECORDS}", f"rewards={LEARNT}", "trials.0.beta=0.05"),
+    *("promote.max_kl=1000", "promote.guards.max_length_ratio=100"),  # "cat" alone is a good answer
+)
 SETS = [word for setting in SETTINGS for word in ("--set", setting)]
 
 
@@ -28,6 +31,11 @@ def week(cluster: Cluster, data: Data, num_prompts: int) -> dict[str, Any]:
     run(cluster, data, NAME, *SETS, "--timeout", "45")
     found: dict[str, Any] = cluster.read(f"{RUN_DIR}/summary.json")
     return found
+
+
+def of_champion(summary: dict[str, Any]) -> list[str]:
+    """What a run was warned of about its champion."""
+    return [warning for warning in summary["warnings"] if "champion: " in warning]
 
 
 def evaluation_of_champion(cluster: Cluster, summary: dict[str, Any]) -> TaskRecord:
@@ -57,7 +65,7 @@ def test_a_champion_outlasts_its_run_and_every_later_run_is_measured_against_it(
         assert serving["source"].startswith(f"{RUN_DIR}/champions/{NAME}/")
         delete_outputs(ready, artifacts)
         later = week(ready, data, num_prompts)
-        assert (later["state"], later["warnings"]) == ("succeeded", [])
+        assert (later["state"], of_champion(later)) == ("succeeded", [])
         assert evaluation_of_champion(ready, later).subject["uri"] == serving["source"]
 
 
@@ -65,5 +73,6 @@ def test_a_champion_that_is_gone_is_told_and_the_run_goes_on(ready: Cluster, dat
     ready.sh(f"rm -rf {RUN_DIR}/champions")
     last = week(ready, data, 320)
     assert last["state"] == "succeeded"
-    assert "is gone from" in last["warnings"][0]
+    (warning,) = of_champion(last)
+    assert "is gone from" in warning
     assert "evaluate-champion" not in last["executed"]
