@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from copg.errors import without_secrets
 from copg.run.sources import DigestMemo
-from copg.stores.addresses import find_damage, state_of
+from copg.stores.addresses import find_damage, names_in, state_of
 from copg.tracking.pointer import BEFORE, RUN_KEY, SAME
 from copg.tracking.registry import NOBODY, REPLACES, RegisteredVersion, champion
 
@@ -45,7 +46,7 @@ def find_champion(
     """
     now = champion(promote["tracking_uri"], promote["model_name"])
     if now is None:
-        return Found()
+        return Found(note=_forgotten(promote))
     own = now.tags.get(RUN_KEY) == run_key
     measured = json.loads(now.tags[BEFORE]) if own else _named(now)
     version = _replaced(now, measured) if own else now.version
@@ -61,6 +62,22 @@ def find_champion(
     told = f"version {measured['version']} of {promote['model_name']!r}"
     return Found(
         None, version, f"champion: {told} {reason}; the trials are measured against the reference alone"
+    )
+
+
+def _forgotten(promote: Mapping[str, Any]) -> str:
+    """That a registry which names nobody once did: the policies of its champions are still there."""
+    if not promote["champions"]:
+        return ""
+    name = promote["model_name"]
+    folder = f"{promote['champions'].rstrip('/')}/{name}"
+    kept = names_in(folder)
+    if not kept:
+        return ""
+    return (
+        f"champion: the registry at {without_secrets(promote['tracking_uri'])} names none of {name!r}, "
+        f"though {folder} keeps {len(kept)} that it had: is it another registry, or damaged? The trials are "
+        "measured against the reference alone"
     )
 
 

@@ -83,6 +83,18 @@ def state_of(address: str) -> list[list[str]]:
     return [[name, *(str(info.get(key)) for key in kept)] for name, info in sorted(found.items())]
 
 
+def names_in(address: str) -> list[str]:
+    """Names of what lies directly in a folder; empty where there is none, or nobody can look."""
+    import fsspec
+
+    try:
+        files, root = fsspec.url_to_fs(address)
+        found = _ask(address, lambda: files.ls(root, detail=False))
+    except (OSError, ImportError, ValueError):
+        return []
+    return sorted(name.rstrip("/").rpartition("/")[2] for name in found)
+
+
 def copy_artifact(source: str, target: str) -> None:
     """Copy a directory, its manifest last so that it is whole or does not exist, or a single file.
 

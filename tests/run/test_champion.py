@@ -170,3 +170,15 @@ def test_a_champion_whose_store_does_not_answer_stops_the_run(
     store.forget_keys(monkeypatch)
     with pytest.raises(ArtifactError, match=r"minio://.*: cannot be looked at: minio:// needs COPG_MINIO"):
         resolved(settings, tmp_path)
+
+
+def test_a_registry_that_forgot_its_champion_is_told_where_policies_of_champions_are_kept(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    first = resolved(settings, tmp_path)
+    assert first.warnings == []
+    kept = Path(first.plans["promote"]["config"]["champions"]) / settings["name"]
+    make_policy(kept / "0123456789ab", "champion")
+    (warning,) = resolved(settings, tmp_path).warnings
+    assert warning.startswith(f"champion: the registry at {settings['tracking']} names none of ")
+    assert f"though {kept} keeps 1 that it had: is it another registry, or damaged?" in warning
