@@ -28,10 +28,15 @@ WITHIN = {"reward": 0.002, "kl": 0.02}
 """Of a local result: another processor rounds otherwise, and a completion in a hundred may be another."""
 
 
+def model_of(name: str) -> str:
+    """The registered model of a test: MLflow still knows the champions of earlier sessions."""
+    return f"{ON_VOLUME.rpartition('/')[2]}-{name}"
+
+
 def version_of(cluster: Cluster, data: Data, name: str) -> list[str]:
-    """The options that name the DAG of a run directory of its own."""
+    """The options that name the DAG of a run directory, and of a registered model, of this session alone."""
     words = ["--recipe", str(data.recipe), "--image", cluster.image, "--run-dir", f"{ON_VOLUME}-{name}"]
-    return [*words, "--pipeline", PIPELINE, "--set", f"name={name}"]
+    return [*words, "--pipeline", PIPELINE, "--set", f"name={model_of(name)}"]
 
 
 def run(cluster: Cluster, data: Data, name: str, *words: str) -> str:

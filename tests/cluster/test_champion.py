@@ -8,7 +8,7 @@ from copg.run.task_record import TaskRecord
 from tests import tiny
 from tests.cluster.cluster import VOLUME_POD, Cluster
 from tests.cluster.conftest import ON_VOLUME, Data
-from tests.cluster.test_align import run
+from tests.cluster.test_align import model_of, run
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(7200)]
 
@@ -35,7 +35,7 @@ def week(cluster: Cluster, data: Data, num_prompts: int) -> dict[str, Any]:
 
 def of_champion(summary: dict[str, Any]) -> list[str]:
     """What a run was warned of about its champion."""
-    return [warning for warning in summary["warnings"] if "champion: " in warning]
+    return [warning for warning in summary["warnings"] if warning.startswith("champion: ")]
 
 
 def evaluation_of_champion(cluster: Cluster, summary: dict[str, Any]) -> TaskRecord:
@@ -62,7 +62,7 @@ def test_a_champion_outlasts_its_run_and_every_later_run_is_measured_against_it(
     assert first["promoted"], first["reasons"]
     for num_prompts in (240, 280):
         serving = ready.records(RUN_DIR)["promote"].facts["champion"]
-        assert serving["source"].startswith(f"{RUN_DIR}/champions/{NAME}/")
+        assert serving["source"].startswith(f"{RUN_DIR}/champions/{model_of(NAME)}/")
         delete_outputs(ready, artifacts)
         later = week(ready, data, num_prompts)
         assert (later["state"], of_champion(later)) == ("succeeded", [])

@@ -22,7 +22,7 @@ from tests.pipelines.command import IMAGE, Command
 GOING = {"resolve": "SUCCEEDED", "for-loop-2/0/train": "RUNNING"}
 ENDED = {"resolve": "SUCCEEDED", "for-loop-2/0/train": "SUCCEEDED", "summary": "SUCCEEDED"}
 WELL = ("SUCCEEDED", ENDED)
-CHAMPION = f"{test_champion.RUN_DIR}/champions/{test_champion.NAME}/1"
+CHAMPION = f"{test_champion.RUN_DIR}/champions/{test_champion.model_of(test_champion.NAME)}/1"
 
 
 class Here(Cluster):
