@@ -284,21 +284,25 @@ def test_spans_that_opentelemetry_itself_wrote_are_read() -> None:
 
 
 @pytest.mark.nightly
-def test_traces_that_mlflow_itself_wrote_are_read(tmp_path: Path) -> None:
+def test_traces_that_mlflow_itself_wrote_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import mlflow
     from mlflow.entities import AssessmentSource
 
-    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
-    mlflow.set_experiment("shop")
-    expected = []
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "shop")
+    mlflow.create_experiment("shop")
+    expected, traced = [], []
     for n in range(COUNT):
         _, ((prompt, (text,), rewards),) = mlflow_trace(n)
         with mlflow.start_span("chat", span_type="CHAT_MODEL") as span:
             span.set_inputs({"messages": prompt, "model": "m"})
             span.set_outputs({"choices": [{"finish_reason": "stop", "message": said(text)}]})
-        person = AssessmentSource(source_type="HUMAN", source_id="u1")
-        mlflow.log_feedback(trace_id=span.trace_id, name="thumb", value=rewards == [1.0], source=person)
         expected.append((prompt, [text], rewards))
+        traced.append(span.trace_id)
+    mlflow.flush_trace_async_logging()  # what is said of a trace needs the trace
+    person = AssessmentSource(source_type="HUMAN", source_id="u1")
+    for trace, (_, _, rewards) in zip(traced, expected, strict=True):
+        mlflow.log_feedback(trace_id=trace, name="thumb", value=rewards == [1.0], source=person)
     traces = mlflow.search_traces(return_type="list")
     rows = [json.loads(trace.to_json()) for trace in traces]
     table = json.loads(mlflow.search_traces().to_json(orient="records"))
