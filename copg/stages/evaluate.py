@@ -167,7 +167,7 @@ def evaluate_policy(
             "rows": sampler.form,
             "text": sampler.codec.about(),
             "metrics": metrics,
-            "warnings": [*warnings_of(source, *([] if given is None else [given])), *missing, *tails],
+            "warnings": [*warnings_of(*_made_in_this_run(facts["name"], source, given)), *missing, *tails],
         },
     )
     return metrics
@@ -187,6 +187,11 @@ def _parents(source: Manifest, policy: Manifest | None) -> dict[str, str]:
     if source.schema == "scored":
         parents["scored"] = source.digest
     return {**parents, **({"policy": policy.digest} if policy else {})}
+
+
+def _made_in_this_run(name: str, source: Manifest, policy: Manifest | None) -> list[Manifest]:
+    """Of whose making is told what was warned; that of a champion, the run that made it told."""
+    return [source] if policy is None or name in BASELINES else [source, policy]
 
 
 def _facts(

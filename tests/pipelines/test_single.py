@@ -25,7 +25,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, reference_dir: Path) -> Path
     """Records, a tiny model and a recipe with one trial."""
     home = tmp_path_factory.mktemp("single")
     shutil.copytree(reference_dir, home / "model")
-    tiny.write_records(home / "records.jsonl", 16, 3)
+    tiny.write_records(home / "records.jsonl", 32, 3)
     recipe = {
         "name": "tiny",
         "records": "records.jsonl",

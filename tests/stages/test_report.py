@@ -150,6 +150,8 @@ def test_hostile_texts_are_shown_as_they_are_and_nothing_of_them_runs(report, br
 
 
 def test_no_text_makes_the_page_wider_than_a_phone_and_dark_is_dark(report, browser) -> None:
+    browser.open(report / "report.html")
+    browser.wait_for(DRAWN)
     browser.resize(400, 800)
     browser.wait_for(
         "document.querySelector('#chart-frontier .main-svg').getBoundingClientRect().width < 400"
@@ -169,6 +171,8 @@ def test_no_text_makes_the_page_wider_than_a_phone_and_dark_is_dark(report, brow
 
 @pytest.mark.nightly
 def test_the_page_prints_in_light_colours_even_when_the_screen_is_dark(report, browser, tmp_path) -> None:
+    browser.open(report / "report.html")
+    browser.wait_for(DRAWN)
     browser.scheme("dark")
     browser.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert browser.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(253, 253, 251)"
