@@ -32,11 +32,11 @@ RECIPE: dict[str, Any] = {
 }
 LEARNT: dict[str, Any] = {
     "rewards": [{"name": "format", "params": {"pattern": "[aeiou]", "match": "anywhere"}}],
-    "trials": [{"method": "copg", "beta": 0.05}],
+    "trials": [{"method": "copg", "beta": 0.02}],
     "train": {
-        "epochs": 12,
+        "epochs": 30,
         "groups_per_step": 8,
-        "optimizer": {"learning_rate": 3e-3},
+        "optimizer": {"learning_rate": 1e-2},
         "samples": {"num_prompts": 0},
     },
     "evaluate": {"num_prompts": 32, "samples_per_prompt": 2, "generation": {"max_new_tokens": 4}},
