@@ -42,7 +42,7 @@ def token_counts(case: Case, attention: str) -> dict[str, float]:
 
     rows = RowConfig(tokens_per_batch=case.tokens_per_batch, attention=attention)  # type: ignore[arg-type]
     groups = [
-        TokenGroup([3] * case.prompt, [[3] * case.completion] * case.completions)
+        TokenGroup([3] * case.prompt, [[k] * case.completion for k in range(case.completions)])
         for _ in range(case.prompts_per_step)
     ]
     plan = plan_batches(groups, rows)

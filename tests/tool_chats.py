@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,10 +76,35 @@ def save_tiny(tokenizer: Any, folder: Path) -> Path:
     return folder
 
 
-def refer(model: Path, root: Path, count: int, text: TextConfig | None = None) -> Path:
+def branching_chats(number: int) -> list[dict[str, Any]]:
+    """Four branches of one chat: one guesses, three look, and two of these look once more, elsewhere."""
+    asked = {"role": "user", "content": f"Where is order {number}?"}
+    called, found = _look(number)
+    again, missed = _look(number + 500)
+
+    def pair(chosen: list[dict[str, Any]], rejected: list[dict[str, Any]]) -> dict[str, Any]:
+        return {"chosen": [asked, *chosen], "rejected": [asked, *rejected], TOOLS: LOOK}
+
+    def says(words: str) -> dict[str, Any]:
+        return {"role": "assistant", "content": words}
+
+    return [
+        pair([called, found, says(f"In shelf {number}.")], [called, found, again, missed, says("No idea.")]),
+        pair([called, found, again, missed, says("It is gone.")], [says("No idea.")]),
+    ]
+
+
+def refer(
+    model: Path,
+    root: Path,
+    count: int,
+    text: TextConfig | None = None,
+    chats: Callable[[int], list[dict[str, Any]]] = lambda number: [chat_pair(number)],
+) -> Path:
     """So many logs through validate, score and reference, under ``root``; the artifact that is trained on."""
     text = text or TextConfig()
-    (root / "records.jsonl").write_text("\n".join(json.dumps(chat_pair(n)) for n in range(count)))
+    records = [record for number in range(count) for record in chats(number)]
+    (root / "records.jsonl").write_text("\n".join(map(json.dumps, records)))
     reading = ValidateConfig(reader=ReaderConfig(model=str(model), text=text), select_fraction=0.2)
     validate_records(reading, str(root / "records.jsonl"), root / "groups")
     score_groups(ScoreConfig(source="given"), root / "groups", root / "scored")

@@ -98,7 +98,7 @@ def trace_policy(
 
     def record(batch: RowBatch) -> Tensor:
         """Keeps the states of every batch; what it returns has no meaning."""
-        states = scorer.states(batch)
+        states = batch.of_completions(scorer.states(batch))
         if not kept:
             kept.append(_allocate(places.num_tokens, states.shape[1], dtype, in_memory))
         kept[0][places.of(batch)] = states.to("cpu", dtype)
@@ -127,12 +127,14 @@ def compare_reference(
 
     def compare(batch: RowBatch) -> Tensor:
         """[num_completions, 2] KL and log-ratio, summed over completion tokens."""
-        pair = (trace.states[places.of(batch)].to(device), head), (scorer.states(batch), scorer.head)
+        theirs = batch.of_completions(scorer.states(batch))
+        pair = (trace.states[places.of(batch)].to(device), head), (theirs, scorer.head)
         sizes = [_vocabulary(*each) for each in pair]
         if sizes[0] != sizes[1]:
             found = f"the policy's head has {sizes[0]} tokens, the reference's {sizes[1]}"
             raise ModelError(f"{found}: there is no KL over them")
-        each = token_kl(*pair, batch.targets, dtype=dtype, tile=rows.tile_tokens)
+        targets = batch.of_completions(batch.targets)
+        each = token_kl(*pair, targets, dtype=dtype, tile=rows.tile_tokens)
         return each.new_zeros(batch.num_completions, 2).index_add(0, batch.completion, each)
 
     pairs: Any = scorer_logps(compare, groups, rows, device, description=description)

@@ -13,6 +13,7 @@ import torch
 
 from copg.errors import ModelError
 from copg.lm.attention.dispatch import resolve_attention
+from copg.lm.branches import parting_completions
 from copg.lm.config import RowConfig
 from copg.lm.load import bare_model
 from copg.lm.row_batch import num_computed
@@ -26,6 +27,8 @@ FORMS: tuple[Any, ...] = ("packed", "shared", "alone", "plain")
 """Fastest first."""
 CHECKED_COMPLETIONS = 4
 """Of each group that is checked, the longest: each costs one forward of its own."""
+CHECKED_LEVELS = CHECKED_COMPLETIONS - 1
+"""Of beginnings that completions share: another completion parts from the first at each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,8 @@ class Fit:
     """Tokens of the longest prompt and completion that were checked."""
     refused: dict[str, str]
     """Of each faster form, why it was not taken."""
+    levels: int = 0
+    """Most beginnings beyond a prompt, one after the other, that completions of a checked group share."""
 
     def about(self, groups: Sequence[TokenGroup], device: torch.device) -> dict[str, Any]:
         """For the record of a run; ``cost``: tokens computed over the fewest possible, of ``groups``."""
@@ -88,7 +93,8 @@ def fit_rows(model: Any, groups: Sequence[TokenGroup], rows: RowConfig) -> Fit:
         why = "; ".join(f"{form}: {reason}" for form, reason in found.refused.items())
         raise ModelError(f"model type {kind!r} is not exact in rows: {why}")
     longest = max((group.longest for group in examples), default=0)
-    return Fit(found.rows, found.difference, longest, found.refused)
+    levels = max((group.levels for group in examples), default=0)
+    return Fit(found.rows, found.difference, longest, found.refused, levels)
 
 
 class Choice(NamedTuple):
@@ -158,7 +164,8 @@ def fused_kernels(device: torch.device) -> list[str]:
 
 def telling_groups(groups: Sequence[TokenGroup]) -> list[TokenGroup]:
     """The group with the longest sequence, that with most tokens, and the shortest: rotary positions of some
-    kinds depend on what else is in a batch. Of each the longest completions.
+    kinds depend on what else is in a batch. Of each the longest completions. Then the group whose completions
+    share most beginnings beyond the prompt, one after the other, of which those that part at each.
     """
     found = list[int]()
     for size in (lambda i: groups[i].longest, lambda i: groups[i].num_tokens, lambda i: -groups[i].longest):
@@ -169,6 +176,9 @@ def telling_groups(groups: Sequence[TokenGroup]) -> list[TokenGroup]:
         lengths = [len(ids) for ids in groups[i].completion_ids]
         order = sorted(range(len(lengths)), key=lambda k: (-lengths[k], k))[:CHECKED_COMPLETIONS]
         chosen.append(take_completions(groups[i], sorted(order)))
+    deepest = max(groups, key=lambda group: group.levels, default=None)
+    if deepest is not None and deepest.levels:
+        chosen.append(take_completions(deepest, parting_completions(deepest.branches, CHECKED_COMPLETIONS)))
     return chosen
 
 

@@ -11,7 +11,7 @@ from copg.errors import MismatchError, RecordError, StoreError
 from copg.lm.anatomy import read_anatomy
 from copg.lm.config import RowConfig
 from copg.lm.encoded import Encoded
-from copg.lm.forms import Fit, fit_reference
+from copg.lm.forms import CHECKED_LEVELS, Fit, fit_reference
 from copg.lm.load import load_model, pick_device
 from copg.lm.rows import TokenGroup, num_scored
 from copg.lm.scorer import DTYPES, group_logps
@@ -196,7 +196,7 @@ class ReferencePass:
 
     def _model(self, groups: Sequence[Group]) -> Any:
         """The reference; its rows are checked once it is loaded, and where a group is the first to leave a
-        window behind.
+        window behind, or its completions share more beginnings than any did before.
         """
         whole = [
             TokenGroup(g.prompt_ids or (), [c.token_ids or [] for c in g.completions], g.id) for g in groups
@@ -208,7 +208,13 @@ class ReferencePass:
             self._loaded = loaded.to(pick_device())
         windows = read_anatomy(self._loaded.config).windows
         longest = max((group.longest for group in whole), default=0)
-        if self._fit is None or any(self._fit.longest <= window < longest for window in windows):
+        levels = max((group.levels for group in whole), default=0)
+        fit = self._fit
+        if (
+            fit is None
+            or any(fit.longest <= window < longest for window in windows)
+            or fit.levels < min(levels, CHECKED_LEVELS)
+        ):
             self._fit = fit_reference(self.model, self._loaded, whole, self.rows)
             self.form = self._fit.about(whole, pick_device())
         return self._loaded

@@ -3,12 +3,14 @@
 import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from copg.errors import RecordError
 from copg.lm.attention.dispatch import resolve_attention
 from copg.lm.batches import length_batches
+from copg.lm.branches import Segment, count_levels, find_branches, flat_segments
 from copg.lm.config import RowConfig
 from copg.lm.load import pick_device
 
@@ -21,7 +23,7 @@ def num_scored(ids: Sequence[int]) -> int:
     return int((np.asarray(ids) >= 0).sum())
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TokenGroup:
     """A prompt and its completions as token ids; a token that is read and not scored is ``~id``."""
 
@@ -30,9 +32,33 @@ class TokenGroup:
     id: str = ""
     """Of the group, for messages."""
 
+    @cached_property
+    def branches(self) -> tuple[Segment, ...]:
+        """Its segments, where completions have more in common than the prompt; else empty."""
+        return find_branches(len(self.prompt_ids), self.completion_ids)
+
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        """What a row has of it: the prompt, then each beginning in common before what follows it."""
+        return self.branches or flat_segments(len(self.prompt_ids), [len(ids) for ids in self.completion_ids])
+
+    def segment_ids(self, segment: Segment, completion: int) -> Sequence[int]:
+        """Tokens of a segment as one of its completions has them: others may score what it only reads."""
+        if segment.parent < 0:
+            return self.prompt_ids
+        start = segment.start - len(self.prompt_ids)
+        return self.completion_ids[completion][start : start + segment.length]
+
+    @property
+    def levels(self) -> int:
+        """How often completions part beyond the prompt, along one of them, after a beginning in common."""
+        return count_levels(self.branches)
+
     @property
     def num_tokens(self) -> int:
-        """Tokens of the group in a row: the prompt once, every completion."""
+        """Tokens of the group in a row: the prompt and every beginning that completions share once."""
+        if self.branches:
+            return sum(segment.length for segment in self.branches)
         return len(self.prompt_ids) + sum(map(len, self.completion_ids))
 
     @property
@@ -115,7 +141,27 @@ def split_group(group: TokenGroup, tokens_per_row: int) -> list[list[int]]:
             f"group {group.id}: prompt and one completion have {len(group.prompt_ids) + longest} tokens, "
             f"over tokens_per_row={tokens_per_row}: a completion is never cut"
         )
-    return [sorted(part) for part in pack_rows([len(ids) for ids in group.completion_ids], room)]
+    fitting = _fitting(group, room)
+    packed = pack_rows([tokens for _, tokens in fitting], room)
+    return [sorted(k for i in part for k in fitting[i][0]) for part in packed]
+
+
+def _fitting(group: TokenGroup, room: int) -> list[tuple[Sequence[int], int]]:
+    """Completions that share beginnings and fit together, or one, with their tokens beyond the prompt."""
+    segments, found, n = group.segments, list[tuple[Sequence[int], int]](), 1
+    while n < len(segments):
+        each = segments[n]
+        within = segments[n : n + each.span]
+        tokens = each.start + sum(part.length for part in within) - len(group.prompt_ids)
+        if len(each.completions) == 1 or tokens <= room:
+            found.append((each.completions, tokens))
+            n += each.span
+        else:
+            go_on = {k for part in within[1:] for k in part.completions}
+            ended = [k for k in each.completions if k not in go_on]
+            found += [((k,), len(group.completion_ids[k])) for k in ended]
+            n += 1
+    return found
 
 
 def take_completions(group: TokenGroup, chosen: Sequence[int]) -> TokenGroup:

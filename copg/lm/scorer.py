@@ -1,7 +1,8 @@
 """Log-probabilities of completions through prefix-shared rows.
 
-A completion's positions start where its prompt ends, and it attends to its prompt and itself alone, so its
-log-probability is that of the completion by itself, at the cost of one prompt a group.
+The positions of a segment start where that ends which it continues, and it attends to what it continues and
+itself alone, so a completion's log-probability is that of the completion by itself, at the cost of one prompt
+a group, and of each beginning that completions share once.
 """
 
 import inspect
@@ -52,8 +53,8 @@ class SequenceScorer(torch.nn.Module):
         return "packed" if self.config.form == "auto" else self.config.form
 
     def states(self, batch: RowBatch) -> Tensor:
-        """[num_tokens, H] that predict each completion token, in the order of ``targets``: hidden states, of
-        ``plain`` rows logits.
+        """[M, H] that predict each scored token, in the order of ``targets``: hidden states; of ``plain``
+        rows logits.
 
         Raises:
             ModelError: the model does not take rows of this form.
@@ -106,7 +107,8 @@ class SequenceScorer(torch.nn.Module):
         states, head, dtype = self.states(batch), self.head, DTYPES[self.config.compute_dtype]
         with _forward(self.model, self._form):
             logps = token_logps(states, batch.targets, head, dtype=dtype, tile=self.config.tile_tokens)
-        return torch.zeros(batch.num_completions, device=logps.device).index_add(0, batch.completion, logps)
+        each = batch.of_completions(logps)
+        return torch.zeros(batch.num_completions, device=logps.device).index_add(0, batch.completion, each)
 
 
 @contextmanager

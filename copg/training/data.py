@@ -83,8 +83,7 @@ class TrainData:
 
     def num_tokens(self, index: int) -> int:
         """Tokens of one group in a row."""
-        first, last = self._first[index], self._first[index + 1]
-        return int(self._ends[last - 1] - (0 if first == 0 else self._ends[first - 1]))
+        return self.token_group(index).num_tokens
 
     def completions(self, indices: Sequence[int], policy_logps: Tensor) -> Completions:
         """Those of some groups, numbered 0.. in the order given, on the device of ``policy_logps`` [N]."""

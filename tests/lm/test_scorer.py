@@ -9,7 +9,8 @@ import torch
 from copg.errors import ModelError, RecordError
 from copg.lm.attention import dispatch
 from copg.lm.attention.layout import Layout
-from copg.lm.attention.split import _pieces
+from copg.lm.attention.split import CALL_COST, pieces_of
+from copg.lm.branches import flat_segments
 from copg.lm.config import RowConfig
 from copg.lm.row_batch import build_batch
 from copg.lm.rows import TokenGroup, pack_rows, plan_batches
@@ -245,9 +246,10 @@ def test_two_groups_in_a_row_do_not_see_one_another(attention: Any) -> None:
 def test_large_groups_are_computed_in_pieces_and_small_ones_with_a_mask(
     prompt: int, lengths: list[int], in_pieces: bool
 ) -> None:
-    layout = Layout(((prompt, tuple(lengths)),))
-    ((_, _, _, mask),) = _pieces(layout, 128, torch.float32)
-    assert (mask is None) == in_pieces
+    spans = [(each.length, each.span) for each in flat_segments(prompt, lengths)]
+    pieces = pieces_of(Layout((tuple(spans),)), 128, torch.float32, CALL_COST)
+    assert all(piece.mask is None for piece in pieces) == in_pieces
+    assert (len(pieces) > 1) == in_pieces
 
 
 def test_gradient_checkpointing_gives_the_same_gradients() -> None:

@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -16,9 +17,10 @@ from copg.lm.config import RowConfig
 from copg.lm.load import load_model
 from copg.lm.rows import TokenGroup
 from copg.lm.scorer import group_logps
+from copg.records import Completion, Group
 from copg.rewards.ladder import read_ladder
 from copg.stages.reference import ReferenceConfig, reference_groups
-from copg.stores.reference_store import completion_key
+from copg.stores.reference_store import Numerics, completion_key, open_references
 from copg.stores.values import ValueStore
 from tests import tiny
 from tests.evaluations import reseal
@@ -185,6 +187,30 @@ def test_rows_are_checked_on_all_groups_even_where_one_value_is_missing(
     reference_groups(replace(config, check_samples=1), scored, tmp_path / "second")
     whole = [len(group.completions) for group in read_groups(tmp_path / "first", "train")]
     assert [len(group.completion_ids) for group in seen] == whole
+
+
+def test_rows_are_checked_again_where_completions_are_the_first_to_share_a_beginning(
+    config: ReferenceConfig, reference_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit, levels = reference_pass.fit_reference, []
+
+    def noted(*given: Any) -> Any:
+        levels.append(max(group.levels for group in given[2]))
+        return fit(*given)
+
+    monkeypatch.setattr(reference_pass, "fit_reference", noted)
+    store = open_references(config.store, Numerics("weights", "float32", "float32"))
+    engine = reference_pass.ReferencePass(str(reference_dir), None, store, RowConfig(), 0)
+    turns = [[5 + n % 7, *range(4, 16), *range(4, 10)] for n in range(5)]
+
+    def branched(number: int) -> Group:
+        """Completions that share so many turns, one after the other."""
+        ids = [[t for turn in turns[:n] for t in turn] + [16, n + 4] for n in (*range(number + 1), number)]
+        return Group(str(number), "", [Completion("", token_ids=each) for each in ids], prompt_ids=[1, 5, 6])
+
+    for number in (0, 0, 1, 1, 0, 2, 4, 3, 4):  # beyond three levels a check sees no more
+        engine.fill([branched(number)])
+    assert levels == [0, 1, 2, 4]
 
 
 def test_a_group_larger_than_a_row_is_refused_with_its_id(

@@ -19,7 +19,7 @@ from copg.training.config import CheckpointConfig, MonitorConfig, OptimizerConfi
 from copg.training.data import TrainData
 from copg.training.log import read_metrics
 from tests.lm.test_text import build
-from tests.tool_chats import Marks, Plain, compare, read_by, refer, refer_again, save_tiny
+from tests.tool_chats import Marks, Plain, branching_chats, compare, read_by, refer, refer_again, save_tiny
 
 # as Qwen 2.5 writes chats with tools: results stand in a turn of the user's, and nothing is marked as drawn
 TEMPLATE = (
@@ -78,6 +78,22 @@ def test_what_is_stored_are_plain_transformers_log_probabilities_of_the_assistan
     scored, read = read_by(referenced, plain.tokenizer)
     assert ("found" in scored, "tool_response" in scored, '"name": "look"' in scored) == (False, False, True)
     assert ("found" in read, "In shelf" in read, "tool_call>" in read) == (True, False, False)
+
+
+def test_branches_of_a_chat_share_two_turns_and_have_the_values_of_plain_transformers(
+    model: Path, tmp_path: Path
+) -> None:
+    referenced = refer(model, tmp_path, COUNT, chats=branching_chats)
+    groups = [
+        TokenGroup(group.prompt_ids or [], [c.token_ids or [] for c in group.completions])
+        for group in read_groups(referenced, "train")
+    ]
+    assert {(len(group.completion_ids), group.levels) for group in groups} == {(4, 2)}
+    once = sum(group.num_tokens for group in groups)
+    assert once < 0.7 * sum(len(g.prompt_ids) + sum(map(len, g.completion_ids)) for g in groups)
+    rows = read_manifest(referenced, schema="referenced").facts["rows"]
+    assert (rows["form"], rows["cost"]) == ("packed", 1.0)
+    assert compare(referenced, Plain(model, MARKS)) < EXACT
 
 
 def test_a_policy_learns_to_look_and_its_values_are_those_of_plain_transformers(

@@ -65,6 +65,34 @@ def test_parts_add_up_to_the_gradient_of_the_whole_group(method: str) -> None:
     assert parts.num_tokens == whole.num_tokens
 
 
+def branching_data() -> TrainData:
+    """Two groups; in the first one all but one completion begin with 20 tokens, and two with 18 more."""
+    rng = random.Random(2)
+
+    def ids(length: int) -> list[int]:
+        return [rng.randrange(4, len(tiny.VOCABULARY)) for _ in range(length)]
+
+    def group(name: str, completions: list[list[int]]) -> Group:
+        known = {"reward": rng.random(), "ref_logps": -40 * rng.random()}
+        made = [Completion("", token_ids=each, **known | {"reward": rng.random()}) for each in completions]
+        return Group(name, "", made, prompt_ids=ids(6))
+
+    turn, result = ids(20), [~token for token in ids(18)]
+    branches = [[*turn, *result, *ids(7)], [*turn, *ids(9)], ids(5), [*turn, *result, *ids(4)]]
+    return TrainData([group("branches", branches), group("flat", [ids(8), ids(6)])])
+
+
+@pytest.mark.parametrize("method", ["copg", "dpo"])
+def test_a_step_on_branches_has_the_gradient_of_completions_by_themselves(method: str) -> None:
+    data = branching_data()
+    assert [data.num_tokens(i) for i in range(2)] == [6 + 20 + 18 + 7 + 4 + 9 + 5, 6 + 8 + 6]
+    once, found = step(data, RowConfig(form="packed"), method)
+    for rows in (RowConfig(form="alone"), RowConfig(tokens_per_row=60, split_groups=True)):
+        apart, expected = step(data, rows, method)
+        assert (found - expected).norm() <= 1e-5 * expected.norm()
+        assert once.loss == pytest.approx(apart.loss, rel=1e-5)
+
+
 def test_the_weight_of_a_completion_is_minus_its_leave_one_out_advantage() -> None:
     from copg.training.split_groups import weigh_pieces
     from copg.training.step import _loss

@@ -202,7 +202,7 @@ def _masks(layout: Layout, device: torch.device) -> GroupMasks:
     """Of groups whose tokens see all that came before."""
     if "masks" not in layout.prepared:
         layout.prepared["masks"] = [
-            (here, visible_keys(*alone.owners()).to(device)) for here, alone in layout.alone()
+            (here, visible_keys(*alone.segments()).to(device)) for here, alone in layout.alone()
         ]
     masks: GroupMasks = layout.prepared["masks"]
     return masks

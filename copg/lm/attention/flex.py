@@ -46,10 +46,9 @@ def _kernel(device: str) -> Any:
 
 
 def _blocks(layout: Layout, device: torch.device) -> BlockMask:
-    owner, part = (x.to(device) for x in layout.owners())
+    segment, end = (x.to(device) for x in layout.segments())
 
     def visible(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        same_part = (part[key] == 0) | (part[query] == part[key])
-        return (owner[query] == owner[key]) & same_part & (query >= key)
+        return (segment[query] < end[key]) & (query >= key)
 
     return create_block_mask(visible, None, None, layout.num_tokens, layout.num_tokens, device=str(device))

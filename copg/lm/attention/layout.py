@@ -1,8 +1,7 @@
-"""Where the prompts and completions of groups lie in one flat row of tokens."""
+"""Where the segments of groups lie in one flat row of tokens, and what each of them sees."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from itertools import groupby
 from typing import Any
 
 import torch
@@ -10,13 +9,16 @@ from torch import Tensor
 
 from copg.errors import ModelError
 
+Spans = tuple[tuple[int, int], ...]
+"""Of the segments of a group, the prompt first and a parent before what continues it: tokens, and how many
+segments from it on continue it, itself included."""
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Groups laid end to end without padding: each prompt, then its completions."""
+    """Groups laid end to end without padding: each prompt, then what continues it."""
 
-    groups: tuple[tuple[int, tuple[int, ...]], ...]
-    """Of each group: tokens of the prompt, tokens of each completion."""
+    groups: tuple[Spans, ...]
     name: str = "split"
     """Of the attention that computes it."""
     prepared: dict[str, Any] = field(default_factory=dict, compare=False)
@@ -25,27 +27,22 @@ class Layout:
     @property
     def num_tokens(self) -> int:
         """Of the row."""
-        return sum(prompt + sum(completions) for prompt, completions in self.groups)
+        return sum(length for group in self.groups for length, _ in group)
 
-    def segments(self) -> Iterator[tuple[int, int, list[tuple[int, int]]]]:
-        """Of each group: first token, tokens of the prompt, runs (count, length) of equal completions."""
-        start = 0
-        for prompt, completions in self.groups:
-            yield start, prompt, [(len(list(run)), length) for length, run in groupby(completions)]
-            start += prompt + sum(completions)
-
-    def owners(self) -> tuple[Tensor, Tensor]:
-        """[T] group of each token, and [T] its part: 0 for the prompt, k for completion k."""
-        sizes = [[prompt, *completions] for prompt, completions in self.groups]
-        owner = [torch.full((sum(parts),), index) for index, parts in enumerate(sizes)]
-        part = [torch.full((size,), k) for parts in sizes for k, size in enumerate(parts)]
-        return torch.cat(owner), torch.cat(part)
+    def segments(self) -> tuple[Tensor, Tensor]:
+        """[T] segment of each token, counted through the row, and [T] the first that does not continue it."""
+        each = [spans for group in self.groups for spans in group]
+        lengths, spans = torch.tensor(each).unbind(1)
+        number = torch.arange(len(each))
+        return number.repeat_interleave(lengths), (number + spans).repeat_interleave(lengths)
 
     def alone(self) -> Iterator[tuple[slice, "Layout"]]:
         """Each group as a row of its own, with its place in this one."""
-        for (start, *_), group in zip(self.segments(), self.groups, strict=True):
+        start = 0
+        for group in self.groups:
             layout = Layout((group,))
             yield slice(start, start + layout.num_tokens), layout
+            start += layout.num_tokens
 
     def number(self, masks: "GroupMasks") -> Tensor:
         """[1, 1, 1, 1] number of masks that some layers need, for their models to hand to our attention."""
@@ -71,7 +68,7 @@ GroupMasks = list[tuple[slice, Tensor]]
 
 @dataclass(frozen=True, slots=True)
 class SharedRows:
-    """Rows in which completions share their prompt, as a forward finds them."""
+    """Rows in which completions share their beginnings, as a forward finds them."""
 
     positions: Tensor
     """[B, T]; a completion's start where its prompt ends."""
@@ -97,19 +94,18 @@ class SharedRows:
         for here, alone in self.layout.alone():
             at = self.positions[:, here]
             seen = sees(first, first, at[:, None, :, None], at[:, None, None, :])[0, 0]
-            found.append((here, seen & visible_keys(*alone.owners()).to(seen.device)))
+            found.append((here, seen & visible_keys(*alone.segments()).to(seen.device)))
         return found
 
 
-def visible_keys(owner: Tensor, part: Tensor) -> Tensor:
-    """[..., T, T] True where the query (second to last) sees the key: the prompt and itself, causally.
+def visible_keys(segment: Tensor, end: Tensor) -> Tensor:
+    """[..., T, T] True where the query (second to last) sees the key: what came before in its own segment and
+    those it continues.
 
     Args:
-        owner: [..., T] group of each token; padding has a value of its own.
-        part: [..., T] 0 for the prompt, k for completion k.
+        segment: [..., T] number of each token's segment, rising along a row; padding has the greatest.
+        end: [..., T] number of the first segment that does not continue that of the token.
     """
-    same_group = owner[..., :, None] == owner[..., None, :]
-    visible = (part[..., None, :] == 0) | (part[..., :, None] == part[..., None, :])
-    length = owner.shape[-1]
-    causal = torch.ones(length, length, dtype=torch.bool, device=owner.device).tril()
-    return same_group & visible & causal
+    length = segment.shape[-1]
+    causal = torch.ones(length, length, dtype=torch.bool, device=segment.device).tril()
+    return (segment[..., :, None] < end[..., None, :]) & causal

@@ -1,17 +1,18 @@
 """Attention of a flat row as dense pieces on the CPU: no score is computed that a mask would discard.
 
-A prompt attends to itself causally; its completions attend to the whole prompt in one piece, and each to
-itself causally. The two parts of a completion are joined by their log-sum-exp, and the backward pass of
-each piece gets the joined output and log-sum-exp, which makes its gradients those of the whole. A group so
-small that calls would cost more than scores is one piece with a mask.
+A segment attends to itself causally; all that continues it attends to the whole of it in one piece. What a
+token gets of each is joined by their log-sum-exp, and the backward pass of each piece gets the joined output
+and log-sum-exp, which makes its gradients those of the whole. A group so small that calls would cost more
+than scores is one piece with a mask.
 """
 
-from typing import Any
+from itertools import groupby
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from copg.lm.attention.layout import Layout, visible_keys
+from copg.lm.attention.layout import Layout, Spans, visible_keys
 
 _forward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default
 _backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward.default
@@ -19,8 +20,30 @@ _backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward.
 CALL_COST = 2**19
 """Scores times head width that take as long as the calls a piece costs, forward and backward (measured)."""
 
-Runs = list[tuple[int, int]]
-"""(count, length) of equal completions that follow one another."""
+
+class Piece(NamedTuple):
+    """One call of the kernel."""
+
+    queries: slice
+    keys: slice
+    """Those of the queries, which then see themselves causally, or all of what they continue."""
+    count: int = 1
+    """Segments of equal length in ``queries``, each of which sees itself alone."""
+    first: bool = False
+    """Whether none before it has the same queries, or some of them."""
+    mask: Tensor | None = None
+    """[T, T] added to the scores, of a whole group."""
+
+    @property
+    def own(self) -> bool:
+        """Whether the queries see themselves."""
+        return self.queries == self.keys
+
+    @property
+    def scores(self) -> float:
+        """That count."""
+        queries, keys = (each.stop - each.start for each in (self.queries, self.keys))
+        return queries * keys / (2 * self.count) if self.own else queries * keys
 
 
 def split_attention(query: Tensor, key: Tensor, value: Tensor, layout: Layout, scale: float | None) -> Tensor:
@@ -29,33 +52,49 @@ def split_attention(query: Tensor, key: Tensor, value: Tensor, layout: Layout, s
     return result
 
 
-def _pieces(layout: Layout, width: int, dtype: torch.dtype) -> list[tuple[int, int, Runs, Tensor | None]]:
-    """Of each group: first token, tokens of the prompt, runs of completions, and a mask if it is small."""
-    name = f"pieces {width} {dtype}"
+def pieces_of(layout: Layout, width: int, dtype: torch.dtype, call_cost: float) -> list[Piece]:
+    """The calls of a row, in an order in which what joins follows what it joins.
+
+    Args:
+        layout: of the row.
+        width: of all heads together.
+        dtype: of the queries.
+        call_cost: scores times ``width`` that a call costs.
+    """
+    name = f"pieces {width} {dtype} {call_cost}"
     if name not in layout.prepared:
-        layout.prepared[name] = [
-            (start, prompt, runs, _small_mask(prompt, runs, width, dtype))
-            for start, prompt, runs in layout.segments()
-        ]
-    found: list[tuple[int, int, Runs, Tensor | None]] = layout.prepared[name]
+        found: list[Piece] = []
+        for here, alone in layout.alone():
+            pieces = _pieces(here.start, alone.groups[0])
+            idle = alone.num_tokens**2 - sum(piece.scores for piece in pieces)
+            if idle * width <= call_cost * (len(pieces) - 1):
+                visible = visible_keys(*alone.segments())
+                mask = torch.zeros(visible.shape, dtype=dtype).masked_fill_(~visible, float("-inf"))
+                pieces = [Piece(here, here, first=True, mask=mask)]
+            found += pieces
+        layout.prepared[name] = found
+    result: list[Piece] = layout.prepared[name]
+    return result
+
+
+def _pieces(start: int, group: Spans) -> list[Piece]:
+    """Of a group that begins at ``start``, without a mask."""
+    found: list[Piece] = []
+    starts = [start]
+    for length, _ in group:
+        starts.append(starts[-1] + length)
+    ends_alike = groupby(range(len(group)), key=lambda n: group[n][0] if group[n][1] == 1 else (n,))
+    for run in (list(each) for _, each in ends_alike):
+        here = slice(starts[run[0]], starts[run[-1] + 1])
+        found.append(Piece(here, here, len(run), first=run[0] == 0))
+        if (span := group[run[0]][1]) > 1:
+            found.append(Piece(slice(here.stop, starts[run[0] + span]), here, first=run[0] == 0))
     return found
 
 
-def _small_mask(prompt: int, runs: Runs, width: int, dtype: torch.dtype) -> Tensor | None:
-    """[T, T] to be added to the scores of a group, 0 or minus infinity; None where pieces cost less."""
-    lengths = [length for count, length in runs for _ in range(count)]
-    total = prompt + sum(lengths)
-    needed = prompt**2 / 2 + prompt * sum(lengths) + sum(length**2 for length in lengths) / 2
-    if (total**2 - needed) * width > CALL_COST * (1 + len(runs)):
-        return None
-    part = torch.repeat_interleave(torch.arange(1 + len(lengths)), torch.tensor([prompt, *lengths]))
-    visible = visible_keys(torch.zeros_like(part), part)
-    return torch.zeros(total, total, dtype=dtype).masked_fill_(~visible, float("-inf"))
-
-
-def _heads_first(x: Tensor, start: int, end: int, count: int = 1) -> Tensor:
-    """[count, heads, (end - start) / count, d] view of tokens ``start`` to ``end``."""
-    return x[start:end].view(count, -1, *x.shape[1:]).transpose(1, 2)
+def _heads_first(x: Tensor, here: slice, count: int) -> Tensor:
+    """[count, heads, T / count, d] view of some tokens."""
+    return x[here].view(count, -1, *x.shape[1:]).transpose(1, 2)
 
 
 def _tokens_first(x: Tensor) -> Tensor:
@@ -77,26 +116,15 @@ class _Split(torch.autograd.Function):
     ) -> Tensor:
         out = torch.empty_like(query, memory_format=torch.contiguous_format)
         lse = torch.empty(query.shape[:2], dtype=torch.float32)
-        pieces = _pieces(layout, query.shape[1] * query.shape[2], query.dtype)
-        for start, prompt, runs, mask in pieces:
-            at = first = start + prompt
-            end = at + sum(count * length for count, length in runs)
-            stop = at if mask is None else end
-            q, k, v = (_heads_first(x, start, stop) for x in (query, key, value))
-            o, s = _forward(q, k, v, 0.0, mask is None, attn_mask=mask, scale=scale)
-            out[start:stop], lse[start:stop] = _tokens_first(o), _tokens_first(s)
-            if mask is not None:
-                continue
-            o, s = _forward(_heads_first(query, at, end), k, v, 0.0, False, scale=scale)
-            across, across_lse = _tokens_first(o), _tokens_first(s)
-            for count, length in runs:
-                last = at + count * length
-                here = slice(at - first, last - first)
-                mine = [_heads_first(x, at, last, count) for x in (query, key, value)]
-                o, s = _forward(*mine, 0.0, True, scale=scale)
-                joined = _join(across[here], across_lse[here], _tokens_first(o), _tokens_first(s))
-                out[at:last], lse[at:last] = joined
-                at = last
+        pieces = pieces_of(layout, query.shape[1] * query.shape[2], query.dtype, CALL_COST)
+        for piece in pieces:
+            q, k, v = _take(piece, query, key, value)
+            causal = piece.own and piece.mask is None
+            found = [
+                _tokens_first(x) for x in _forward(q, k, v, 0.0, causal, attn_mask=piece.mask, scale=scale)
+            ]
+            here = piece.queries
+            out[here], lse[here] = found if piece.first else _join(out[here], lse[here], *found)
         ctx.save_for_backward(query, key, value, out, lse)
         ctx.pieces, ctx.scale = pieces, scale
         return out
@@ -104,31 +132,23 @@ class _Split(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
         query, key, value, out, lse = ctx.saved_tensors
-        tensors = (grads[0], query, key, value, out)
         totals = [torch.empty_like(out) for _ in range(3)]
-        for start, prompt, runs, mask in ctx.pieces:
-            at = start + prompt
-            end = at + sum(count * length for count, length in runs)
-            stop = at if mask is None else end
-            g, q, k, v, o = (_heads_first(x, start, stop) for x in tensors)
-            s = _heads_first(lse[..., None], start, stop)[..., 0]
-            own = _backward(g, q, k, v, o, s, 0.0, mask is None, attn_mask=mask, scale=ctx.scale)
-            for total, part in zip(totals, own, strict=True):
-                total[start:stop] = _tokens_first(part)
-            if mask is not None:
-                continue
-            g, q, _, _, o = (_heads_first(x, at, end) for x in tensors)
-            s = _heads_first(lse[..., None], at, end)[..., 0]
-            across = _backward(g, q, k, v, o, s, 0.0, False, scale=ctx.scale)
-            totals[0][at:end] = _tokens_first(across[0])
-            totals[1][start:at] += _tokens_first(across[1])
-            totals[2][start:at] += _tokens_first(across[2])
-            for count, length in runs:
-                last = at + count * length
-                s = _heads_first(lse[..., None], at, last, count)[..., 0]
-                mine = [_heads_first(x, at, last, count) for x in tensors]
-                own = _backward(*mine, s, 0.0, True, scale=ctx.scale)
-                totals[0][at:last] += _tokens_first(own[0])
-                totals[1][at:last], totals[2][at:last] = _tokens_first(own[1]), _tokens_first(own[2])
-                at = last
+        for piece in ctx.pieces:
+            q, k, v = _take(piece, query, key, value)
+            g, o, s = (_heads_first(x, piece.queries, piece.count) for x in (grads[0], out, lse[..., None]))
+            causal = piece.own and piece.mask is None
+            found = _backward(g, q, k, v, o, s[..., 0], 0.0, causal, attn_mask=piece.mask, scale=ctx.scale)
+            places = (piece.queries, piece.keys, piece.keys)
+            begun = (not piece.first, not piece.own, not piece.own)  # keys are met by themselves first
+            for total, here, part, add in zip(totals, places, found, begun, strict=True):
+                if add:
+                    total[here] += _tokens_first(part)
+                else:
+                    total[here] = _tokens_first(part)
         return *totals, None, None
+
+
+def _take(piece: Piece, query: Tensor, key: Tensor, value: Tensor) -> list[Tensor]:
+    """[count, heads, T, d] queries, keys and values of a piece."""
+    places = (piece.queries, piece.keys, piece.keys)
+    return [_heads_first(x, here, piece.count) for x, here in zip((query, key, value), places, strict=True)]

@@ -1,7 +1,7 @@
 """Attention of a flat row by one variable-length FlashAttention call (CUDA, bfloat16).
 
-Queries are the prompts and completions as they lie; the keys of a completion are those of its prompt and its
-own, gathered. The causal mask of FlashAttention is aligned at the end, so that the last query of a completion
+Queries are the segments as they lie; the keys of a segment are those of the segments it continues and its
+own, gathered. The causal mask of FlashAttention is aligned at the end, so that the last query of a segment
 sees all of them.
 """
 
@@ -48,13 +48,12 @@ def varlen_index(layout: Layout, device: torch.device) -> dict[str, Any]:
     keys: list[Tensor] = []
     queries: list[int] = []
     start = 0
-    for prompt, completions in layout.groups:
-        shared = torch.arange(start, start + prompt)
-        keys.append(shared)
-        queries.append(prompt)
-        start += prompt
-        for length in completions:
-            keys.append(torch.cat([shared, torch.arange(start, start + length)]))
+    for group in layout.groups:
+        seen: list[tuple[int, Tensor]] = []  # segments that are continued: until which number, and their keys
+        for number, (length, span) in enumerate(group):
+            seen = [(end, before) for end, before in seen if number < end]
+            seen.append((number + span, torch.arange(start, start + length)))
+            keys.append(torch.cat([each for _, each in seen]))
             queries.append(length)
             start += length
 
