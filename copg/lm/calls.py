@@ -61,30 +61,3 @@ def find_form(render: Callable[[Sequence[dict[str, Any]]], str]) -> CallForm | N
         if NAME in written and VALUE in written:
             return form
     return FORMS[0] if refused == len(FORMS) else None
-
-
-def check_written(message: Mapping[str, Any], words: str, written: str, number: int) -> None:
-    """Hold what a template wrote of a message with calls against what the message holds.
-
-    Args:
-        message: of the assistant's.
-        words: those of its own.
-        written: what the template made of it.
-        number: of the message in its completion, from 1.
-
-    Raises:
-        RecordError: a call or the words beside it are not there.
-    """
-    if words not in written:
-        raise RecordError(
-            f"the chat template writes the calls of message {number} of the completion without its words "
-            f"{words!r:.60}: its model cannot draw both; leave the words out of the record"
-        )
-    rest = written.replace(words, "", 1)
-    for call in message[CALLS]:
-        name = call["function"]["name"]
-        if name not in rest:
-            raise RecordError(
-                f"the chat template does not write the call of {name!r:.60} in message {number} of the "
-                "completion: its model cannot draw it beside what else the message holds"
-            )

@@ -137,9 +137,13 @@ class Template:
             self._forms[key] = find_form(self._written)
         form = self._forms[key]
         if form is None:
-            raise RecordError(
-                "the chat template writes nothing of calls of tools: it knows none; take a model that does"
-            )
+            knows = "it knows none; take a model that does"
+            if CALLS in self._source:
+                knows = (
+                    f"it reads {CALLS!r} in no form in which transformers hands messages over, which leaves "
+                    "out a content of null; take another template"
+                )
+            raise RecordError(f"the chat template writes nothing of calls of tools: {knows}")
         return [form.of(message) for message in messages]
 
     def _written(self, messages: Sequence[dict[str, Any]], *, generation_prompt: bool = False) -> str:
@@ -158,7 +162,8 @@ class Template:
         except (jinja2.TemplateError, TypeError, KeyError, ValueError) as error:
             reason = next(iter(str(error).splitlines()), type(error).__name__)
             tools = any(CALLS in message or message["role"] == "tool" for message in messages)
-            hint = "; they hold calls or results of tools, which it may not know" if tools else ""
+            hint = "; they hold calls or results of tools, which it may not know"
+            hint = hint if tools and "tool" not in reason.lower() else ""
             raise RecordError(f"the chat template refuses the messages: {reason}{hint}") from None
 
     def _dated(self) -> str:

@@ -4,19 +4,29 @@ The conversation is rendered whole. Where a turn begins is told by rendering wha
 ends by the first token that ends a turn; a template that marks what is generated must say the same.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 from copg.errors import RecordError
-from copg.lm.calls import CALLS, check_written
+from copg.lm.calls import CALLS
 from copg.lm.encoded import Encoded
 from copg.lm.template import CLOSES_THINKING, SENTINEL, Opening
 from copg.lm.text import TextCodec
+from copg.lm.written import (
+    THOUGHTS,
+    Message,
+    Span,
+    check_marks,
+    check_parts,
+    check_words,
+    texts_of,
+    unwritten,
+)
 
-THOUGHTS = ("reasoning_content", "thinking")
-"""Where a message holds what was thought beside its words."""
-Message = Mapping[str, Any]
+SHOWN = 24
+"""Characters of what a template writes otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,16 +37,6 @@ class Turned:
     """Ids from the first word on; those that are read and not drawn as their complements ``~id``."""
     text: str
     """What was drawn, turn by turn, as it comes back from a model: what rewards read."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Span:
-    """Where in the conversation a turn stands."""
-
-    start: int
-    end: int
-    stop: str
-    """The token that ends it."""
 
 
 def encode_turns(
@@ -60,12 +60,13 @@ def encode_turns(
         raise RecordError("messages with tools go on after a question, not after text or a begun answer")
     notes: list[str] = []
     said = [_as_configured(codec, message, notes) for message in turns]
-    if codec.spells_special_tokens([message for message in said if message["role"] == "assistant"]):
+    if any(codec.spells_special_tokens(text) for message in said for text in texts_of(message)):
         notes.append("spells_special_tokens")
     whole = opening.template.render([*opening.messages, *said])
     spans = _spans(codec, opening, said, whole)
-    _check_words(said, [whole[span.start : span.end] for span in spans], notes)
-    _check_marks(opening, said, whole, spans)
+    check_words(said, [whole[span.start : span.end] for span in spans], notes)
+    check_parts(opening, said)
+    check_marks(opening, said, whole, spans)
     ids: list[int] = []
     texts: list[str] = []
     at = len(opening.before)
@@ -81,7 +82,10 @@ def encode_turns(
         if finished or number < len(spans) - 1:
             ids.append(codec.tokenizer.convert_tokens_to_ids(span.stop))
         at = span.end + len(span.stop)
-    if boundary and codec.ids_of(whole)[: len(opening.ids) + len(ids)] != [*opening.ids, *_plain(ids)]:
+    # an end that the template leaves to whoever draws it stands nowhere in the conversation
+    ended = not finished or whole.startswith(spans[-1].stop, spans[-1].end)
+    known = [*opening.ids, *_plain(ids if ended else ids[:-1])]
+    if boundary and codec.ids_of(whole)[: len(known)] != known:
         notes.append("merges_with_prompt")
     return Turned(Encoded(ids, tuple(dict.fromkeys(notes))), "\n\n".join(filter(None, texts)))
 
@@ -109,7 +113,7 @@ def _as_configured(codec: TextCodec, message: Message, notes: list[str]) -> dict
     return held
 
 
-def _spans(codec: TextCodec, opening: Opening, said: Sequence[dict[str, Any]], whole: str) -> list[_Span]:
+def _spans(codec: TextCodec, opening: Opening, said: Sequence[dict[str, Any]], whole: str) -> list[Span]:
     """Of each turn of the assistant's.
 
     Raises:
@@ -117,21 +121,25 @@ def _spans(codec: TextCodec, opening: Opening, said: Sequence[dict[str, Any]], w
             a turn before what comes after it.
     """
     stops = codec.tokenizer.convert_ids_to_tokens(sorted(codec.stops))
-    spans: list[_Span] = []
+    spans: list[Span] = []
     at = 0
     for place, message in enumerate(said):
         if message["role"] != "assistant":
             continue
-        if any(stop in message["content"] for stop in stops):
+        if any(stop in text for stop in stops for text in texts_of(message)):
             raise RecordError("a turn beside tools spells a token that ends turns")
         start = _start(codec, opening, said, place, whole)
         ends = sorted((end, stop) for stop in stops if (end := whole.find(stop, start)) >= 0)
+        if not ends and place + 1 == len(said) and CALLS not in message and not opening.after.strip():
+            # the template leaves the end of a conversation to whoever draws it, as it does of plain words
+            end_of_turn = codec.tokenizer.convert_ids_to_tokens(codec.end_of_turn)
+            ends = [(len(whole.removesuffix(opening.after)), end_of_turn)]
         if start < at or not ends or ends[0][0] >= _next_words(opening, said, place, whole):
             raise RecordError(
                 f"the chat template ends message {place + 1} of the completion with none of {stops}, at "
                 "which its model stops: eos_token_id of generation_config.json names further ones"
             )
-        spans.append(_Span(start, *ends[0]))
+        spans.append(Span(start, *ends[0]))
         at = ends[0][0] + len(ends[0][1])
     return spans
 
@@ -149,91 +157,45 @@ def _start(codec: TextCodec, opening: Opening, said: Sequence[dict[str, Any]], p
         before = opening.template.render([*messages, *said[:place]], generation_prompt=True)
         before += lead if whole.startswith(before + lead) else ""
         if codec.config.lead == "prompt" and not whole.startswith(before):
-            before = _up_to_words(opening, said, place)
+            before = _up_to_words(opening, said, place) or before
     if not whole.startswith(before):
+        same = sum(1 for _ in takewhile(bool, (a == b for a, b in zip(before, whole, strict=False))))
+        was, now = (text[same : same + SHOWN] for text in (before, whole))
         raise RecordError(
-            f"the chat template writes what stands before message {place + 1} of the completion "
-            "otherwise once that is there; where it adds thinking, text.lead: drawn may help"
+            f"the chat template writes what stands before message {place + 1} of the completion otherwise "
+            f"once that is there ({was!r} becomes {now!r}); {_advice(codec, said[:place])}"
         )
     return len(before)
 
 
-def _up_to_words(opening: Opening, said: Sequence[dict[str, Any]], place: int) -> str:
-    """The conversation up to the content of a message.
+def _advice(codec: TextCodec, before: Sequence[Message]) -> str:
+    """What may help where a template writes in one place what it does not write in another."""
+    if codec.config.lead == "prompt":
+        return "where it adds thinking, text.lead: drawn may help"
+    if any(message.get(name) for message in before for name in THOUGHTS):
+        return "where it leaves out what was thought earlier, text.thinking: strip may help"
+    if any(CALLS in message and message["content"] for message in before):
+        return "where it leaves out words beside earlier calls, leave them out of the record"
+    return "where it begins to think, text.lead: prompt may help"
 
-    Raises:
-        RecordError: the template does not write it.
-    """
+
+def _up_to_words(opening: Opening, said: Sequence[dict[str, Any]], place: int) -> str | None:
+    """The conversation up to the content of a message; None where the template does not write it."""
     marked = {**said[place], "content": SENTINEL + said[place]["content"]}
     every = [*(opening.messages or ()), *said[:place], marked, *said[place + 1 :]]
     before, found, _ = opening.template.render(every).partition(SENTINEL)
-    if not found:
-        raise RecordError(
-            f"the chat template does not write the content of message {place + 1} of a completion"
-        )
-    return before
+    return before if found else None
 
 
 def _next_words(opening: Opening, said: Sequence[dict[str, Any]], place: int, whole: str) -> int:
-    """Where in the conversation stands what a tool said after a turn; its end where none did.
+    """Where in the conversation stands what a tool said after a turn; beyond its end where none did.
 
     Raises:
         RecordError: the template does not write what the tool said.
     """
     if place + 1 == len(said) or said[place + 1]["role"] == "assistant":
-        return len(whole)
-    return len(_up_to_words(opening, said, place + 1))
-
-
-def _check_words(said: Sequence[Message], written: Sequence[str], notes: list[str]) -> None:
-    """Hold what a template wrote of an assistant's messages against what they hold.
-
-    Raises:
-        RecordError: calls, the words beside them or what was thought are not there.
-    """
-    turns = [(n, message) for n, message in enumerate(said, 1) if message["role"] == "assistant"]
-    for (number, message), text in zip(turns, written, strict=True):
-        words = message["content"]
-        for marker in CLOSES_THINKING:
-            words = words.rpartition(marker)[2]
-        words = words.strip()
-        if CALLS in message:
-            check_written(message, words, text, number)
-        elif words not in text:
-            notes.append("changed_by_template")
-        for name in THOUGHTS:
-            if message.get(name, "").strip() not in text:
-                raise RecordError(
-                    f"the chat template writes nothing of {name!r} in message {number} of the completion: "
-                    "set text.thinking to strip"
-                )
-
-
-def _check_marks(
-    opening: Opening, said: Sequence[dict[str, Any]], whole: str, spans: Sequence[_Span]
-) -> None:
-    """Hold the spans against what the template itself marks as generated, where it does.
-
-    Its marks may leave out the token that ends a turn, and white space and what stands before the words.
-
-    Raises:
-        RecordError: they are others.
-    """
-    marks = opening.template.generated([*(opening.messages or ()), *said])
-    if marks is None:
-        return
-    marks = [(start, end) for start, end in marks if end > len(opening.before)]
-    fits = len(marks) == len(spans) and all(
-        not _words(whole, start, span.start) and _words(whole, end, span.end) in ("", span.stop)
-        for (start, end), span in zip(marks, spans, strict=False)
-    )
-    if not fits:
-        turns = [(span.start, span.end) for span in spans]
-        raise RecordError(
-            f"the chat template marks characters {marks} as generated, and its turns stand at {turns}: "
-            "one of the two is wrong, and tokens of a tool could be trained on"
-        )
-
-
-def _words(text: str, one: int, other: int) -> str:
-    return text[min(one, other) : max(one, other)].strip()
+        return len(whole) + 1
+    before = _up_to_words(opening, said, place + 1)
+    if before is None:
+        raise RecordError(unwritten(place + 2))
+    return len(before)

@@ -10,7 +10,7 @@ from copg.lm.text import TextCodec
 from copg.lm.turns import encode_turns
 from copg.records import TOOLS
 from tests.lm.test_text import ASK, TURNS, build
-from tests.lm.test_turns import CALL, TURNS_OF_TWO, UNMARKED, told
+from tests.lm.test_turns import CALL, TEMPLATE, TURNS_OF_TWO, UNMARKED, told
 
 BARE = [{**TURNS_OF_TWO[0], "content": ""}, *TURNS_OF_TWO[1:]]
 AS_TEXT = UNMARKED.replace(
@@ -31,7 +31,17 @@ OPEN_CALLS = UNMARKED.replace("{% endfor %}<end>", "{% endfor %}{% if not m.tool
 NO_RESULTS = UNMARKED.replace(
     "{% else %}{{ m.content }}<end>", "{% else %}{% if m.role != 'tool' %}{{ m.content }}{% endif %}<end>"
 )
+ONE_CALL = UNMARKED.replace("in m.tool_calls %}", "in (m.tool_calls or [])[:1] %}")
+"""As gpt-oss's."""
+ONE_RESULT = UNMARKED.replace(
+    "{% else %}{{ m.content }}<end>",
+    "{% else %}{% if messages[loop.index0 - 1].role != 'tool' %}{{ m.content }}{% endif %}<end>",
+)
+NO_END = UNMARKED.replace("<end>", "").replace("{{ '\n' }}", "")
+"""As GLM's: what ends a turn is what begins the next."""
 NO_THOUGHTS = UNMARKED.replace("{% if m.reasoning_content %}", "{% if false %}")
+TWO_CALLS = [{**BARE[0], "tool_calls": [CALL, CALL]}, *BARE[1:]]
+TWO_RESULTS = [TWO_CALLS[0], BARE[1], *BARE[1:]]
 ORDERED = {"type": "function", "function": {"name": "f", "arguments": {"y": 1, "x": 2}}}
 
 
@@ -61,8 +71,14 @@ def test_what_a_call_is_given_stands_in_the_order_in_which_it_was_logged() -> No
             TURNS_OF_TWO,
             r"writes the calls of message 1 .* without its words 'no'.*; leave the words",
         ),
-        (NO_CALLS, TURNS_OF_TWO, r"does not write the call of 'f' in message 1"),
+        (
+            NO_CALLS,
+            TURNS_OF_TWO,
+            r"does not write call 1 of message 1 .*, of 'f': .* it beside what else the message holds$",
+        ),
         (OPEN_CALLS, BARE, r"ends message 1 of the completion with none of .*generation_config\.json"),
+        (ONE_CALL, TWO_CALLS, r"call 2 of message 1 .*, of 'f': .* beside what else the message holds$"),
+        (ONE_RESULT, TWO_RESULTS, r"does not write the content of message 3 of a completion"),
         (NO_RESULTS, BARE, r"does not write the content of message 2 of a completion"),
     ],
 )
@@ -101,3 +117,89 @@ def test_a_token_across_the_start_of_a_later_turn_is_noted() -> None:
     for words, notes in (("no", ()), ("es", ("merges_with_prompt",))):  # y|es is one token in one text
         said = [*turns, {"role": "assistant", "content": words}]
         assert encode_turns(codec, codec.open(ASK), said, finished=True).encoded.notes == notes
+
+
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        {"tool_calls": [{"type": "function", "function": {"name": "f", "arguments": {"x": ["a<end>b"]}}}]},
+        {"tool_calls": [{"type": "function", "function": {"name": "f<end>", "arguments": {}}}]},
+        {"reasoning_content": "so<end>"},
+    ],
+)
+def test_a_call_or_a_thought_that_spells_the_end_of_a_turn_is_refused(spelled: dict[str, Any]) -> None:
+    with pytest.raises(RecordError, match="spells a token that ends turns"):
+        turned(UNMARKED, [{**BARE[0], **spelled}, *BARE[1:]], thinking="keep", lead="drawn")
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_call_or_a_result_that_spells_a_special_token_is_counted(place: int) -> None:
+    codec = TextCodec(build(UNMARKED))
+    function = {"name": "f", "arguments": {"x": "<unk>"}}
+    others = {"tool_calls": [{"type": "function", "function": function}]}, {"content": "<unk>"}
+    spelled = [{**message, **(others[at] if at == place else {})} for at, message in enumerate(BARE[:2])]
+    encoded = encode_turns(codec, codec.open(ASK), [*spelled, BARE[2]], finished=True).encoded
+    assert encoded.notes == ("spells_special_tokens",)
+    assert encode_turns(codec, codec.open(ASK), BARE, finished=True).encoded.notes == ()
+
+
+def test_the_end_that_begins_another_turn_is_drawn_after_the_last_as_well() -> None:
+    call = 'CALL{"name": "f", "arguments": {"x": 1}}<turn>'
+    told = [(True, call), (False, "tool\nyes<turn>assistant\n"), (True, "yes yes<turn>")]
+    assert turned(NO_END, BARE) == told
+    codec = TextCodec(build(NO_END))
+    opening = codec.open(ASK)
+    assert encode_turns(codec, opening, BARE, finished=True).encoded.notes == ()
+    said = encode_turns(codec, opening, BARE[2:], finished=True).encoded.ids
+    assert said == codec.encode(opening, "yes yes", finished=True).ids  # as of words alone
+    with pytest.raises(RecordError, match="ends message 1 of the completion with none of"):
+        turned(NO_END, BARE[:1])  # a result would begin with another token than a question
+
+
+def test_what_others_wrote_before_a_turn_may_not_be_marked_and_its_own_opening_may() -> None:
+    opened = "<turn>{{ m.role }}\n{% if m.role == 'assistant' %}{% generation %}"
+    assert opened in TEMPLATE
+    marks = "{% if m.role == 'assistant' %}{% generation %}<turn>assistant\n"
+    headed = TEMPLATE.replace(opened, marks).replace("{% else %}{{ m", "{% else %}<turn>{{ m.role }}\n{{ m")
+    assert turned(headed, BARE) == turned(TEMPLATE, BARE)
+    closed = "<end>{% endif %}{{ '\n' }}{% endfor %}"
+    assert closed in headed
+    early = "{% if m.role == 'tool' %}{% generation %}<end>{% endgeneration %}{% else %}<end>{% endif %}"
+    with pytest.raises(RecordError, match="one of the two is wrong"):
+        turned(headed.replace(closed, early + closed.removeprefix("<end>")), BARE)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words", "says"),
+    [
+        ({}, "", r"\('LAST' becomes 'CALL\{.*'\); where it adds thinking, text\.lead: drawn may help$"),
+        ({"lead": "drawn"}, "no", r"words beside earlier calls, leave them out of the record$"),
+        ({"lead": "drawn", "thinking": "keep"}, "", r"thought earlier, text\.thinking: strip may help$"),
+    ],
+)
+def test_what_a_template_writes_otherwise_later_is_shown_with_what_may_help(
+    settings: dict[str, Any], words: str, says: str
+) -> None:
+    content = "{{ m.content }}{% for"
+    forgets = UNMARKED.replace(content, "{% if loop.last %}LAST{% endif %}" + content)
+    if settings:  # what stands beside a call is left out once an answer follows
+        kept = "(loop.last or not (m.tool_calls and messages[-1].role == 'assistant'))"
+        shown = f"{{% if {kept} %}}{{{{ m.content }}}}{{% endif %}}{{% for"
+        forgets = UNMARKED.replace(content, shown)
+        thought = f"{{% if m.reasoning_content and {kept} %}}"
+        forgets = forgets.replace("{% if m.reasoning_content %}", thought)
+    more = {"reasoning_content": "ye"} if settings.get("thinking") else {}
+    with pytest.raises(RecordError, match=says):
+        turned(forgets, [{**BARE[0], "content": words, **more}, *BARE[1:]], **settings)
+
+
+def test_a_template_that_asks_for_a_null_is_not_said_to_know_no_calls() -> None:
+    null = NO_CALLS.replace("m.content is not defined", "m.content is none")
+    with pytest.raises(RecordError, match=r"reads 'tool_calls' in no form .*; take another template$"):
+        turned(null, BARE)
+
+
+def test_a_template_that_says_what_of_calls_it_refuses_is_not_said_to_know_none() -> None:
+    single = "{% if m.tool_calls | length > 1 %}{{ raise_exception('one tool at a time') }}{% endif %}"
+    with pytest.raises(RecordError, match=r"refuses the messages: one tool at a time$"):
+        turned(UNMARKED.replace("{% for call", single + "{% for call"), TWO_CALLS)
