@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from copg.lm.config import RowConfig
-from copg.lm.forms import Fit, candidates, choose
+from copg.lm.forms import TOLERANCES, Fit, apart, candidates, choose
 from copg.lm.rows import TokenGroup
 
 SLOWER = ["shared", "alone", "plain"]
@@ -102,3 +102,14 @@ def test_where_nothing_is_exact_nothing_is_chosen() -> None:
 
 def test_a_form_that_was_asked_for_is_the_only_one_tried() -> None:
     assert [each.form for each in candidates(RowConfig(form="alone"), "cpu", [])] == ["alone"]
+
+
+def test_one_completion_that_is_wrong_is_not_hidden_by_many_that_are_right() -> None:
+    # of 1000 tokens none is moved, and one of 10 by 1e-3 nats: 1e-4 a token, and 1e-6 in the mean of 1010
+    alone, together, lengths = [[-900.0], [-9.0]], [[-900.0], [-9.001]], [[1000], [10]]
+    assert apart(alone, together, lengths, "float32") == pytest.approx(1e-4)
+    assert apart(alone, together, lengths, "bfloat16") == pytest.approx(1e-3 / 1010)
+    assert apart(alone, together, lengths, "float32") > TOLERANCES["float32"]
+    assert math.isnan(apart(alone, [[-900.0], [math.nan]], lengths, "float32"))
+    assert math.isnan(apart(alone, [[math.nan], [-9.0]], lengths, "bfloat16"))
+    assert apart([[]], [[]], [[]], "float32") == 0

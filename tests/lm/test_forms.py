@@ -140,6 +140,20 @@ def test_a_wrong_window_is_seen_on_the_telling_groups(monkeypatch: pytest.Monkey
     assert fit_rows(model, groups[:1], RowConfig()).rows.form == "packed"  # within the window it is the same
 
 
+def test_a_single_completion_that_is_wrong_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, groups = tiny.build_model(), make_groups(60)
+
+    def moved(*args: Any, rows: RowConfig, **options: Any) -> list[list[float]]:
+        found = group_logps(*args, rows=rows, **options)
+        if rows.form != "plain":
+            found[-1][0] -= 2e-4  # nats, of 3 tokens: 7e-5 a token; of all 80 tokens 2.5e-6 each
+        return found
+
+    assert fit_rows(model, groups, RowConfig()).rows.form == "packed"
+    monkeypatch.setattr("copg.lm.forms.group_logps", moved)
+    assert fit_rows(model, groups, RowConfig()).rows.form == "plain"
+
+
 def test_rotary_positions_that_depend_on_the_batch_are_seen() -> None:
     sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
     factors = {"short_factor": [1.0] * 4, "long_factor": [2.0, 3.0, 4.0, 5.0], "factor": 8.0}
