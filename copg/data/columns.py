@@ -42,7 +42,7 @@ RECORD_SCHEMA = pa.schema(
 """
 
 REMARKS = ("read_as", "unused")
-"""Of each record, in words: its shape, and what looks like a reward and is not used."""
+"""Of each record, in words: its shape, and what of it was not used, or was read as absent."""
 
 PORTION_SCHEMA = pa.schema(
     [
@@ -90,6 +90,8 @@ def to_portion(rows: Iterable[Row], reader: RecordReader) -> Portion:
         source = f"{row.file}:{row.line}"
         try:
             found = reader.read(row.parse(), cells=row.cells)
+            for record in found if row.remark else ():
+                record.unused = "; ".join(filter(None, (record.unused, row.remark)))
             records += found
             sources += [source] * len(found)
         except Defect as defect:

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from copg.data.json_lines import Defect, parse_json
+from copg.data.struct_nulls import StructNulls
 
 
 @dataclass(slots=True)
@@ -26,6 +27,8 @@ class Row:
     """Why there is no value."""
     cells: bool = False
     """True when every value is text, as in CSV."""
+    remark: str = ""
+    """What is said of how it was read."""
 
     def parse(self) -> Any:
         """The value.
@@ -65,8 +68,9 @@ def rows_of(name: str, batches: Iterable[pa.RecordBatch]) -> Iterator[Row]:
             for number in range(first, first + batch.num_rows):
                 yield _row_of(name, number, batch.slice(number - first, 1))
         else:
+            nulls = StructNulls(batch.schema)
             for number, value in enumerate(values, first):
-                yield Row(name, number, value=value)
+                yield Row(name, number, value=value, remark=nulls.take_out(value))
         first += batch.num_rows
 
 
@@ -85,7 +89,7 @@ def _row_of(name: str, number: int, batch: pa.RecordBatch) -> Row:
         except (ValueError, OverflowError, ImportError):  # of dates beyond the years 1 to 9999, and such
             defect = Defect("wrong_type", f"column {column!r}: no value of {kind} that Python can hold")
             return Row(name, number, defect=defect)
-    return Row(name, number, value=found)
+    return Row(name, number, value=found, remark=StructNulls(batch.schema).take_out(found))
 
 
 def twice_named(kind: pa.Schema | pa.DataType, where: str = "") -> str:

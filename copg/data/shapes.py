@@ -76,7 +76,7 @@ class Record:
     read_as: str = ""
     """The shape, in words."""
     unused: str = ""
-    """What is said of columns that look like rewards and were not used; "" where there are none."""
+    """What is said of columns that look like rewards and were not used, and of nulls that were left out."""
 
 
 class RecordReader:
