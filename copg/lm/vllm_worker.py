@@ -32,18 +32,7 @@ def main(request_file: str, answer_file: str) -> None:
         enable_prefix_caching=True,
         **lora,
     )
-    settings = [
-        SamplingParams(
-            temperature=request["temperature"],
-            top_p=request["top_p"],
-            max_tokens=request["max_new_tokens"],
-            seed=seed,
-            stop_token_ids=request["stop_tokens"],
-            ignore_eos=True,
-            detokenize=False,
-        )
-        for seed in request["seeds"]
-    ]
+    settings = [SamplingParams(**each) for each in sampling(request)]
     outputs = engine.generate(
         [{"prompt_token_ids": prompt} for prompt in request["prompts"]],
         settings,
@@ -51,6 +40,26 @@ def main(request_file: str, answer_file: str) -> None:
     )
     drawn = [list(output.outputs[0].token_ids) for output in outputs]
     Path(answer_file).write_text(json.dumps(drawn))
+
+
+def sampling(request: dict[str, Any]) -> list[dict[str, Any]]:
+    """Arguments of vLLM's ``SamplingParams`` for each prompt.
+
+    Its own ends, of the tokeniser and of ``generation_config.json``, are off with ``ignore_eos``, and no text
+    is made in which a string could stop: a completion ends with one of the tokens given, or is cut off.
+    """
+    return [
+        {
+            "temperature": request["temperature"],
+            "top_p": request["top_p"],
+            "max_tokens": request["max_new_tokens"],
+            "seed": seed,
+            "stop_token_ids": request["stop_tokens"],
+            "ignore_eos": True,
+            "detokenize": False,
+        }
+        for seed in request["seeds"]
+    ]
 
 
 if __name__ == "__main__":

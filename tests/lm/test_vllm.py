@@ -12,11 +12,14 @@ from copg.config import parse_config
 from copg.errors import ConfigError, ModelError
 from copg.lm.config import GenerationConfig
 from copg.lm.engines.own import draw as draw_own
-from copg.lm.engines.vllm import draw
+from copg.lm.engines.vllm import asked, draw
 from copg.lm.generation import Policy
 from copg.lm.load import load_codec, load_model
+from copg.lm.text import TextCodec
+from copg.lm.vllm_worker import sampling
 from copg.training.config import MonitorConfig
 from tests import tiny
+from tests.lm.test_text import TURNS, build
 
 PROMPTS = [[1, 4, 5], [1, 6], [1, 4, 5]]
 KEYS = ["a/0", "b/0", "a/1"]
@@ -103,6 +106,40 @@ def test_it_draws_what_the_model_says_in_the_order_given(config: GenerationConfi
     found = draw(Policy(location=model, codec=codec), PROMPTS, KEYS, config)
     greedy = replace(config, vllm_python="")
     assert found == draw_own(Policy(loaded=load_model(model), codec=codec), PROMPTS, KEYS, greedy)
+
+
+NO_EOS_TURNS = TURNS.replace("<end>", "{{ eos_token }}")
+
+
+@pytest.mark.parametrize(
+    ("template", "named", "stops"),
+    [
+        (TURNS, [], {"</s>", "<end>"}),
+        (TURNS, ["<turn>"], {"</s>", "<end>", "<turn>"}),  # as gpt-oss names <|call|>
+        (TURNS, ["yes"], {"</s>", "<end>"}),  # a left-over default: a word is no end
+        (NO_EOS_TURNS, [], {"</s>"}),
+        (None, ["<end>"], {"</s>", "<end>"}),
+    ],
+)
+def test_vllm_stops_where_the_codec_says_and_nowhere_else(
+    template: str | None, named: list[str], stops: set[str]
+) -> None:
+    tokenizer = build(template)
+    codec = TextCodec(tokenizer, named_ends=[tokenizer.convert_tokens_to_ids(token) for token in named])
+    config = GenerationConfig(max_new_tokens=6, temperature=0.5, top_p=0.9)
+    settings = sampling(asked(Policy(codec=codec), PROMPTS, KEYS, config))
+    assert len({each.pop("seed") for each in settings}) == len(PROMPTS)
+    ids = [tokenizer.convert_tokens_to_ids(token) for token in stops]
+    for each in settings:
+        assert sorted(each.pop("stop_token_ids")) == sorted(ids) == sorted(codec.stops)
+        # its own ends are off, no text is made that a string could stop, and nothing else bounds a completion
+        assert each == {
+            "temperature": 0.5,
+            "top_p": 0.9,
+            "max_tokens": 6,
+            "ignore_eos": True,
+            "detokenize": False,
+        }
 
 
 @pytest.mark.nightly

@@ -37,10 +37,19 @@ def draw(
         ModelError: no such Python, or vLLM failed: the end of what it said is named.
     """
     where = _where(policy.location, policy.revision)
-    request = {
-        **where,
+    request = {**where, "gpus": _gpus(where), **asked(policy, prompts, noise_keys, config)}
+    drawn = _ask(config.vllm_python, request)
+    if len(drawn) != len(prompts) or not all(drawn):
+        raise ModelError(f"vLLM left {sum(map(bool, drawn))} completions of {len(prompts)} prompts")
+    return generated(drawn, prompts, policy.codec)
+
+
+def asked(
+    policy: Policy, prompts: Sequence[Sequence[int]], noise_keys: Sequence[str], config: GenerationConfig
+) -> dict[str, Any]:
+    """What the engine is asked for, beside the model: a function of what is to be drawn alone."""
+    return {
         "dtype": policy.rows.compute_dtype,
-        "gpus": _gpus(where),
         "max_model_len": max(map(len, prompts), default=0) + config.max_new_tokens,
         "temperature": config.temperature,
         "top_p": 1.0 if config.top_p is None else config.top_p,
@@ -49,10 +58,6 @@ def draw(
         "stop_tokens": sorted(policy.codec.stops),
         "prompts": [list(prompt) for prompt in prompts],
     }
-    drawn = _ask(config.vllm_python, request)
-    if len(drawn) != len(prompts) or not all(drawn):
-        raise ModelError(f"vLLM left {sum(map(bool, drawn))} completions of {len(prompts)} prompts")
-    return generated(drawn, prompts, policy.codec)
 
 
 def _ask(python: str, request: dict[str, Any]) -> list[list[int]]:
