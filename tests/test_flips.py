@@ -26,6 +26,7 @@ from copg.run.summary import write_summary
 from copg.run.task_record import TaskRecord, read_json, read_record, write_record
 from copg.stores.addresses import find_damage
 from copg.stores.completion_store import COMPLETIONS, open_completions, read_drawn
+from copg.stores.model_files import model_digest
 from copg.stores.reference_store import REFERENCES, Numerics, completion_key, open_references
 from copg.stores.reward_store import REWARDS, open_rewards
 from copg.stores.sealed import write_sealed
@@ -222,7 +223,7 @@ def make_reward_model(folder: Path) -> None:
 
 
 def read_reward_model(folder: Path) -> list[bytes]:
-    check_trained(str(folder))
+    check_trained(str(folder), model_digest(folder))
     return [(folder / name).read_bytes() for name in ("model.safetensors", "config.json")]
 
 

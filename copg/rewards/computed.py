@@ -75,7 +75,7 @@ class Computed:
     def facts(self) -> dict[str, Any]:
         """What later stages need: the meaning of the rewards, and the scales; and why records failed."""
         return {
-            "rewards_digest": digest_of_rewards(self._rewards),
+            "rewards_digest": digest_of_rewards(self._rewards, self._mixture.computing),
             "scales": {part: scale._asdict() for part, scale in self._mixture.scales.items()},
             "failed": self._scorer.failed[:100],
         }

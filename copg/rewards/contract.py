@@ -54,6 +54,8 @@ class RewardSpec:
     """Lowest and highest value that counts, after standardisation."""
     only_if: Condition | None = None
     """Count it only where another part passes."""
+    digest: str = ""
+    """Of the model, tokeniser or code of your own that is meant, when it is known; empty: what lies there."""
 
     def __post_init__(self) -> None:
         if self.clip is not None and not self.clip[0] < self.clip[1]:

@@ -1,7 +1,8 @@
 """A cost of length: brevity, or a length to aim at."""
 
 from collections.abc import Sequence
-from functools import cached_property
+from contextlib import AbstractContextManager
+from functools import cached_property, partial
 from math import inf
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -12,6 +13,7 @@ from copg.config import Positive, configuration
 from copg.digests import file_digest
 from copg.errors import RewardError
 from copg.rewards.contract import Columns, Prompts
+from copg.stores.promised import as_promised
 
 
 @configuration
@@ -65,15 +67,26 @@ class Length:
 
         name = self.tokenizer or ""
         path = Path(name) / "tokenizer.json"
-        try:
-            return Tokenizer.from_file(str(path)) if path.is_file() else Tokenizer.from_pretrained(name)
-        except Exception as error:  # the library raises bare Exception
-            raise RewardError(f"length: tokenizer={name!r} cannot be loaded: {error}") from None
+        with self._held(path):
+            try:
+                return Tokenizer.from_file(str(path)) if path.is_file() else Tokenizer.from_pretrained(name)
+            except Exception as error:  # the library raises bare Exception
+                raise RewardError(f"length: tokenizer={name!r} cannot be loaded: {error}") from None
 
     def content(self) -> dict[str, str]:
         """Digest of the tokeniser."""
+        return {"tokenizer": self._digest} if self._digest else {}
+
+    @cached_property
+    def _digest(self) -> str:
+        """Of the tokeniser's file when this was first asked; empty where there is none."""
         path = Path(self.tokenizer or "") / "tokenizer.json"
-        return {"tokenizer": file_digest(path)} if self.tokenizer and path.is_file() else {}
+        return file_digest(path) if self.tokenizer and path.is_file() else ""
+
+    def _held(self, path: Path) -> AbstractContextManager[None]:
+        """Around the loading: the file is, and stays, the one whose digest ``content`` tells."""
+        digest = partial(file_digest, path)
+        return as_promised(str(path), self._digest, files=lambda: [path], digest=digest, error=RewardError)
 
     def __call__(self, prompts: Prompts, completions: Sequence[str], columns: Columns) -> list[float]:
         """[N] reward units from ``floor`` to 0."""

@@ -16,7 +16,7 @@ from copg.rewards.contract import (
     finite_floats,
 )
 from copg.rewards.own import describe
-from copg.rewards.registry import build_reward, check_parts, reward_digest
+from copg.rewards.registry import build_reward, check_parts, check_promised, reward_digest
 from copg.rewards.stored import StoredReward
 from copg.stores.reward_store import open_rewards
 
@@ -54,6 +54,11 @@ class Mixture:
         parts = self.parts(prompts, completions, columns, names)
         return Scores(self.total(parts, names), parts)
 
+    @property
+    def computing(self) -> dict[str, Reward]:
+        """The rewards by part, without the stores of their values."""
+        return {p: r.reward if isinstance(r, StoredReward) else r for p, r in self.rewards.items()}
+
     def flush(self) -> None:
         """Write what stores still hold in memory."""
         for reward in self.rewards.values():
@@ -63,8 +68,8 @@ class Mixture:
     def warnings(self) -> list[str]:
         """What the rewards have to tell of the values they gave, in lines."""
         found = []
-        for part, reward in self.rewards.items():
-            told = getattr(reward.reward if isinstance(reward, StoredReward) else reward, "warnings", None)
+        for part, reward in self.computing.items():
+            told = getattr(reward, "warnings", None)
             found += [f"reward '{part}': {line}" for line in (told() if callable(told) else ())]
         return found
 
@@ -155,25 +160,28 @@ def build_mixture(
     """The mixture a recipe's ``rewards`` describe.
 
     Args:
-        specs: at least one.
+        specs: at least one; what they promise is compared with what lies there.
         scales: mean and standard deviation of the parts that are standardised, as ``score`` left them.
         store: folder or URL where values are kept; None computes every value.
         check_samples: size of the sample of stored values of each reward to compute again and compare.
 
     Raises:
-        RewardError: no reward, an unknown one, two parts of one name, or a condition on no part.
+        RewardError: no reward, an unknown one, two parts of one name, a condition on no part, or a reward
+            that reads something else than was promised.
         ConfigError: a reward's settings are wrong.
     """
     if not specs:
         raise RewardError("rewards is empty: name at least one reward")
     check_parts(specs)
     rewards = {spec.part: build_reward(spec) for spec in specs}
+    for spec in specs:
+        check_promised(spec, rewards[spec.part])
     if store is not None:
         rewards = {spec.part: _stored(spec, rewards[spec.part], store, check_samples) for spec in specs}
     return Mixture(specs, rewards, scales)
 
 
 def _stored(spec: RewardSpec, reward: Reward, store: str, check_samples: int) -> StoredReward:
-    values = open_rewards(store, reward_digest(spec), {"name": spec.name, "params": spec.params})
+    values = open_rewards(store, reward_digest(spec, reward), {"name": spec.name, "params": spec.params})
     repeatable = getattr(reward, "repeatable", True)
     return StoredReward(reward, values, check_samples=check_samples if repeatable else 0)

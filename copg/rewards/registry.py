@@ -1,6 +1,6 @@
 """Rewards by name, and what a run's rewards depend on."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import entry_points
 from typing import Any
@@ -11,10 +11,12 @@ from copg.errors import CopgError, RewardError, nearest
 from copg.rewards import REWARDS, load_reward
 from copg.rewards.contract import Reward, RewardSpec
 from copg.rewards.own import code_of_own, describe, load_own
+from copg.stores.promised import as_promised
 
 PLUMBING = (
     *(f"copg.{ground}" for ground in ("artifacts", "config", "digests", "errors", "progress", "records")),
     "copg.rewards.contract",
+    "copg.stores.promised",
 )
 """What moves rewards about and decides no value: a new one must not make the old ones be paid for again."""
 ENTRY_POINTS = "copg.rewards"
@@ -76,26 +78,60 @@ def _decides(module: str) -> bool:
     return module.startswith("copg.") and module not in PLUMBING
 
 
-def reward_digest(spec: RewardSpec) -> str:
+def reward_digest(spec: RewardSpec, reward: Reward | None = None) -> str:
     """What the values of one reward depend on, besides the records: settings, source code, files read.
 
     The weight does not count: it changes the sum, never a part.
 
+    Args:
+        spec: the reward as a recipe names it.
+        reward: the same, where it is built already.
+
     Raises:
         RewardError: it cannot be built, or a user's ``content()`` fails.
     """
-    meaning = _meaning(spec)
+    meaning = _meaning(spec, reward)
     code = code_of_reward(spec.name) if spec.name in REWARDS else code_of_own(meaning["name"])
     return json_digest({**meaning, "code": code})
 
 
-def _meaning(spec: RewardSpec) -> dict[str, Any]:
+def digest_of_inputs(spec: RewardSpec, reward: Reward | None = None) -> str:
+    """What one reward reads besides the records: the files that its settings name, and a user's own code.
+
+    Empty where it reads nothing. The arguments and errors are those of ``reward_digest``.
+    """
+    content = _meaning(spec, reward)["content"]
+    code = "" if spec.name in REWARDS else code_of_own(own_name(spec.name))
+    return json_digest({"content": content, "code": code}) if content or code else ""
+
+
+def check_promised(spec: RewardSpec, reward: Reward) -> None:
+    """See that a reward reads what was promised when its spec was digested.
+
+    Raises:
+        RewardError: it reads something else; the message names the reward and what it reads.
+    """
+    if not spec.digest:
+        return
+    own = [] if spec.name in REWARDS else [spec.name]
+    named = [str(spec.params.get(key) or key) for key in _meaning(spec, reward)["content"]]
+    with as_promised(
+        f"reward '{spec.part}': {', '.join([*own, *named])}",
+        spec.digest,
+        files=lambda: (),
+        digest=lambda: digest_of_inputs(spec, reward),
+        error=RewardError,
+    ):
+        pass
+
+
+def _meaning(spec: RewardSpec, built: Reward | None = None) -> dict[str, Any]:
     """What a reward is called, its settings and the files it reads.
 
     Raises:
         RewardError: it cannot be built, or a user's ``content()`` fails.
     """
-    reward: Any = build_reward(spec)
+    reward: Any = built or build_reward(spec)
     ours = spec.name in REWARDS
     name, settings = (spec.name, asdict(reward)) if ours else (own_name(spec.name), spec.params)
     ignored = getattr(reward, "without_effect", ())
@@ -109,9 +145,18 @@ def _meaning(spec: RewardSpec) -> dict[str, Any]:
     return {"name": name, "params": params, "content": content}
 
 
-def digest_of_rewards(specs: Sequence[RewardSpec]) -> str:
-    """What the rewards of a run depend on: each reward's own digest, and how they are mixed; in any order."""
-    return json_digest({"mixed": _mixed(specs, reward_digest), "code": code_digest("copg.rewards.mixture")})
+def digest_of_rewards(specs: Sequence[RewardSpec], rewards: Mapping[str, Reward] | None = None) -> str:
+    """What the rewards of a run depend on: each reward's own digest, and how they are mixed; in any order.
+
+    Args:
+        specs: the rewards as a recipe names them.
+        rewards: the same by part, where they are built already.
+    """
+
+    def digest(spec: RewardSpec) -> str:
+        return reward_digest(spec, None if rewards is None else rewards[spec.part])
+
+    return json_digest({"mixed": _mixed(specs, digest), "code": code_digest("copg.rewards.mixture")})
 
 
 def digest_of_purpose(specs: Sequence[RewardSpec]) -> str:

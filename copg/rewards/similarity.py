@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 from copg.config import configuration
 from copg.errors import ModelError
 from copg.rewards.contract import Columns, OfColumn, Prompts, RecordFault, missing_package
-from copg.rewards.weights import OfModel, model_content
+from copg.rewards.weights import OfModel
 
 
 @configuration
@@ -34,16 +34,16 @@ class Similarity(OfColumn, OfModel):
             from sentence_transformers import SentenceTransformer
         except ImportError:
             raise missing_package("sentence-transformers") from None
-        model_content(self.model, self.revision)
-        try:
-            return SentenceTransformer(
-                self.model,
-                revision=self.revision,
-                trust_remote_code=False,
-                model_kwargs={"use_safetensors": True},
-            )
-        except (OSError, ValueError) as error:
-            raise ModelError(f"{self.model}: cannot be loaded: {str(error).splitlines()[0]}") from None
+        with self.held():
+            try:
+                return SentenceTransformer(
+                    self.model,
+                    revision=self.revision,
+                    trust_remote_code=False,
+                    model_kwargs={"use_safetensors": True},
+                )
+            except (OSError, ValueError) as error:
+                raise ModelError(f"{self.model}: cannot be loaded: {str(error).splitlines()[0]}") from None
 
     def __call__(self, prompts: Prompts, completions: Sequence[str], columns: Columns) -> list[float]:
         """[N] cosines from -1 to 1."""

@@ -1,13 +1,19 @@
 """What the name of a model in a reward's settings stands for."""
 
-from functools import cached_property
+from contextlib import AbstractContextManager
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from copg.artifacts import MANIFEST, read_manifest
+from copg.artifacts import MANIFEST, json_value, read_manifest
 from copg.config import configuration
+from copg.digests import files_digest, json_digest
 from copg.errors import ModelError
-from copg.stores.model_files import model_digest
+from copg.stores.model_files import MODEL_FILES, model_digest
+from copg.stores.promised import as_promised, state_of_files
+
+MODULES = "modules.json"
+"""Of an embedding model: the folders of what comes after its transformer."""
 
 
 @configuration
@@ -20,8 +26,22 @@ class OfModel:
     """Commit of a model of the hub: 40 hexadecimal digits."""
 
     def content(self) -> dict[str, str]:
-        """What the model is, wherever it lies."""
+        """What the model is, wherever it lies: what it was when this was first asked."""
+        return {"model": self._digest}
+
+    @cached_property
+    def _digest(self) -> str:
         return model_content(self.model, self.revision)
+
+    def held(self) -> AbstractContextManager[None]:
+        """Around the loading: the files are, and stay, those whose digest ``content`` tells."""
+        return as_promised(
+            self.model,
+            self._digest,
+            files=lambda: files_of(self.model),
+            digest=lambda: model_content(self.model, self.revision),
+            error=ModelError,
+        )
 
 
 @configuration
@@ -44,33 +64,72 @@ class OfClassifier(OfModel):
 
         from copg.rewards.classifier import Classifier
 
-        check_trained(self.model)
-        model_content(self.model, self.revision)
+        check_trained(self.model, self._digest)
         dtype = getattr(torch, self.dtype)
-        return Classifier(self.model, revision=self.revision, dtype=dtype, max_tokens=self.max_tokens)
+        with self.held():
+            return Classifier(self.model, revision=self.revision, dtype=dtype, max_tokens=self.max_tokens)
 
 
-def check_trained(model: str) -> None:
+def check_trained(model: str, digest: str) -> None:
     """See that a reward model which was trained here is as it was left.
+
+    Args:
+        model: its directory, or the name of another model.
+        digest: of what lies there.
 
     Raises:
         ArtifactError: a file of it is missing, or has changed.
     """
-    if (Path(model) / MANIFEST).is_file():
-        read_manifest(Path(model), schema="reward_model")
+    folder = Path(model)
+    if not (folder / MANIFEST).is_file():
+        return
+    left = read_manifest(folder, schema="reward_model", verify=False).files
+    decisive = {str(file.relative_to(folder)) for file in files_of(model)}
+    if json_digest({name: left[name] for name in decisive & left.keys()}) != digest:
+        read_manifest(folder, schema="reward_model")  # names the file
 
 
-def model_content(model: str, revision: str | None) -> dict[str, str]:
+def model_content(model: str, revision: str | None) -> str:
     """What a model's name stands for: the digest of its directory, or its commit on the hub.
+
+    Files are read once a process, as long as they do not change.
 
     Raises:
         ModelError: a hub name without a commit, whose meaning may change from one day to the next.
     """
     if Path(model).is_dir():
-        return {"model": model_digest(Path(model))}
+        return _digest(model, state_of_files(files_of(model)))
     if revision is None or len(revision) != 40:
         raise ModelError(
             f"model={model!r} is no directory; for a model of the hub set revision to its commit "
             f"(40 hexadecimal digits), found {revision!r}"
         )
-    return {"model": revision}
+    return revision
+
+
+def files_of(model: str) -> list[Path]:
+    """What decides the values of a model's directory: of an embedding model, its modules' folders too."""
+    folder = Path(model)
+    own = {path for pattern in MODEL_FILES for path in folder.glob(pattern) if path.name != MANIFEST}
+    return sorted(own | set(_of_modules(folder)))
+
+
+@lru_cache(maxsize=64)
+def _digest(model: str, state: Any) -> str:
+    """Of files in a state, which are read for it."""
+    folder = Path(model)
+    whole, modules = model_digest(folder), _of_modules(folder)
+    return json_digest([whole, files_digest(modules, folder)]) if modules else whole
+
+
+def _of_modules(folder: Path) -> list[Path]:
+    """Files in the folders that ``modules.json`` of an embedding model names: pooling, dense layers."""
+    try:
+        listed = json_value((folder / MODULES).read_bytes())
+    except (OSError, ValueError):
+        return []  # whoever loads the model says so
+    names = (
+        {each.get("path") for each in listed if isinstance(each, dict)} if isinstance(listed, list) else ()
+    )
+    found = [path for pattern in MODEL_FILES for path in folder.glob(f"*/{pattern}")]
+    return [path for path in found if path.parent.name in names]

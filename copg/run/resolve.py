@@ -17,7 +17,8 @@ from copg.digests import code_digest, json_digest
 from copg.errors import ConfigError
 from copg.losses import find_loss
 from copg.losses.units import has_reward_units
-from copg.rewards.registry import digest_of_purpose, digest_of_rewards
+from copg.rewards.contract import RewardSpec
+from copg.rewards.registry import digest_of_inputs, digest_of_purpose, digest_of_rewards
 from copg.run.check import called_rewards, check_recipe, settings_of
 from copg.run.footprint import estimate_needs, lack_of_disk, measure_model, shortfalls
 from copg.run.outlook import GATE, tell_known_outlook
@@ -29,9 +30,13 @@ from copg.run.summary import unfinished
 from copg.run.task_names import RENEWAL, trial_method
 from copg.run.task_record import RUN
 from copg.run.text_check import check_text
+from copg.run.trained_reward import means_trained
 from copg.stages.table import TABLE
 from copg.stores.model_files import ADAPTER
 from copg.stores.sealed import write_sealed
+
+CALLING = ("score", "evaluate")
+"""Stages that call the rewards that their settings name; those of ``train`` are among its samples'."""
 
 
 @configuration
@@ -95,6 +100,7 @@ def plan_recipe(config: ResolveConfig) -> Resolution:
     records = find_records(recipe.records, recipe.stages.get("validate", {}).get("revision"), memo)
     model = find_model(recipe.model, recipe.revision, memo)
     configs = settings_of(recipe, run_dir, revision=model.revision, digest=model.digest)
+    configs |= _with_promises(configs)
     ending, doubts = check_text(configs)
     warnings = _check_machine(config, configs["train"], model, records) + doubts
     digests = {
@@ -140,6 +146,22 @@ def _with_base(config: Any, memo: DigestMemo) -> Any:
     if (Path(config.model) / ADAPTER).is_file():  # which lies on yet another model
         base = find_policy(config.model, config.revision, memo)
     return replace(config, revision=base.revision, model_digest=base.digest)
+
+
+def _with_promises(configs: dict[str, Any]) -> dict[str, Any]:
+    """The stages that call rewards, each of which is held to what it reads today."""
+    samples = replace(configs["train"].samples, rewards=_promised(configs["train"].samples.rewards))
+    return {
+        **{name: replace(configs[name], rewards=_promised(configs[name].rewards)) for name in CALLING},
+        "train": replace(configs["train"], samples=samples),
+    }
+
+
+def _promised(specs: list[RewardSpec]) -> list[RewardSpec]:
+    """The same with the digest of what each reads; of the model that the run trains, nothing is known yet."""
+    return [
+        each if means_trained(vars(each)) else replace(each, digest=digest_of_inputs(each)) for each in specs
+    ]
 
 
 def _with_reader(config: Any, memo: DigestMemo) -> Any:

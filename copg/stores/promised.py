@@ -39,14 +39,14 @@ def as_promised(
     if not promised:
         yield
         return
-    before = _state(files())
+    before = state_of_files(files())
     if digest() != promised:
         raise error(
             f"{name}: changed since the run began; run again, and it is taken as it is then (if it says so "
             "again, its bytes changed but not its time: remove digests.json from the directory of the runs)"
         )
     yield
-    if _state(files()) != before:
+    if state_of_files(files()) != before:
         raise error(f"{name}: changed while it was read; run again when nobody writes it")
 
 
@@ -75,7 +75,7 @@ def text_as_promised(model: str, promised: str) -> AbstractContextManager[None]:
     )
 
 
-def _state(files: Collection[Path]) -> list[tuple[str, int, int, int]]:
-    """Name, size, time of change and number of each file."""
+def state_of_files(files: Collection[Path]) -> tuple[tuple[str, int, int, int], ...]:
+    """Name, size, time of change and number of each file: while they stay the same, so do the contents."""
     states = ((file, file.stat()) for file in sorted(files))
-    return [(str(file), each.st_size, each.st_mtime_ns, each.st_ino) for file, each in states]
+    return tuple((str(file), each.st_size, each.st_mtime_ns, each.st_ino) for file, each in states)
