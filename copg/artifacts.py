@@ -62,7 +62,9 @@ def begin(directory: Path) -> Path:
     if directory.exists() and any(directory.iterdir()):
         if not (directory / INCOMPLETE).exists():
             raise ArtifactError(f"{directory}: is not empty; choose another output or remove it")
-        shutil.rmtree(directory)
+        for left in sorted(directory.iterdir(), key=lambda path: path.name != MANIFEST):
+            if left.name != INCOMPLETE:  # killed here, the next attempt goes on with it
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
     directory.mkdir(parents=True, exist_ok=True)
     (directory / INCOMPLETE).touch()
     return directory
@@ -85,10 +87,9 @@ def seal(
         volatile: relative paths, files or directories, whose bytes carry times, run ids or HTML and so
             stay out of the digest.
     """
-    (directory / INCOMPLETE).unlink(missing_ok=True)
     found: tuple[dict[str, str], dict[str, str]] = {}, {}
     for name in sorted(str(p.relative_to(directory)) for p in directory.rglob("*") if p.is_file()):
-        if name != MANIFEST:
+        if name not in (MANIFEST, INCOMPLETE):
             apart = any(name == v or name.startswith(f"{v}/") for v in volatile)
             sync(directory / name)
             found[apart][name] = file_digest(directory / name)
@@ -106,6 +107,7 @@ def seal(
     )
     manifest = replace(manifest, seal=manifest.true_seal)
     write_json(directory / MANIFEST, asdict(manifest))
+    (directory / INCOMPLETE).unlink(missing_ok=True)  # last: without it, nobody takes away what is half made
     return manifest
 
 

@@ -69,6 +69,19 @@ def begun(window: str, root: Path) -> tuple[Kind, Path, Any]:
     return kind, folder, kind.read(folder)
 
 
+def contents(folder: Path) -> dict[Path, bytes]:
+    """Every file of a folder."""
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def restore(folder: Path, old: dict[Path, bytes]) -> None:
+    """Leave these files alone there."""
+    for path in contents(folder).keys() - old.keys():
+        path.unlink()
+    for path, data in old.items():
+        path.write_bytes(data)
+
+
 def after(window: str, kind: Kind, folder: Path) -> Any:
     """What is read once a process was killed; an artifact that was being made anew is made again."""
     if window == "training" and not (folder / "manifest.json").exists():
@@ -102,15 +115,23 @@ def test_a_disk_that_is_full_at_twenty_sizes_is_one_line_and_leaves_the_old_stat
     window: str, tmp_path: Path
 ) -> None:
     kind, folder, expected = begun(window, tmp_path)
-    largest = max(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    old = contents(folder)
+    largest = max(map(len, old.values()))
+    refused = 0
     for number in range(20):
         process = writing(window, folder, max(1, largest * number // 20))
         told = process.communicate(timeout=120)[0].splitlines()
         assert len(told) <= 1, told
         assert not told or "the disk is full; free some of it" in told[0], told
+        refused += bool(told)
+        now = contents(folder)
         assert kind.read(folder) == expected
-        assert not list(folder.rglob("*.part"))
-    kind.make(folder)  # a rerun works
+        assert old.items() <= now.items(), "a file of the old state is gone, or another"
+        assert not [path for path in now if path.suffix == ".part"]
+        kind.make(folder)  # a rerun works: it leaves what a first one does
+        assert kind.read(folder) == expected
+        restore(folder, old)
+    assert refused > 0
 
 
 def test_what_a_killed_writer_left_beside_a_file_is_not_read(tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
 """A process that forks a child for each stage it is asked to run, so that hundreds can be killed in minutes.
 
-It loads the libraries once. A child that is to die at its n-th write sees its own by Python's audit events:
-files opened to be written, renamed and removed, and folders made, below the folder of its outputs.
+It loads each library once, for the first stage that needs it. A child that is to die at its n-th write sees
+its own by Python's audit events: files opened to be written, renamed and removed, and folders made, below the
+folder of its outputs.
 """
 
+import importlib
 import json
 import os
 import signal
@@ -18,16 +20,6 @@ from typing import Any
 from copg.errors import CopgError, disk_mistake
 from copg.lm.config import GenerationConfig
 from copg.rewards.contract import RewardSpec
-from copg.stages.evaluate import EvaluateConfig, evaluate_policy
-from copg.stages.promote import PromoteConfig, promote_best
-from copg.stages.reference import ReferenceConfig, reference_groups
-from copg.stages.report import ReportConfig, report_trials
-from copg.stages.reward import RewardConfig, train_reward_once
-from copg.stages.sample import SampleConfig, sample_groups
-from copg.stages.score import ScoreConfig, score_groups
-from copg.stages.train import train_policy
-from copg.stages.validate import ValidateConfig, validate_records
-from copg.training.config import CheckpointConfig, MonitorConfig, TrainConfig, TrialConfig
 
 ROOT = Path(__file__).parents[2]
 WRITES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir")
@@ -37,6 +29,8 @@ FEW = GenerationConfig(max_new_tokens=4)
 
 
 def validate(given: Path, out: Path) -> None:
+    from copg.stages.validate import ValidateConfig, validate_records
+
     validate_records(
         ValidateConfig(workers=0, select_fraction=0.25, gate_fraction=0.25),
         str(given / "records.jsonl"),
@@ -45,26 +39,37 @@ def validate(given: Path, out: Path) -> None:
 
 
 def reward(given: Path, out: Path) -> None:
+    from copg.stages.reward import RewardConfig, train_reward_once
+
     config = RewardConfig(model=str(given / "model"), groups_per_step=4)
     train_reward_once(config, given / "groups", out / "reward_model")
 
 
 def sample(given: Path, out: Path) -> None:
+    from copg.stages.sample import SampleConfig, sample_groups
+
     config = SampleConfig(model=str(given / "drawer"), store=str(out / "completions"), generation=FEW)
     sample_groups(config, given / "groups", out / "sampled")
 
 
 def score(given: Path, out: Path) -> None:
+    from copg.stages.score import ScoreConfig, score_groups
+
     config = ScoreConfig(rewards=[SHORT], store=str(out / "rewards"))
     score_groups(config, given / "groups", out / "scored")
 
 
 def reference(given: Path, out: Path) -> None:
+    from copg.stages.reference import ReferenceConfig, reference_groups
+
     config = ReferenceConfig(model=str(given / "model"), store=str(out / "store"))
     reference_groups(config, given / "scored", out / "referenced")
 
 
 def train(given: Path, out: Path) -> None:
+    from copg.stages.train import train_policy
+    from copg.training.config import CheckpointConfig, MonitorConfig, TrainConfig, TrialConfig
+
     config = TrainConfig(
         model=str(given / "model"),
         trial=TrialConfig(beta=0.1),
@@ -77,6 +82,8 @@ def train(given: Path, out: Path) -> None:
 
 
 def evaluate(given: Path, out: Path) -> None:
+    from copg.stages.evaluate import EvaluateConfig, evaluate_policy
+
     several = {"num_prompts": 2, "samples_per_prompt": 2, "generation": FEW, "threads": 1}
     config = EvaluateConfig(model=str(given / "model"), rewards=[SHORT], **several)  # type: ignore[arg-type]
     policy = given / "policy"
@@ -86,6 +93,8 @@ def evaluate(given: Path, out: Path) -> None:
 
 
 def report(given: Path, out: Path) -> None:
+    from copg.stages.report import ReportConfig, report_trials
+
     report_trials(
         ReportConfig(name="x"),
         groups=given / "groups",
@@ -98,6 +107,8 @@ def report(given: Path, out: Path) -> None:
 
 
 def promote(given: Path, out: Path) -> None:
+    from copg.stages.promote import PromoteConfig, promote_best
+
     uri = f"sqlite:///{out}/mlflow.db"
     promote_best(
         PromoteConfig(tracking_uri=uri, model_name="x", champions=str(out / "champions")),
@@ -121,6 +132,12 @@ WORK: dict[str, Callable[[Path, Path], None]] = {
     "promote": promote,
 }
 """What each stage does here, from a folder of inputs into one of outputs, stores and checkpoints."""
+LIBRARIES = {
+    **dict.fromkeys(("validate", "score"), ("great_expectations",)),
+    "report": ("pandas",),
+    **dict.fromkeys(("reward", "sample", "reference", "train", "evaluate"), ("torch", "transformers")),
+}
+"""What a stage loads only when it needs it, and a child would load each time."""
 
 
 class Forks:
@@ -162,6 +179,8 @@ def serve() -> None:
     """Fork a child for each line of orders, and tell what became of it."""
     for line in sys.stdin:
         order = json.loads(line)
+        for module in (f"copg.stages.{order['stage']}", *LIBRARIES.get(order["stage"], ())):
+            importlib.import_module(module)
         began = time.monotonic()
         read, write = os.pipe()
         pid = os.fork()

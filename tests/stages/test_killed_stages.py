@@ -5,13 +5,15 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from copg.artifacts import MANIFEST, json_value
 from copg.stages.table import EVERY
-from tests import tiny
+from tests import evaluations, tiny
 from tests.stages.killing import WORK, Forks
 
 KILLED = -9
@@ -70,16 +72,27 @@ def rerun(forks: Forks, stage: str, given: Path, out: Path) -> dict[str, str]:
     return digests(out)
 
 
-def killed_at_writes(forks: Forks, stage: str, given: Path, out: Path, most: int) -> int:
+def kill(
+    forks: Forks, stage: str, given: Path, out: Path, expected: dict[str, str], series: list[dict[str, Any]]
+) -> list[tuple[int, int]]:
+    """Kill a stage, once or again and again, and see that a rerun then gives what a whole run does.
+
+    Returns:
+        How each attempt ended, and how many writes it began.
+    """
+    out.mkdir()
+    ended = [forks.run(stage, given, out, **each)[::2] for each in series]
+    assert rerun(forks, stage, given, out) == expected, f"killed {series}"
+    shutil.rmtree(out)
+    return ended
+
+
+def kill_at_writes(forks: Forks, stage: str, given: Path, out: Path, most: int) -> int:
     """How often a stage was killed, each time at another of its writes, and gave the same afterwards."""
     expected, writes, _ = whole(forks, stage, given, out)
     places = sorted(random.Random(stage).sample(range(1, writes + 1), min(most, writes)))
     for place in places:
-        out.mkdir()
-        code, _, begun = forks.run(stage, given, out, at_write=place)
-        assert (code, begun) == (KILLED, place)
-        assert rerun(forks, stage, given, out) == expected, f"killed at write {place} of {writes}"
-        shutil.rmtree(out)
+        assert kill(forks, stage, given, out, expected, [{"at_write": place}]) == [(KILLED, place)]
     return len(places)
 
 
@@ -88,12 +101,13 @@ def test_every_stage_of_the_table_is_killed_here() -> None:
     assert set(WORK) == set(EVERY)
 
 
-@pytest.mark.nightly
-@pytest.mark.timeout(1800)
-def test_score_killed_at_some_of_its_writes_gives_the_same(forks: Forks, tmp_path: Path) -> None:
-    home = lay_out(tmp_path / "given")
-    assert forks.run("validate", home, home)[:2] == (0, [])
-    assert killed_at_writes(forks, "score", home, tmp_path / "out", 4) == 4
+def test_a_report_killed_at_some_of_its_writes_is_the_same(forks: Forks, tmp_path: Path) -> None:
+    (home := tmp_path / "given").mkdir()
+    groups = evaluations.make_groups(home / "groups", 4)
+    for made in (evaluations.Made("reference"), replace(evaluations.SWEEP[0], name="copg_0.1")):
+        evaluations.make_evaluation(home / f"evaluation-{made.name}", made, groups, 4)
+    evaluations.make_training(home / "training", evaluations.SWEEP[0], steps=2)
+    assert kill_at_writes(forks, "report", home, tmp_path / "out", 3) == 3
 
 
 @pytest.mark.nightly
@@ -102,7 +116,7 @@ def test_score_killed_at_some_of_its_writes_gives_the_same(forks: Forks, tmp_pat
 def test_a_stage_killed_at_any_write_gives_the_same(
     stage: str, forks: Forks, given: Path, tmp_path: Path
 ) -> None:
-    assert killed_at_writes(forks, stage, given, tmp_path / "out", MOST_WRITES) > 0
+    assert kill_at_writes(forks, stage, given, tmp_path / "out", MOST_WRITES) > 0
 
 
 @pytest.mark.nightly
@@ -111,13 +125,11 @@ def test_a_stage_killed_at_any_write_gives_the_same(
 def test_a_stage_killed_again_and_again_at_random_moments_gives_the_same(
     stage: str, forks: Forks, given: Path, tmp_path: Path
 ) -> None:
-    out, rng = tmp_path / "out", random.Random(stage)
-    expected, _, lasted_s = whole(forks, stage, given, out)
-    out.mkdir()
-    ended = [forks.run(stage, given, out, after_s=rng.uniform(0.0, lasted_s))[0] for _ in range(MOMENTS)]
-    assert KILLED in ended
-    assert set(ended) <= {KILLED, 0}
-    assert rerun(forks, stage, given, out) == expected
+    rng = random.Random(stage)
+    expected, _, lasted_s = whole(forks, stage, given, tmp_path / "out")
+    moments = [{"after_s": rng.uniform(0.0, lasted_s)} for _ in range(MOMENTS)]
+    ended = {code for code, _ in kill(forks, stage, given, tmp_path / "out", expected, moments)}
+    assert {KILLED} <= ended <= {KILLED, 0}
 
 
 @pytest.fixture
