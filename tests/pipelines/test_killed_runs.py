@@ -14,6 +14,7 @@ import yaml
 
 from copg.artifacts import read_manifest
 from copg.run.task_record import RUN, read_json, read_record, record_path
+from copg.stores.completion_store import COMPLETIONS
 from copg.stores.reference_store import REFERENCES
 from copg.stores.reward_store import REWARDS
 from copg.stores.values import find_stores
@@ -21,6 +22,8 @@ from copg.tracking.mlflow import connect
 from tests import tiny
 
 KILLS = 20
+STORES = {"sample": COMPLETIONS, "score": REWARDS, "reference": REFERENCES}
+"""What several runs may share, by the stage that fills it."""
 RECIPE: dict[str, Any] = {
     "name": "killed",
     "records": "records.jsonl",
@@ -90,16 +93,18 @@ def test_a_run_killed_at_random_moments_leaves_no_orphan_and_is_the_same_in_the_
 
 @pytest.mark.nightly
 @pytest.mark.timeout(3600)
-def test_two_runs_at_once_share_both_stores_and_come_to_the_same(tmp_path: Path, reference_dir: Path) -> None:
+def test_two_runs_at_once_share_their_stores_and_come_to_the_same(tmp_path: Path) -> None:
     tiny.write_records(tmp_path / "records.jsonl", 60, 3)
-    stores = {stage: {"store": str(tmp_path / stage)} for stage in ("score", "reference")}
-    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump({**RECIPE, **stores, "model": str(reference_dir)}))
+    model = str(tiny.save_drawing_model(tmp_path / "model"))
+    stores: dict[str, Any] = {stage: {"store": str(tmp_path / stage)} for stage in STORES}
+    stores["sample"] |= {"completions": 5, "generation": {"max_new_tokens": 4}}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump({**RECIPE, **stores, "model": model}))
     roots = [tmp_path / "one", tmp_path / "other"]
     runs = [start(tmp_path, root) for root in roots]
     assert [run.wait(timeout=1800) for run in runs] == [0, 0]
     one, other = map(digests, roots)
     assert one == other
-    for kind, stage in ((REFERENCES, "reference"), (REWARDS, "score")):
+    for stage, kind in STORES.items():
         (store,) = find_stores(kind, str(tmp_path / stage))
         counts = store.verify()
         assert counts["rows"] > 0

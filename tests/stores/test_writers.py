@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from copg.stores.completion_store import Drawn, open_completions, read_drawn
 from copg.stores.reference_store import Numerics, completion_key, open_references
 from copg.stores.reward_store import open_rewards
 from copg.stores.values import ValueStore
@@ -18,14 +19,16 @@ ROWS = 50
 WRITE = """
 import sys
 from pathlib import Path
-from tests.stores.test_writers import batch, open_both
+from tests.stores.test_writers import batch, drawn, open_all
 writer, count = int(sys.argv[2]), int(sys.argv[3])
-references, rewards = open_both(Path(sys.argv[1]))
+references, rewards, completions = open_all(Path(sys.argv[1]))
 for number in range(count):
     keys, values = batch(writer, number)
     references.append(keys, values, [2] * len(keys), ["cpu"] * len(keys), [""] * len(keys))
     rewards.append(keys, values)
-    for store in (references, rewards):
+    texts, ends, lengths = zip(*((each.text, each.finished, each.num_tokens) for each in map(drawn, keys)))
+    completions.append(keys, values, texts, ends, lengths)
+    for store in (references, rewards, completions):
         store.flush()
     print(number, flush=True)
 """
@@ -39,9 +42,17 @@ def batch(writer: int, number: int) -> tuple[list[bytes], list[float]]:
     return keys, [-float(int.from_bytes(key[:4], "little")) for key in keys]
 
 
-def open_both(folder: Path) -> tuple[ValueStore, ValueStore]:
-    references = open_references(str(folder / "references"), NUMERICS)
-    return references, open_rewards(str(folder / "rewards"), "d" * 20, rows_per_shard=ROWS)
+def drawn(key: bytes) -> Drawn:
+    """The only completion that a key can have."""
+    return Drawn(f"red cat {key.hex()}", key[0] < 128, key[1] + 1)
+
+
+def open_all(folder: Path) -> tuple[ValueStore, ValueStore, ValueStore]:
+    return (
+        open_references(str(folder / "references"), NUMERICS),
+        open_rewards(str(folder / "rewards"), "d" * 20, rows_per_shard=ROWS),
+        open_completions(str(folder / "completions"), {"engine": "own", "temperature": 1.0}),
+    )
 
 
 def start(folder: Path, writer: int, count: int) -> "subprocess.Popen[str]":
@@ -69,13 +80,17 @@ def write_together(folder: Path, *, writers: int, kill: int, count: int) -> None
     done = [confirmed(process) + (writer < kill) for writer, process in enumerate(processes)]
     assert [process.returncode for process in processes[kill:]] == [0] * (writers - kill)
     assert done[kill:] == [count] * (writers - kill)
-    for store in open_both(folder):
+    *stores, completions = open_all(folder)
+    for store in (*stores, completions):
         for writer, batches in enumerate(done):
             for number in range(count):
                 keys, values = batch(writer, number)
                 found, promised = store.lookup(keys), dict(zip(keys, values, strict=True))
                 assert found.items() <= promised.items(), "a value is torn"
                 assert number >= batches or found == promised, "a confirmed batch is lost"
+                if store is completions:
+                    texts = read_drawn(store, keys)
+                    assert texts == {key: drawn(key) for key in found}, "a completion is torn"
         counts = store.verify()
         assert (counts["not_finite"], counts["contradictions"]) == (0, 0)
 
