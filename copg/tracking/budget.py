@@ -4,16 +4,25 @@ An entry is a version of the registered model ``NAME.gate``. MLflow hands out ea
 that of two runs at once each finds its own place in one order, and what came before a place is the same for
 whoever looks, and whenever. An entry is made before its decision is told: a process that is killed has spent,
 and finds its own entry when it comes again.
+
+An entry and the note of its decision carry digests: one bit of a level, or of "not promoted", would promote
+another policy. Those of earlier versions have none, and are believed.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from copg.tracking.registry import RegisteredVersion, Registry
+from copg.digests import json_digest
+from copg.errors import TrackingError
+from copg.tracking.registry import DIGEST_TAG, RegisteredVersion, Registry
 
 LEDGER = "{}.gate"
 LEVEL, JUDGED = "error_level", "judged"
 """Tags of an entry: what it spends, and the digest of what it judges."""
+ENTRY = "copg.entry"
+"""Tag of an entry: the names of its other tags, and the digest of what they say."""
+_NOTE = re.compile(r"(.*) \[([0-9a-f]{12})\]", re.DOTALL)
 _ROUNDING = 1e-9
 
 
@@ -47,16 +56,16 @@ class Budget:
             policy_uri: where the candidate lies.
             tags: of the entry, for people.
         """
-        self._ledger.register_version(
-            policy_uri, digest=key, tags={**tags, LEVEL: repr(level)}, description=""
-        )
+        tags = {**tags, LEVEL: repr(level)}
+        sealed = {**tags, ENTRY: _seal(sorted(tags), {**tags, DIGEST_TAG: key})}
+        self._ledger.register_version(policy_uri, digest=key, tags=sealed, description="")
         return self._place(key)
 
     def note(self, key: str, decision: str) -> None:
         """Write beside an entry what came of it."""
         for entry in self._entries():
             if entry.digest == key:
-                self._ledger.describe(entry.version, decision)
+                self._ledger.describe(entry.version, f"{decision} [{_digest(entry, decision)}]")
 
     def knows(self, key: str) -> bool:
         """Whether there is an entry of this very key."""
@@ -70,7 +79,8 @@ class Budget:
         """
         for entry in self._entries():
             if judged and entry.tags.get(JUDGED) == judged and entry.description:
-                return self._place(entry.digest), entry.description
+                noted = _NOTE.fullmatch(entry.description)
+                return self._place(entry.digest), noted[1] if noted else entry.description
         return None
 
     def spent(self) -> tuple[float, int]:
@@ -101,9 +111,37 @@ class Budget:
         return found
 
     def _entries(self) -> list[RegisteredVersion]:
-        """The first of each key, oldest first: a server may have made two for runs at once."""
+        """The first of each key, oldest first: a server may have made two for runs at once.
+
+        Raises:
+            TrackingError: one of them is not what was written.
+        """
         first: dict[str, RegisteredVersion] = {}
         for entry in reversed(self._ledger.versions()):
+            if ENTRY in entry.tags and not _is_whole(entry):
+                name = self._ledger.model_name
+                raise TrackingError(
+                    f"{name!r} at {self._ledger.uri}: version {entry.version}, an entry of the error budget, "
+                    "is not what was written: it was changed by hand, or is damaged; bring the registry back "
+                    "from a copy, or delete this version, which gives back what it spent"
+                )
             if LEVEL in entry.tags:
                 first.setdefault(entry.digest, entry)
         return list(first.values())
+
+
+def _seal(names: list[str], tags: Mapping[str, str]) -> str:
+    return f"{','.join(names)}:{json_digest([tags.get(name) for name in (*names, DIGEST_TAG)])}"
+
+
+def _digest(entry: RegisteredVersion, decision: str) -> str:
+    return json_digest([entry.digest, decision])[:12]
+
+
+def _is_whole(entry: RegisteredVersion) -> bool:
+    """Whether an entry, and the note of what came of it, are what was written."""
+    told = entry.tags[ENTRY]
+    noted = _NOTE.fullmatch(entry.description)
+    if told != _seal(told.partition(":")[0].split(","), entry.tags):
+        return False
+    return not entry.description or (noted is not None and noted[2] == _digest(entry, noted[1]))

@@ -1,11 +1,13 @@
 """What promotions tried may spend: in one order for everybody, once each, never more than there is."""
 
 import threading
+import uuid
 
 import pytest
 
-from copg.tracking.budget import LEVEL, Budget
-from copg.tracking.registry import Registry
+from copg.errors import TrackingError
+from copg.tracking.budget import JUDGED, LEVEL, Budget
+from copg.tracking.registry import DIGEST_TAG, Registry
 
 HALF, WHOLE = 0.025, 0.05
 
@@ -82,12 +84,48 @@ def test_two_entries_that_a_server_made_of_one_key_count_once(uri) -> None:
     assert spend(budget, "b").before == HALF
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda client, name: client.set_model_version_tag(name, "1", LEVEL, "0.005"),
+        lambda client, name: client.set_model_version_tag(name, "1", DIGEST_TAG, "b"),
+        lambda client, name: client.delete_model_version_tag(name, "1", LEVEL),
+        lambda client, name: client.delete_model_version_tag(name, "1", JUDGED),
+        lambda client, name: client.update_model_version(name, "1", "promoted: no gain [0123456789ab]"),
+        lambda client, name: client.update_model_version(name, "1", "promoted: no gain"),
+    ],
+)
+def test_an_entry_that_is_not_what_was_written_decides_nothing(uri, change) -> None:
+    name = f"changed {uuid.uuid4().hex}"
+    budget = open_budget(uri, name)
+    budget.spend("a", level=HALF, policy_uri="/p", tags={JUDGED: "j"})
+    budget.note("a", "not promoted: no gain")
+    spent, came = budget.decided("j")
+    assert (spent.level, came) == (HALF, "not promoted: no gain")
+    client = Registry(uri, name)._client
+    client.set_model_version_tag(f"{name}.gate", "1", "of people", "x")  # decides nothing
+    assert budget.spent() == (HALF, 1)
+    change(client, f"{name}.gate")
+    for ask in (budget.spent, lambda: budget.decided("j"), lambda: spend(budget, "c")):
+        with pytest.raises(
+            TrackingError, match=r"\.gate' at .*: version 1, an entry .* not what was written"
+        ):
+            ask()
+
+
+def test_an_entry_of_an_earlier_version_is_believed(uri) -> None:
+    budget = open_budget(uri, "earlier")
+    budget._ledger._create("/p", "a", {LEVEL: repr(HALF), JUDGED: "j"}, "promoted: it is better")
+    assert budget.decided("j")[1] == "promoted: it is better"
+    assert budget.spent() == (HALF, 1)
+
+
 def test_what_came_of_it_stands_beside_the_entry_and_the_champion_is_not_touched(uri) -> None:
     registry = Registry(uri, "noted")
     budget = Budget(registry, total=WHOLE)
     spend(budget, "a")
     budget.note("a", "not promoted: no gain")
     ledger = Registry(uri, "noted.gate")
-    assert ledger._client.get_model_version("noted.gate", "1").description == "not promoted: no gain"
+    assert ledger._client.get_model_version("noted.gate", "1").description.startswith("not promoted: no gain")
     assert ledger.versions()[0].tags["trial"] == "a"
     assert registry.versions() == []
