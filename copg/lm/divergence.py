@@ -43,6 +43,7 @@ def token_kl(
     *,
     dtype: torch.dtype,
     tile: int = 4096,
+    weight: float = 1.0,
 ) -> Tensor:
     r"""KL over the vocabulary, and the log-ratio of the token that was drawn, at each position.
 
@@ -57,6 +58,7 @@ def token_kl(
         targets: [N] the tokens drawn.
         dtype: of the matrix products; log-softmaxes are float32.
         tile: tokens projected at once, at most.
+        weight: of the policy in the mix that is set beside the reference (``copg.lm.mixing``); 1: itself.
 
     Returns:
         [N, 2] KL and log-ratio, nats, float64.
@@ -69,9 +71,18 @@ def token_kl(
             logps, gap = (head.logits(states[part], dtype) for states, head in (policy, reference))
             logps.sub_(logps.logsumexp(-1, keepdim=True))
             gap.sub_(gap.logsumexp(-1, keepdim=True)).neg_().add_(logps)
+            if weight != 1.0:
+                logps, gap = _mixed(logps, gap, weight)
             result[part, 1] = gap.gather(1, targets[part, None])[:, 0].double()
             result[part, 0] = logps.exp_().mul_(gap).sum(-1).double()
     return result
+
+
+def _mixed(logps: Tensor, gap: Tensor, weight: float) -> tuple[Tensor, Tensor]:
+    """Log-probabilities of the mix, and what they are over the reference's, in the place of the policy's."""
+    logps.add_(gap, alpha=weight - 1)  # ref + weight (policy - ref)
+    norm = logps.logsumexp(-1, keepdim=True)
+    return logps.sub_(norm), gap.mul_(weight).sub_(norm)
 
 
 def trace_policy(
@@ -110,7 +121,13 @@ def trace_policy(
 
 
 def compare_reference(
-    model: Any, groups: Sequence[TokenGroup], trace: Trace, rows: RowConfig, *, description: str | None = None
+    model: Any,
+    groups: Sequence[TokenGroup],
+    trace: Trace,
+    rows: RowConfig,
+    *,
+    weight: float = 1.0,
+    description: str | None = None,
 ) -> tuple[list[list[float]], list[list[float]]]:
     """The reference's pass: KLs and log-ratios, one list of each a group, one value a completion, nats.
 
@@ -118,6 +135,7 @@ def compare_reference(
         model: in evaluation mode, on its device.
         groups: those of the trace.
         rows: in which this model is exact; the trace may be from others.
+        weight: of the policy in the mix that drew the groups' completions; 1: the policy itself.
 
     Raises:
         ModelError: the heads are over vocabularies of different sizes.
@@ -134,7 +152,7 @@ def compare_reference(
             found = f"the policy's head has {sizes[0]} tokens, the reference's {sizes[1]}"
             raise ModelError(f"{found}: there is no KL over them")
         targets = batch.of_completions(batch.targets)
-        each = token_kl(*pair, targets, dtype=dtype, tile=rows.tile_tokens)
+        each = token_kl(*pair, targets, dtype=dtype, tile=rows.tile_tokens, weight=weight)
         return each.new_zeros(batch.num_completions, 2).index_add(0, batch.completion, each)
 
     pairs: Any = scorer_logps(compare, groups, rows, device, description=description)
