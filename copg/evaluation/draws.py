@@ -9,6 +9,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 GENERATIONS = "generations.parquet"
+MIXES = "mixes"
+"""Folder of an evaluation in which each of its mixes has one, called by its weight, with the same files."""
 _NUMBERS = {
     "reward": "rewards",
     "num_tokens": "lengths",
@@ -18,6 +20,11 @@ _NUMBERS = {
     "finished": "finished",
 }
 """Field of ``Draws`` by the column that fills it."""
+
+
+def mix_folder(evaluation: Path, weight: float) -> Path:
+    """Where the evaluation of a trial keeps the one of its mix of this weight."""
+    return evaluation / MIXES / f"{weight:g}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from copg.lm.divergence import Trace, compare_reference, trace_policy
 from copg.lm.forms import fit_rows
 from copg.lm.generation import Generated, Policy, load_engine, max_prompt_tokens
 from copg.lm.load import check_vocabulary, load_codec, load_config, pick_device
+from copg.lm.mixing import MixedModel
 from copg.lm.rows import TokenGroup
 from copg.lm.template import Opening
 from copg.lm.text import TextCodec
@@ -61,6 +62,11 @@ class HeldOut:
     rewards: list[float] = field(default_factory=list)
     parts: dict[str, list[float]] = field(default_factory=dict)
     """Each reward before weighting."""
+
+    @property
+    def undrawn(self) -> "HeldOut":
+        """The same prompt, for another policy."""
+        return HeldOut(self.split, self.group, self.opening)
 
     @property
     def prompt_ids(self) -> list[int]:
@@ -128,19 +134,36 @@ class PolicySampler:
             return
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        groups = [prompt.token_group for prompt in prompts]
-        reference = self._policy(None).model
-        rows = fit_rows(reference, groups, self.rows.unlimited).rows
-        kls, log_ratios = compare_reference(reference, groups, trace, rows, description="reference")
-        for prompt, prompt.kls, prompt.log_ratios in zip(prompts, kls, log_ratios, strict=True):
-            if not all(map(math.isfinite, prompt.kls + prompt.log_ratios)):
-                raise FloatingPointError("log-probabilities are not finite: the policy has diverged")
+        self._compare(prompts, trace, self.policy(None), 1.0)
+
+    def draw_mixed(
+        self, prompts: Sequence[HeldOut], policy: Policy, reference: Policy, weight: float
+    ) -> None:
+        """As ``draw``, of the mix of two models' log-probabilities, token by token; both are in memory.
+
+        Args:
+            prompts: of all splits.
+            policy: over the same vocabulary as the reference.
+            reference: that of this sampler.
+            weight: of the policy (``copg.lm.mixing``).
+
+        Raises:
+            FloatingPointError: logits or log-probabilities that are not finite.
+        """
+        model = MixedModel(policy.model, reference.model, weight)
+        self._complete(prompts, Policy(codec=self.codec, rows=self.rows, loaded=model))
+        self._compare(prompts, self._trace(prompts, policy), reference, weight)
 
     def _draw(self, prompts: Sequence[HeldOut], policy: Path | None) -> Trace | None:
         """Fill ``drawn``; return the policy's trace for the reference's pass, None for the reference."""
-        source = self._policy(policy)
+        source = self.policy(policy)
         if policy is not None:
             check_vocabulary(policy, self.codec.tokenizer, self.model)
+        self._complete(prompts, source)
+        return None if policy is None else self._trace(prompts, source)
+
+    def _complete(self, prompts: Sequence[HeldOut], source: Policy) -> None:
+        """Fill ``drawn``."""
         samples = range(self.samples_per_prompt)
         ids = [prompt.prompt_ids for prompt in prompts for _ in samples]
         keys = [f"{prompt.group.id}/{sample}" for prompt in prompts for sample in samples]
@@ -150,14 +173,26 @@ class PolicySampler:
             prompt.drawn = [
                 replace(each, text=self.codec.said(prompt.opening, each.text)) for each in of_prompt
             ]
-        if policy is None:
-            return None
-        groups = [prompt.token_group for prompt in prompts]
-        fit = fit_rows(source.model, groups, self.rows.unlimited)
-        self.form.update(fit.about(groups, pick_device()))
-        return trace_policy(source.model, groups, fit.rows, description="policy")
 
-    def _policy(self, folder: Path | None) -> Policy:
+    def _trace(self, prompts: Sequence[HeldOut], policy: Policy) -> Trace:
+        """What the policy leaves of the completions drawn, for the reference's pass."""
+        groups = [prompt.token_group for prompt in prompts]
+        fit = fit_rows(policy.model, groups, self.rows.unlimited)
+        self.form.update(fit.about(groups, pick_device()))
+        return trace_policy(policy.model, groups, fit.rows, description="policy")
+
+    def _compare(self, prompts: Sequence[HeldOut], trace: Trace, reference: Policy, weight: float) -> None:
+        """Fill ``kls`` and ``log_ratios`` by the reference's pass."""
+        groups = [prompt.token_group for prompt in prompts]
+        rows = fit_rows(reference.model, groups, self.rows.unlimited).rows
+        kls, log_ratios = compare_reference(
+            reference.model, groups, trace, rows, weight=weight, description="reference"
+        )
+        for prompt, prompt.kls, prompt.log_ratios in zip(prompts, kls, log_ratios, strict=True):
+            if not all(map(math.isfinite, prompt.kls + prompt.log_ratios)):
+                raise FloatingPointError("log-probabilities are not finite: the policy has diverged")
+
+    def policy(self, folder: Path | None) -> Policy:
         """The policy that lies in a folder; without one, the reference."""
         where, revision = (self.model, self.revision) if folder is None else (folder, None)
         return Policy(codec=self.codec, location=where, revision=revision, rows=self.rows)

@@ -31,7 +31,7 @@ def check_recipe(recipe: Recipe, run_dir: Path) -> None:
     mistakes = [*_of_sections(recipe, run_dir)]
     if not mistakes:
         configs = settings_of(recipe, run_dir)
-        mistakes = [*_of_splits(configs["validate"]), *_of_rewards(configs)]
+        mistakes = [*_of_splits(configs["validate"]), *_of_rewards(configs), *_of_mixes(configs)]
     if mistakes:
         raise ConfigError("; ".join(dict.fromkeys(mistakes)))
 
@@ -100,3 +100,14 @@ def _of_rewards(configs: dict[str, Any]) -> Iterator[str]:
                 look()
             except CopgError as error:
                 yield str(error)
+
+
+def _of_mixes(configs: dict[str, Any]) -> Iterator[str]:
+    """Trials of all weights are mixed by their logits, for which both models are in our own process."""
+    evaluate, train = configs["evaluate"], configs["train"]
+    engine = evaluate.generation.engine_name
+    if evaluate.mixes and train.lora is None and train.start_from is None and engine != "own":
+        yield (
+            f"evaluate.mixes={evaluate.mixes}: trials without train.lora are mixed by their logits, which "
+            f"engine {engine!r} does not do: set train.lora, or evaluate.generation.engine to own"
+        )

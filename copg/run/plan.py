@@ -109,7 +109,8 @@ def stage_keys(
         if row.stage in configs:
             before = [keys[name] for name in row.after if name in keys]
             found = [digests[name] for name in row.digests]
-            own = [VERSION, row.name, digests[f"code/{row.stage}"], configs[row.stage]]
+            asked = {name: value for name, value in configs[row.stage].items() if name not in row.ignores}
+            own = [VERSION, row.name, digests[f"code/{row.stage}"], asked]
             looped = [trials] if depends_on(row, "trial") else []
             keys[row.name] = json_digest([*own, *before, *found, *looped])
     return keys

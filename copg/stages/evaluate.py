@@ -74,6 +74,10 @@ class EvaluateConfig:
     """Budget and precision of the passes that measure the KL."""
     text: TextConfig = field(default_factory=TextConfig)
     """How prompts and completions become tokens; the recipe's, the same for every stage."""
+    mixes: list[float] = field(default_factory=list)
+    """Points between reference and trial, and beyond it, that cost no training, by the weight of the trial
+    such as ``[0.25, 0.5, 0.75, 1.5]``: its adapter counts so much, which can be promoted, or the logits of
+    both are mixed, which cannot. Each costs what the evaluation of a trial costs."""
     threads: Natural = 0
     """CPU threads; 0: torch's own choice."""
     cluster: str = CLUSTER
@@ -85,6 +89,11 @@ class EvaluateConfig:
                 raise ValueError(
                     f"num_prompts={self.count(split)} of '{split}' must be >= 2: one has no interval"
                 )
+        if len({f"{weight:g}" for weight in self.mixes if weight > 0} - {"1"}) < len(self.mixes):
+            raise ValueError(
+                f"mixes={self.mixes} must be different weights > 0: 0 is the reference and 1 the trial, both "
+                "of which are evaluated anyway"
+            )
 
     def count(self, split: str) -> int:
         """Prompts wanted of a split."""
@@ -99,7 +108,8 @@ def evaluate_policy(
     """Draw completions for held-out prompts, score them, and measure the KL from the reference.
 
     Every policy meets the same prompts with the same noise. Policy and reference are in memory one after
-    the other. A policy whose logits are not finite has diverged: its estimates are null.
+    the other, and together where their logits are mixed. A policy whose logits are not finite has diverged:
+    its estimates are null.
 
     Args:
         groups: artifact of schema ``groups``, or ``scored`` where rewards are standardised: it has the scale.
@@ -110,18 +120,21 @@ def evaluate_policy(
     Returns:
         Means on both splits: rewards in reward units, length in tokens, KL in nats a completion: ``kl`` over
         the whole vocabulary at each position, ``kl_k1`` of the log-ratios alone; ``objective``, J at the
-        trial's own beta, where that is in reward units.
+        trial's own beta, where that is in reward units. Of a mix the same, under ``/WEIGHT`` beside.
 
     Raises:
+        ConfigError: the engine cannot draw from mixed logits.
         RecordError: a split has fewer than two prompts that fit the model's context.
         RewardError: a reward failed.
         ModelError: a model cannot be loaded, or is not finite, or has another vocabulary than the reference.
     """
     import torch
 
-    from copg.evaluation.doubts import heavy_tails, shortfalls
-    from copg.evaluation.held_out import PolicySampler, generations, score
-    from copg.evaluation.summaries import means, summarise
+    from copg.evaluation.doubts import shortfalls
+    from copg.evaluation.held_out import PolicySampler, generations
+    from copg.evaluation.measuring import measure
+    from copg.evaluation.mixes import Points, check_engine, evaluate_points
+    from copg.evaluation.summaries import means
 
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -134,6 +147,9 @@ def evaluate_policy(
     facts["bounds"] = bounds_of_parts(config.rewards, mixture.rewards, scales)
     names = [each.name for each in fields(PolicySampler) if each.init]
     sampler = PolicySampler(**{name: getattr(config, name) for name in names})
+    weights = [] if policy is None or facts["name"] in BASELINES else config.mixes
+    if policy and weights:
+        check_engine(policy, config.generation)
     try:
         with weights_as_promised(config.model, config.model_digest):
             prompts, metrics = _read_prompts(config, sampler, groups, compare=policy is None)
@@ -144,15 +160,25 @@ def evaluate_policy(
             raise ModelError(f"{config.model}: {error}") from None
         facts |= {"diverged": True, "reason": str(error)}
         prompts = []
-    score(mixture, prompts)
-    by_split = {split: [p for p in prompts if p.split == split] for split in HELD_OUT}
-    found = {split: summarise(facts, split, of, config.cluster) for split, of in by_split.items()}
-    tails = [line for split, of in by_split.items() for line in heavy_tails(facts, split, of, config.cluster)]
-    for line in tails:
-        print(f"warning: {line}", file=sys.stderr, flush=True)
-    metrics |= means(found)
+    measuring: dict[str, Any] = {"splits": HELD_OUT, "cluster": config.cluster}
+    summaries, tails = measure(mixture, facts, prompts, **measuring)
+    metrics |= means(summaries)
+    found: dict[str, Any] = {**summaries}
     asked = {split: config.count(split) for split in HELD_OUT}
     missing = shortfalls(facts, metrics, asked, config.generation.max_new_tokens)
+    form = dict(sampler.form)
+    if policy and weights and not facts["diverged"]:
+        with weights_as_promised(config.model, config.model_digest):
+            points = Points(sampler, policy)
+            mixes, more = evaluate_points(
+                points, weights, prompts, mixture, facts, to=evaluation, **measuring
+            )
+        facts["mixes"] = [each.about() for each in mixes]
+        found["mixes"] = [{**each.about(), **each.found} for each in mixes]
+        metrics |= {f"{key}/{each.weight:g}": x for each in mixes for key, x in means(each.found).items()}
+        tails += more
+    for line in tails:
+        print(f"warning: {line}", file=sys.stderr, flush=True)
     write_json(evaluation / "evaluation.json", found)
     pq.write_table(generations(prompts), evaluation / "generations.parquet", compression="zstd")
     seal(
@@ -164,7 +190,7 @@ def evaluate_policy(
         parents=_parents(source, given),
         facts={
             **facts,
-            "rows": sampler.form,
+            "rows": form,
             "text": sampler.codec.about(),
             "metrics": metrics,
             "warnings": [*warnings_of(*_made_in_this_run(facts["name"], source, given)), *missing, *tails],

@@ -35,6 +35,8 @@ class Row:
     """Packages whose version decides the numbers."""
     derived: tuple[str, ...] = ()
     """Settings that ``resolve`` writes from the digests: no news beside them."""
+    ignores: tuple[str, ...] = ()
+    """Settings of the stage that are nothing to its tasks of this plan."""
     paths: tuple[str, ...] = ()
     """Settings that hold a path, or may hold one."""
 
@@ -98,6 +100,7 @@ TABLE = (
         title="Evaluate reference and champion",
         stage="evaluate",
         once="baseline",
+        ignores=("mixes",),
         after=("score",),
         digests=("model", "rewards/evaluate"),
         inputs=("scored",),

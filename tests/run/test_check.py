@@ -31,6 +31,11 @@ def test_a_recipe_without_a_mistake_passes_where_nothing_of_it_lies() -> None:
     check_recipe(parse_recipe(RECIPE), Path("/nowhere/runs"))
 
 
+def test_an_engine_of_its_own_process_draws_from_scaled_adapters() -> None:
+    away = {"mixes": [0.5], "generation": {"vllm_python": "/vllm/bin/python"}}
+    check_recipe(parse_recipe({**RECIPE, "evaluate": away, "train": {"lora": {}}}), Path("/nowhere/runs"))
+
+
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
@@ -38,6 +43,10 @@ def test_a_recipe_without_a_mistake_passes_where_nothing_of_it_lies() -> None:
         ({"evaluate": {"num_prompts": -1}}, "num_prompts=-1 of 'select' must be >= 2"),
         ({"trials": [{"beta": 0}]}, "beta=0.0 must be > 0: at 0 nothing ties the policy"),
         ({"trials": [{"beta": 1}, {"method": "ppo", "beta": 1}]}, "trial ppo_1: method='ppo' is unknown"),
+        (
+            {"evaluate": {"mixes": [0.5], "generation": {"vllm_python": "/vllm/bin/python"}}},
+            "evaluate.mixes=[0.5]: trials without train.lora are mixed by their logits, which engine 'vllm'",
+        ),
         ({"rewards": []}, "rewards: [{name: reward_model}] and reward: {}"),
         ({"rewards": [{"name": "lenght"}]}, "reward='lenght' is unknown; use one of ['answer', "),
         ({"rewards": [{"name": "length", "params": {"goal": 1}}]}, "rewards.length.params.goal is unknown"),
