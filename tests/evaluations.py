@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 from copg.artifacts import MANIFEST, Manifest, begin, seal, write_json
 from copg.data.group_files import GroupWriter
 from copg.digests import json_digest
+from copg.evaluation.draws import mix_folder
 from copg.evaluation.estimates import estimate
 from copg.records import Completion, Evaluation, Group, prompt_id
 from copg.rewards.distribution import Distribution
@@ -87,14 +89,29 @@ def make_evaluation(
     groups: Manifest,
     num_prompts: int = 40,
     policy: Manifest | None = None,
+    mixes: Sequence[tuple[float, Made, str]] = (),
     **facts: Any,
 ) -> Path:
-    """An evaluation whose estimates are those of its generations."""
+    """An evaluation whose estimates are those of its generations.
+
+    Args:
+        directory: where it goes.
+        made: what the policy is like.
+        groups: that it was evaluated on.
+        num_prompts: of each split.
+        policy: for its digest.
+        mixes: weight, what it is like, and digest of its scaled form, empty for a mix of logits.
+        facts: beside those of every evaluation.
+    """
     begin(directory)
-    rows = [row for split in ("select", "gate") for row in _rows(made, split, num_prompts)]
-    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), directory / "generations.parquet")
-    splits = {split: _evaluation(made, split, rows, num_prompts) for split in ("select", "gate")}
-    write_json(directory / "evaluation.json", {split: _plain(asdict(e)) for split, e in splits.items()})
+    rows = _write(directory, made, num_prompts)
+    told = []
+    for weight, mixed, digest in mixes:
+        folder, mixed = mix_folder(directory, weight), replace(mixed, name=f"{made.name}@{weight:g}")
+        folder.mkdir(parents=True)
+        _write(folder, mixed, num_prompts)
+        told.append({"name": mixed.name, "weight": weight, "policy_digest": digest, "reason": None})
+    facts = {**facts, **({"mixes": told} if told else {})}
     found = {"name": made.name, "method": made.method, "beta": made.beta, "diverged": made.diverged}
     baseline = made.name == "reference"
     found["policy_uri"] = "" if baseline else f"/nowhere/{made.name}"
@@ -113,6 +130,15 @@ def make_evaluation(
         facts={**found, **facts},
     )
     return directory
+
+
+def _write(folder: Path, made: Made, num_prompts: int) -> list[dict[str, Any]]:
+    """Generations and their estimates; the rows of the first."""
+    rows = [row for split in ("select", "gate") for row in _rows(made, split, num_prompts)]
+    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), folder / "generations.parquet")
+    splits = {split: _evaluation(made, split, rows, num_prompts) for split in ("select", "gate")}
+    write_json(folder / "evaluation.json", {split: _plain(asdict(e)) for split, e in splits.items()})
+    return rows
 
 
 def make_logged() -> dict[str, Any]:

@@ -12,7 +12,7 @@ from copg.artifacts import Manifest, read_manifest
 from copg.data.group_files import read_groups
 from copg.errors import ArtifactError
 from copg.evaluation.criteria import Criteria
-from copg.evaluation.draws import Draws
+from copg.evaluation.draws import Draws, mix_folder
 from copg.evaluation.draws import read_draws as read_drawn
 from copg.evaluation.estimates import Bounds
 from copg.evaluation.gate import Contender, Decision, choose_trial, decide, exclusion
@@ -25,7 +25,7 @@ _UNKNOWN = {"mean": math.nan, "low": math.nan, "high": math.nan}
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One evaluation artifact: whose it is, and what was measured."""
+    """One evaluation artifact, or a mix that it holds beside its trial: whose it is, what was measured."""
 
     directory: Path
     manifest: Manifest
@@ -35,6 +35,17 @@ class Measured:
     policy_digest: str
     splits: dict[str, Evaluation]
     """By ``select`` and ``gate``."""
+    weight: float | None = None
+    """Of the trial's policy in a mix; None for what is none."""
+    of: str = ""
+    """Of a mix, its trial; it lies at the trial's ``policy_uri`` and is to be scaled from there."""
+    mixes: "Sequence[Measured]" = ()
+    """Of a trial, in the order of its settings."""
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether there is a policy to register: a mix of logits has none of its own."""
+        return self.weight is None or bool(self.policy_digest)
 
 
 @dataclass(frozen=True)
@@ -71,6 +82,11 @@ class Evaluations:
         return [self.reference, *([self.champion] if self.champion else []), *self.trials]
 
     @property
+    def candidates(self) -> list[Measured]:
+        """Each trial, and its mixes after it."""
+        return [one for trial in self.trials for one in (trial, *trial.mixes)]
+
+    @property
     def parents(self) -> dict[str, str]:
         """Digests of the groups and of every evaluation, by name."""
         return {"groups": self.groups.digest, **{one.name: one.manifest.digest for one in self.everyone}}
@@ -93,16 +109,20 @@ def read_measured(directory: Path) -> Measured:
         ArtifactError: the directory holds no evaluation, or changed since it was written.
     """
     manifest = read_manifest(directory, schema="evaluation")
-    found = json.loads((directory / "evaluation.json").read_text())
-    facts = manifest.facts
-    return Measured(
-        directory=directory,
-        manifest=manifest,
-        name=facts["name"],
-        policy_uri=facts.get("policy_uri") or "",
-        policy_digest=facts.get("policy_digest") or "",
-        splits={split: _evaluation(found[split]) for split in ("select", "gate")},
-    )
+    facts, of = manifest.facts, manifest.facts["name"]
+    shared = {"manifest": manifest, "policy_uri": facts.get("policy_uri") or ""}
+
+    def read(folder: Path, told: Mapping[str, Any], **more: Any) -> Measured:
+        found = json.loads((folder / "evaluation.json").read_text())
+        splits = {split: _evaluation(found[split]) for split in ("select", "gate")}
+        digest = told.get("policy_digest") or ""
+        return Measured(folder, name=told["name"], policy_digest=digest, splits=splits, **shared, **more)
+
+    mixes = [
+        read(mix_folder(directory, each["weight"]), each, weight=each["weight"], of=of)
+        for each in facts.get("mixes", [])
+    ]
+    return read(directory, facts, mixes=mixes)
 
 
 def read_evaluations(
@@ -181,17 +201,18 @@ def data_faults(groups: Manifest) -> list[str]:
 
 
 def judge(evaluations: Evaluations, criteria: Criteria) -> Outcome:
-    """Choose the best trial on the select split and gate it on the gate split."""
+    """Choose the best trial, or scaled adapter of one, on the select split and gate it on the gate split."""
     clusters = evaluations.clusters
-    on_select = [contender(trial, "select", clusters) for trial in evaluations.trials]
-    reasons = {c.evaluation.name: exclusion(c.evaluation, max_kl=criteria.max_kl) for c in on_select}
+    reasons = {one.name: _exclusion(one, criteria.max_kl) for one in evaluations.candidates}
     excluded = {name: reason for name, reason in reasons.items() if reason is not None}
+    able = {one.name: one for one in evaluations.candidates if one.name not in excluded}
+    on_select = [contender(one, "select", clusters) for one in able.values()]
     reference = contender(evaluations.reference, "select", clusters)
     chosen = choose_trial(on_select, reference, max_kl=criteria.max_kl)
     if chosen is None:
         why = tuple(excluded.values()) or ("there are no trials",)
         return Outcome(None, Decision(False, why), excluded)
-    best = next(trial for trial in evaluations.trials if trial.name == chosen.evaluation.name)
+    best = able[chosen.evaluation.name]
     decision = decide(
         contender(best, clusters=clusters),
         contender(evaluations.reference),
@@ -201,6 +222,14 @@ def judge(evaluations: Evaluations, criteria: Criteria) -> Outcome:
         guards=_learnt(evaluations, criteria) | _guards(evaluations, best, criteria),
     )
     return Outcome(best, decision, excluded)
+
+
+def _exclusion(one: Measured, max_kl: float) -> str | None:
+    """Why a trial or a mix cannot be chosen; None when it can."""
+    found = exclusion(one.splits["select"], max_kl=max_kl)
+    if found is None and not one.has_weights:
+        return f"{one.name} mixes the logits of two models, which no weights hold: it cannot be registered"
+    return found
 
 
 def _learnt(evaluations: Evaluations, criteria: Criteria) -> dict[str, bool]:

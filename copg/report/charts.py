@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-from copg.evaluation.best_of import BestOf
 from copg.evaluation.frontier import Point
 from copg.records import Estimate
 from copg.report.curves import Curve
@@ -21,8 +20,9 @@ from copg.report.plot import (
     rounded,
     rule,
 )
-from copg.report.policy import REFERENCE, Policy
+from copg.report.policy import MIX, REFERENCE, Policy
 from copg.report.styles import Style, key_of, label
+from copg.report.untrained import best_of_line, mix_lines, worth_of
 
 
 def frontier_chart(
@@ -36,12 +36,13 @@ def frontier_chart(
     reference = first.gate.reward
     traces = [_frontier_line(frontier)] if len(frontier) > 1 else []
     groups: dict[str, list[Policy]] = {}
-    for policy in inside:
+    for policy in (p for p in inside if p.role != MIX):
         groups.setdefault(policy.method or policy.role, []).append(policy)
     traces += _worth(inside, reference, far)
+    traces += mix_lines(inside, reference, styles)
     traces += [_points(name, members, styles) for name, members in groups.items()]
     traces += [_ring(p) for p in inside if p.best]
-    traces += [_best_of(found, styles[key_of(first)]) for found in [first.best_of] if found]
+    traces += [best_of_line(found, styles[key_of(first)]) for found in [first.best_of] if found]
     far = max([far, *(each.kl_bound for each in first.best_of)])
     shapes = [rule("y", reference.mean)]
     notes = []
@@ -109,7 +110,7 @@ def _points(name: str, members: Sequence[Policy], styles: dict[str, Style]) -> d
         "error_y": bars([p.gate.reward for p in members], style),
         "text": [f"{beta} ✕" if p.diverged else beta for beta, p in zip(betas, members, strict=True)],
         "textposition": "bottom right",
-        "customdata": [[label(p.name), label(p.status), _worth_of(p) + _parts(p)] for p in members],
+        "customdata": [[label(p.name), label(p.status), worth_of(p) + _parts(p)] for p in members],
         "hovertemplate": "%{customdata[0]}: %{customdata[1]}<br>"
         "KL %{x:.3~g} nats, reward %{y:.3~g}%{customdata[2]}<extra></extra>",
         "marker": {
@@ -118,28 +119,6 @@ def _points(name: str, members: Sequence[Policy], styles: dict[str, Style]) -> d
             "size": 11,
             "line": edge(style),
         },
-    }
-
-
-def _worth_of(policy: Policy) -> str:
-    """What it gains in J, a line for the run's beta."""
-    objective = policy.objective
-    return f"<br>J over the reference's {objective.gain.mean:.3g}" if objective else ""
-
-
-def _best_of(found: Sequence[BestOf], style: Style) -> dict[str, Any]:
-    """What the reference earns by the best of more and more, at the most that its KL can be: a line."""
-    return {
-        "type": "scatter",
-        "mode": "lines+markers",
-        "name": f"best of up to {found[-1].num_drawn} of the reference",
-        "x": [rounded(each.kl_bound) for each in found],
-        "y": [rounded(each.reward.mean) for each in found],
-        "error_y": bars([each.reward for each in found], style),
-        "customdata": [each.num_drawn for each in found],
-        "hovertemplate": "best of %{customdata}: reward %{y:.3~g}<br>at most %{x:.3~g} nats<extra></extra>",
-        "line": {"color": style.colour, "width": 1.5},
-        "marker": {"color": style.colour, "symbol": "line-ew-open", "size": 16},
     }
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from copg.evaluation.gate import interval
 from copg.evaluation.results import Outcome
 from copg.records import Estimate
-from copg.report.policy import REFERENCE, Policy
+from copg.report.policy import MIX, REFERENCE, Policy
 
 COLUMNS = (
     *("policy", "reward", "KL, nats", "gain over the reference", "gain in J", "win rate"),
@@ -38,6 +38,7 @@ def render_markdown(
         *(_line(policy) for policy in policies),
         "",
         *_best_of(policies),
+        *_mixes(policies),
         f"Means on the gate split with 95 % intervals over prompts.{_price(policies)}",
         "",
         *(f"- {plain(policy.name)}: {plain(hint)}" for policy in policies for hint in policy.hints),
@@ -59,6 +60,17 @@ def _best_of(policies: Sequence[Policy]) -> list[str]:
         f"at a KL of at most {most.kl_bound:.3f} nats.\n"
         for policy in policies
         for most in policy.best_of[-1:]
+    ]
+
+
+def _mixes(policies: Sequence[Policy]) -> list[str]:
+    """What the names of mixes mean, and how many completions each rests on."""
+    drawn = {policy.num_drawn for policy in policies if policy.role == MIX}
+    if not drawn:
+        return []
+    return [
+        "trial@w is no training: the trial's adapter counted w times, or its logits mixed with the "
+        f"reference's in this share; {max(drawn)} completions each.\n"
     ]
 
 

@@ -77,7 +77,8 @@ def _origin(best: Measured) -> list[str]:
     revision = f" at `{config['revision']}`" if config.get("revision") else ""
     beta = "" if evaluation.beta is None else f" with beta {evaluation.beta:g} reward units per nat"
     method = evaluation.method or "an unnamed method"
-    lines = [f"A policy trained offline{start}{revision} by {method}{beta}, for this reward:", ""]
+    scaled = "" if best.weight is None else f", its adapter counted {best.weight:g} times"
+    lines = [f"A policy trained offline{start}{revision} by {method}{beta}{scaled}, for this reward:", ""]
     rewards = config.get("rewards") or []
     lines += [f"- {reward['weight']:g} x `{reward['name']}`{_params(reward)}" for reward in rewards]
     return lines if rewards else [lines[0].replace(", for this reward:", ".")]

@@ -17,7 +17,7 @@ from copg.evaluation.objective import Objective, measure_objective, own_beta, pi
 from copg.evaluation.results import Evaluations, Measured, Outcome, bounds_of, read_draws
 from copg.progress import track
 from copg.records import Estimate
-from copg.report.policy import CHAMPION, REFERENCE, TRIAL, Policy
+from copg.report.policy import CHAMPION, MIX, REFERENCE, TRIAL, Policy
 from copg.rewards.contract import RewardSpec, Scale
 from copg.rewards.ladder import Ladder
 from copg.rewards.mixture import Mixture
@@ -31,7 +31,7 @@ def compare_policies(
     report_beta: float | None = None,
     ladder: Ladder | None = None,
 ) -> list[Policy]:
-    """Reference, champion and every trial, each compared with the reference on the gate split.
+    """Reference, champion, trials and their mixes, each compared with the reference on the gate split.
 
     Args:
         evaluations: of everyone.
@@ -50,9 +50,11 @@ def compare_policies(
     ref_added = _added_by_parts(reference, ref_draws)
     clusters = evaluations.clusters
     found = []
-    for one in track(evaluations.everyone, "comparing policies"):
-        role = REFERENCE if one is reference else CHAMPION if one is evaluations.champion else TRIAL
-        draws = Draws() if role == REFERENCE else read_draws(one, "gate")
+    baselines = [reference, *([evaluations.champion] if evaluations.champion else [])]
+    for one in track([*baselines, *evaluations.candidates], "comparing policies"):
+        role = _role(one, evaluations)
+        drawn = read_draws(one, "gate")
+        draws = Draws() if role == REFERENCE else drawn
         best = outcome.best is not None and one.name == outcome.best.name
         betas = (report_beta, own_beta(one.splits["gate"]) if role == TRIAL else None)
         objective, own = (_objective(draws, ref_draws, beta, ladder) for beta in betas)
@@ -72,6 +74,9 @@ def compare_policies(
                 contributions=_part_gains(_added_by_parts(one, draws), ref_added, clusters),
                 objective=objective,
                 own_objective=own,
+                of=one.of,
+                weight=one.weight,
+                num_drawn=sum(map(len, drawn.rewards.values())),
                 best_of=best_of(ref_draws.rewards) if role == REFERENCE else (),
                 training={"reason": one.manifest.facts.get("reason"), **facts.get(one.name, {})},
             )
@@ -86,13 +91,21 @@ def _objective(draws: Draws, reference: Draws, beta: float | None, ladder: Ladde
     return measure_objective(draws.rewards, draws.kls, reference.rewards, beta=beta, predicted=predicted)
 
 
+def _role(one: Measured, evaluations: Evaluations) -> str:
+    if one is evaluations.reference or one is evaluations.champion:
+        return REFERENCE if one is evaluations.reference else CHAMPION
+    return TRIAL if one.weight is None else MIX
+
+
 def _status(one: Measured, role: str, outcome: Outcome) -> str:
-    if role != TRIAL:
+    if role in (REFERENCE, CHAMPION):
         return role
     if outcome.best is not None and one.name == outcome.best.name:
         return "promoted" if outcome.decision.promoted else "best, not promoted"
     if one.splits["select"].diverged:
         return "diverged"
+    if not one.has_weights:
+        return "mix of logits, never registered"
     return "over the KL budget" if one.name in outcome.excluded else "not chosen"
 
 
@@ -140,12 +153,12 @@ def _paired(
 
 
 def on_frontier(policies: Sequence[Policy]) -> list[Point]:
-    """The reference and the trials that nobody beats on reward and KL at once; diverged ones left out."""
+    """The reference, then trials and mixes that nobody beats on reward and KL at once; none that diverged."""
     reference = next(policy for policy in policies if policy.role == REFERENCE)
     points = [
         Point(p.name, p.gate.kl.mean, p.gate.reward.mean)
         for p in policies
-        if p.role == TRIAL and not p.diverged
+        if p.role in (TRIAL, MIX) and not p.diverged
     ]
     return frontier(points, reference_reward=reference.gate.reward.mean)
 

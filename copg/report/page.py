@@ -17,7 +17,7 @@ from copg.report.charts import curve_chart, frontier_chart, interval_chart
 from copg.report.curves import MAX_CURVES, Curve, order_keys, title_of
 from copg.report.offline import brought_along
 from copg.report.plot import Chart
-from copg.report.policy import CHAMPION, REFERENCE, TRIAL, Policy
+from copg.report.policy import CHAMPION, MIX, REFERENCE, TRIAL, Policy
 from copg.report.samples import Picked
 from copg.report.styles import Style, style_of
 from copg.report.texts import estimate_texts, flatten, is_digest, number
@@ -196,7 +196,8 @@ def _charts(contents: Contents, styles: dict[str, Style]) -> Charts:
 
 
 def _measures(contents: Contents, styles: dict[str, Style]) -> list[Chart]:
-    policies, reference = contents.policies, contents.reference.gate
+    reference = contents.reference.gate
+    policies = [p for p in contents.policies if p.role != MIX or p.best]
     gains = [(p, p.gain) for p in policies if p.gain]
     wins = [(p, p.win_rate) for p in policies if p.win_rate]
     lengths = [(p, p.gate.length) for p in policies]

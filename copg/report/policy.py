@@ -9,7 +9,7 @@ from copg.evaluation.gate import interval
 from copg.evaluation.objective import Objective, negated
 from copg.records import Estimate, Evaluation
 
-REFERENCE, CHAMPION, TRIAL = "reference", "champion", "trial"
+REFERENCE, CHAMPION, TRIAL, MIX = "reference", "champion", "trial", "mix"
 OFF = 0.2
 """Share by which the KL of a trial may miss the one that was asked for."""
 
@@ -20,7 +20,7 @@ class Policy:
 
     name: str
     role: str
-    """``reference``, ``champion`` or ``trial``."""
+    """``reference``, ``champion``, ``trial``, or ``mix`` of a trial with the reference."""
     status: str
     """What became of it, in a word or two."""
     promoted: bool
@@ -41,6 +41,12 @@ class Policy:
     """J at the trial's own beta, where that is in reward units."""
     training: dict[str, Any] = field(default_factory=dict)
     """Facts of the trial's training: seed, steps, why it diverged."""
+    of: str = ""
+    """Of a mix, its trial."""
+    weight: float | None = None
+    """Of the trial's policy in a mix: 0 would be the reference, 1 the trial."""
+    num_drawn: int = 0
+    """Completions on the gate split."""
     best_of: Sequence[BestOf] = ()
     """Of the reference: what it earns where the best of 1, 2, 4, ... completions is taken."""
 
@@ -56,7 +62,9 @@ class Policy:
 
     @property
     def training_text(self) -> str:
-        """Method and beta as a reader sees them; empty for reference and champion."""
+        """Method and beta as a reader sees them, of a mix its weight; empty for reference and champion."""
+        if self.weight is not None:
+            return f"no training: {self.weight:g} of {self.of}, {self.num_drawn} completions drawn"
         method = [] if self.method is None else [self.method]
         target = f" for {self.target_kl:g} nats" if self.target_kl else ""
         return ", ".join(method + ([] if self.beta is None else [f"β = {self.beta:g}{target}"]))
@@ -80,7 +88,9 @@ class Policy:
 
     @property
     def hints(self) -> list[str]:
-        """A sentence each: where doing nothing is worth more, and how the training ended."""
+        """A sentence each: where doing nothing is worth more, and how the training ended; none of a mix."""
+        if self.role == MIX:
+            return []
         lost = [each for each in self.objectives if each.below_reference and not self.diverged]
         return [
             *(

@@ -4,7 +4,7 @@ import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from copg.report.policy import CHAMPION, REFERENCE, Policy
+from copg.report.policy import CHAMPION, MIX, REFERENCE, Policy
 
 COLOURED_METHODS = ("copg", "ipo", "dpo", "rpo", "sft")
 """Methods that have their own colour whatever else is there."""
@@ -40,21 +40,21 @@ class Style:
 
 
 def style_of(policies: Sequence[Policy]) -> dict[str, Style]:
-    """A style for each policy, by its role or its trial's name."""
+    """A style for each policy, by its role or its trial's name; a mix has that of its trial."""
     others = [p.method for p in policies if p.method is not None and p.method not in COLOURED_METHODS]
     methods = [*COLOURED_METHODS, *dict.fromkeys(others)]
     styles = {REFERENCE: Style("palette:ink", "x", "solid"), CHAMPION: Style("palette:ink", "star", "solid")}
     dashes = tuple(DASH_ARRAYS)
     betas: dict[str | None, int] = {}
     for policy in sorted(
-        (p for p in policies if p.role not in styles), key=lambda p: (p.beta or 0.0, p.name)
+        (p for p in policies if p.role not in (*styles, MIX)), key=lambda p: (p.beta or 0.0, p.name)
     ):
         place = methods.index(policy.method) if policy.method is not None else len(methods)
         number = betas[policy.method] = betas.get(policy.method, -1) + 1
         styles[policy.name] = Style(
             f"palette:c{place % NUM_COLOURS}", SYMBOLS[place % len(SYMBOLS)], dashes[number % len(dashes)]
         )
-    return styles
+    return styles | {p.name: styles[p.of] for p in policies if p.role == MIX}
 
 
 def key_of(policy: Policy) -> str:

@@ -50,7 +50,8 @@ def _past_run(root: str, summary: Mapping[str, Any]) -> PastRun:
     trials = summary.get("trials") or []
     promoted = next((trial["name"] for trial in trials if trial.get("promoted")), None)
     best = summary.get("best") or promoted  # a summary of 0.1.0 names no other
-    trial: Mapping[str, Any] = next((each for each in trials if each["name"] == best), {})
+    known = [each for trial in trials for each in (trial, *trial.get("mixes", []))]
+    trial: Mapping[str, Any] = next((each for each in known if each["name"] == best), {})
     failure = summary.get("failure")
     champion = summary.get("champion") or {}
     seconds = summary.get("seconds") or {}

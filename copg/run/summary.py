@@ -122,7 +122,7 @@ def summarise(
         "state": "succeeded" if failure is None else "failed",
         "failure": failure,
         "trials": [_trial(task["subject"], records, decision) for task in tasks if task["stage"] == "train"],
-        "reference": _estimates(reference),
+        "reference": _estimates(_gate(reference)),
         "reward_model": _reward_model(records.get("reward")),
         "champion": decision.get("champion"),
         "promoted": decision.get("promoted"),
@@ -215,17 +215,30 @@ def _trial(
     evaluate = found.get("evaluate")
     reported = records["report"].facts if "report" in records else {}
     told = reported.get("policies", {}).get(name, {})
-    promoted = bool(decision.get("promoted")) and decision.get("trial") == name
+    promoted = decision.get("trial") if decision.get("promoted") else None
+    mixes = evaluate.facts.get("mixes", []) if evaluate else []
     return {
         "name": name,
         "method": trial_method(trial),
         **_beta(trial, evaluate),
-        **_estimates(evaluate),
+        **_estimates(_gate(evaluate)),
         "objective": told.get("objective"),
         "hints": told.get("hints", []),
-        "promoted": promoted,
+        "promoted": promoted == name,
+        "mixes": [_mix(each, reported, promoted=promoted) for each in mixes],
         "diverged": bool(evaluate and evaluate.facts.get("gate", {}).get("diverged")),
         "seconds": {stage: record.seconds for stage, record in found.items()},
+    }
+
+
+def _mix(mix: Mapping[str, Any], reported: Mapping[str, Any], *, promoted: str | None) -> dict[str, Any]:
+    """A point that cost no training, by its weight of the trial."""
+    return {
+        **{name: mix.get(name) for name in ("name", "weight")},
+        "scaled": bool(mix.get("policy_digest")),
+        **_estimates(mix.get("gate", {})),
+        "objective": reported.get("policies", {}).get(mix.get("name"), {}).get("objective"),
+        "promoted": promoted == mix.get("name"),
     }
 
 
@@ -237,9 +250,13 @@ def _beta(trial: Mapping[str, Any], evaluate: TaskRecord | None) -> dict[str, An
     return {"beta": evaluate and evaluate.facts.get("gate", {}).get("beta"), "target_kl": given.get("kl")}
 
 
-def _estimates(record: TaskRecord | None) -> dict[str, Any]:
-    """Reward and KL with their intervals, on the gate split: no choice was made on it."""
-    gate = record.facts.get("gate", {}) if record is not None else {}
+def _gate(record: TaskRecord | None) -> Mapping[str, Any]:
+    """What was measured on the gate split: no choice was made on it."""
+    return record.facts.get("gate", {}) if record is not None else {}
+
+
+def _estimates(gate: Mapping[str, Any]) -> dict[str, Any]:
+    """Reward and KL with their intervals."""
     found: dict[str, Any] = {}
     for quantity in ("reward", "kl", "length"):
         estimate = gate.get(quantity) or {}

@@ -21,7 +21,7 @@ from copg.evaluation.results import Evaluations, Measured, Outcome, contender, r
 from copg.evaluation.spending import judge_within_budget, policy_uri
 from copg.report.model_card import model_card
 from copg.stores.addresses import find_damage
-from copg.tracking.champions import keep_policy, retire_champions
+from copg.tracking.champions import keep_policy, keep_scaled, retire_champions
 from copg.tracking.mlflow import DEFAULT_URI
 from copg.tracking.pointer import RUN_KEY
 from copg.tracking.registry import CHAMPION, PREVIOUS, RegisteredVersion, Registry
@@ -86,7 +86,8 @@ def promote_best(
 ) -> dict[str, float]:
     """Register the best trial; make it champion when it passes the gate, challenger when it does not.
 
-    A trial that does not pass is no failure: the decision says why.
+    Of the mixes of a trial its scaled adapters compete as trials do; the best of them is written as a policy
+    of its own. A trial that does not pass is no failure: the decision says why.
 
     Args:
         groups: what all evaluations were made on.
@@ -155,6 +156,9 @@ def _decision(
 def _check_keep(config: PromoteConfig, found: Evaluations) -> None:
     names = [trial.name for trial in found.trials]
     unknown = sorted(set(config.keep) - set(names)) if isinstance(config.keep, list) else []
+    if mixed := [one for one in found.candidates if one.weight is not None and one.name in unknown]:
+        whose = ", ".join(sorted({one.of for one in mixed}))
+        raise ConfigError(f"promote.keep={unknown}: a mix has no weights on disk; name its trial: {whose}")
     if unknown:
         raise ConfigError(f"promote.keep={unknown} are no trials; use names of {names}, or 'all' or 'winner'")
 
@@ -213,7 +217,8 @@ def _register(
     best, now = outcome.best, registry.get(CHAMPION)
     if best is None:
         return None, outcome
-    uri, tags, card = policy_uri(best), _tags(config, best, found.groups), _card(config, found, outcome)
+    uri = _scaled(config, best) if best.weight is not None else policy_uri(best)
+    tags, card = _tags(config, best, found.groups), _card(config, found, outcome)
     if not outcome.decision.promoted or _stands_intact(outcome, now):
         version = registry.register_version(uri, digest=best.policy_digest, tags=tags, description=card)
         if not outcome.decision.promoted and (now is None or now.version != version):
@@ -245,10 +250,19 @@ def _stands_intact(outcome: Outcome, now: RegisteredVersion | None) -> bool:
 
 def _kept(config: PromoteConfig, best: Measured) -> str:
     """The address of the policy to register: a copy, where there is a folder for it."""
+    if best.weight is not None:
+        return _scaled(config, best)
     if not config.champions:
         return best.policy_uri
     name = config.model_name
     return keep_policy(best.policy_uri, digest=best.policy_digest, folder=config.champions, model_name=name)
+
+
+def _scaled(config: PromoteConfig, best: Measured) -> str:
+    """The address of a scaled adapter, which is written only now."""
+    assert best.weight is not None
+    where = {"folder": config.champions, "model_name": config.model_name}
+    return keep_scaled(policy_uri(best), best.weight, digest=best.policy_digest, **where)
 
 
 def _free_disk(
@@ -269,6 +283,8 @@ def _free_disk(
             found[trial.name] = "kept: named in 'keep'"
         elif trial.policy_digest in registered or trial.policy_uri.rstrip("/") in sources:
             found[trial.name] = "kept: registered"
+        elif trial.name == outcome.best.of:
+            found[trial.name] = f"kept: {outcome.best.name} is made of it"
         elif not trial.policy_uri:
             found[trial.name] = "kept: its evaluation does not say where it lies"
         else:

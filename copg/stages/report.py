@@ -26,7 +26,7 @@ from copg.report.curves import read_curves
 from copg.report.markdown import render_markdown
 from copg.report.numbers import compare_policies, on_frontier, plain, report_numbers
 from copg.report.page import Contents, render_brief, render_page
-from copg.report.policy import Policy
+from copg.report.policy import TRIAL, Policy
 from copg.report.samples import pick_samples
 from copg.rewards.ladder import Ladder, read_ladder
 
@@ -133,6 +133,7 @@ def _contents(
     ladder: Ladder | None,
 ) -> Contents:
     _, *others = found.everyone
+    others += [outcome.best] if outcome.best and outcome.best.weight is not None else []
     shown = track(others, "picking samples") if config.num_samples else []
     return Contents(
         name=config.name,
@@ -192,13 +193,13 @@ def _versions() -> dict[str, str]:
 
 
 def _metrics(policies: Sequence[Policy]) -> dict[str, float]:
-    trials = [policy for policy in policies if policy.role == "trial"]
+    trials = [policy for policy in policies if policy.role == TRIAL]
     metrics = {
         "trials/evaluated": float(len(trials)),
         "trials/below_reference": float(sum(policy.below_reference for policy in trials)),
         "trials/diverged": float(sum(policy.diverged for policy in trials)),
     }
-    for best in (policy for policy in trials if policy.best):
+    for best in (policy for policy in policies if policy.best):
         metrics |= {"reward/best": best.gate.reward.mean, "kl/best": best.gate.kl.mean}
         metrics |= {"gain/best": best.gain.mean} if best.gain else {}
         if objective := best.objective:

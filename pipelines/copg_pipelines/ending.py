@@ -74,6 +74,8 @@ def show_summary(summary: dict[str, Any]) -> None:
     for trial in summary["trials"]:
         note = "  promoted" if trial["promoted"] else "  diverged" if trial["diverged"] else ""
         print(_summary_row(trial["name"], trial, note))
+        for mix in trial.get("mixes", []):
+            print(_summary_row(f"  {mix['name']}", mix, "  promoted" if mix["promoted"] else ""))
     print()
     for reason in summary["reasons"]:
         print(f"  {reason}")

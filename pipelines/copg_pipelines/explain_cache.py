@@ -85,10 +85,15 @@ def _unfinished(record: TaskRecord | None) -> str:
 
 def _basis(run: Mapping[str, Any]) -> Basis:
     configs = {
-        name: {key: value for key, value in plan["config"].items() if key not in ROWS[name].derived}
+        name: {key: value for key, value in plan["config"].items() if key not in _no_news(name)}
         for name, plan in run["plans"].items()
     }
     return Basis(configs, run["digests"], run["trials"], run["baselines"])
+
+
+def _no_news(plan: str) -> tuple[str, ...]:
+    """Settings that change nothing of a plan."""
+    return (*ROWS[plan].derived, *ROWS[plan].ignores)
 
 
 def changes(plan: str, subject: Mapping[str, Any] | None, old: Basis, now: Basis) -> Iterator[str]:

@@ -218,3 +218,19 @@ def test_a_trial_by_distance_is_told_with_the_beta_that_was_found_and_a_reward_m
         0.1,
         None,
     )
+
+
+def test_mixes_stand_beside_their_trial_and_one_may_be_promoted() -> None:
+    mixes = [
+        {"name": "ipo_1@0.5", "weight": 0.5, "policy_digest": "d", "gate": GATE},
+        {"name": "ipo_1@1.5", "weight": 1.5, "policy_digest": "", "gate": {"diverged": True, "reward": None}},
+    ]
+    changes = {"evaluate__ipo": {"facts": {"gate": GATE, "mixes": mixes}}}
+    changes["promote"] = {"facts": {**DECISION, "trial": "ipo_1@0.5"}}
+    summary = summarise(RUN_FILE, records(**changes), succeeded=True)
+    first, second = summary["trials"]
+    assert (first["mixes"], second["promoted"]) == ([], False)
+    half, beyond = second["mixes"]
+    assert (half["name"], half["weight"], half["scaled"], half["promoted"]) == ("ipo_1@0.5", 0.5, True, True)
+    assert (half["reward"], half["kl_high"], half["objective"]) == (0.5, 2.5, None)
+    assert (beyond["scaled"], beyond["promoted"], beyond["reward"]) == (False, False, None)
