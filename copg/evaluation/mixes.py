@@ -1,8 +1,8 @@
-"""Points between the reference and a trained policy that cost no training, and beyond the policy.
+"""Mixes of a trained policy with the reference, and beyond the policy, which cost no training.
 
-A point has the weight w of the policy: 0 is the reference, 1 the policy. An adapter counts w times, which
-makes a policy of its own. A policy of all weights is mixed with the reference by their logits
-(``copg.lm.mixing``), which no weights hold: such a point is measured and shown, and never registered.
+A mix has a weight w of the policy: 0 is the reference, 1 the policy. An adapter counts w times, which makes a
+policy of its own. Of a policy of all weights the logits are mixed with the reference's (``copg.lm.mixing``),
+which no weights hold: such a mix is measured and shown, and never registered.
 """
 
 import tempfile
@@ -28,8 +28,8 @@ ENGINE = "own"
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
-    """A point, as it was measured."""
+class Mix:
+    """A mix, as it was measured."""
 
     weight: float
     """Of the policy."""
@@ -45,13 +45,13 @@ class Point:
         return {**told, "weight": self.weight, "policy_digest": self.policy_digest}
 
 
-class Points:
-    """The points of one policy."""
+class Mixer:
+    """Draws the mixes of one policy."""
 
     def __init__(self, sampler: PolicySampler, policy: Path) -> None:
         self._sampler, self._path = sampler, policy
         self.unscaled = why_not_scaled(policy)
-        """Why they are mixes of logits; empty where they are scaled adapters."""
+        """Why logits are mixed; empty where an adapter is scaled."""
         self._pair: tuple[Policy, Policy] | None = None
 
     def draw(self, prompts: Sequence[HeldOut], weight: float) -> str:
@@ -89,8 +89,8 @@ def check_engine(policy: Path, generation: GenerationConfig) -> None:
         )
 
 
-def evaluate_points(
-    points: Points,
+def evaluate_mixes(
+    mixer: Mixer,
     weights: Sequence[float],
     prompts: Sequence[HeldOut],
     mixture: Mixture,
@@ -99,28 +99,28 @@ def evaluate_points(
     splits: Sequence[str],
     cluster: str,
     to: Path,
-) -> tuple[list[Point], list[str]]:
-    """Measure the points of a policy on the prompts and the noise of the policy itself.
+) -> tuple[list[Mix], list[str]]:
+    """Measure the mixes of a policy on the prompts and the noise of the policy itself.
 
     Args:
-        points: of the policy.
-        weights: one a point.
+        mixer: of the policy.
+        weights: one a mix.
         prompts: what was drawn for them stays as it is.
         mixture: of the rewards.
         facts: of the policy's own evaluation.
         splits: as of that.
         cluster: as of that.
-        to: folder of that, in which each point gets one with files of the same names.
+        to: folder of that, in which each mix gets one with files of the same names.
 
     Returns:
-        The points, and a sentence for each heavy tail.
+        The mixes, and a sentence for each heavy tail.
     """
     found, told = [], []
     for weight in weights:
-        about = {**facts, "name": point_name(facts["name"], weight)}
+        about = {**facts, "name": mix_name(facts["name"], weight)}
         fresh, digest = [prompt.undrawn for prompt in prompts], ""
         try:
-            digest = points.draw(fresh, weight)
+            digest = mixer.draw(fresh, weight)
         except FloatingPointError as error:
             about |= {"diverged": True, "reason": str(error)}
             fresh = []
@@ -129,11 +129,11 @@ def evaluate_points(
         folder.mkdir(parents=True)
         write_json(folder / "evaluation.json", summaries)
         pq.write_table(generations(fresh), folder / "generations.parquet", compression="zstd")
-        found.append(Point(weight, digest, about, summaries))
+        found.append(Mix(weight, digest, about, summaries))
         told += tails
     return found, told
 
 
-def point_name(policy: str, weight: float) -> str:
-    """Of a point; no trial can be called so."""
+def mix_name(policy: str, weight: float) -> str:
+    """Of a mix; no trial can be called so."""
     return f"{policy}@{weight:g}"

@@ -133,7 +133,7 @@ def evaluate_policy(
     from copg.evaluation.doubts import shortfalls
     from copg.evaluation.held_out import PolicySampler, generations
     from copg.evaluation.measuring import measure
-    from copg.evaluation.mixes import Points, check_engine, evaluate_points
+    from copg.evaluation.mixes import Mixer, check_engine, evaluate_mixes
     from copg.evaluation.summaries import means
 
     if config.threads:
@@ -169,10 +169,8 @@ def evaluate_policy(
     form = dict(sampler.form)
     if policy and weights and not facts["diverged"]:
         with weights_as_promised(config.model, config.model_digest):
-            points = Points(sampler, policy)
-            mixes, more = evaluate_points(
-                points, weights, prompts, mixture, facts, to=evaluation, **measuring
-            )
+            mixer = Mixer(sampler, policy)
+            mixes, more = evaluate_mixes(mixer, weights, prompts, mixture, facts, to=evaluation, **measuring)
         facts["mixes"] = [each.about() for each in mixes]
         found["mixes"] = [{**each.about(), **each.found} for each in mixes]
         metrics |= {f"{key}/{each.weight:g}": x for each in mixes for key, x in means(each.found).items()}
