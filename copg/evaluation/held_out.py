@@ -188,7 +188,8 @@ class PolicySampler:
         kls, log_ratios = compare_reference(
             reference.model, groups, trace, rows, weight=weight, description="reference"
         )
-        for prompt, prompt.kls, prompt.log_ratios in zip(prompts, kls, log_ratios, strict=True):
+        for prompt, of_policy, of_drawn in zip(prompts, kls, log_ratios, strict=True):
+            prompt.kls, prompt.log_ratios = of_policy, of_drawn
             if not all(map(math.isfinite, prompt.kls + prompt.log_ratios)):
                 raise FloatingPointError("log-probabilities are not finite: the policy has diverged")
 

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -109,20 +109,28 @@ def read_measured(directory: Path) -> Measured:
         ArtifactError: the directory holds no evaluation, or changed since it was written.
     """
     manifest = read_manifest(directory, schema="evaluation")
-    facts, of = manifest.facts, manifest.facts["name"]
-    shared = {"manifest": manifest, "policy_uri": facts.get("policy_uri") or ""}
-
-    def read(folder: Path, told: Mapping[str, Any], **more: Any) -> Measured:
-        found = json.loads((folder / "evaluation.json").read_text())
-        splits = {split: _evaluation(found[split]) for split in ("select", "gate")}
-        digest = told.get("policy_digest") or ""
-        return Measured(folder, name=told["name"], policy_digest=digest, splits=splits, **shared, **more)
-
+    trial = _measured(directory, manifest, manifest.facts)
     mixes = [
-        read(mix_folder(directory, each["weight"]), each, weight=each["weight"], of=of)
-        for each in facts.get("mixes", [])
+        replace(
+            _measured(mix_folder(directory, told["weight"]), manifest, told),
+            weight=told["weight"],
+            of=trial.name,
+        )
+        for told in manifest.facts.get("mixes", [])
     ]
-    return read(directory, facts, mixes=mixes)
+    return replace(trial, mixes=mixes)
+
+
+def _measured(directory: Path, manifest: Manifest, told: Mapping[str, Any]) -> Measured:
+    found = json.loads((directory / "evaluation.json").read_text())
+    return Measured(
+        directory=directory,
+        manifest=manifest,
+        name=told["name"],
+        policy_uri=manifest.facts.get("policy_uri") or "",
+        policy_digest=told.get("policy_digest") or "",
+        splits={split: _evaluation(found[split]) for split in ("select", "gate")},
+    )
 
 
 def read_evaluations(
