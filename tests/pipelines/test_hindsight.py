@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from copg_pipelines.dags.compiled import read_compiled
+from copg_pipelines.server.hindsight import ended_well
 from copg_pipelines.server.nodes import node_id
 from copg_pipelines.server.outline import Outline, read_outline
 from copg_pipelines.server.tasks import tasks_of
@@ -14,9 +15,30 @@ from tests.pipelines.kfp_server import KfpServer
 from tests.pipelines.recorded import FOLDER, recorded, recorded_run
 
 RAN = "run-succeeded-states-frozen"
-WELL = "I1129 1 launcher_v2.go:206] publish success.\n"
+
+
+def says(level: str, where: str, what: str) -> str:
+    """A line of KFP's launcher."""
+    return f"{level}1129 00:12:20.178861      16 {where}] {what}\n"
+
+
+BEGUN = says("I", "main.go:67", "Setting log level to: '1'")
+LEFT = says("I", "launcher_v2.go:1230", "ExecutorOutput: {\n}")
+LEFT_NO_FILE = says("I", "launcher_v2.go:1218", "output metadata file does not exist in /minio/output.json")
+UPLOADS = says("I", "launcher_v2.go:867", "Executing uploadOutputArtifacts attempt: 1")
+PUBLISHED = says("I", "launcher_v2.go:206", "publish success.")
+UPDATES = says("I", "client.go:847", "Attempting to update DAG state for execution 317")
+WELL = f"{BEGUN}train: 9 of 9\n{LEFT}{UPLOADS}{PUBLISHED}{UPDATES}"
+"""As the source of KFP 2.17's launcher has it: after a success it says nothing more."""
 BADLY = recorded("log-by-node-id")["body"]
 """Of resolve; it ends with the launcher's fatal line, after the same word of what was published."""
+BROKEN = says("E", "launcher_v2.go:449", "Component failed to execute successfully: signal: killed")
+NOT_KEPT = says("E", "launcher_v2.go:898", "All upload artifact attempts failed: no bucket")
+NOT_BEGUN = says(
+    "E", "launcher_v2.go:195", "Skipping publish since execution is nil. Original err is: no MLMD"
+)
+FATAL = says("F", "main.go:59", "failed to execute component: failed to publish results to ML Metadata")
+GAVE_UP = "error: train: no such file\n"
 CAUSE = "/runs/nowhere.jsonl: no such file or folder"
 WORKFLOW, ROOT = "align-5bk7p", "align-5bk7p(0).root(0)"
 STAGES = f"{ROOT}.exit-handler-1(0).stages(0)"
@@ -75,6 +97,37 @@ def test_the_names_that_a_dag_gives_are_those_of_the_recorded_nodes() -> None:
     assert last.partition("(")[2] == SUMMARY.partition("(")[2]
 
 
+@pytest.mark.parametrize(
+    ("log", "expected"),
+    [
+        (WELL, True),
+        (WELL.replace(LEFT, LEFT_NO_FILE), True),
+        (BEGUN + "train: 9 of 9" + LEFT + UPLOADS + PUBLISHED, True),  # a bar without an end of line
+        (
+            BEGUN + GAVE_UP + LEFT + UPLOADS + PUBLISHED,
+            True,
+        ),  # of a process that was begun again: it exited with 0
+        (BADLY, False),
+        (BADLY[: BADLY.index("I1129 00:12:20.270953")], False),  # killed before the fatal line
+        (BEGUN + "3 of 9" + BROKEN + UPLOADS + PUBLISHED, False),
+        (BEGUN + LEFT + UPLOADS + NOT_KEPT + PUBLISHED, False),
+        (WELL + FATAL, False),  # MLMD or the cache refused what it left, or an output could not be read
+        (BEGUN + NOT_BEGUN, False),
+        (BEGUN + LEFT + PUBLISHED + "panic: runtime error\n", False),
+        (BEGUN + "3 of 9\n" + GAVE_UP, False),  # killed before the launcher saw its end
+        (BEGUN, None),
+        (BEGUN + "3 of 9\n", None),
+        (BEGUN + LEFT + UPLOADS, None),
+        (BEGUN + LEFT + PUBLISHED, None),  # an output could not be read, or a launcher that says less
+        (BEGUN + PUBLISHED, None),
+        (BEGUN + "publish success.\n", None),  # in a completion
+        ("", None),
+    ],
+)
+def test_a_log_tells_an_end_where_the_launcher_surely_says_so(log: str, expected: bool | None) -> None:
+    assert ended_well(log) is expected
+
+
 def test_the_log_of_a_task_that_was_said_to_run_says_that_and_why_it_failed(
     command: Command, server: KfpServer, run: str
 ) -> None:
@@ -103,8 +156,12 @@ def test_a_later_attempt_and_a_task_of_which_the_server_never_told_are_found(
 
 def test_the_last_task_tells_of_one_that_was_killed(command: Command, server: KfpServer, run: str) -> None:
     server.logs |= {pod(trial(1, "train")): "train: 3 of 9\n", pod(SUMMARY): BADLY}
+    server.logs |= {pod(trial(0, "train")): BEGUN + PUBLISHED}
     shown = command("status", "align", run)
-    assert line(shown.out, f"train-{TRIALS[1]}").endswith(" UNKNOWN its log does not say how it ended")
+    for number in (0, 1):
+        assert line(shown.out, f"train-{TRIALS[number]}").endswith(
+            " UNKNOWN its log does not say how it ended"
+        )
     assert shown.why == f"error: run {run} is FAILED in summary: resolve: {CAUSE}"
 
 

@@ -1,8 +1,18 @@
 """What the logs of a run that is over tell of the tasks of whose states its server stopped telling.
 
-Names of nodes follow from the DAG, ids from names, and a log is there for every pod that ran. KFP's launcher
-ends the log of a task that failed with a fatal line; of a pod that was killed nothing does, and the run's
-last task, which reads the records, says what became of it.
+Names of nodes follow from the DAG, ids from names, and a log is there for every pod that ran. What KFP 2.17's
+launcher says in it (``backend/src/v2/component/launcher_v2.go``), in this order:
+
+1. of a program that exited with 0, what that left, or that it left no such file; of any other that it failed;
+2. once its output parameters were read, that it uploads; of uploads that failed for good, that they did;
+3. ``publish success.``, at every end, after a failure too, and even where nothing could be published;
+4. of any failure, a fatal line (``main.go``). Of a success nothing more.
+
+So a task failed where 1, 2 or 4 say so, and ended well where 1, 2 and 3 follow one another and 4 is missing.
+Two other ends look like that: a pod killed between 3 and 4 when its work was done and published, and one
+killed there though MLMD or the cache had refused what it left. Of a pod killed before 3, and of a launcher
+before 2.17, which says less, no log tells how it ended, unless the task itself had said why it gave up. The
+run's last task, which reads the records, knows.
 """
 
 import re
@@ -11,7 +21,7 @@ from dataclasses import replace
 from typing import Any
 
 from copg_pipelines.server.client import Client
-from copg_pipelines.server.logs import cause_in, pod_names, read_log
+from copg_pipelines.server.logs import OURS, cause_in, pod_names, read_log
 from copg_pipelines.server.nodes import MOST_ATTEMPTS, node_id
 from copg_pipelines.server.outline import Outline
 from copg_pipelines.server.tasks import (
@@ -25,10 +35,26 @@ from copg_pipelines.server.tasks import (
     task_name,
 )
 
-FATAL = re.compile(r"^(F\d{4} |panic: |error: )", re.MULTILINE)
-"""How a program of ours, the launcher and a driver say that they failed."""
-PUBLISHED = "publish success."
-"""What the launcher says once it has told KFP what a task left, or that it failed."""
+SAYS = r"{}\d{{4}} (?:[\d:.]+ +)?\d+ [\w.]+:\d+\] (?:{})"
+"""A line of a Go program by its level; what a task prints without an end of line may stand before it."""
+UNABLE = "|".join(
+    (
+        "Component failed to execute successfully",
+        "All upload artifact attempts failed",
+        "Skipping publish since execution is nil",
+    )
+)
+FAILED = re.compile(rf"{SAYS.format('F', '')}|{SAYS.format('E', UNABLE)}|^panic: ", re.MULTILINE)
+"""How the launcher and a driver say that they failed."""
+ENDED_WELL = tuple(
+    re.compile(SAYS.format("I", words))
+    for words in (
+        "ExecutorOutput: |output metadata file does not exist in ",
+        "Executing uploadOutputArtifacts attempt: ",
+        r"publish success\.",
+    )
+)
+"""What the launcher says one after another of a program that exited with 0."""
 NO_LOG = "no log of it could be had"
 SILENT = "its log does not say how it ended"
 
@@ -70,15 +96,35 @@ def _judged(task: Task, logs: "_Logs", failed: str, *, begun: bool) -> Task:
     if log is None:
         driver = logs.id(f"{task.node}{DRIVER}(0)")
         said = "" if task.pods else logs.read(driver, begun=begun) or ""
-        if FATAL.search(said):
+        if FAILED.search(said):
             node = f"{task.node}{DRIVER}"
             return replace(now, node=node, state=failed, pods=(driver,), attempts=1, message=cause_in(said))
         return replace(now, message=NO_LOG)
     if logs.all_well:
         return replace(now, state="SUCCEEDED")
-    if FATAL.search(log):
-        return replace(now, state=failed, message=cause_in(log, task.name))
-    return replace(now, state="SUCCEEDED") if PUBLISHED in log else replace(now, message=SILENT)
+    if (well := ended_well(log)) is None:
+        return replace(now, message=SILENT)
+    return replace(
+        now, state="SUCCEEDED" if well else failed, message="" if well else cause_in(log, task.name)
+    )
+
+
+def ended_well(log: str) -> bool | None:
+    """Whether the task of a log ended well, as KFP's launcher says; None where that cannot be told.
+
+    Args:
+        log: of a pod, with the lines of the task and of the launcher around it.
+    """
+    if FAILED.search(log):
+        return False
+    at = 0
+    for words in ENDED_WELL:
+        if (said := words.search(log, at)) is None:
+            return (
+                False if OURS.search(log) else None
+            )  # it gave up, and was killed before anybody could say so
+        at = said.end()
+    return True
 
 
 class _Logs:
