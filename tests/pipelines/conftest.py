@@ -4,13 +4,16 @@ import json
 import sys
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
+from copg_pipelines.doctor import pods
 from kfp.dsl import pipeline_task
 
-from tests.pipelines.command import command, server
+from tests.pipelines.command import IMAGE, Command, command, server
 from tests.serving import serving
 
 __all__ = ["command", "server"]
@@ -45,3 +48,26 @@ def hook() -> Iterator[tuple[str, list[dict[str, Any]]]]:
 
     with serving(Handler) as url:
         yield f"{url}/secret", told
+
+
+@pytest.fixture
+def here(command: Command, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A cluster for the journeys of tests/cluster, with one that a kube context names."""
+    from tests.pipelines.here import Here
+
+    found = Here("none", "kubeflow", IMAGE, host=command.server.url, command=command)
+    told = pods.RunPods
+    monkeypatch.setattr(pods, "look_at_pods", lambda *given: told(gone=found.gone, waiting=found.waiting))
+    return found
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Any:
+    """The recipe of the cluster's tests, whose records and model are on the volume alone."""
+    from tests.cluster.conftest import ON_VOLUME, PLACEMENT, RECIPE, Data
+
+    paths = {"records": str(tmp_path / "data/records.jsonl"), "model": str(tmp_path / "data/model")}
+    placement = {**PLACEMENT, "paths": {str(tmp_path / "data"): ON_VOLUME}}
+    file = tmp_path / "recipe.yaml"
+    file.write_text(yaml.safe_dump({"name": "cluster-test", **paths, **RECIPE, "placement": placement}))
+    return Data(file, tmp_path)

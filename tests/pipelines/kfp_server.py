@@ -65,6 +65,9 @@ class Refused(Exception):
         return {"code": code, "message": str(self), "details": [detail]}
 
 
+Script = list[tuple[str, dict[str, str]]]
+
+
 class Text(str):
     """An answer that is no JSON."""
 
@@ -76,6 +79,12 @@ def refusal(name: str, **known: str) -> Refused:
     for then, now in known.items():
         message = message.replace(then, now)
     return Refused(found["status"], message)
+
+
+def _stopped(tasks: dict[str, str]) -> str:
+    """State of a run that was stopped: a success where nothing but its exit handler was left to do."""
+    left = {task.rpartition(".")[2] for task, state in tasks.items() if state not in ("SUCCEEDED", "CACHED")}
+    return "SUCCEEDED" if left == {"summary"} else "FAILED"
 
 
 def _killed(state: str) -> str:
@@ -99,7 +108,7 @@ class KfpServer:
     silent_s: float = 0.6
     late: bool = False
     """Whether it does what it is silent about after the silence, not before."""
-    scripts: dict[str, list[tuple[str, dict[str, str]]]] = field(default_factory=dict)
+    scripts: dict[str, Script | Callable[[Any], Script]] = field(default_factory=dict)
     """States of run and tasks at each look at a run, by its display name's first word; "" for any."""
     logs: dict[str, str] = field(default_factory=dict)
     """By the id of a node, or the name of a pod; that of a task that a script says failed is written."""
@@ -223,13 +232,16 @@ class KfpServer:
     def get_run(self, query: dict[str, str], body: Any, name: str) -> Any:
         run = self._one(self.runs, name, "run-missing")
         script = self.scripts.get(run.display_name.split()[0], self.scripts.get("", []))
+        script = script(run) if callable(script) else script
         if script and name not in self.deleted:
             state, tasks = script[min(self.looks[name], len(script) - 1)]
             self.looks[name] += 1
             if name in self.stopping:
-                state = "FAILED" if self.stopping[name] else "CANCELING"
+                state = _stopped(tasks) if self.stopping[name] else "CANCELING"
                 self.stopping[name] += 1
-                tasks = {task: _killed(each) if state == "FAILED" else each for task, each in tasks.items()}
+                tasks = {
+                    task: each if state == "CANCELING" else _killed(each) for task, each in tasks.items()
+                }
             self._enter(run, state)
             run.run_details = api.V2beta1RunDetails(task_details=nodes_of(run, tasks))
             for task in (each for each, stands in tasks.items() if stands == "FAILED"):

@@ -13,6 +13,7 @@ RUNS = sorted(path.stem for path in FOLDER.glob("run-*.json") if "task_details" 
 MODELS = api.ApiClient(api.Configuration())
 NEVER = datetime.fromisoformat("0001-01-01T00:00:00+00:00")
 OVER = ("SUCCEEDED", "FAILED", "SKIPPED")
+CACHED = "CACHED"
 
 
 class _Body:
@@ -39,28 +40,35 @@ def nodes_of(run: Any, tasks: dict[str, str]) -> list[Any]:
 
     Args:
         run: by whose id the workflow is called.
-        tasks: state of each task that has begun, by its name; ``for-loop-2/0/train`` stands in a loop.
+        tasks: state of each task that has begun, by its name; ``for-loop-2/0/train`` stands in a loop, and a
+            whole path, as an outline of the DAG gives it, is a name too. CACHED: a cache answered for it.
     """
     workflow = workflow_name(run)
     inner: dict[str, list[str]] = {}
     states: dict[str, str] = {}
+    tasks, given = {task: "SUCCEEDED" if state == CACHED else state for task, state in tasks.items()}, tasks
     for task, state in tasks.items():
         name, outer = f"{node_name(run, task)}(0).executor", workflow
         states[name] = state
         for part in name.removeprefix(f"{workflow}(0).").split("(0)."):
             child = f"{outer}(0).{part}"
-            for each in (child,) if part == "executor" else (f"{child}-driver", child):
+            alone = part == "executor" or part.endswith(".onExit")
+            for each in (child,) if alone else (f"{child}-driver", child):
                 inner.setdefault(outer, []).append(each)
             outer = child
         states |= {name.rpartition("(0).")[0]: "RUNNING" if state == "PENDING" else state}
     whole = (
         "FAILED" if "FAILED" in tasks.values() else "RUNNING" if {*tasks.values()} - {*OVER} else "SUCCEEDED"
     )
+    cached = {f"{node_name(run, task)}(0).executor" for task, state in given.items() if state == CACHED}
     found = []
     for name in dict.fromkeys((workflow, *(child for children in inner.values() for child in children))):
         state = "SUCCEEDED" if name.endswith("-driver") else states.get(name, whole)
         children = list(dict.fromkeys(inner.get(name, [])))
         began = run.created_at + timedelta(seconds=1, milliseconds=len(found))
+        if name in cached:
+            found.append(_node(run, name, began, "SKIPPED", []))
+            continue
         found.append(_node(run, name, began, state if state in OVER else "RUNNING", [f"{name}(0)"]))
         found.append(_node(run, f"{name}(0)", began, state, children))
     return found
@@ -72,7 +80,7 @@ def _node(run: Any, name: str, began: datetime, state: str, children: list[str])
     return api.V2beta1PipelineTaskDetail(
         run_id=run.run_id,
         task_id=f"{run.run_id}-{name}",
-        display_name=name.rpartition(".")[2],
+        display_name=name.rpartition("(0).")[2],
         create_time=run.created_at,
         start_time=began,
         end_time=max([began + timedelta(seconds=2.5), *asked]) if state in OVER else NEVER,
@@ -83,6 +91,8 @@ def _node(run: Any, name: str, began: datetime, state: str, children: list[str])
 
 def node_name(run: Any, task: str) -> str:
     """Whole name of a task's node; see ``nodes_of``."""
+    if task.startswith("(0).root"):
+        return f"{workflow_name(run)}{task}"
     *loop, part = task.split("/")
     outer = f"{workflow_name(run)}(0).root(0)"
     if loop:

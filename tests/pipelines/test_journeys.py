@@ -1,7 +1,4 @@
-"""The journeys of tests/cluster, their client's half: each as it stands there, against a server of the tests.
-
-What only a cluster does (pods, the volume, the work of tasks) is told here as it would be after it went well.
-"""
+"""The journeys of tests/cluster, their client's half: each as it stands there, against the tests' server."""
 
 import re
 from pathlib import Path
@@ -9,107 +6,21 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import yaml
-from copg_pipelines.doctor import pods
-from copg_pipelines.doctor.pods import OF_WORKFLOW, RunPods
+from copg_pipelines.doctor.pods import reason_of
 from copg_pipelines.server.outline import BASELINES, read_outline
+from kubernetes import client as k8s
 
+from copg.run import champion
+from copg.run.sources import DigestMemo
+from copg.tracking.registry import RegisteredVersion
 from tests.cluster import test_align, test_champion, test_components, test_journeys
-from tests.cluster.cluster import Cluster
-from tests.cluster.conftest import ON_VOLUME, PLACEMENT, RECIPE, Data
-from tests.pipelines.command import IMAGE, Command
+from tests.cluster.cluster import ACCOUNT
+from tests.cluster.conftest import Data
+from tests.pipelines.here import ENDED, GOING, WELL, Here
+from tests.pipelines.kfp_server import Script
+from tests.pipelines.recorded import pod_of
 
-GOING = {"resolve": "SUCCEEDED", "for-loop-2/0/train": "RUNNING"}
-ENDED = {"resolve": "SUCCEEDED", "for-loop-2/0/train": "SUCCEEDED", "summary": "SUCCEEDED"}
-WELL = ("SUCCEEDED", ENDED)
 CHAMPION = f"{test_champion.RUN_DIR}/champions/{test_champion.model_of(test_champion.NAME)}/1"
-
-
-class Here(Cluster):
-    """A cluster of which only KFP's API is there, and what tasks would have left."""
-
-    def __init__(self, command: Command) -> None:
-        super().__init__("none", "kubeflow", IMAGE, host=command.server.url)
-        self.command, self.server = command, command.server
-        self.asked: list[tuple[str, ...]] = []
-        """Words of every command of kubectl."""
-        self.deleted = self.gone = False
-        self.left: dict[str, Any] = {}
-        """Records of tasks."""
-
-    @property
-    def run(self) -> Any:
-        """The latest run."""
-        return list(self.server.runs.values())[-1]
-
-    def pipelines(self, *words: str, code: int = 0) -> str:
-        if words[0] == "resume":
-            self.server.looks.clear()
-            failed = ("FAILED", {**GOING, "for-loop-2/0/train": "FAILED"})
-            self.server.scripts = {"": [failed, ("RUNNING", GOING), WELL]}
-        quick = ("--poll", "0.01") if "--timeout" in words or words[0] == "cancel" else ()
-        done = self.command(*words, *quick)
-        assert done.code == code, (words, done.out, done.error)
-        return done.out + (done.error if code else "")
-
-    def kubectl(self, *words: str, given: str | None = None, check: bool = True) -> str:
-        self.asked.append(words)
-        self.deleted = self.deleted or words[:2] == ("delete", "pod")
-        if words[:2] == ("delete", "workflows.argoproj.io"):
-            self.command("status", "align", self.run.run_id)  # it has been seen to run
-            self.gone = True
-            self.server.deleted.add(self.run.run_id)
-        return ""
-
-    def sh(self, script: str, *, check: bool = True) -> str:
-        return "1/policy.safetensors" if "checkpoints" in script else ""
-
-    def read(self, path: str) -> Any:
-        if path.endswith("/run.json"):
-            return {"run": self.run.run_id}
-        if "CANCELING" in [each.state for each in self.run.state_history[-2:]]:
-            return None
-        failed = {"state": "failed", "failure": {"stage": "resolve"}}
-        well = {"state": "succeeded", "failure": None, "promoted": True, "reasons": [], "warnings": []}
-        trials = self.trials()
-        return failed if self.run.state == "FAILED" else {**well, "trials": trials, "run": self.run.run_id}
-
-    def trials(self) -> list[Any]:
-        spec = self.server.versions[self.run.pipeline_version_reference.pipeline_version_id].pipeline_spec
-        root = spec.get("pipeline_spec", {}).get("root", {})  # nothing of a run that a schedule began
-        trials = root.get("inputDefinitions", {}).get("parameters", {}).get("trials", {})
-        return [{**each, "reward": 0.5, "kl": 1.0} for each in trials.get("defaultValue", [])]
-
-    def records(self, run_dir: str) -> Any:
-        return dict(self.left)
-
-    def pods(self, selector: str) -> list[dict[str, Any]]:
-        words = [*self.server.runs, "copg_components", "train"]
-        uid = "second" if self.deleted else "first"
-        return [
-            {
-                "metadata": {"name": "train-1", "uid": uid, "labels": {OF_WORKFLOW: "align-1"}},
-                "spec": {"containers": [{"name": "main", "args": words}]},
-                "status": {"phase": "Running"},
-            }
-        ]
-
-
-@pytest.fixture
-def here(command: Command, monkeypatch: pytest.MonkeyPatch) -> Here:
-    found = Here(command)
-    monkeypatch.setattr(pods, "look_at_pods", lambda *given: RunPods(gone=found.gone))
-    return found
-
-
-@pytest.fixture
-def recipe(tmp_path: Path) -> Data:
-    """The recipe of the cluster's tests, whose records and model are on the volume alone."""
-    paths = {"records": str(tmp_path / "data/records.jsonl"), "model": str(tmp_path / "data/model")}
-    placement = {**PLACEMENT, "paths": {str(tmp_path / "data"): ON_VOLUME}}
-    file = tmp_path / "recipe.yaml"
-    file.write_text(yaml.safe_dump({"name": "cluster-test", **paths, **RECIPE, "placement": placement}))
-    return Data(file, tmp_path)
 
 
 class Misspelt(dict[str, str]):
@@ -231,6 +142,46 @@ def test_each_stage_alone(here: Here, recipe: Data, name: str) -> None:
     here.pipelines = ran  # type: ignore[method-assign]
     test_components.test_a_component_runs_in_a_pod_and_leaves_its_artifact(here, recipe, name)
     sent = str(here.run.pipeline_spec)
-    assert here.run.service_account == "copg-runner"
+    assert here.run.service_account == ACCOUNT
     assert not [each for each in takes if f"minio://mlpipeline/{each}" not in sent]
     assert here.server.versions == {}
+
+
+def test_an_exit_handler_that_cannot_start(here: Here, recipe: Data) -> None:
+    def waits(run: Any) -> Script:
+        ((_, tasks),) = here.whole(run)
+        summary = next(path for path in tasks if path.endswith(".summary"))
+        pod = unscheduled("0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector.")
+        here.waiting = {pod_of(run, summary): reason_of(pod)}
+        return [("RUNNING", {**tasks, summary: "PENDING"})]
+
+    here.server.scripts = {"": waits}
+    test_journeys.test_an_exit_handler_that_cannot_start_is_told_with_its_reason(here, recipe)
+    pods = here.spec(here.run)["platform_spec"]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    placed = {name for name, pod in pods.items() if "nodeSelector" in pod}
+    assert (placed, here.server.count("POST", ":terminate")) == ({"exec-summary"}, 1)
+
+
+def unscheduled(why: str) -> k8s.V1Pod:
+    """A pod that no node takes, as the API server tells it."""
+    told = k8s.V1PodCondition(type="PodScheduled", status="False", reason="Unschedulable", message=why)
+    return k8s.V1Pod(status=k8s.V1PodStatus(phase="Pending", conditions=[told]))
+
+
+def test_a_champion_that_is_gone(
+    here: Here, recipe: Data, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    promoted = RegisteredVersion("1", CHAMPION, "digest", {})
+    monkeypatch.setattr(champion, "champion", lambda *given: promoted)
+
+    def ends(run: Any) -> Script:
+        name = here.given(run)["name"]  # resolve, with the registry's word and the volume as it is now
+        settings = {"tracking_uri": "http://mlflow", "model_name": name, "champions": CHAMPION}
+        found = champion.find_champion(settings, "run", {}, DigestMemo(tmp_path))
+        here.warnings = [found.note]
+        return here.whole(run)
+
+    here.server.scripts = {"": ends}
+    test_champion.test_a_champion_that_is_gone_is_told_and_the_run_goes_on(here, recipe)
+    assert here.shell == [f"rm -rf {test_champion.RUN_DIR}/champions"]
+    assert "evaluate-reference" in here.executed()
