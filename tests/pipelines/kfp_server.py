@@ -272,6 +272,21 @@ class KfpServer:
         wanted = {"display_name": "begun", "experiment_id": group, "pipeline_version_reference": ids}
         return str(self.create_run({}, wanted).run_id)
 
+    def fire(self, schedule: Any) -> Any:
+        """The run that a schedule starts at its time."""
+        begun: Any = self.create_run(
+            {},
+            {
+                "display_name": f"{schedule.display_name} {self.clock:%H:%M}",
+                "experiment_id": schedule.experiment_id,
+                "pipeline_version_reference": plain(schedule.pipeline_version_reference),
+                "runtime_config": plain(schedule.runtime_config),
+                "service_account": schedule.service_account,
+            },
+        )
+        begun.recurring_run_id = schedule.recurring_run_id
+        return begun
+
     def recall(self, name: str) -> str:
         """Hold a recorded run, and the version it ran; its id."""
         run, version = (
