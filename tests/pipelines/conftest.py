@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -53,8 +54,13 @@ def hook() -> Iterator[tuple[str, list[dict[str, Any]]]]:
 @pytest.fixture
 def here(command: Command, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A cluster for the journeys of tests/cluster, with one that a kube context names."""
+    from tests.cluster import cluster
     from tests.pipelines.here import Here
 
+    def wait(seconds: float) -> None:
+        raise AssertionError("nothing more comes of waiting: its server answers by looks, not by the clock")
+
+    monkeypatch.setattr(cluster, "time", SimpleNamespace(monotonic=time.monotonic, sleep=wait))
     found = Here("none", "kubeflow", IMAGE, host=command.server.url, command=command)
     told = pods.RunPods
     monkeypatch.setattr(pods, "look_at_pods", lambda *given: told(gone=found.gone, waiting=found.waiting))
