@@ -20,13 +20,13 @@ from copg.losses.units import has_reward_units
 from copg.rewards.contract import RewardSpec
 from copg.rewards.registry import digest_of_inputs, digest_of_purpose, digest_of_rewards
 from copg.run.check import called_rewards, check_recipe, settings_of
+from copg.run.cut_off import unfinished
 from copg.run.footprint import estimate_needs, lack_of_disk, measure_model, shortfalls
 from copg.run.outlook import GATE, tell_known_outlook
 from copg.run.plan import Plan, make_plan
 from copg.run.recipe import Recipe
 from copg.run.sampler import find_sampler
 from copg.run.sources import DigestMemo, Source, digest_text, find_model, find_policy, find_records, find_text
-from copg.run.summary import unfinished
 from copg.run.task_names import RENEWAL, trial_method
 from copg.run.task_record import RUN
 from copg.run.text_check import check_text

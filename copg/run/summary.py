@@ -1,7 +1,6 @@
 """``summary.json``: what a run did and found, from the records of its tasks, whatever happened to them."""
 
 import shutil
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -58,30 +57,6 @@ def _told(run_dir: Path) -> dict[str, Any]:
         return read_json(run_dir / SUMMARY)
     except DamageError:
         return {}
-
-
-def unfinished(run_dir: Path) -> dict[str, Any] | None:
-    """The latest run so far, where it left no summary: it was cancelled, or its last task could not start.
-
-    Args:
-        run_dir: directory of the runs.
-
-    Returns:
-        Its id, when it began, and the tasks that were stopped while they ran; None where it ended by itself.
-    """
-    try:
-        before, told = read_json(run_dir / RUN), read_json(run_dir / SUMMARY)
-    except DamageError as error:
-        print(f"warning: {error}", file=sys.stderr, flush=True)
-        return None
-    if not before.get("tasks") or before.get("alone"):  # ``resolve`` itself never ended: it is tried again
-        return None
-    if told.get("run") == before["run"]:
-        return None
-    records = {**read_records(run_dir, before), "resolve": None}  # whose record is of the run to come
-    mine = [each for each in records.values() if each is not None and each.run == before["run"]]
-    stopped = [each.task for each in mine if each.state == "running"]
-    return {"run": before["run"], "started": before.get("started"), "stopped": sorted(stopped)}
 
 
 def read_records(run_dir: Path, run: Mapping[str, Any]) -> dict[str, TaskRecord]:

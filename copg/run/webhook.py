@@ -37,6 +37,7 @@ def message_of(summary: Mapping[str, Any]) -> dict[str, Any] | None:
         "name": name,
         "run": run,
         "started": summary.get("started"),
+        "before": summary.get("before"),
         "failure": failure,
         "reasons": summary.get("reasons", []),
         "trials": summary.get("trials", []),

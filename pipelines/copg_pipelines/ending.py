@@ -4,6 +4,8 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from copg.run.cut_off import told_of_before
+
 LOADING = (
     "from transformers import AutoModelForCausalLM, AutoTokenizer",
     'model = AutoModelForCausalLM.from_pretrained("{policy}")',
@@ -61,8 +63,11 @@ def warning_lines(summary: Mapping[str, Any]) -> Iterator[str]:
 
 
 def show_failure(summary: dict[str, Any]) -> None:
-    """Print what finished stages warned of, which may be the cause, and why the run failed, on stderr."""
-    for line in (*warning_lines(summary), failure_line(summary)):
+    """Print what finished stages warned of, which may be the cause, and why the run failed, on stderr.
+
+    That the run before was cut off stands before it.
+    """
+    for line in filter(None, (told_of_before(summary), *warning_lines(summary), failure_line(summary))):
         print(line, file=sys.stderr)
 
 
@@ -79,8 +84,8 @@ def show_summary(summary: dict[str, Any]) -> None:
     print()
     for reason in summary["reasons"]:
         print(f"  {reason}")
-    if before := summary.get("before"):
-        print(f"the run before, {before['run']}, was cancelled or lost: it left no summary")
+    if before := told_of_before(summary):
+        print(before)
     for line in warning_lines(summary):
         print(line)
     if summary["cached"]:

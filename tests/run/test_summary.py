@@ -2,7 +2,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from copg.run.summary import SUMMARY, summarise, unfinished, write_summary
+from copg.run.summary import SUMMARY, summarise, write_summary
 from copg.run.task_record import RUN, TaskRecord, read_json, write_record
 
 TRIALS = [{"method": "copg", "beta": 0.1}, {"method": "ipo", "beta": 1.0}]
@@ -178,21 +178,6 @@ def test_a_job_that_is_resumed_is_summed_up_by_its_records_alone(tmp_path: Path)
     # a server goes on saying what it said of the job before it was resumed
     assert write_summary(tmp_path, succeeded=False, job="align-1")["failure"] is None
     assert write_summary(tmp_path, succeeded=False, job="align-2")["failure"]["stage"] == "pipeline"
-
-
-def test_the_summary_says_that_the_run_before_was_cut_off(tmp_path: Path) -> None:
-    validate = {"task": "validate", "stage": "validate", "subject": None, "key": "k", "loop": None}
-    (tmp_path / "run.json").write_text(json.dumps({"run": "first", "started": "then", "tasks": [validate]}))
-    for name, key in (("resolve", "always"), ("validate", "k")):
-        write_record(tmp_path, TaskRecord(stage=name, task=name, key=key, run="first", state="running"))
-    before = unfinished(tmp_path)
-    assert before == {"run": "first", "started": "then", "stopped": ["validate"]}
-    assert summarise({"run": "second", "before": before}, {}, succeeded=True)["before"] == before
-    (tmp_path / "summary.json").write_text(json.dumps({"run": "first"}))
-    assert unfinished(tmp_path) is None  # it ended by itself
-    (tmp_path / "run.json").write_text(json.dumps({"run": "second", "tasks": [validate], "alone": True}))
-    assert unfinished(tmp_path) is None  # one stage alone writes none
-    assert unfinished(tmp_path / "empty") is None
 
 
 def test_a_trial_by_distance_is_told_with_the_beta_that_was_found_and_a_reward_model_beside_length() -> None:
