@@ -7,6 +7,7 @@ from copg.evaluation.gate import interval
 from copg.evaluation.results import Outcome
 from copg.records import Estimate
 from copg.report.policy import MIX, REFERENCE, Policy
+from copg.report.texts import few
 
 COLUMNS = (
     *("policy", "reward", "KL, nats", "gain over the reference", "gain in J", "win rate"),
@@ -18,7 +19,7 @@ _SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~&$-])")
 def render_markdown(
     name: str, policies: Sequence[Policy], outcome: Outcome, warnings: Sequence[str] = ()
 ) -> str:
-    """Decision, reasons, every policy with its intervals, and what the stages warned of."""
+    """Decision, reasons, every policy with its intervals, and the first of what the stages warned of."""
     best = outcome.best.name if outcome.best else None
     if best is None:
         decision = "No trial can be promoted."
@@ -43,7 +44,7 @@ def render_markdown(
         "",
         *(f"- {plain(policy.name)}: {plain(hint)}" for policy in policies for hint in policy.hints),
         "",
-        *(["Warnings:", "", *(f"- {plain(line)}" for line in warnings), ""] if warnings else []),
+        *(["Warnings:", "", *(f"- {plain(line)}" for line in few(warnings)), ""] if warnings else []),
     ]
     return "\n".join(lines)
 

@@ -1,7 +1,7 @@
 """One HTML file: style, scripts, figures and sections, allowed to load nothing."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from copg.report.plot import Chart
 from copg.report.policy import CHAMPION, MIX, REFERENCE, TRIAL, Policy
 from copg.report.samples import Picked
 from copg.report.styles import Style, style_of
-from copg.report.texts import estimate_texts, flatten, is_digest, number
+from copg.report.texts import estimate_texts, few, flatten, is_digest, number
 from copg.rewards import tables
 from copg.rewards.ladder import HEAD, Ladder
 
@@ -159,12 +159,14 @@ def render_page(contents: Contents) -> str:
 def render_brief(contents: Contents, address: str = "") -> str:
     """Verdict and results alone, in some kilobytes, for a page of Kubeflow that shows it in a frame.
 
+    A trial more is a kilobyte more; of the warnings, however many and long, it has the first.
+
     Args:
         contents: as of the whole page.
         address: where the whole page will lie: a path, or a URL of an object store; empty: not told.
     """
     return PAGES.get_template("brief.j2").render(
-        page=contents,
+        page=replace(contents, warnings=few(contents.warnings)),
         address=address,
         link=link_to(address),
         style=Markup((FOLDER / "page.css").read_text(encoding="utf-8")),

@@ -3,13 +3,15 @@
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from copg.evaluation.gate import form_of
 from copg.records import Estimate
 
 MINUS, DASH = "\u2212", "\u2013"
+MOST_LINES, MOST_CHARACTERS = 20, 300
+"""Warnings that a page of kilobytes has, and of each."""
 
 
 def number(value: float, form: str = ".3g") -> str:
@@ -23,6 +25,13 @@ def estimate_texts(estimate: Estimate | None, scale: float = 1.0) -> list[str]:
         return []
     scaled = Estimate(*(scale * x for x in (estimate.mean, estimate.low, estimate.high)))
     return [number(x, form_of(scaled)) for x in (scaled.mean, scaled.low, scaled.high)]
+
+
+def few(lines: Sequence[str], most: int = MOST_LINES, characters: int = MOST_CHARACTERS) -> list[str]:
+    """The first lines, each cut where it is long, and in a last one how many there are besides."""
+    shown = [line if len(line) <= characters else f"{line[:characters]} …" for line in lines[:most]]
+    rest = len(lines) - len(shown)
+    return [*shown, f"and {rest} more: the whole report has them"] if rest else shown
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
