@@ -53,15 +53,17 @@ def resolve(
     from copg.run.form import folded
     from copg.run.plan_files import store_plan
     from copg.run.resolve import ResolveConfig, resolve_recipe
+    from copg.run.task_record import OUTLOOK
     from copg_components._process import recorded
 
     given: dict[str, Any] = {"name": name, "records": records, "model": model, "rewards": rewards}
     given |= {"trials": trials, "settings": settings, "betas": betas, "epochs": epochs, "max_kl": max_kl}
-    with recorded("resolve", {"key": "always"}, run_dir):
+    with recorded("resolve", {"key": "always"}, run_dir) as record:
         recipe, at_once = folded(given)
         config = {"recipe": recipe, "run_dir": run_dir, "tasks_at_once": at_once}
         config |= {"plans": plans, "again": again}
         found = resolve_recipe(parse_config(ResolveConfig, config, where="resolve"))
+        record.facts[OUTLOOK] = found.outlook
         short = {
             row.name: store_plan(Path(run_dir), found.plans[row.name], recipe["stages"].get(row.stage, {}))
             for row in rows(found.plans)

@@ -81,8 +81,8 @@ def measure_gate(size: Mapping[str, Any] | None, scored: Path) -> dict[str, Any]
     }
 
 
-def tell_outlook(size: Mapping[str, Any] | None, logs: Mapping[str, Any] | None) -> None:
-    """Print which gains the gate will see.
+def tell_outlook(size: Mapping[str, Any] | None, logs: Mapping[str, Any] | None) -> str:
+    """Print which gains the gate will see, and return the line; empty where there is nothing to tell.
 
     Args:
         size: the plan's; None, as of a stage alone, tells nothing.
@@ -92,7 +92,7 @@ def tell_outlook(size: Mapping[str, Any] | None, logs: Mapping[str, Any] | None)
         ConfigError: whatever came out, none could pass, and the recipe does not say to go on.
     """
     if size is None or logs is None:
-        return
+        return ""
     given, bounds = _given(size), logs["bounds"]
     gate = Gate(
         spread=logs["spread"],
@@ -110,9 +110,10 @@ def tell_outlook(size: Mapping[str, Any] | None, logs: Mapping[str, Any] | None)
         )
     if told:
         print(told, file=sys.stderr, flush=True)
+    return told
 
 
-def tell_known_outlook(run_dir: Path, score: Mapping[str, Any] | None) -> None:
+def tell_known_outlook(run_dir: Path, score: Mapping[str, Any] | None) -> str:
     """``tell_outlook`` of logs that an earlier run scored; nothing where none did.
 
     Args:
@@ -123,11 +124,12 @@ def tell_known_outlook(run_dir: Path, score: Mapping[str, Any] | None) -> None:
         ConfigError: as ``tell_outlook``.
     """
     if score is None or GATE not in score:
-        return
+        return ""
     record = read_record(record_path(run_dir, "score", score["key"]))
     logs = record.facts.get(GATE) if record is not None else None
     if logs is not None and logs["of"] >= _given(score[GATE]).num_prompts:
-        tell_outlook(score[GATE], logs)
+        return tell_outlook(score[GATE], logs)
+    return ""
 
 
 def _given(size: Mapping[str, Any]) -> GateSize:

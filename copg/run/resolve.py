@@ -64,6 +64,8 @@ class Resolution(Plan):
     warnings: list[str] = field(default_factory=list)
     ending: str = ""
     """In words, what ends a completion."""
+    outlook: str = ""
+    """Which gains the gate will see, in one line, where an earlier run scored these logs."""
 
 
 def resolve_recipe(config: ResolveConfig) -> Resolution:
@@ -88,8 +90,7 @@ def resolve_recipe(config: ResolveConfig) -> Resolution:
     print(resolution.ending, file=sys.stderr, flush=True)
     for warning in resolution.warnings:
         print(f"warning: {warning}", file=sys.stderr, flush=True)
-    tell_known_outlook(run_dir, resolution.plans.get("score"))
-    return resolution
+    return replace(resolution, outlook=tell_known_outlook(run_dir, resolution.plans.get("score")))
 
 
 def plan_recipe(config: ResolveConfig) -> Resolution:

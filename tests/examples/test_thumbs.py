@@ -162,3 +162,4 @@ def test_two_hundred_thumbs_are_told_the_smallest_gain_that_so_few_see(
     assert few.code == 0, few.shown
     assert few.smallest_gain > 0
     few.told(r"gate: [1-3]\d prompts x .* of the spread within a prompt\) needs \d{3}")
+    assert few.shown.index("\ngate: ") < few.shown.index("\ntrain-"), "who waits at the terminal is told, too"

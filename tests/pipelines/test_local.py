@@ -116,6 +116,17 @@ def test_warnings_of_resolve_reach_the_terminal(tmp_path: Path) -> None:
     assert out.getvalue().splitlines()[1] == "warning: little memory"
 
 
+def test_the_gains_that_the_gate_will_see_reach_the_terminal_when_the_logs_are_scored(tmp_path: Path) -> None:
+    out = io.StringIO()
+    with watching(tmp_path, out):
+        known = {"stage": "score", "task": "score", "key": "a" * 64, "state": "succeeded"}
+        write_record(tmp_path, TaskRecord(**known, facts={"outlook": "gate: 20 prompts see a gain of 0.3"}))
+        write_record(
+            tmp_path, TaskRecord(stage="train", task="train-copg_1", key="b" * 64, state="succeeded")
+        )
+    assert [text.split()[0] for text in out.getvalue().splitlines()] == ["score", "gate:", "train-copg_1"]
+
+
 def test_a_failure_is_one_line() -> None:
     failure = {"stage": "train", "trial": "copg_0.1", "cause": "no room"}
     summary: dict[str, Any] = {"failure": failure, "log": "/log"}

@@ -126,8 +126,9 @@ def test_a_run_whose_scores_are_there_is_refused_before_any_task(tmp_path, capsy
     write_record(tmp_path, record)
     with pytest.raises(ConfigError, match="nothing can be promoted with 4 prompts"):
         tell_known_outlook(tmp_path, score)
-    tell_known_outlook(tmp_path, {**score, "gate": SIZE})
-    assert capsys.readouterr().err.startswith("gate: 128 prompts x 4 completions see")
+    told = tell_known_outlook(tmp_path, {**score, "gate": SIZE})
+    assert told.startswith("gate: 128 prompts x 4 completions see")
+    assert capsys.readouterr().err == f"{told}\n"
     tell_known_outlook(tmp_path, {"key": "k" * 64})
     tell_known_outlook(tmp_path, None)
     assert capsys.readouterr().err == ""
