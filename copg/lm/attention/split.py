@@ -27,7 +27,7 @@ class Piece(NamedTuple):
     queries: slice
     keys: slice
     """Those of the queries, which then see themselves causally, or all of what they continue."""
-    count: int = 1
+    num_alike: int = 1
     """Segments of equal length in ``queries``, each of which sees itself alone."""
     first: bool = False
     """Whether none before it has the same queries, or some of them."""
@@ -42,8 +42,9 @@ class Piece(NamedTuple):
     @property
     def scores(self) -> float:
         """That count."""
-        queries, keys = (each.stop - each.start for each in (self.queries, self.keys))
-        return queries * keys / (2 * self.count) if self.own else queries * keys
+        queries: int = self.queries.stop - self.queries.start
+        keys: int = self.keys.stop - self.keys.start
+        return queries * keys / (2 * self.num_alike) if self.own else queries * keys
 
 
 def split_attention(query: Tensor, key: Tensor, value: Tensor, layout: Layout, scale: float | None) -> Tensor:
@@ -135,7 +136,9 @@ class _Split(torch.autograd.Function):
         totals = [torch.empty_like(out) for _ in range(3)]
         for piece in ctx.pieces:
             q, k, v = _take(piece, query, key, value)
-            g, o, s = (_heads_first(x, piece.queries, piece.count) for x in (grads[0], out, lse[..., None]))
+            g, o, s = (
+                _heads_first(x, piece.queries, piece.num_alike) for x in (grads[0], out, lse[..., None])
+            )
             causal = piece.own and piece.mask is None
             found = _backward(g, q, k, v, o, s[..., 0], 0.0, causal, attn_mask=piece.mask, scale=ctx.scale)
             places = (piece.queries, piece.keys, piece.keys)
@@ -151,4 +154,6 @@ class _Split(torch.autograd.Function):
 def _take(piece: Piece, query: Tensor, key: Tensor, value: Tensor) -> list[Tensor]:
     """[count, heads, T, d] queries, keys and values of a piece."""
     places = (piece.queries, piece.keys, piece.keys)
-    return [_heads_first(x, here, piece.count) for x, here in zip((query, key, value), places, strict=True)]
+    return [
+        _heads_first(x, here, piece.num_alike) for x, here in zip((query, key, value), places, strict=True)
+    ]
