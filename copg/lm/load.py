@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -53,13 +53,18 @@ def load_model(
     if (Path(model) / ADAPTER).is_file():
         from peft import PeftConfig, PeftModel
 
-        config = PeftConfig.from_pretrained(str(model))
-        base = load_model(config.base_model_name_or_path, dtype=dtype, revision=config.revision)
-        options = {"is_trainable": trainable, "use_safetensors": True}
         check_files(model)
         try:
+            config = PeftConfig.from_pretrained(str(model))
+        except Exception as error:  # of a configuration that is not what peft wrote, whatever it meets there
+            raise ModelError(f"{model}: cannot be loaded: {_first_line(error)}") from error
+        base = load_model(adapter_base(Path(model)), dtype=dtype, revision=config.revision)
+        options = {"is_trainable": trainable, "use_safetensors": True}
+        try:
             adapted = PeftModel.from_pretrained(base, str(model), **options)
-        except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        except Exception as error:
+            if memory_mistake(error, {}) is not None:
+                raise
             raise ModelError(f"{model}: cannot be loaded: {_first_line(error)}") from error
         _check_loaded(model, adapted, {"missing_keys": _missing_from_adapter(Path(model), adapted)})
         return adapted.eval()

@@ -38,7 +38,10 @@ def check_files(model: str | Path) -> None:
     for file in files:
         read_shapes(file)
     for index in sorted(folder.glob("*.safetensors.index.json")):
-        wanted = set(_json(index).get("weight_map", {}).values())
+        placed = _json(index).get("weight_map", {})
+        if not isinstance(placed, dict) or not all(isinstance(file, str) for file in placed.values()):
+            raise ModelError(f"{index}: its weight_map is not the name of a file for each weight")
+        wanted = set(placed.values())
         missing = sorted(name for name in wanted if not (folder / name).is_file())
         if missing:
             raise ModelError(f"{index}: names {len(wanted)} files, of which {missing[0]!r} is missing")

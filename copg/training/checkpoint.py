@@ -175,6 +175,8 @@ def load_checkpoint(path: Path, model: torch.nn.Module, optimizer: torch.optim.O
     """
     weights, stored = read_tensors(path / MODEL), read_tensors(path / OPTIMIZER)
     state = read_sealed(path / STATE, remedy=REMEDY)
+    if "step" not in state:
+        raise DamageError(f"{path / STATE}: tells no step; {REMEDY}")
     if missing := [name for name in trained_tensors(model) if name not in weights]:
         raise DamageError(f"{path}: has no {missing[0]}; {REMEDY}")
     _put_back(weights, model)

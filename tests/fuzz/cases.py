@@ -1,35 +1,35 @@
 """What is done with one hostile input: it is taken whole, or refused in a line that names it."""
 
-import csv
-import gzip
-import io
 import json
 import os
 import random
-from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import yaml
-import zstandard
 
-from copg.data.found import Reading
-from copg.data.portions import portions
-from copg.data.readers import Rows
-from copg.data.shapes import READ_AS
+from copg.artifacts import json_value
 from copg.errors import CopgError
+from copg.lm.load import load_model
 from copg.lm.tokenizer import read_codec, read_limits
 from copg.run.check import check_recipe
 from copg.run.footprint import measure_model
 from copg.run.recipe import load_recipe
-from copg.run.sources import DigestMemo, find_model
-from tests.fuzz.values import FIELDS, damaged, line, row, table, value
+from copg.run.sources import DigestMemo, find_model, find_policy
+from copg.stores.model_files import ADAPTER
+from copg.stores.sealed import SEAL
+from tests.fuzz.record_files import (
+    Made,
+    read_compressed,
+    read_lines,
+    read_parquet,
+    read_saved,
+    read_table,
+    validate_lines,
+)
+from tests.fuzz.values import FIELDS, damaged, value
 
-MOST_CHARS = 5000
-"""Of a line that refuses something."""
 RECIPE: dict[str, Any] = {
     "name": "fuzzed",
     "records": "records.jsonl",
@@ -42,6 +42,8 @@ RECIPE: dict[str, Any] = {
     "trials": [{"method": "copg", "beta": 0.1}, {"method": "ipo", "beta": 1.0, "name": "second"}],
     "text": {"thinking": "strip"},
     "validate": {"select_fraction": 0.25, "columns": {"prompt": "question"}, "read_as": "completions"},
+    "sample": {"completions": 4, "generation": {"temperature": 0.7}},
+    "reward": {"learns": "pairs"},
     "score": {"source": "computed", "check_samples": 4},
     "reference": {"max_tokens": 512},
     "train": {
@@ -55,96 +57,6 @@ RECIPE: dict[str, Any] = {
     "promote": {"max_kl": 10.0, "keep": ["second"]},
     "placement": {"defaults": {"cpu": "1", "memory": "2Gi"}},
 }
-OF_A_MODEL = (
-    *("config.json", "tokenizer_config.json", "tokenizer.json", "generation_config.json"),
-    "model.safetensors",
-)
-Made = dict[str, Any]
-"""What a whole run of cases shares."""
-
-
-def account(path: Path, reading: Reading, lines: Iterable[int]) -> None:
-    """Read a file, and see that each of its lines is a record or has a reason."""
-    told: Counter[int] = Counter()
-    for portion in portions(Rows(str(path)), reading, num_workers=0):
-        for found in (portion.records, portion.defects):
-            for source in found["source"].to_pylist():
-                name, _, number = source.rpartition(":")
-                assert name == path.name
-                told[int(number)] += 1
-        for defect in portion.defects.to_pylist():
-            assert defect["reason"]
-            assert defect["detail"]
-            assert len(defect["detail"]) < MOST_CHARS
-    assert set(told) == set(lines)
-
-
-def reading(rng: random.Random) -> Reading:
-    """What the user says, at times something that the records are not."""
-    asked = rng.choice((None, None, None, *READ_AS))
-    columns = {rng.choice(("prompt", "reward", "completion")): rng.choice((*FIELDS, "a.b", "", "\x00"))}
-    return Reading(columns if rng.random() < 0.2 else {}, asked, rng.random() < 0.2)
-
-
-def read_lines(rng: random.Random, folder: Path, made: Made) -> None:
-    rows = [line(rng).replace(b"\n", b" ") for _ in range(rng.randint(1, 12))]
-    data = rng.choice((b"", b"", b"\xef\xbb\xbf")) + b"\n".join(rows) + rng.choice((b"", b"\n", b"\n\n"))
-    path = folder / rng.choice(("a.jsonl", "b.json", "c.ndjson"))
-    path.write_bytes(data)
-    there = data.removeprefix(b"\xef\xbb\xbf").split(b"\n")
-    account(path, reading(rng), (n for n, each in enumerate(there, 1) if each.strip(b" \t\n\r\x0b\f")))
-
-
-def read_table(rng: random.Random, folder: Path, made: Made) -> None:
-    cells: list[dict[str, str]] = []
-    for _ in range(rng.randint(1, 6)):
-        each = row(rng)
-        fields = each if isinstance(each, dict) else {"prompt": each}
-        cells.append({k: v if isinstance(v, str) else json.dumps(v) for k, v in fields.items()})
-    names = list(dict.fromkeys(name for each in cells for name in each)) or ["prompt"]
-    stream = io.StringIO()
-    ends = rng.choice(("\n", "\r\n", "\r"))
-    writer = csv.DictWriter(stream, names, lineterminator=ends, escapechar="\\", restval="")
-    writer.writeheader()
-    for each in cells:
-        writer.writerow(each)
-    data = stream.getvalue().encode("utf-8", "surrogatepass")
-    path = folder / "a.csv"
-    path.write_bytes(damaged(rng, data) if rng.random() < 0.5 else data)
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
-        try:
-            found, last, reader = [], 0, csv.reader(text, strict=True)
-            for each in reader:
-                found += [last + 1] if each else []  # the line on which the record begins
-                last = reader.line_num
-        except csv.Error:
-            found = []
-    account(path, reading(rng), found[1:])
-
-
-def read_parquet(rng: random.Random, folder: Path, made: Made) -> None:
-    path = folder / "a.parquet"
-    data = io.BytesIO()
-    try:
-        pq.write_table(table(rng), data)
-    except (pa.ArrowException, ValueError):
-        return  # no such file can be
-    path.write_bytes(damaged(rng, data.getvalue()) if rng.random() < 0.3 else data.getvalue())
-    account(path, reading(rng), [1])
-
-
-def read_compressed(rng: random.Random, folder: Path, made: Made) -> None:
-    data = b"\n".join(line(rng).replace(b"\n", b" ") for _ in range(3))
-    kinds = (("a.jsonl.gz", gzip.compress(data)), ("a.jsonl.zst", zstandard.compress(data)))
-    name, packed = rng.choice(kinds)
-    hurt = rng.random() < 0.6
-    (folder / name).write_bytes(damaged(rng, packed) if hurt else packed)
-    if hurt:
-        for _ in portions(Rows(str(folder / name)), reading(rng), num_workers=0):
-            pass
-    else:
-        there = enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1)
-        account(folder / name, reading(rng), (n for n, each in there if each.strip(b" \t\n\r\x0b\f")))
 
 
 def _replaced(rng: random.Random, values: Any) -> Any:
@@ -180,11 +92,14 @@ def read_recipe(rng: random.Random, folder: Path, made: Made) -> None:
 
 
 def read_small(rng: random.Random, folder: Path, made: Made) -> None:
-    """Files of ours as an accident leaves them: the same, absent in a word, or a line."""
+    """Files of ours as an accident leaves them: the same, absent in a word, or a line.
+
+    An object without a digest is what 0.1.0 left, and is believed.
+    """
     name = rng.choice(sorted(made["kinds"]))
     kind, whole, files = made["kinds"][name]
     home: Path = made["homes"] / name
-    path = rng.choice(sorted(files))
+    path = rng.choice(sorted(each for each in files if ".json" in each.suffix))
     data = files[path]
     hurt = damaged(rng, data) if rng.random() < 0.7 else json.dumps(value(rng)).encode()
     if rng.random() < 0.05:
@@ -192,18 +107,47 @@ def read_small(rng: random.Random, folder: Path, made: Made) -> None:
     try:
         path.write_bytes(hurt)
         found, told = made["read"](kind, home)
-        assert str(home) in told if told else found in (whole, made["repaired"]), (path, hurt[:200])
+        same = found in (whole, made["repaired"]) or _of_0_1_0(hurt)
+        assert str(home) in told if told else same, (path, hurt[:200])
         if told:
             raise CopgError(told)
     finally:
-        for each, content in files.items():
+        for each, content in files.items():  # also what a repair took away
             each.write_bytes(content)
+
+
+def _of_0_1_0(data: bytes) -> bool:
+    try:
+        found = json_value(data)
+    except ValueError:
+        return False
+    return isinstance(found, dict) and not found.keys() & {SEAL, "seal"}
 
 
 def read_model(rng: random.Random, folder: Path, made: Made) -> None:
     """A model's folder as an accident, or a stranger, leaves it."""
-    source: Path = made["model"]
-    hurt = rng.choice(OF_A_MODEL)
+    source = _hurt_model(rng, folder, made)
+    memo = DigestMemo(folder)
+    if (folder / ADAPTER).is_file() or source == made["models"]["adapter"]:
+        find_policy(str(folder), None, memo)
+        return
+    find_model(str(folder), None, memo)
+    read_limits(str(folder))
+    measure_model(folder)
+    codec = read_codec(str(folder))
+    codec.encode(codec.open([{"role": "user", "content": "cat"}], {}), "dog", finished=True)
+
+
+def load_weights(rng: random.Random, folder: Path, made: Made) -> None:
+    """The same where the weights are loaded."""
+    _hurt_model(rng, folder, made)
+    load_model(folder)
+
+
+def _hurt_model(rng: random.Random, folder: Path, made: Made) -> Path:
+    """Fill a folder with one of the models, of which one file is gone or damaged; which model it was."""
+    source: Path = made["models"][rng.choice(sorted(made["models"]))]
+    hurt = rng.choice(sorted(each.name for each in source.iterdir()))
     for file in source.iterdir():
         os.link(file, folder / file.name)
     if rng.random() < 0.1:
@@ -216,20 +160,19 @@ def read_model(rng: random.Random, folder: Path, made: Made) -> None:
             data = damaged(rng, data)
         (folder / hurt).unlink()
         (folder / hurt).write_bytes(data)
-    find_model(str(folder), None, DigestMemo(folder))
-    read_limits(str(folder))
-    measure_model(folder)
-    codec = read_codec(str(folder))
-    codec.encode(codec.open([{"role": "user", "content": "cat"}], {}), "dog", finished=True)
+    return source
 
 
 CASES: dict[str, tuple[int, Callable[[random.Random, Path, Made], None]]] = {
-    "lines": (30, read_lines),
-    "csv": (15, read_table),
-    "parquet": (15, read_parquet),
-    "compressed": (5, read_compressed),
-    "recipe": (20, read_recipe),
-    "small": (10, read_small),
-    "model": (5, read_model),
+    "lines": (250, read_lines),
+    "csv": (140, read_table),
+    "parquet": (140, read_parquet),
+    "compressed": (50, read_compressed),
+    "saved": (20, read_saved),
+    "validated": (0, validate_lines),
+    "recipe": (200, read_recipe),
+    "small": (140, read_small),
+    "model": (50, read_model),
+    "weights": (10, load_weights),
 }
-"""How many of a hundred, and what is done."""
+"""How many of a thousand, and what is done; files through a whole stage are slow, and counted apart."""

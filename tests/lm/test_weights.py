@@ -17,6 +17,7 @@ from copg.lm.rows import TokenGroup
 from copg.lm.scorer import group_logps
 from copg.lm.weights import check_files
 from copg.run.sources import DigestMemo, find_model
+from copg.stores.model_files import ADAPTER
 from copg.training.config import LoraConfig
 from copg.training.optim import add_adapter, freeze_towers
 from tests import tiny
@@ -50,6 +51,13 @@ def index(folder: Path) -> None:
     (folder / f"{FILE}.index.json").write_text(
         json.dumps({"weight_map": {"a": FILE, "b": "gone.safetensors"}})
     )
+
+
+@pytest.mark.parametrize("placed", [None, [FILE], {"a": [FILE]}, {"a": True}])
+def test_an_index_that_places_no_weights_is_refused(folder: Path, placed: Any) -> None:
+    (folder / f"{FILE}.index.json").write_text(json.dumps({"weight_map": placed}))
+    with pytest.raises(ModelError, match=r"index\.json: its weight_map is not the name of a file for each"):
+        check_files(folder)
 
 
 def kernel(folder: Path) -> None:
@@ -99,6 +107,28 @@ def test_random_and_impossible_weights_are_refused(folder: Path, value: Any, sai
     check_files(folder)  # no header tells
     with pytest.raises(ModelError, match=said):
         load_model(folder)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (b'{"base_model_name_or_path": "a\xff"}', "is no JSON object"),
+        (b'{"r": 8', "is no JSON object"),
+        (b'{"peft_type": "LORA"}', "names no base_model_name_or_path"),
+        (b'{"peft_type": ["LORA"]}', "cannot be loaded: "),
+        (b'{"target_modules": 1.5}', "cannot be loaded: "),
+    ],
+)
+def test_an_adapter_whose_settings_nobody_can_read_is_refused(
+    folder: Path, tmp_path: Path, settings: bytes, said: str
+) -> None:
+    adapter = tmp_path / "adapter"
+    add_adapter(load_model(folder), LoraConfig(rank=2), seed=0).save_pretrained(adapter)
+    if b"1.5" in settings:
+        settings = json.dumps({**json.loads((adapter / ADAPTER).read_text()), "target_modules": 1.5}).encode()
+    (adapter / ADAPTER).write_bytes(settings)
+    with pytest.raises(ModelError, match=said):
+        load_model(adapter)
 
 
 def test_an_adapter_that_lacks_a_weight_is_refused(folder: Path, tmp_path: Path) -> None:

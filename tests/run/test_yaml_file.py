@@ -25,6 +25,9 @@ def test_a_number_in_exponent_form_is_a_number(tmp_path: Path) -> None:
         ("a: [1, 2\nb: 3\n", "recipe.yaml:2: "),
         ("- a\n- b\n", "holds list, not keys and values"),
         ("", "holds NoneType, not keys and values"),
+        ("a: 1\n!!int : 2\n", "recipe.yaml:2: '' is no int"),
+        ("a: 1\nb: !!bool perhaps\n", "recipe.yaml:2: 'perhaps' is no bool"),
+        ("a: !!timestamp never\n", "recipe.yaml:1: 'never' is no timestamp"),
         ("a: !!python/object:os.system {}\n", "could not determine a constructor"),
     ],
 )

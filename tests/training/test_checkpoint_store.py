@@ -172,3 +172,18 @@ def test_a_checkpoint_of_0_1_0_has_no_digest_and_is_believed(tmp_path: Path) -> 
     model = torch.nn.Linear(2, 1)
     state = load_latest(store.folder, model, torch.optim.AdamW(model.parameters()))
     assert (state, model.weight.tolist()) == ({"step": 3, "note": 3}, [[3.0, 3.0]])
+
+
+def test_a_state_that_tells_no_step_is_named_and_the_checkpoint_before_is_used(
+    scratch: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = CheckpointStore(f"file://{tmp_path}/store", "run")
+    store.fetch()
+    for step in (1, 2):
+        save(store, step)
+    (store.folder / "step_00000002/state.json").write_text("{}")
+    model = torch.nn.Linear(2, 1)
+    state = load_latest(store.folder, model, torch.optim.AdamW(model.parameters()))
+    assert state is not None
+    assert (state["step"], model.weight.tolist()) == (1, [[1.0, 1.0]])
+    assert "step_00000002/state.json: tells no step; the training goes on" in capsys.readouterr().err
