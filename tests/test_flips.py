@@ -48,6 +48,8 @@ class Kind:
     """Leaves files in a folder."""
     read: Callable[[Path], Any]
     """What a later stage or run takes from them."""
+    places: Callable[[Path], dict[Path, list[int]]] | None = None
+    """Which bytes of which files it takes; None: all of them."""
 
 
 def net(fill: float = 0.0) -> tuple[torch.nn.Module, torch.optim.Optimizer]:
@@ -284,14 +286,13 @@ def flip(kind: Kind, folder: Path, num_bits: int, seed: str) -> int:
     """
     folder.mkdir()
     kind.make(folder)
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    content = {path: path.read_bytes() for path in files}
+    content = {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    places = kind.places(folder) if kind.places else {path: range(len(content[path])) for path in content}
+    files = [path for path in content if places.get(path)]
     expected, rng, told = kind.read(folder), random.Random(seed), 0
     for number in range(num_bits):
         path = files[number % len(files)]
-        place, bit = rng.randrange(max(1, len(content[path]))), rng.randrange(8)
-        if not content[path]:
-            continue
+        place, bit = rng.choice(places[path]), rng.randrange(8)
         changed = bytearray(content[path])
         changed[place] ^= 1 << bit
         path.write_bytes(changed)
