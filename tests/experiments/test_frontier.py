@@ -1,9 +1,15 @@
 """Mixes beside trained trials at equal KL: worked values, and what repeated measurements spread by."""
 
+import json
+
 import numpy as np
 import pytest
 
-from experiments.frontier import Place, compare
+from experiments.bench import Bench
+from experiments.frontier import Place, compare, run, show
+from tests.experiments.test_summarisation import bench
+
+__all__ = ["bench"]  # fixture
 
 
 def place(name: str, rewards: list[float], kls: list[float]) -> Place:
@@ -55,3 +61,25 @@ def test_the_standard_error_is_that_of_measuring_again() -> None:
     # (sqrt 1.4 - 1) / (sqrt 2 - 1) = .442 of the way: .5884; 400 repeats tell a spread to within 3.5 %
     assert np.mean(found) == pytest.approx(0.5884 - 0.55, abs=0.005)
     assert np.std(found) == pytest.approx(np.mean(errors), rel=0.12)
+
+
+@pytest.mark.nightly
+def test_all_is_trained_and_mixed_once_and_a_second_call_repeats_nothing(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sizes = {"betas": (5.0,), "mixed_beta": 0.01, "weights": (0.3, 0.6), "samples": 2}
+    found = run(bench, **sizes)
+    assert found["draws"] == {"prompts": 8, "completions": 16}
+    assert [point["name"] for point in found["line"]] == ["reference", "x 1", "x 0.3", "x 0.6"]
+    near, far = (point["kl"] for point in found["line"][2:])
+    assert 0 == found["line"][0]["kl"] < near < far < found["line"][1]["kl"]
+    assert [each["num_drawn"] for each in found["best_of"]] == [1, 2]
+    (row,) = found["rows"]
+    assert row["name"] == "copg_5"
+    assert json.loads((bench.out / "frontier.json").read_text()) == found
+    written = {path: path.stat().st_mtime_ns for path in (bench.out / "runs").rglob("manifest.json")}
+    assert len(written) == 7  # policy, training and evaluation of two, and the reference's evaluation
+    assert run(bench, **sizes) == found
+    assert {path: path.stat().st_mtime_ns for path in written} == written
+    show(found)
+    assert "16 completions of 8 prompts for each policy" in capsys.readouterr().out

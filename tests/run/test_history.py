@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 
 from copg.errors import ConfigError
+from copg.records import Estimate
 from copg.report.history.page import Champion, champions, render_runs
 from copg.run.history import read_runs
 from copg.run.summary import HISTORY, SUMMARY, write_summary
 from copg.run.task_record import RUN, TaskRecord, write_record
+from copg.stores.sealed import write_sealed
 from tests.browser import Browser, find_chromium
 
 HOSTILE = "<script>document.title='run'</script>"
@@ -87,6 +89,15 @@ def test_runs_are_read_in_the_order_of_time_each_once(root: Path) -> None:
     assert (first.seconds, first.cost, first.reused, first.trials) == (62.0, "1 min 02 s", 1, 2)
     assert (last.failed, last.best, last.reward) == (f"train: {HOSTILE}", "", None)
     assert read_runs([root.parent]) == runs  # a folder of roots
+
+
+def test_the_best_of_a_run_may_be_a_mix_of_a_trial(tmp_path: Path) -> None:
+    told = summary("r1", 1, promoted=True, champion="1", best="copg_0.1@0.5")
+    mix = {"name": "copg_0.1@0.5", "reward": 0.7, "reward_low": 0.6, "reward_high": 0.8}
+    told["trials"][0] |= {"promoted": False, "mixes": [mix]}
+    write_sealed(tmp_path / SUMMARY, told)
+    (run,) = read_runs([tmp_path])
+    assert (run.best, run.trials, run.reward) == ("copg_0.1@0.5", 2, Estimate(0.7, 0.6, 0.8))
 
 
 def test_who_was_champion_when_is_told_from_one_change_to_the_next(root: Path) -> None:
