@@ -1,7 +1,7 @@
 """``promote``: evaluations in, a decision and a version in the model registry out."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, field, replace
+from dataclasses import asdict, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,12 +16,12 @@ from copg.evaluation.criteria import (
     MaxKL,
     MinGain,
 )
-from copg.evaluation.gate import Decision, gain, interval
+from copg.evaluation.gate import gain, interval
 from copg.evaluation.results import Evaluations, Measured, Outcome, contender, read_evaluations
-from copg.evaluation.spending import judge_within_budget, policy_uri
+from copg.evaluation.spending import judge_within_budget
+from copg.evaluation.succession import register_best, rejected_if_champion_changed
 from copg.report.model_card import model_card
-from copg.stores.addresses import find_damage
-from copg.tracking.champions import keep_policy, keep_scaled, retire_champions
+from copg.tracking.champions import retire_champions
 from copg.tracking.mlflow import DEFAULT_URI
 from copg.tracking.pointer import RUN_KEY
 from copg.tracking.registry import CHAMPION, PREVIOUS, RegisteredVersion, Registry
@@ -113,9 +113,17 @@ def promote_best(
         budget=config.error.budget,
         run_key=config.tags.get(RUN_KEY, ""),
     )
-    outcome = _rejected_if_champion_changed(config, outcome, found.champion, registry.get(CHAMPION))
+    outcome = rejected_if_champion_changed(
+        outcome, measured=found.champion, now=registry.get(CHAMPION), replaces=config.replaces
+    )
     begin(registration)
-    version, outcome = _register(config, registry, found, outcome)
+    version, outcome = register_best(
+        registry,
+        outcome,
+        folder=config.champions,
+        tags=_tags(config, outcome.best, found.groups) if outcome.best else {},
+        describe=lambda ended: _card(config, found, ended),
+    )
     retired = retire_champions(registry, folder=config.champions, keep=config.keep_champions)
     if outcome.best:
         (registration / CARD).write_text(_card(config, found, outcome))
@@ -163,35 +171,6 @@ def _check_keep(config: PromoteConfig, found: Evaluations) -> None:
         raise ConfigError(f"promote.keep={unknown} are no trials; use names of {names}, or 'all' or 'winner'")
 
 
-def _rejected_if_champion_changed(
-    config: PromoteConfig, outcome: Outcome, measured: Measured | None, now: RegisteredVersion | None
-) -> Outcome:
-    """The outcome; not promoted where the champion is not the one that this run began with.
-
-    Args:
-        config: for the version that was champion then, where that is known.
-        measured: evaluation of the champion, where this run has one.
-        now: the champion in the registry.
-    """
-    if not outcome.decision.promoted or _stands_already(outcome, now):
-        return outcome
-    if config.replaces is None:
-        same = now is None or (measured is not None and measured.policy_digest == now.digest)
-    else:
-        same = config.replaces == (now.version if now else "")
-    if same:
-        return outcome
-    if now is None:
-        reason = f"version {config.replaces} was champion when this run began and is no more; run it again"
-    else:
-        reason = f"version {now.version} became champion without being measured by this run; run it again"
-    return replace(outcome, decision=Decision(False, (reason,)))
-
-
-def _stands_already(outcome: Outcome, now: RegisteredVersion | None) -> bool:
-    return now is not None and outcome.best is not None and outcome.best.policy_digest == now.digest
-
-
 def _card(config: PromoteConfig, found: Evaluations, outcome: Outcome) -> str:
     assert outcome.best is not None
     tags = _tags(config, outcome.best, found.groups)
@@ -204,65 +183,6 @@ def _tags(config: PromoteConfig, best: Measured, groups: Manifest) -> dict[str, 
     gate = best.splits["gate"]
     measured = {"reward": interval(gate.reward), "kl": interval(gate.kl)}
     return {**config.tags, **known, **measured, **run}
-
-
-def _register(
-    config: PromoteConfig, registry: Registry, found: Evaluations, outcome: Outcome
-) -> tuple[str | None, Outcome]:
-    """Register the best trial, as champion where it was promoted and nobody was faster.
-
-    Returns:
-        Its version, None without a best trial; and the outcome, which says so where somebody was faster.
-    """
-    best, now = outcome.best, registry.get(CHAMPION)
-    if best is None:
-        return None, outcome
-    uri = _scaled(config, best) if best.weight is not None else policy_uri(best)
-    tags, card = _tags(config, best, found.groups), _card(config, found, outcome)
-    if not outcome.decision.promoted or _stands_intact(outcome, now):
-        version = registry.register_version(uri, digest=best.policy_digest, tags=tags, description=card)
-        if not outcome.decision.promoted and (now is None or now.version != version):
-            registry.make_challenger(version)
-        return version, outcome
-    version = registry.bid(
-        _kept(config, best),
-        digest=best.policy_digest,
-        tags=tags,
-        description=card,
-        replaces=now.version if now else "",
-    )
-    faster = registry.award(version)
-    if faster is None:
-        return version, outcome
-    reason = f"version {faster.version} became champion at the same time and was faster; run it again"
-    outcome = replace(outcome, decision=Decision(False, (reason,)))
-    registry.describe(version, _card(config, found, outcome))
-    registry.make_challenger(version)
-    return version, outcome
-
-
-def _stands_intact(outcome: Outcome, now: RegisteredVersion | None) -> bool:
-    """Whether the best trial is champion already, with its weights where the registry says."""
-    if now is None or not _stands_already(outcome, now):
-        return False
-    return not find_damage(now.policy_uri, digest=now.digest)
-
-
-def _kept(config: PromoteConfig, best: Measured) -> str:
-    """The address of the policy to register: a copy, where there is a folder for it."""
-    if best.weight is not None:
-        return _scaled(config, best)
-    if not config.champions:
-        return best.policy_uri
-    name = config.model_name
-    return keep_policy(best.policy_uri, digest=best.policy_digest, folder=config.champions, model_name=name)
-
-
-def _scaled(config: PromoteConfig, best: Measured) -> str:
-    """The address of a scaled adapter, which is written only now."""
-    assert best.weight is not None
-    where = {"folder": config.champions, "model_name": config.model_name}
-    return keep_scaled(policy_uri(best), best.weight, digest=best.policy_digest, **where)
 
 
 def _free_disk(
