@@ -111,6 +111,11 @@ def seal(
     return manifest
 
 
+def is_sealed(directory: Path) -> bool:
+    """Whether an artifact lies there that nobody is still making."""
+    return (directory / MANIFEST).is_file() and not (directory / INCOMPLETE).exists()
+
+
 def _content_digest(schema: str, version: int, files: Mapping[str, str]) -> str:
     return json_digest({"schema": schema, "version": version, "files": dict(files)})
 

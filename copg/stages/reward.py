@@ -1,10 +1,9 @@
 """Stage ``reward``: a reward model trained on preferences or thumbs, for those who have nothing else."""
 
-import errno
 import json
+import math
 import shutil
 import sys
-import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, field
@@ -12,9 +11,10 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from copg.artifacts import MANIFEST, begin, read_manifest, seal, warnings_of
+from copg.artifacts import MANIFEST, begin, is_sealed, read_manifest, seal, warnings_of
 from copg.config import AtLeastOne, Natural, NotNegative, configuration
 from copg.data.group_files import read_groups
+from copg.data.holding import hold_folder
 from copg.errors import RewardError
 from copg.evaluation.trust import Learnt
 from copg.stores.promised import weights_as_promised
@@ -125,21 +125,20 @@ def doubts(learns: str, metrics: Mapping[str, float], dropped: Counter[str]) -> 
 def train_reward_once(config: RewardConfig, groups: Path, reward_model: Path) -> dict[str, float]:
     """``train_reward``, unless the finished model lies there already; others see it whole or not at all.
 
+    Whoever comes while another trains it waits, and takes what that made.
+
     Args:
         reward_model: a path that stands for these settings and groups, and for no others.
     """
-    if not (reward_model / MANIFEST).is_file():
-        part = reward_model.with_name(f"{reward_model.name}.{uuid.uuid4().hex}.part")
-        try:
-            train_reward(config, groups, part)
+    with hold_folder(reward_model, math.inf):
+        if not (reward_model / MANIFEST).is_file():
+            part = reward_model.with_name(f".{reward_model.name}.part")
             try:
+                if not is_sealed(part):  # by an attempt that was killed before it gave it its name
+                    train_reward(config, groups, part)
                 part.rename(reward_model)
-            except OSError as error:
-                if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
-                    raise
-                # another run was faster: its model is as good
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
+            finally:
+                shutil.rmtree(part, ignore_errors=True)
     found = read_manifest(reward_model, schema="reward_model").facts["metrics"]
     return {name: float(value) for name, value in found.items()}
 

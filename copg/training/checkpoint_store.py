@@ -1,22 +1,13 @@
 """Checkpoints of a training in a folder, or in an object store behind a folder of this machine."""
 
-import fcntl
-import json
-import os
-import platform
 import shutil
-import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO
 
-from copg.data.parents import describe_process
+from copg.data.holding import hold_folder
 from copg.digests import json_digest
-from copg.errors import ConfigError
 from copg.stores.files import open_files
 from copg.training.checkpoint import STATE, is_whole, list_checkpoints
 from copg.training.config import TrainConfig
@@ -50,24 +41,8 @@ class CheckpointStore:
         Raises:
             ConfigError: it is still there then; says who it is.
         """
-        path = self.folder.parent / f".{self.folder.name}.lock"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        end, told = time.monotonic() + patience_s, False
-        while (lock := _take(path)) is None:
-            holder = _holder(path)
-            if time.monotonic() >= end:
-                raise ConfigError(f"{self.folder}: {holder} trains there; wait for it, or end it")
-            if not told:
-                print(f"{self.folder}: waits for {holder}, which trains there", file=sys.stderr, flush=True)
-            told = True
-            time.sleep(min(1.0, patience_s))
-        try:
-            lock.write(json.dumps({**describe_process(), "host": platform.node(), "since": _now()}))
-            lock.flush()
+        with hold_folder(self.folder, patience_s):
             yield
-        finally:
-            path.unlink(missing_ok=True)
-            lock.close()
 
     def fetch(self) -> None:
         """Fill the folder with the latest whole checkpoint of the store and what lies beside the checkpoints.
@@ -142,33 +117,3 @@ def checkpoint_store(config: TrainConfig, referenced: str) -> CheckpointStore:
         referenced: digest of the groups it trains on.
     """
     return CheckpointStore(config.checkpoint.folder, json_digest([config.identity(), referenced])[:20])
-
-
-def _take(path: Path) -> IO[str] | None:
-    """The lock in a file, to be closed; None while somebody else has it."""
-    while True:
-        file = path.open("a+")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.close()
-            return None
-        except OSError as error:  # a volume without locks
-            print(f"warning: {path}: cannot be locked: {error.strerror}", file=sys.stderr, flush=True)
-            return file
-        if path.exists() and path.stat().st_ino == os.fstat(file.fileno()).st_ino:
-            file.truncate(0)
-            return file
-        file.close()  # who had it took the file away
-
-
-def _holder(path: Path) -> str:
-    try:
-        found = json.loads(path.read_text())
-        return f"process {found['pid']} on {found['host']}, since {found['since']},"
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
-        return "another process"
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

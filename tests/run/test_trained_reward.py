@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import pytest
 
 from copg.artifacts import read_manifest
 from copg.config import parse_config
+from copg.data.holding import hold_folder
 from copg.errors import ConfigError, ModelError, RewardError
 from copg.rewards.contract import RewardSpec
 from copg.rewards.mixture import build_mixture
@@ -17,7 +20,7 @@ from copg.run.recipe import STAGES, parse_recipe
 from copg.run.resolve import Resolution, ResolveConfig, resolve_recipe
 from copg.run.task_record import TaskRecord, record_path, write_record
 from copg.run.trained_reward import model_folder, trains_reward, with_model
-from copg.stages.reward import RewardConfig, train_reward_once
+from copg.stages.reward import RewardConfig, train_reward, train_reward_once
 from tests.stages.test_reward import FAST, write
 from tests.tiny import save_model
 
@@ -141,6 +144,36 @@ def test_it_is_trained_once_and_seen_whole_or_not_at_all(tmp_path, reference_dir
     with pytest.raises(RewardError, match="hold a pair"):
         train_reward_once(RewardConfig(model=str(reference_dir), min_gap=9), groups, folder)
     assert list(folder.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("sealed", [True, False])
+def test_what_a_killed_training_left_is_used_or_taken_away(tmp_path, reference_dir, sealed) -> None:
+    groups = write(tmp_path / "groups", 8)
+    config = RewardConfig(model=str(reference_dir), optimizer=FAST, form="text")
+    folder, part = tmp_path / "models" / "key", tmp_path / "models" / ".key.part"
+    made = train_reward(config, groups, part)
+    stamp = (part / "model.safetensors").stat().st_mtime_ns
+    if not sealed:
+        (part / "manifest.json").unlink()
+        (part / ".incomplete").touch()
+    assert train_reward_once(config, groups, folder) == made
+    assert ((folder / "model.safetensors").stat().st_mtime_ns == stamp) == sealed
+    assert list(folder.parent.iterdir()) == [folder]
+
+
+def test_two_runs_that_ask_for_one_model_train_it_once(tmp_path, reference_dir, capfd) -> None:
+    groups = write(tmp_path / "groups", 8)
+    config = RewardConfig(model=str(reference_dir), optimizer=FAST, form="text")
+    folder = tmp_path / "models" / "key"
+    with ThreadPoolExecutor(1) as pool:
+        with hold_folder(folder, 0.0):
+            second = pool.submit(train_reward_once, config, groups, folder)
+            while "waits for process" not in capfd.readouterr().err:
+                time.sleep(0.01)
+            made = train_reward(config, groups, folder)
+            stamp = (folder / "model.safetensors").stat().st_mtime_ns
+        assert second.result() == made
+    assert (folder / "model.safetensors").stat().st_mtime_ns == stamp
 
 
 def test_one_that_no_run_trained_is_asked_for_in_one_line() -> None:
