@@ -145,14 +145,14 @@ def test_a_schedule_that_is_replaced_leaves_the_run_that_it_started(ready: Clust
     assert (summary["state"], summary["failure"]) == ("succeeded", None)
 
 
-@pytest.mark.parametrize("count", [8, 15])
+@pytest.mark.parametrize("count", [7, 15])
 def test_many_trials_are_told_to_their_end(ready: Cluster, data: Data, count: int) -> None:
-    """Eight are more than 1 MiB of workflow, which a patched controller follows; states of fifteen freeze."""
+    """Seven are more than 1 MiB of workflow, which a patched controller follows; states of fifteen freeze."""
     trials = [{"method": "copg", "beta": round(0.02 * number, 2)} for number in range(1, count + 1)]
     sets = (f"trials={json.dumps(trials)}", "train.epochs=1", "placement.trials_at_once=4")
     words = ["--timeout", "75", *(word for each in sets for word in ("--set", each))]
     said = run(ready, data, f"trials{count}", *words)
-    assert ("the server stopped telling" in said) == (count > 8)
+    assert ("the server stopped telling" in said) == (count > 7)
     shown = {line.split()[0] for line in said.splitlines() if " SUCCEEDED" in line}
     assert len([name for name in shown if name.startswith(("train-", "evaluate-copg"))]) == 2 * count
     assert len(ready.read(f"{ON_VOLUME}-trials{count}/summary.json")["trials"]) == count

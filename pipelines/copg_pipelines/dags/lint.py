@@ -64,8 +64,8 @@ def _doubts(spec: Mapping[str, Any], weight: Weight) -> list[str]:
 
 def _heavy(weight: Weight) -> str:
     return (
-        f"weight: {weight.num_bytes:,} bytes in {weight.nodes} nodes, and above {LIMIT:,} a server tells old "
-        f"states of tasks for ever, in a run that goes on; {weight.room}"
+        f"weight: about {weight.num_bytes:,} bytes in {weight.nodes} nodes; above {LIMIT:,} a server tells "
+        f"old states of tasks for ever, in a run that goes on; {weight.room}"
     )
 
 
