@@ -1,6 +1,8 @@
 """What trials that are compared share: a recipe, and data that the stages make once, in one folder."""
 
+import argparse
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -15,7 +17,7 @@ from copg.data.group_files import GroupWriter, read_groups
 from copg.digests import json_digest
 from copg.errors import ConfigError
 from copg.records import SPLITS
-from copg.run.recipe import Recipe, config_class
+from copg.run.recipe import Recipe, config_class, load_recipe
 from copg.run.stage_settings import stage_settings
 from copg.stages.evaluate import evaluate_policy
 from copg.stages.reference import reference_groups
@@ -45,6 +47,36 @@ class Bench:
     def artifact(self, name: str) -> Path:
         """Where an artifact made once for all trials lies."""
         return self.out / "data" / name
+
+
+def bench_parser(description: str | None) -> argparse.ArgumentParser:
+    """The options of which ``bench_of`` makes a bench, for an experiment to add its own to."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--recipe", type=Path, default=Path("pipelines/recipes/demo.yaml"), help="%(default)s"
+    )
+    parser.add_argument("--records", help="instead of the recipe's")
+    parser.add_argument("--model", help="reference, instead of the recipe's")
+    parser.add_argument(
+        "--set", action="append", default=[], help="any setting of the recipe, train.epochs=2"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder for data, runs, results and figures")
+    return parser
+
+
+def bench_of(args: argparse.Namespace, *, device: str) -> Bench:
+    """The bench that somebody asked for, before any stage has looked for a GPU.
+
+    Args:
+        args: of ``bench_parser``.
+        device: ``cpu``, which hides the GPUs that the stages would take, or ``cuda``.
+    """
+    if device == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    given = [f"{name}={getattr(args, name)}" for name in ("records", "model") if getattr(args, name)]
+    return Bench(load_recipe(args.recipe, [*given, *args.set], here=Path.cwd()), args.out.resolve())
 
 
 def finished(folder: Path) -> bool:

@@ -9,8 +9,6 @@ trial beside the mixes at its own KL: the difference of rewards with its standar
 includes that of both KLs, and the number of completions drawn. A second call goes on where the first stopped.
 """
 
-import argparse
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -24,10 +22,9 @@ from copg.artifacts import write_json
 from copg.evaluation.best_of import best_of
 from copg.evaluation.draws import mix_folder, read_draws
 from copg.progress import track
-from copg.run.recipe import load_recipe
 from copg.stages.evaluate import evaluate_policy
 from copg.stages.train import train_policy
-from experiments.bench import Bench, finished, prepare
+from experiments.bench import Bench, bench_of, bench_parser, finished, prepare
 
 Floats = NDArray[np.float64]
 BETAS = (0.5, 0.3, 0.2, 0.15, 0.1, 0.07)
@@ -182,26 +179,14 @@ def show(found: dict) -> None:
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--recipe", type=Path, default=Path("pipelines/recipes/demo.yaml"), help="%(default)s"
-    )
-    parser.add_argument("--records", help="instead of the recipe's")
-    parser.add_argument("--model", help="reference, instead of the recipe's")
-    parser.add_argument("--set", action="append", default=[], help="any setting of the recipe, train.lora={}")
-    parser.add_argument("--out", type=Path, required=True, help="folder for data, runs and results")
+    parser = bench_parser(__doc__)
     parser.add_argument("--betas", type=float, nargs="+", default=BETAS, help="of the trained trials")
     parser.add_argument("--mixed-beta", type=float, default=MIXED_BETA, help="of the one that is mixed")
     parser.add_argument("--weights", type=float, nargs="+", default=WEIGHTS, help="of its mixes")
     parser.add_argument("--samples", type=int, default=8, help="completions a prompt")
     args = parser.parse_args()
-    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the stages take a GPU where they see one
-    given = [f"{name}={getattr(args, name)}" for name in ("records", "model") if getattr(args, name)]
-    recipe = load_recipe(args.recipe, [*given, *args.set], here=Path.cwd())
     sizes = {"betas": args.betas, "mixed_beta": args.mixed_beta, "weights": args.weights}
-    show(run(Bench(recipe, args.out.resolve()), samples=args.samples, **sizes))
+    show(run(bench_of(args, device="cpu"), samples=args.samples, **sizes))
 
 
 if __name__ == "__main__":

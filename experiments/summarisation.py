@@ -9,18 +9,21 @@ of each prompt at equal tokens. Every run is kept: a second call goes on where t
 place, as in the paper.
 """
 
-import argparse
-import os
 import statistics
 from dataclasses import replace
-from pathlib import Path
 
 from copg.artifacts import write_json
 from copg.evaluation.estimates import paired_difference
 from copg.evaluation.frontier import Point, frontier
 from copg.progress import track
-from copg.run.recipe import load_recipe
-from experiments.bench import Bench, evaluate_reference, prepare, reward_spread
+from experiments.bench import (
+    Bench,
+    bench_of,
+    bench_parser,
+    evaluate_reference,
+    prepare,
+    reward_spread,
+)
 from experiments.summarisation_figures import draw_best, draw_betas, draw_curves
 from experiments.trials import Trial, run_trial
 
@@ -162,31 +165,15 @@ def run(bench: Bench, *, every_steps: int, seeds: int, betas: int | None, learne
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--recipe", type=Path, default=Path("pipelines/recipes/demo.yaml"), help="%(default)s"
-    )
-    parser.add_argument("--records", help="instead of the recipe's")
-    parser.add_argument("--model", help="reference, instead of the recipe's")
-    parser.add_argument(
-        "--set", action="append", default=[], help="any setting of the recipe, train.epochs=2"
-    )
-    parser.add_argument("--out", type=Path, required=True, help="folder for data, runs, results and figures")
+    parser = bench_parser(__doc__)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--every-steps", type=int, default=50, help="between two looks at the reward")
     parser.add_argument("--seeds", type=int, default=SEEDS, help="for the best of each method, and for K")
     parser.add_argument("--betas", type=int, help="only so many of each grid")
     parser.add_argument("--learned-reward", action="store_true", help="a Bradley-Terry model is the reward")
     args = parser.parse_args()
-    if args.device == "cpu":
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the stages take a GPU where they see one
-    given = [f"{name}={getattr(args, name)}" for name in ("records", "model") if getattr(args, name)]
-    recipe = load_recipe(args.recipe, [*given, *args.set], here=Path.cwd())
-    bench = Bench(recipe, args.out.resolve())
     result = run(
-        bench,
+        bench_of(args, device=args.device),
         every_steps=args.every_steps,
         seeds=args.seeds,
         betas=args.betas,

@@ -25,6 +25,7 @@ from copg.stores.model_files import model_digest, policy_digest, text_digest
 from copg.stores.promised import weights_as_promised
 from copg.training.config import CheckpointConfig, MonitorConfig, TrainConfig, TrialConfig
 from tests import tiny
+from tests.changing import change, change_while_loaded
 
 SHORT = RewardSpec("length", params={"max": 4})
 
@@ -39,13 +40,6 @@ def model(reference_dir: Path, tmp_path: Path) -> Path:
 def records(tmp_path: Path) -> Path:
     tiny.write_records(tmp_path / "records.jsonl", 40, 3)
     return tmp_path / "records.jsonl"
-
-
-def change(path: Path) -> None:
-    """One bit of a file, its last."""
-    data = bytearray(path.read_bytes())
-    data[-1] ^= 1
-    path.write_bytes(data)
 
 
 def rot(path: Path) -> None:
@@ -113,14 +107,7 @@ def test_weights_that_change_while_they_are_loaded_give_it_nothing(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scored = tiny.write_scored(tmp_path / "scored", train=6, select=2, gate=2)
-    load = reference_pass.load_model
-
-    def load_and_change(*args, **more):
-        loaded = load(*args, **more)
-        change(model / "model.safetensors")
-        return loaded
-
-    monkeypatch.setattr(reference_pass, "load_model", load_and_change)
+    change_while_loaded(monkeypatch, reference_pass, "load_model", model / "model.safetensors")
     with pytest.raises(ModelError, match="model: changed while it was read"):
         reference_groups(reference(model, tmp_path), scored, tmp_path / "referenced")
     assert shards(tmp_path) == []

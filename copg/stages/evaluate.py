@@ -147,7 +147,9 @@ def evaluate_policy(
     facts["bounds"] = bounds_of_parts(config.rewards, mixture.rewards, scales)
     names = [each.name for each in fields(PolicySampler) if each.init]
     sampler = PolicySampler(**{name: getattr(config, name) for name in names})
-    weights = [] if policy is None or facts["name"] in BASELINES else config.mixes
+    # a champion is measured as it is, and what was warned of its making, the run that made it told
+    trained = [] if given is None or facts["name"] in BASELINES else [given]
+    weights = config.mixes if trained else []
     if policy and weights:
         check_engine(policy, config.generation)
     try:
@@ -191,7 +193,7 @@ def evaluate_policy(
             "rows": form,
             "text": sampler.codec.about(),
             "metrics": metrics,
-            "warnings": [*warnings_of(*_made_in_this_run(facts["name"], source, given)), *missing, *tails],
+            "warnings": [*warnings_of(source, *trained), *missing, *tails],
         },
     )
     return metrics
@@ -211,11 +213,6 @@ def _parents(source: Manifest, policy: Manifest | None) -> dict[str, str]:
     if source.schema == "scored":
         parents["scored"] = source.digest
     return {**parents, **({"policy": policy.digest} if policy else {})}
-
-
-def _made_in_this_run(name: str, source: Manifest, policy: Manifest | None) -> list[Manifest]:
-    """Of whose making is told what was warned; that of a champion, the run that made it told."""
-    return [source] if policy is None or name in BASELINES else [source, policy]
 
 
 def _facts(

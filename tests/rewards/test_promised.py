@@ -17,6 +17,7 @@ from copg.stages.score import ScoreConfig, score_groups
 from copg.stages.validate import ValidateConfig, validate_records
 from copg.stores import model_files
 from tests import tiny
+from tests.changing import change_while_loaded
 
 SHORT = RewardSpec("length", params={"max": 4})
 OWN = """
@@ -32,13 +33,6 @@ class Table:
 def judge(text_model: str, tmp_path: Path) -> Path:
     """A reward model that a test may change."""
     return Path(shutil.copytree(text_model, tmp_path / "judge"))
-
-
-def change(path: Path) -> None:
-    """One bit of a file, its last."""
-    data = bytearray(path.read_bytes())
-    data[-1] ^= 1
-    path.write_bytes(data)
 
 
 def reading(what: str, judge: Path, root: Path) -> tuple[RewardSpec, Path, str]:
@@ -102,14 +96,7 @@ def groups(tmp_path: Path) -> Path:
 def test_a_model_that_changes_while_it_is_loaded_gives_the_store_nothing(
     judge: Path, groups: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    load = classifier.Classifier
-
-    def load_and_change(*args, **more):
-        loaded = load(*args, **more)
-        change(judge / "model.safetensors")
-        return loaded
-
-    monkeypatch.setattr(classifier, "Classifier", load_and_change)
+    change_while_loaded(monkeypatch, classifier, "Classifier", judge / "model.safetensors")
     config = ScoreConfig(rewards=[judging(judge)], store=str(tmp_path / "rewards"), retries=0)
     with pytest.raises(RewardError, match=r"'reward_model': .*judge: changed while it was read"):
         score_groups(config, groups, tmp_path / "scored")

@@ -120,9 +120,8 @@ def ended_well(log: str) -> bool | None:
     at = 0
     for words in ENDED_WELL:
         if (said := words.search(log, at)) is None:
-            return (
-                False if OURS.search(log) else None
-            )  # it gave up, and was killed before anybody could say so
+            # a task that gave up may have been killed before the launcher could say so
+            return False if OURS.search(log) else None
         at = said.end()
     return True
 
