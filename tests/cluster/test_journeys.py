@@ -151,8 +151,11 @@ def test_many_trials_are_told_to_their_end(ready: Cluster, data: Data, count: in
     trials = [{"method": "copg", "beta": round(0.02 * number, 2)} for number in range(1, count + 1)]
     sets = (f"trials={json.dumps(trials)}", "train.epochs=1", "placement.trials_at_once=4")
     words = ["--timeout", "75", *(word for each in sets for word in ("--set", each))]
-    said = run(ready, data, f"trials{count}", *words)
-    assert ("the server stopped telling" in said) == (count > 7)
+    found = run(ready, data, f"trials{count}", *words)
+    run_id = RUN_ID.search(found)
+    assert run_id is not None
+    said = ready.pipelines("status", "align", run_id[0], "--kube-context", ready.context)
+    assert ("what followed is told by its workflow" in said) == (count > 7)
     shown = {line.split()[0] for line in said.splitlines() if " SUCCEEDED" in line}
     assert len([name for name in shown if name.startswith(("train-", "evaluate-copg"))]) == 2 * count
     assert len(ready.read(f"{ON_VOLUME}-trials{count}/summary.json")["trials"]) == count

@@ -64,6 +64,7 @@ def here(command: Command, monkeypatch: pytest.MonkeyPatch) -> Any:
     found = Here("none", "kubeflow", IMAGE, host=command.server.url, command=command)
     told = pods.RunPods
     monkeypatch.setattr(pods, "look_at_pods", lambda *given: told(gone=found.gone, waiting=found.waiting))
+    monkeypatch.setattr(pods, "nodes_of_workflow", lambda *given: found.ended())
     return found
 
 

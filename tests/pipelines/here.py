@@ -3,13 +3,16 @@
 What only a cluster does (pods, the volume, the work of tasks) is told here as it would be after it went well.
 """
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
 
+from copg_pipelines.dags.weight import AFTER_ALL
 from copg_pipelines.doctor.pods import OF_WORKFLOW
 from copg_pipelines.server.outline import BASELINES, read_outline
-from copg_pipelines.server.tasks import tasks_of
+from copg_pipelines.server.tasks import Items, tasks_of
 
 from copg.digests import json_digest
 from tests.cluster.cluster import Cluster
@@ -111,6 +114,13 @@ class Here(Cluster):
         compiled = {name: each.get("defaultValue") for name, each in known.items()}
         return compiled | ((run.runtime_config and run.runtime_config.parameters) or {})
 
+    def ended(self) -> list[Any]:
+        """The nodes of the latest run as its workflow would have them, when all of it went well."""
+        nodes = [copy(each) for each in self.run.run_details.task_details]
+        for each in nodes:
+            each.state = "SUCCEEDED"
+        return nodes
+
     def trials(self) -> list[Any]:
         return [{**each, "reward": 0.5, "kl": 1.0} for each in self.given(self.run).get("trials") or []]
 
@@ -124,10 +134,15 @@ class Here(Cluster):
         There is no champion, so that the loop over those whom trials are measured against has one item.
         """
         outline = read_outline(self.spec(run), self.given(run))
+        dag = self.spec(run).get("pipeline_spec", {})
         champion = [
             f".{loop}(0).iteration-iterations(1:" for loop, of in outline.items.items() if of == BASELINES
         ]
-        paths = [path for path in outline.paths if not any(each in path for each in champion)]
+        paths = [
+            path
+            for path in _paths(dag, dag["root"], "(0).root", outline.items)
+            if not any(each in path for each in champion)
+        ]
         sent = self._before(run, lambda each: [self.spec(each), self.given(each)])
         asked = cached_tasks(self.spec(run)) if sent else set()
         return [("SUCCEEDED", {p: "CACHED" if p.rpartition(".")[2] in asked else "SUCCEEDED" for p in paths})]
@@ -164,3 +179,25 @@ def cached_tasks(spec: Any) -> set[str]:
     tasks = [each["dag"]["tasks"] for each in (dag["root"], *dag["components"].values()) if "dag" in each]
     allowed = (name for each in tasks for name, task in each.items() if task.get("cachingOptions"))
     return {*allowed}
+
+
+def _paths(dag: Mapping[str, Any], component: Mapping[str, Any], within: str, items: Items) -> Iterator[str]:
+    """Of the nodes of a DAG's tasks, after the workflow's name; without loops over something unknown."""
+    for key, task in component.get("dag", {}).get("tasks", {}).items():
+        inner = dag.get("components", {}).get(task.get("componentRef", {}).get("name", ""), {})
+        here = f"{within}(0).{key}"
+        if "parameterIterator" in task:
+            for number in range(_num_items(task, items.get(key, ()))):
+                item = f"{here}(0).iteration-iterations({number}:{number})(0).iteration-item"
+                yield from _paths(dag, inner, item, items)
+        elif "dag" in inner:
+            yield from _paths(dag, inner, here, items)
+        elif task.get("triggerPolicy", {}).get("strategy") == AFTER_ALL:
+            yield from (f"{within}(0).{each}.onExit(0).{key}" for each in task.get("dependentTasks", []))
+        elif "executorLabel" in inner:
+            yield here
+
+
+def _num_items(task: Mapping[str, Any], known: Sequence[str]) -> int:
+    raw = task["parameterIterator"].get("items", {}).get("raw")
+    return len(json.loads(raw)) if raw else len(known)

@@ -3,13 +3,12 @@
 import io
 import re
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any
 
 import pytest
-from copg_pipelines.cli.options import pods_of
 from copg_pipelines.doctor import pods
 from copg_pipelines.doctor.pods import RunPods, reason_of
+from copg_pipelines.server.at_hand import AtHand
 from copg_pipelines.server.client import Client
 from copg_pipelines.server.connection import Connection
 from copg_pipelines.server.following import StillRunning, follow
@@ -23,6 +22,7 @@ from tests.pipelines.kfp_server import KfpServer
 from tests.pipelines.recorded import pod_of, recorded
 
 QUICK = ("--poll", "0.01")
+NOWHERE = AtHand("kubeflow")
 GOING = [("RUNNING", {"resolve": "SUCCEEDED", "train": "RUNNING"})]
 
 
@@ -84,11 +84,11 @@ def test_logs_of_a_pod_that_runs_are_asked_of_the_cluster_where_the_server_may_n
     run = server.recall("run-going-pod-retried")
     asked: list[tuple[str, str]] = []
 
-    def log_of_pod(client: Any, context: str, node: str) -> str | None:
+    def log_of_pod(context: str, namespace: str, node: str) -> str | None:
         asked.append((context, node))
         return "step 7\n" if context else None
 
-    monkeypatch.setattr("copg_pipelines.cli.inspecting._log_of_pod", log_of_pod)
+    monkeypatch.setattr(pods, "log_of_pod", log_of_pod)
     assert command("logs", run).why == "error: the server has no log of train-copg_0.05"
     assert command("logs", run, "--kube-context", "mine").out == "step 7\n"
     node = "long9xh7p7-1-2801344916-476554675"  # of the attempt that runs
@@ -133,7 +133,7 @@ def test_following_a_run_that_gets_lost_ends(server: KfpServer) -> None:
     tasks = tasks_of(client.runs.run_service_get_run(run)).tasks
     (over,) = (each for each in tasks if each.name == "evaluate-0")
     server.logs["-metadata-0-1-retry-system-container-impl-".join(over.pods[-1].rsplit("-", 1))] = "kept\n"
-    shown = follow(client, run, io.StringIO(), every_s=0.01, doubt_s=0.02, timeout_s=10)
+    shown = follow(client, run, io.StringIO(), NOWHERE, every_s=0.01, doubt_s=0.02, timeout_s=10)
     assert shown.outcome == "LOST"
     assert "is LOST: its workflow was deleted" in shown.message()["text"]
 
@@ -240,7 +240,7 @@ def test_a_pod_that_does_not_start_says_why(
             client_of(server),
             run,
             out,
-            pods_of=partial(pods_of, client_of(server), ""),
+            NOWHERE,
             every_s=0.01,
             doubt_s=0.02,
             timeout_s=0.2,
@@ -248,10 +248,8 @@ def test_a_pod_that_does_not_start_says_why(
     assert out.getvalue().count(why[node]) == 1
     found = RunPods(gone=True)
     assert "LOST" in command("status", "align", run, "--kube-context", "mine").why
-    asked = partial(pods_of, client_of(server), "mine")
-    followed = follow(
-        client_of(server), run, io.StringIO(), pods_of=asked, every_s=0.01, doubt_s=0.02, timeout_s=9
-    )
+    mine = AtHand("kubeflow", "mine")
+    followed = follow(client_of(server), run, io.StringIO(), mine, every_s=0.01, doubt_s=0.02, timeout_s=9)
     assert followed.outcome == "LOST"
 
 

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from copg_pipelines.doctor import pods
 from copg_pipelines.doctor.pods import reason_of
 from copg_pipelines.server.outline import BASELINES, read_outline
 from kubernetes import client as k8s
@@ -44,7 +45,7 @@ def test_cancelling_and_a_resumption(here: Here, recipe: Data, monkeypatch: pyte
     here.server.scripts = {"": [("RUNNING", GOING)]}
     here.left = {"train-copg_0.1": SimpleNamespace(outputs={"training": "minio://a"})}
     progress = "train-copg_0.1: 3 of 9\n"
-    monkeypatch.setattr("copg_pipelines.cli.inspecting._log_of_pod", lambda *given: progress)
+    monkeypatch.setattr(pods, "log_of_pod", lambda *given: progress)
     test_journeys.test_a_run_that_is_cancelled_says_so_and_goes_on_when_it_is_resumed(here, recipe)
     (run,) = here.server.runs
     assert [here.server.count("POST", f"{run}:{verb}") for verb in ("terminate", "retry")] == [1, 1]

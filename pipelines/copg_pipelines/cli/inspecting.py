@@ -1,6 +1,5 @@
 """Commands that look: ``status``, ``logs`` at runs, ``explain-cache`` at caches, ``doctor`` at servers."""
 
-import functools
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,7 +9,7 @@ import typer
 from copg.cli.command import Refusal, refuses
 from copg.cli.options import OptionalRecipe, runs_here
 from copg.errors import ConfigError
-from copg_pipelines.cli.options import CONNECTION, HERE, Place, Wait, connected, pods_of, targeted, waiting
+from copg_pipelines.cli.options import CONNECTION, HERE, Place, Wait, at_hand, connected, targeted, waiting
 from copg_pipelines.target import Target
 
 Context = Annotated[str, typer.Option(help="Kube context; default: the current one.")]
@@ -50,7 +49,7 @@ def status(
     if follow_it and not ended(found):
         wait.wait(client, found.run_id, target.dag, kube_context)
         return
-    shown = look(client, found, functools.partial(pods_of, client, kube_context))
+    shown = look(client, found, at_hand(client, kube_context))
     show_run(shown, print)
     for each in before:
         if outcome(each) == CANCELED:
@@ -58,12 +57,6 @@ def status(
     if (ended(found) and shown.outcome != "SUCCEEDED") or shown.outcome == LOST:
         print(f"error: {shown.why()}", file=sys.stderr)
         raise typer.Exit(1)
-
-
-def _log_of_pod(client: Any, context: str, node: str) -> str | None:
-    from copg_pipelines.doctor.pods import log_of_pod
-
-    return log_of_pod(context, client.connection.namespace or "kubeflow", node)
 
 
 @refuses(Refusal(("attempt",), lambda given: not given["task"], "without a task"))
@@ -80,20 +73,17 @@ def logs(
 ) -> None:
     """Print what tasks of a run wrote; the server keeps it when their pods are gone.
 
-    Of a pod that runs, a server of one user has no log: then the cluster is asked, where a kube context is
-    at hand.
+    Of a pod that runs, and of one of whose end it did not tell, a server of one user has no log: then the
+    cluster is asked, where a kube context is at hand.
     """
-    from copg_pipelines.server.logs import log_of
     from copg_pipelines.server.showing import Shown
 
     client = connect()
-    shown = Shown(client, client.runs.run_service_get_run(run))
+    shown = Shown(client, client.runs.run_service_get_run(run), at_hand(client, kube_context))
     chosen = shown.choose(task)
     missing = []
     for each in chosen:
-        log = log_of(client, run, each, shown.outline, attempt)
-        if log is None and 0 <= attempt <= len(each.pods) > 0:
-            log = _log_of_pod(client, kube_context, each.pods[attempt - 1])
+        log = shown.log(each, attempt)
         if log is None:
             missing.append(each.name)
             continue

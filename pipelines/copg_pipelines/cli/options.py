@@ -52,22 +52,15 @@ class Wait:
         from copg_pipelines.server.following import wait_for
 
         if not self.no_wait:
-            pods = functools.partial(pods_of, client, context)
-            wait_for(client, run_id, dag, self.timeout, self.poll, self.webhook, pods)
+            here = at_hand(client, context)
+            wait_for(client, run_id, dag, self.timeout, self.poll, self.webhook, here)
 
 
-def pods_of(client: Any, context: str, workflow: str) -> tuple[bool | None, Mapping[str, str]] | None:
-    """Whether a workflow is gone, and what its pods wait for; None where no cluster is at hand.
+def at_hand(client: Any, context: str = "") -> Any:
+    """The cluster under a server; see ``AtHand``."""
+    from copg_pipelines.server.at_hand import AtHand
 
-    Args:
-        client: of the server.
-        context: kube context; empty: the current one, which may be of another cluster.
-        workflow: its name.
-    """
-    from copg_pipelines.doctor.pods import look_at_pods
-
-    found = look_at_pods(context, client.connection.namespace or "kubeflow", workflow)
-    return None if found is None else (found.gone, found.waiting)
+    return AtHand(client.connection.namespace or "kubeflow", context)
 
 
 def _connection(kind: Any, default: Any, text: str, *spellings: str, env: str = "") -> tuple[Any, Any]:

@@ -17,6 +17,7 @@ from copg_pipelines.cli.options import (
     UNWATCHED,
     Place,
     Wait,
+    at_hand,
     connected,
     targeted,
     waiting,
@@ -140,7 +141,7 @@ def cancel(
 
     client = connect()
     stopped, outcome = runs.cancel(client, run, timeout_s=60 * timeout, every_s=wait.poll)
-    shown = Shown(client, stopped, lost=outcome == runs.LOST)
+    shown = Shown(client, stopped, at_hand(client), lost=outcome == runs.LOST)
     show_run(shown, print)
     if outcome not in (CANCELED, runs.LOST):  # of how it ended, its own last task has told
         raise ConfigError(f"run {run} was over before it could be stopped: it is {outcome}")

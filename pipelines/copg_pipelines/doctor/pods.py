@@ -1,4 +1,4 @@
-"""The pods of one run, where a kube context is at hand: whether there are any, and why one does not start."""
+"""The pods and the workflow of one run, where a kube context is at hand."""
 
 import os
 from collections.abc import Callable
@@ -10,10 +10,13 @@ from kubernetes import client as k8s
 
 from copg.errors import ConfigError
 from copg_pipelines.doctor.kube import TIMEOUT_S, Cluster, connect_cluster, get, why
+from copg_pipelines.server.packed import told_nodes
 
 OF_WORKFLOW, OF_NODE = "workflows.argoproj.io/workflow", "workflows.argoproj.io/node-id"
 """Label and annotation that Argo gives a pod."""
 Answer = TypeVar("Answer")
+NO_LOG = "unable to retrieve container logs for "
+"""What a kubelet answers, in place of the log of a container that its runtime has dropped."""
 NO_NEWS = ("PodInitializing", "ContainerCreating")
 """What a container waits for in the ordinary way."""
 
@@ -43,8 +46,7 @@ def look_at_pods(context: str, namespace: str, workflow: str) -> RunPods | None:
     """
 
     def look(cluster: Cluster) -> RunPods | None:
-        custom = k8s.CustomObjectsApi(cluster.core.api_client).get_namespaced_custom_object
-        if get(custom, "argoproj.io", "v1alpha1", namespace, "workflows", workflow) is None:
+        if _workflow(cluster, namespace, workflow) is None:
             return RunPods(gone=True) if context else None
         return RunPods(gone=False, waiting=_waiting(cluster, namespace, workflow))
 
@@ -72,9 +74,33 @@ def log_of_pod(context: str, namespace: str, node: str) -> str | None:
         text = cluster.core.read_namespaced_pod_log(
             name, namespace, container="main", _request_timeout=TIMEOUT_S
         )
-        return str(text)
+        return None if str(text).startswith(NO_LOG) else str(text)
 
     return _ask(context, read)
+
+
+def nodes_of_workflow(context: str, namespace: str, workflow: str) -> list[Any] | None:
+    """The nodes of a run as the cluster has them, in the form of KFP's API; None where it is not there.
+
+    Args:
+        context: kube context; empty: the current one.
+        namespace: of the run.
+        workflow: its name.
+
+    Raises:
+        ConfigError: the context was named and cannot be asked.
+    """
+
+    def read(cluster: Cluster) -> list[Any] | None:
+        found = _workflow(cluster, namespace, workflow)
+        return None if found is None else told_nodes(found)
+
+    return _ask(context, read)
+
+
+def _workflow(cluster: Cluster, namespace: str, name: str) -> Any | None:
+    custom = k8s.CustomObjectsApi(cluster.core.api_client).get_namespaced_custom_object
+    return get(custom, "argoproj.io", "v1alpha1", namespace, "workflows", name)
 
 
 def _ask(context: str, question: Callable[[Cluster], Answer | None]) -> Answer | None:

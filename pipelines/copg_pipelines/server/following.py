@@ -6,11 +6,12 @@ from typing import TextIO
 
 import typer
 
+from copg_pipelines.server.at_hand import AtHand
 from copg_pipelines.server.client import Client
 from copg_pipelines.server.connection import ClientError
 from copg_pipelines.server.outline import outline_of
 from copg_pipelines.server.runs import LOST, ended
-from copg_pipelines.server.showing import PodsOf, Shown, look, say_rest
+from copg_pipelines.server.showing import Shown, look, say_rest
 
 TIMED_OUT = 124
 """Exit code of a wait that ended before the run; the one of ``timeout``."""
@@ -25,8 +26,8 @@ def follow(
     client: Client,
     run_id: str,
     out: TextIO,
+    at_hand: AtHand,
     *,
-    pods_of: PodsOf | None = None,
     timeout_s: float | None = None,
     every_s: float = 5.0,
     doubt_s: float = DOUBT_S,
@@ -37,7 +38,7 @@ def follow(
         client: of the server.
         run_id: the run.
         out: a terminal, file or pipe.
-        pods_of: asks the cluster of a workflow; see ``look``.
+        at_hand: the cluster, where there is one.
         timeout_s: how long to follow it; None: for ever.
         every_s: between two looks at the server.
         doubt_s: without a change, after which the pods are looked at; and between two such looks.
@@ -55,7 +56,7 @@ def follow(
     while True:
         run = client.runs.run_service_get_run(run_id)
         outline = outline or outline_of(client, run)
-        shown = Shown(client, run, outline)
+        shown = Shown(client, run, at_hand, outline)
         for task in shown.told.tasks:
             stands = (task.state, task.attempts)
             if seen.get(task.node) != stands:
@@ -67,7 +68,7 @@ def follow(
             noted = True
             print(shown.note(), file=out, flush=True)
         if time.monotonic() - changed >= doubt_s:
-            closer = look(client, run, pods_of, outline)
+            closer = look(client, run, at_hand, outline)
             if closer.outcome == LOST and missing:  # twice: its pod may be tried again elsewhere
                 return closer
             missing, changed = closer.outcome == LOST, time.monotonic()
@@ -88,7 +89,7 @@ def wait_for(
     timeout_min: float,
     poll_s: float,
     webhook: str,
-    pods_of: PodsOf | None = None,
+    at_hand: AtHand,
 ) -> None:
     """Follow a run to its end.
 
@@ -99,7 +100,7 @@ def wait_for(
         timeout_min: how long to wait; 0: for ever.
         poll_s: seconds between two looks.
         webhook: address to tell when the run did not succeed; empty: none.
-        pods_of: asks the cluster of a workflow; see ``look``.
+        at_hand: the cluster, where there is one.
 
     Raises:
         typer.Exit: with 1 for a run that did not succeed, with 124 when the time was up.
@@ -108,7 +109,7 @@ def wait_for(
     how = f"copg status {dag} {run_id} --follow --host {client.connection.host}"
     limit = 60 * timeout_min if timeout_min else None
     try:
-        shown = follow(client, run_id, sys.stdout, pods_of=pods_of, timeout_s=limit, every_s=poll_s)
+        shown = follow(client, run_id, sys.stdout, at_hand, timeout_s=limit, every_s=poll_s)
     except StillRunning as error:
         print(f"error: {error}; to follow it: {how}", file=sys.stderr)
         raise typer.Exit(TIMED_OUT) from None

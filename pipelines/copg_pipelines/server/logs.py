@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from copg_pipelines.server.client import Client
 from copg_pipelines.server.connection import ClientError
 from copg_pipelines.server.outline import Outline
-from copg_pipelines.server.tasks import Task
 
 MOST = 300
 """Characters of a cause."""
@@ -50,15 +49,12 @@ def _refused(text: str) -> bool:
     return isinstance(found, dict) and set(found) <= {"error_message", "error_details"}
 
 
-def log_of(client: Client, run_id: str, task: Task, outline: Outline, attempt: int = 0) -> str | None:
-    """The log of one attempt at a task, the latest unless told otherwise; None where there is none.
+def log_of(client: Client, run_id: str, pod: str, outline: Outline) -> str | None:
+    """The log of a pod, by the id of its node; None where there is none.
 
     A pod that is over has it under the id of its node, in the archive; one that runs, or of whose node the
     server lost sight, under its own name.
     """
-    if not (task.pods and 0 <= attempt <= len(task.pods)):
-        return None
-    pod = task.pods[attempt - 1]
     for each in (pod, *pod_names(pod, outline)):
         if (found := read_log(client, run_id, each)) is not None:
             return found

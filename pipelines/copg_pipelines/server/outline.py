@@ -1,7 +1,6 @@
 """What a compiled DAG tells of the nodes of its runs: what its loops go over, and names of pods."""
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,8 +11,6 @@ from copg_pipelines.server.tasks import Items
 
 BASELINES = ("reference", "champion")
 """What the loop of that name goes over; the champion where there is one."""
-AFTER_ALL = "ALL_UPSTREAM_TASKS_COMPLETED"
-"""Of an exit handler, which runs after the DAG that it is of."""
 DRIVERS = ("system-container-driver", "system-dag-driver")
 """Templates of the pods that look up what a task takes."""
 
@@ -25,8 +22,6 @@ class Outline:
     items: Items = field(default_factory=dict)
     templates: tuple[str, ...] = DRIVERS
     """Of its pods, whose names begin with that of the workflow and then one of these."""
-    paths: tuple[str, ...] = ()
-    """Of the nodes of its tasks, whose whole names begin with that of the workflow and then one of these."""
 
 
 def outline_of(client: Client, run: Any) -> Outline:
@@ -62,30 +57,7 @@ def read_outline(spec: Mapping[str, Any], given: Mapping[str, Any]) -> Outline:
         found = [known[each] for each in known if over.endswith(f"-{each}")]
         if found:
             items[name] = found[0]
-    paths = tuple(_paths(dag, dag.get("root", {}), "(0).root", items))
-    return Outline(items, (*_templates(spec.get("platform_spec", {})), *DRIVERS), paths)
-
-
-def _paths(dag: Mapping[str, Any], component: Mapping[str, Any], within: str, items: Items) -> Iterator[str]:
-    """Of the tasks in a component that is a DAG; those in a loop over something unknown are left out."""
-    for key, task in component.get("dag", {}).get("tasks", {}).items():
-        inner = dag.get("components", {}).get(task.get("componentRef", {}).get("name", ""), {})
-        here = f"{within}(0).{key}"
-        if "parameterIterator" in task:
-            for number in range(_num_items(task, items.get(key, ()))):
-                item = f"{here}(0).iteration-iterations({number}:{number})(0).iteration-item"
-                yield from _paths(dag, inner, item, items)
-        elif "dag" in inner:
-            yield from _paths(dag, inner, here, items)
-        elif task.get("triggerPolicy", {}).get("strategy") == AFTER_ALL:
-            yield from (f"{within}(0).{each}.onExit(0).{key}" for each in task.get("dependentTasks", []))
-        elif "executorLabel" in inner:
-            yield here
-
-
-def _num_items(task: Mapping[str, Any], known: Sequence[str]) -> int:
-    raw = task["parameterIterator"].get("items", {}).get("raw")
-    return len(json.loads(raw)) if raw else len(known)
+    return Outline(items, (*_templates(spec.get("platform_spec", {})), *DRIVERS))
 
 
 def _tasks(dag: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:

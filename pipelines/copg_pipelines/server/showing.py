@@ -5,19 +5,22 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
+from copg_pipelines.server.at_hand import AtHand
 from copg_pipelines.server.client import Client
 from copg_pipelines.server.connection import ClientError
-from copg_pipelines.server.hindsight import in_hindsight
 from copg_pipelines.server.logs import cause_in, log_of
 from copg_pipelines.server.lost import is_lost
 from copg_pipelines.server.outline import Outline, outline_of
 from copg_pipelines.server.runs import CANCELING, LOST, ended, outcome
 from copg_pipelines.server.tasks import CANCELED, UNKNOWN, Task, Told, tasks_of
 
-PodsOf = Callable[[str], tuple[bool | None, Mapping[str, str]] | None]
 REPORT, PAGE = "report", "page"
 LAST = "summary"
 """The exit handler, which fails with its run."""
+UNTOLD = (
+    "not known from here: its workflow tells, where --kube-context names its cluster, until a day after its "
+    "end, and summary.json in the directory of its runs"
+)
 
 
 class Shown:
@@ -27,12 +30,13 @@ class Shown:
         self,
         client: Client,
         run: Any,
+        at_hand: AtHand,
         outline: Outline | None = None,
         *,
         lost: bool = False,
         waiting: Mapping[str, str] | None = None,
     ) -> None:
-        self.client, self.run, self.waiting = client, run, waiting or {}
+        self.client, self.run, self.at_hand, self.waiting = client, run, at_hand, waiting or {}
         self.outline = outline if outline is not None else outline_of(client, run)
         self.outcome = LOST if lost else outcome(run)
         """State of the run; CANCELED or LOST where the server has no word for it."""
@@ -40,11 +44,8 @@ class Shown:
 
     @cached_property
     def told(self) -> Told:
-        """What the server tells of its tasks; once its states froze and the run is over, what logs tell."""
-        told = tasks_of(self.run, self.outline.items)
-        if told.stopped is None or not ended(self.run):
-            return told
-        return in_hindsight(self.client, self.run, told, self.outline)
+        """What the server tells of its tasks; once it stopped, what the workflow tells."""
+        return tasks_of(self.run, self.outline.items, self.at_hand.nodes_of)
 
     @cached_property
     def failed(self) -> list[Task]:
@@ -77,9 +78,20 @@ class Shown:
         if task.message:
             return task.message
         if task.node not in self._causes:
-            log = log_of(self.client, self.run.run_id, task, self.outline)
-            self._causes[task.node] = cause_in(log or "", task.name)
+            self._causes[task.node] = cause_in(self.log(task) or "", task.name)
         return self._causes[task.node]
+
+    def log(self, task: Task, attempt: int = 0) -> str | None:
+        """What one attempt at a task wrote, the latest unless told otherwise; None where there is no log.
+
+        Of a pod that runs, a server of one user has none, and neither of one of whose end it did not tell:
+        then the cluster is asked.
+        """
+        if not (task.pods and 0 <= attempt <= len(task.pods)):
+            return None
+        pod = task.pods[attempt - 1]
+        found = log_of(self.client, self.run.run_id, pod, self.outline)
+        return self.at_hand.log_of(pod) if found is None else found
 
     def waits_for(self, task: Task) -> str:
         """Why a task's pod does not start, as far as a cluster at hand tells."""
@@ -88,16 +100,14 @@ class Shown:
     def line(self, task: Task) -> str:
         """How a task stands; see ``Task.line``."""
         why = self.cause(task) if task.state == "FAILED" else self.waits_for(task)
-        why = task.message if task.state == UNKNOWN else why
         return task.line(datetime.now(UTC), why)
 
     def note(self) -> str:
         """What to know about states that stopped; empty where the server tells of all."""
         if self.told.stopped is None:
             return ""
-        rest = "the run itself goes on; later states are not known from here"
-        if ended(self.run):
-            rest = f"the run itself is {self.outcome}; what followed is told as far as logs tell it"
+        rest = f"the run itself {f'is {self.outcome}' if ended(self.run) else 'goes on'}; what followed is "
+        rest += "told by its workflow" if self.told.followed else UNTOLD
         return (
             f"note: the server stopped telling of tasks at {self.told.stopped:%H:%M:%S} UTC, as it does "
             f"of a workflow too large for its controller: {rest}"
@@ -158,7 +168,7 @@ class Shown:
 def look(
     client: Client,
     run: Any,
-    pods_of: PodsOf | None = None,
+    at_hand: AtHand,
     outline: Outline | None = None,
 ) -> Shown:
     """A run as it stands.
@@ -166,17 +176,16 @@ def look(
     Args:
         client: of the server.
         run: as the server tells it.
-        pods_of: asks the cluster of a workflow, whether it is gone and what its pods wait for by node; None
-            where there is none at hand, or it may be another: then the logs of its pods tell.
+        at_hand: the cluster; where there is none, the logs of its pods tell whether the run is lost.
         outline: of its DAG, where it is known already.
     """
-    shown = Shown(client, run, outline)
+    shown = Shown(client, run, at_hand, outline)
     if ended(run):
         return shown
-    asked = pods_of(shown.told.workflow) if pods_of is not None and shown.told.workflow else None
-    gone, waiting = asked if asked is not None else (None, {})
+    found = at_hand.look(shown.told.workflow) if shown.told.workflow else None
+    gone, waiting = (None, {}) if found is None else (found.gone, found.waiting)
     lost = is_lost(client, run, shown.told, shown.outline) if gone is None else gone
-    return Shown(client, run, shown.outline, lost=lost, waiting=waiting)
+    return Shown(client, run, at_hand, shown.outline, lost=lost, waiting=waiting)
 
 
 def show_run(shown: Shown, say: Callable[[str], None]) -> None:

@@ -6,7 +6,7 @@ that, which are the pods. Nodes of loops and of DAGs within the DAG come on top.
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -26,6 +26,8 @@ BEHIND = timedelta(minutes=2)
 """After which a server that tells old states is taken to have stopped telling."""
 Items = Mapping[str, Sequence[str]]
 """What each loop of a DAG goes over, by the loop's name there."""
+NodesOf = Callable[[str], list[Any]]
+"""The nodes of a workflow, by its name, in the form in which a server tells them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,27 +85,33 @@ class Told:
     stopped: datetime | None = None
     """When the last node began of which the server told; None while it goes on telling."""
     workflow: str = ""
+    followed: bool = False
+    """Whether its workflow told of the rest."""
 
 
-def tasks_of(run: Any, items: Items | None = None) -> Told:
+def tasks_of(run: Any, items: Items | None = None, nodes_of: NodesOf | None = None) -> Told:
     """The tasks of a run.
 
     Args:
         run: as the server tells it.
         items: of the DAG's loops; those of a loop that is not among them are told by their number.
+        nodes_of: gives the nodes of a workflow that its server stopped telling of, or none.
     """
     nodes = list((run.run_details.task_details if run.run_details else None) or [])
     tree = Tree(nodes)
     stopped, asked_to_stop = _stopped(run, nodes), cancelled_at(run)
+    known = nodes_of(tree.workflow) if nodes_of is not None and stopped is not None else []
+    if known:
+        nodes, tree = known, Tree(known)
     found = [_task(tree, name, nodes, items or {}) for name in sorted(tree.attempts) if _is_task(tree, name)]
     tasks = [each for each in found if each is not None] if tree.workflow else _by_name(nodes)
-    if stopped is not None:
-        tasks = [_in_hindsight(each, run.state, stopped) for each in tasks]
+    if stopped is not None and not known:
+        tasks = [_doubtful(each, run.state, stopped) for each in tasks]
     if asked_to_stop is not None:
         tasks = [_cancelled(each, asked_to_stop) for each in tasks]
     last = datetime.max.replace(tzinfo=UTC)
     tasks.sort(key=lambda each: (each.start or last, each.end or last))
-    return Told(tuple(tasks), _never(nodes, tasks), stopped, tree.workflow)
+    return Told(tuple(tasks), _never(nodes, tasks), stopped, tree.workflow, followed=bool(known))
 
 
 def _is_task(tree: Tree, name: str) -> bool:
@@ -209,7 +217,7 @@ def _latest(nodes: Iterable[Any]) -> datetime | None:
     return max(times, default=None)
 
 
-def _in_hindsight(task: Task, run_state: str, stopped: datetime) -> Task:
+def _doubtful(task: Task, run_state: str, stopped: datetime) -> Task:
     """A task whose state may be old: what began in a run that succeeded has ended well."""
     if task.state not in ("RUNNING", "PENDING"):
         return task
