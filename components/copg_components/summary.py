@@ -20,7 +20,7 @@ def summary(run_dir: str, status: dsl.PipelineTaskFinalStatus) -> None:
     from pathlib import Path
 
     from copg.errors import CopgError
-    from copg.run.cut_off import told_of_before
+    from copg.run.ending import log_summary
     from copg.run.summary import write_summary
     from copg.run.webhook import notify
 
@@ -29,8 +29,7 @@ def summary(run_dir: str, status: dsl.PipelineTaskFinalStatus) -> None:
     on_a_server = "KFP_POD_NAME" in os.environ  # elsewhere every run has one name, and none is resumed
     job = status.pipeline_job_resource_name if on_a_server else ""
     found = write_summary(Path(run_dir), succeeded=ended_well, job=job)
-    if before := told_of_before(found):
-        print(before, flush=True)
+    log_summary(found)
     if said := notify(os.environ.get("COPG_WEBHOOK_URL", ""), found):
         print(said, flush=True)
     if found["failure"] and on_a_server:

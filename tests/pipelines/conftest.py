@@ -65,6 +65,7 @@ def here(command: Command, monkeypatch: pytest.MonkeyPatch) -> Any:
     told = pods.RunPods
     monkeypatch.setattr(pods, "look_at_pods", lambda *given: told(gone=found.gone, waiting=found.waiting))
     monkeypatch.setattr(pods, "nodes_of_workflow", lambda *given: found.ended())
+    monkeypatch.setattr(pods, "log_of_pod", lambda *given: None)
     return found
 
 

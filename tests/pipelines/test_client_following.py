@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from copg_pipelines.cli.at_hand import KubeContext
 from copg_pipelines.doctor import pods
-from copg_pipelines.doctor.pods import RunPods, reason_of
-from copg_pipelines.server.at_hand import AtHand
+from copg_pipelines.doctor.pods import reason_of
+from copg_pipelines.server.at_hand import RunPods
 from copg_pipelines.server.client import Client
 from copg_pipelines.server.connection import Connection
 from copg_pipelines.server.following import StillRunning, follow
@@ -17,12 +18,13 @@ from copg_pipelines.server.outline import outline_of
 from copg_pipelines.server.tasks import tasks_of
 from kubernetes import client as k8s
 
+from copg.run.ending import BEGINS, ENDS
 from tests.pipelines.command import Command
 from tests.pipelines.kfp_server import KfpServer
 from tests.pipelines.recorded import pod_of, recorded
 
 QUICK = ("--poll", "0.01")
-NOWHERE = AtHand("kubeflow")
+NOWHERE = KubeContext("kubeflow")
 GOING = [("RUNNING", {"resolve": "SUCCEEDED", "train": "RUNNING"})]
 
 
@@ -55,6 +57,28 @@ def test_states_that_stopped_are_said_once_and_the_run_s_own_is_believed(
     assert shown.out.count("the server stopped telling of tasks at 23:52:27 UTC") == 1
     assert "the run itself is SUCCEEDED" in shown.out
     assert "RUNNING" not in shown.out
+
+
+def test_what_a_run_came_to_and_which_gain_its_gate_can_see_are_told_from_logs(
+    command: Command, server: KfpServer
+) -> None:
+    whole = {"resolve": "SUCCEEDED", "score": "SUCCEEDED"}
+    server.scripts = {"": [("RUNNING", whole), ("SUCCEEDED", {**whole, "summary": "SUCCEEDED"})]}
+    run = server.begin("align")
+    came_to = "warning: 3 records are cut\npromoted: nobody; no trial can be"
+    logs = {
+        "score": "score: 9 of 9\ngate: 16 prompts x 2 completions see a gain of 0.2\n",
+        "summary": f"I1129 1 main.go:67] begins\n{BEGINS}\n{came_to}\n{ENDS}\n",
+    }
+    server.logs = {pod_of(server.runs[run], task): log for task, log in logs.items()}
+    followed = command("status", "align", run, "--follow", *QUICK)
+    assert followed.code == 0, followed.error
+    lines = followed.out.splitlines()
+    score = next(number for number, line in enumerate(lines) if line.startswith("score "))
+    assert lines[score + 1] == "gate: 16 prompts x 2 completions see a gain of 0.2"  # before anything trains
+    assert followed.out.count("gate: ") == 1
+    assert f"\n{came_to}\nrun: " in followed.out
+    assert f"\n{came_to}\nrun: " in command("status", "align", run).out
 
 
 def test_logs_of_a_task_by_name_by_stage_and_of_what_failed(command: Command, server: KfpServer) -> None:
@@ -229,6 +253,7 @@ def test_a_pod_that_does_not_start_says_why(
     node = pod_of(server.runs[run], "train")
     why = {node: "Unschedulable: 0/3 nodes are available: 3 Insufficient nvidia.com/gpu."}
     found = RunPods(gone=False, waiting=why)
+    monkeypatch.setattr(pods, "log_of_pod", lambda *given: None)
     monkeypatch.setattr(pods, "look_at_pods", lambda context, namespace, workflow: found)
     shown = command("status", "align", run, "--kube-context", "mine")
     (line,) = (each for each in shown.out.splitlines() if each.startswith("train"))
@@ -243,12 +268,12 @@ def test_a_pod_that_does_not_start_says_why(
             NOWHERE,
             every_s=0.01,
             doubt_s=0.02,
-            timeout_s=0.2,
+            timeout_s=2,
         )
     assert out.getvalue().count(why[node]) == 1
     found = RunPods(gone=True)
     assert "LOST" in command("status", "align", run, "--kube-context", "mine").why
-    mine = AtHand("kubeflow", "mine")
+    mine = KubeContext("kubeflow", "mine")
     followed = follow(client_of(server), run, io.StringIO(), mine, every_s=0.01, doubt_s=0.02, timeout_s=9)
     assert followed.outcome == "LOST"
 

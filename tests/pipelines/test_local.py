@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 from copg_pipelines import local
-from copg_pipelines.ending import failure_line, show_summary
 from copg_pipelines.watch import line, watching
 
+from copg.run.ending import failure_line, show_summary
 from copg.run.recipe import parse_recipe
 from copg.run.task_record import RUN, TaskRecord, write_record
 

@@ -19,6 +19,7 @@ from tests.pipelines.recorded import FOLDER, recorded, recorded_run
 from tests.serving import serving
 
 RUN, WORKFLOW = "run-of-fifteen-trials-frozen", "workflow-of-fifteen-trials-packed"
+PODS, NO_PODS = "/api/v1/namespaces/kubeflow/pods", {"kind": "PodList", "items": []}
 QUICK = ("--poll", "0.01", "--timeout", "0.005")
 Served = dict[str, Any]
 
@@ -31,7 +32,10 @@ def packed() -> Any:
 def cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Served]:
     """What a Kubernetes API answers, by path; its context is ``mine``, and none is the current one."""
     name = packed()["metadata"]["name"]
-    served: Served = {f"/apis/argoproj.io/v1alpha1/namespaces/kubeflow/workflows/{name}": packed()}
+    served: Served = {
+        f"/apis/argoproj.io/v1alpha1/namespaces/kubeflow/workflows/{name}": packed(),
+        PODS: NO_PODS,
+    }
 
     class Handler(BaseHTTPRequestHandler):
         def log_message(self, *args: Any) -> None:
@@ -94,6 +98,7 @@ def test_without_a_cluster_what_is_not_known_is_said_and_who_knows(
 ) -> None:
     run = server.recall(RUN)
     cluster.clear()  # a day after its end
+    cluster[PODS] = NO_PODS
     for words in ((), ("--kube-context", "mine")):
         shown = command("status", "align", run, *words)
         assert (shown.code, shown.error) == (0, "")
@@ -120,13 +125,11 @@ def test_the_log_of_a_pod_of_whose_end_the_server_did_not_tell_is_the_cluster_s(
     command: Command, server: KfpServer, cluster: Served
 ) -> None:
     run = server.recall(RUN)
-    cluster["/api/v1/namespaces/kubeflow/pods"] = {"kind": "PodList", "items": [pod("train-11")]}
-    cluster["/api/v1/namespaces/kubeflow/pods/a-pod/log"] = "train: 9 of 9\n"
+    cluster[PODS] = {"kind": "PodList", "items": [pod("train-11")]}
+    cluster[f"{PODS}/a-pod/log"] = "train: 9 of 9\n"
     assert command("logs", run, "train-11").why == "error: the server has no log of train-11"
     assert command("logs", run, "train-11", "--kube-context", "mine").out == "train: 9 of 9\n"
-    cluster["/api/v1/namespaces/kubeflow/pods/a-pod/log"] = (
-        "unable to retrieve container logs for containerd://6e0"
-    )
+    cluster[f"{PODS}/a-pod/log"] = "unable to retrieve container logs for containerd://6e0"
     gone = command("logs", run, "train-11", "--kube-context", "mine")
     assert gone.why == "error: the server has no log of train-11"  # the kubelet says so as if it were the log
     missing = command("logs", run, "train-10", "--kube-context", "mine")
@@ -141,11 +144,11 @@ def test_why_a_run_failed_is_had_from_the_cluster(
     told.state = told.state_history[-1].state = "FAILED"
     why = command("status", "align", run).why
     assert why.startswith(f"error: run {run} is FAILED; no log gives a cause: copg logs {run} ")
-    (workflow,) = cluster.values()
+    workflow, _ = cluster.values()
     nodes = told_nodes(workflow)
     workflow["status"] = {"nodes": _failed(nodes, "train-11")}
-    cluster["/api/v1/namespaces/kubeflow/pods"] = {"kind": "PodList", "items": [pod("train-11")]}
-    cluster["/api/v1/namespaces/kubeflow/pods/a-pod/log"] = recorded("log-by-node-id")["body"]
+    cluster[PODS] = {"kind": "PodList", "items": [pod("train-11")]}
+    cluster[f"{PODS}/a-pod/log"] = recorded("log-by-node-id")["body"]
     shown = command("status", "align", run, "--kube-context", "mine")
     cause = "/runs/nowhere.jsonl: no such file or folder"
     assert shown.why == f"error: run {run} is FAILED in train-11: resolve: {cause}"

@@ -13,6 +13,7 @@ import typer
 
 from copg.cli.command import Refusal, with_options
 from copg.cli.options import RecipeFile, option
+from copg_pipelines.cli.at_hand import KubeContext
 from copg_pipelines.dags import DAGS
 from copg_pipelines.target import Target
 
@@ -56,11 +57,9 @@ class Wait:
             wait_for(client, run_id, dag, self.timeout, self.poll, self.webhook, here)
 
 
-def at_hand(client: Any, context: str = "") -> Any:
-    """The cluster under a server; see ``AtHand``."""
-    from copg_pipelines.server.at_hand import AtHand
-
-    return AtHand(client.connection.namespace or "kubeflow", context)
+def at_hand(client: Any, context: str = "") -> KubeContext:
+    """The cluster under a server."""
+    return KubeContext(client.connection.namespace or "kubeflow", context)
 
 
 def _connection(kind: Any, default: Any, text: str, *spellings: str, env: str = "") -> tuple[Any, Any]:

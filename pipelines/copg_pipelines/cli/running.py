@@ -169,7 +169,7 @@ def _run_dag(dag: str, recipe: "Recipe", runs: Path, webhook: str) -> None:
     Raises:
         typer.Exit: with 1 when it failed.
     """
-    from copg_pipelines.ending import show_failure, show_summary
+    from copg.run.ending import show_failure, show_summary
     from copg_pipelines.local import run_local
 
     summary = run_local(dag, recipe, runs)

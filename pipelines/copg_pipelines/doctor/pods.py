@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,6 +9,7 @@ from kubernetes import client as k8s
 
 from copg.errors import ConfigError
 from copg_pipelines.doctor.kube import TIMEOUT_S, Cluster, connect_cluster, get, why
+from copg_pipelines.server.at_hand import RunPods
 from copg_pipelines.server.packed import told_nodes
 
 OF_WORKFLOW, OF_NODE = "workflows.argoproj.io/workflow", "workflows.argoproj.io/node-id"
@@ -19,16 +19,6 @@ NO_LOG = "unable to retrieve container logs for "
 """What a kubelet answers, in place of the log of a container that its runtime has dropped."""
 NO_NEWS = ("PodInitializing", "ContainerCreating")
 """What a container waits for in the ordinary way."""
-
-
-@dataclass(frozen=True)
-class RunPods:
-    """What a cluster tells of a run."""
-
-    gone: bool | None = None
-    """Whether its workflow is no more; None where that is not known."""
-    waiting: dict[str, str] = field(default_factory=dict)
-    """Why a pod does not start, by the id of its node."""
 
 
 def look_at_pods(context: str, namespace: str, workflow: str) -> RunPods | None:

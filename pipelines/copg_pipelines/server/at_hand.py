@@ -1,35 +1,27 @@
-"""The cluster under a server, where a kube context is at hand: it knows of pods what KFP does not tell."""
+"""What the cluster under a server knows of a run, beyond what KFP tells."""
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from copg_pipelines.doctor.pods import RunPods
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 
 @dataclass(frozen=True)
-class AtHand:
-    """What a cluster is asked of a run; None, or nothing, where none is at hand."""
+class RunPods:
+    """What a cluster tells of a run."""
 
-    namespace: str
-    """Of the run."""
-    context: str = ""
-    """Kube context; empty: the current one, which may be of another cluster."""
+    gone: bool | None = None
+    """Whether its workflow is no more; None where that is not known."""
+    waiting: dict[str, str] = field(default_factory=dict)
+    """Why a pod does not start, by the id of its node."""
 
-    def look(self, workflow: str) -> "RunPods | None":
-        """See ``look_at_pods``."""
-        from copg_pipelines.doctor.pods import look_at_pods
 
-        return look_at_pods(self.context, self.namespace, workflow)
+class AtHand(Protocol):
+    """A cluster, where one is at hand; else it answers nothing."""
+
+    def look(self, workflow: str) -> RunPods | None:
+        """Whether a workflow is there, and what its pods wait for; None where that cannot be asked."""
 
     def log_of(self, node: str) -> str | None:
-        """See ``log_of_pod``."""
-        from copg_pipelines.doctor.pods import log_of_pod
-
-        return log_of_pod(self.context, self.namespace, node)
+        """What the pod of a node has written; None where it is not there."""
 
     def nodes_of(self, workflow: str) -> list[Any]:
-        """See ``nodes_of_workflow``."""
-        from copg_pipelines.doctor.pods import nodes_of_workflow
-
-        return nodes_of_workflow(self.context, self.namespace, workflow) or []
+        """The nodes of a workflow in the form of KFP's API; none where it is not there."""

@@ -1,10 +1,12 @@
 """How a run on a server stands, in words: a line a task, and one for why it did not succeed."""
 
+import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
+from copg.run.ending import found_in_log
 from copg_pipelines.server.at_hand import AtHand
 from copg_pipelines.server.client import Client
 from copg_pipelines.server.connection import ClientError
@@ -15,6 +17,9 @@ from copg_pipelines.server.runs import CANCELING, LOST, ended, outcome
 from copg_pipelines.server.tasks import CANCELED, UNKNOWN, Task, Told, tasks_of
 
 REPORT, PAGE = "report", "page"
+OUTLOOK = re.compile(r"^gate: .+$", re.MULTILINE)
+RESOLVE, SCORE = "resolve", "score"
+"""The tasks that tell of it, of logs that an earlier run scored and of new ones."""
 LAST = "summary"
 """The exit handler, which fails with its run."""
 UNTOLD = (
@@ -113,6 +118,18 @@ class Shown:
             f"of a workflow too large for its controller: {rest}"
         )
 
+    def came_to(self) -> str:
+        """What a run that is over came to and was warned of, from the log of its last task; empty without."""
+        last = next((each for each in self.told.tasks if each.stage == LAST and each.pods), None)
+        log = self.log(last) if last is not None and ended(self.run) else None
+        return found_in_log(log) if log is not None else ""
+
+    def outlook(self, task: Task) -> str:
+        """Which gains the gate will see, as a task that ended has told; empty where it did not."""
+        if task.stage not in (RESOLVE, SCORE) or task.state != "SUCCEEDED":
+            return ""
+        return "\n".join(OUTLOOK.findall(self.log(task) or ""))
+
     def why(self) -> str:
         """In one line, why a run ended as it did."""
         run_id = self.run.run_id
@@ -203,6 +220,8 @@ def say_rest(shown: Shown, say: Callable[[str], None]) -> None:
         say(f"never began: {', '.join(shown.told.never)}")
     if note := shown.note():
         say(note)
+    if came_to := shown.came_to():
+        say(came_to)
     client, run = shown.client, shown.run
     address = client.connection.page("runs/details", run.run_id)
     say(f"run: {address}")

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from copg_pipelines.ending import ending, show_failure
 
+from copg.run.ending import ending, found_in_log, log_summary, show_failure
 from copg.run.summary import write_summary
 from copg.run.task_record import RUN, TaskRecord, write_record
 from copg.stores.sealed import write_sealed
@@ -93,3 +93,19 @@ def test_of_a_run_that_failed_the_warnings_of_finished_stages_are_written_and_pr
         "warning: validate: 9 of 10 records are rejected",
         "error: stage score: no rewards (log: /log)",
     ]
+
+
+def test_what_a_run_came_to_is_found_in_the_log_of_its_last_task(capsys: pytest.CaptureFixture[str]) -> None:
+    ends = {f"{quantity}{end}": 0.5 for quantity in ("reward", "kl") for end in ("", "_low", "_high")}
+    trial = {**ends, "name": "copg_0.05", "promoted": True, "diverged": False}
+    whole = {"failure": None, "reference": ends, "trials": [trial], "reasons": [], "cached": [], **SUMMARY}
+    log_summary({**whole, "warnings": ["3 records are cut"]})
+    printed = capsys.readouterr().out
+    found = found_in_log(f"I1129 1 main.go:67] begins\n{printed}told the webhook\nI1129 1 main.go:90] ends\n")
+    lines = found.splitlines()
+    assert lines[-8:] == ["warning: 3 records are cut", *told()]
+    assert [line.split()[0] for line in lines[2:4]] == ["reference", "copg_0.05"]
+    log_summary({"failure": {"cause": "no rewards"}, "warnings": ["3 records are cut"]})
+    assert found_in_log(capsys.readouterr().out) == "warning: 3 records are cut"
+    for log in ("", "step 1\n", printed.partition(lines[-1])[0]):  # of 0.1.0, of another task, cut off
+        assert found_in_log(log) == ""

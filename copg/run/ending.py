@@ -1,5 +1,6 @@
-"""What a run on this machine came to: what was found, who was promoted, and how to load the policy."""
+"""What a run came to: what was found, who was promoted, and how to load the policy."""
 
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -12,6 +13,10 @@ LOADING = (
     'tokenizer = AutoTokenizer.from_pretrained("{policy}")',
 )
 """Three lines of Python for a policy in a folder; an adapter loads the model it lies on."""
+
+
+BEGINS, ENDS = "--- what the run came to", "--- end of what the run came to"
+"""Lines around it in the log of a run's last task."""
 
 
 def ending(summary: Mapping[str, Any]) -> Iterator[str]:
@@ -67,31 +72,52 @@ def show_failure(summary: dict[str, Any]) -> None:
 
     That the run before was cut off stands before it.
     """
-    for line in filter(None, (told_of_before(summary), *warning_lines(summary), failure_line(summary))):
+    for line in (*_warned(summary), failure_line(summary)):
         print(line, file=sys.stderr)
 
 
 def show_summary(summary: dict[str, Any]) -> None:
     """Print what was found, who was promoted, and where policy and report are."""
-    print()
-    print(f"{'':<24}{'reward':>8}{'95 % interval':>20}{'KL, nats':>10}{'95 % interval':>20}")
-    print(_summary_row("reference", summary["reference"], ""))
+    for line in summary_lines(summary):
+        print(line)
+
+
+def log_summary(summary: dict[str, Any]) -> None:
+    """Print, for ``found_in_log``, what finished stages warned of and what a run that ended well came to."""
+    print(BEGINS)
+    for line in _warned(summary) if summary["failure"] else summary_lines(summary):
+        print(line)
+    print(ENDS, flush=True)
+
+
+def found_in_log(log: str) -> str:
+    """What ``log_summary`` printed, from the log of a run's last task; empty where it did not."""
+    blocks = re.findall(rf"^{BEGINS}\n(.*?)^{ENDS}$", log, re.MULTILINE | re.DOTALL)
+    return str(blocks[-1]).rstrip("\n") if blocks else ""
+
+
+def summary_lines(summary: Mapping[str, Any]) -> Iterator[str]:
+    """What was found, who was promoted, what was warned of, and where policy and report are."""
+    yield ""
+    yield f"{'':<24}{'reward':>8}{'95 % interval':>20}{'KL, nats':>10}{'95 % interval':>20}"
+    yield _summary_row("reference", summary["reference"], "")
     for trial in summary["trials"]:
         note = "  promoted" if trial["promoted"] else "  diverged" if trial["diverged"] else ""
-        print(_summary_row(trial["name"], trial, note))
+        yield _summary_row(trial["name"], trial, note)
         for mix in trial.get("mixes", []):
-            print(_summary_row(f"  {mix['name']}", mix, "  promoted" if mix["promoted"] else ""))
-    print()
+            yield _summary_row(f"  {mix['name']}", mix, "  promoted" if mix["promoted"] else "")
+    yield ""
     for reason in summary["reasons"]:
-        print(f"  {reason}")
-    if before := told_of_before(summary):
-        print(before)
-    for line in warning_lines(summary):
-        print(line)
+        yield f"  {reason}"
+    yield from _warned(summary)
     if summary["cached"]:
-        print(f"unchanged, from the cache: {', '.join(summary['cached'])}")
-    for line in ending(summary):
-        print(line)
+        yield f"unchanged, from the cache: {', '.join(summary['cached'])}"
+    yield from ending(summary)
+
+
+def _warned(summary: Mapping[str, Any]) -> Iterator[str]:
+    """That the run before was cut off, and what finished stages warned of."""
+    yield from filter(None, (told_of_before(summary), *warning_lines(summary)))
 
 
 def _summary_row(name: str, estimates: dict[str, Any], note: str) -> str:
