@@ -27,11 +27,12 @@ from copg.lm.config import GenerationConfig, RowConfig, TextConfig
 from copg.records import CLUSTER
 from copg.rewards.bounds import bounds_of_parts
 from copg.rewards.contract import RewardSpec, Scale
-from copg.rewards.mixture import build_mixture
+from copg.rewards.mixture import Mixture, build_mixture
 from copg.stores.promised import weights_as_promised
 
 if TYPE_CHECKING:
     from copg.evaluation.held_out import HeldOut, PolicySampler
+    from copg.evaluation.mixes import Mix
 
 HELD_OUT = ("select", "gate")
 
@@ -133,7 +134,7 @@ def evaluate_policy(
     from copg.evaluation.doubts import shortfalls
     from copg.evaluation.held_out import PolicySampler, generations
     from copg.evaluation.measuring import measure
-    from copg.evaluation.mixes import Mixer, check_engine, evaluate_mixes
+    from copg.evaluation.mixes import check_engine
     from copg.evaluation.summaries import means
 
     if config.threads:
@@ -149,30 +150,27 @@ def evaluate_policy(
     sampler = PolicySampler(**{name: getattr(config, name) for name in names})
     # a champion is measured as it is, and what was warned of its making, the run that made it told
     trained = [] if given is None or facts["name"] in BASELINES else [given]
-    weights = config.mixes if trained else []
-    if policy and weights:
-        check_engine(policy, config.generation)
-    try:
-        with weights_as_promised(config.model, config.model_digest):
-            prompts, metrics = _read_prompts(config, sampler, groups, compare=policy is None)
-            begin(evaluation)
+    mixed = policy if trained and config.mixes else None
+    if mixed:
+        check_engine(mixed, config.generation)
+    with weights_as_promised(config.model, config.model_digest):
+        prompts, metrics = _read_prompts(config, sampler, groups, compare=policy is None)
+        begin(evaluation)
+        try:
             sampler.draw(prompts, policy)
-    except FloatingPointError as error:
-        if policy is None:
-            raise ModelError(f"{config.model}: {error}") from None
-        facts |= {"diverged": True, "reason": str(error)}
-        prompts = []
-    measuring: dict[str, Any] = {"splits": HELD_OUT, "cluster": config.cluster}
-    summaries, tails = measure(mixture, facts, prompts, **measuring)
+        except FloatingPointError as error:
+            if policy is None:
+                raise ModelError(f"{config.model}: {error}") from None
+            facts |= {"diverged": True, "reason": str(error)}
+            prompts = []
+    summaries, tails = measure(mixture, facts, prompts, splits=HELD_OUT, cluster=config.cluster)
     metrics |= means(summaries)
     found: dict[str, Any] = {**summaries}
     asked = {split: config.count(split) for split in HELD_OUT}
     missing = shortfalls(facts, metrics, asked, config.generation.max_new_tokens)
     form = dict(sampler.form)
-    if policy and weights and not facts["diverged"]:
-        with weights_as_promised(config.model, config.model_digest):
-            mixer = Mixer(sampler, policy)
-            mixes, more = evaluate_mixes(mixer, weights, prompts, mixture, facts, to=evaluation, **measuring)
+    if mixed and not facts["diverged"]:
+        mixes, more = _mix(config, sampler, mixed, prompts, mixture, facts, evaluation)
         facts["mixes"] = [each.about() for each in mixes]
         found["mixes"] = [{**each.about(), **each.found} for each in mixes]
         metrics |= {f"{key}/{each.weight:g}": x for each in mixes for key, x in means(each.found).items()}
@@ -181,6 +179,7 @@ def evaluate_policy(
         print(f"warning: {line}", file=sys.stderr, flush=True)
     write_json(evaluation / "evaluation.json", found)
     pq.write_table(generations(prompts), evaluation / "generations.parquet", compression="zstd")
+    told = {"rows": form, "text": sampler.codec.about(), "metrics": metrics}
     seal(
         evaluation,
         schema="evaluation",
@@ -188,15 +187,27 @@ def evaluate_policy(
         rows=sum(len(prompt.drawn) for prompt in prompts),
         config=asdict(config),
         parents=_parents(source, given),
-        facts={
-            **facts,
-            "rows": form,
-            "text": sampler.codec.about(),
-            "metrics": metrics,
-            "warnings": [*warnings_of(source, *trained), *missing, *tails],
-        },
+        facts={**facts, **told, "warnings": [*warnings_of(source, *trained), *missing, *tails]},
     )
     return metrics
+
+
+def _mix(
+    config: EvaluateConfig,
+    sampler: "PolicySampler",
+    policy: Path,
+    prompts: "list[HeldOut]",
+    mixture: Mixture,
+    facts: dict[str, Any],
+    evaluation: Path,
+) -> "tuple[list[Mix], list[str]]":
+    """The points between the reference and a policy; see ``evaluate_mixes``."""
+    from copg.evaluation.mixes import Mixer, evaluate_mixes
+
+    with weights_as_promised(config.model, config.model_digest):
+        mixer = Mixer(sampler, policy)
+        measuring: dict[str, Any] = {"splits": HELD_OUT, "cluster": config.cluster}
+        return evaluate_mixes(mixer, config.mixes, prompts, mixture, facts, to=evaluation, **measuring)
 
 
 def _open_groups(groups: Path) -> Manifest:
