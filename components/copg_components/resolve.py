@@ -53,7 +53,7 @@ def resolve(
     from copg.run.form import folded
     from copg.run.plan_files import store_plan
     from copg.run.resolve import ResolveConfig, resolve_recipe
-    from copg.run.task_record import OUTLOOK
+    from copg.run.task_record import TOLD
     from copg_components._process import recorded
 
     given: dict[str, Any] = {"name": name, "records": records, "model": model, "rewards": rewards}
@@ -63,7 +63,7 @@ def resolve(
         config = {"recipe": recipe, "run_dir": run_dir, "tasks_at_once": at_once}
         config |= {"plans": plans, "again": again}
         found = resolve_recipe(parse_config(ResolveConfig, config, where="resolve"))
-        record.facts[OUTLOOK] = found.outlook
+        record.facts[TOLD] = "\n".join(filter(None, (found.ending, found.outlook)))
         short = {
             row.name: store_plan(Path(run_dir), found.plans[row.name], recipe["stages"].get(row.stage, {}))
             for row in rows(found.plans)

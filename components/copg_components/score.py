@@ -36,13 +36,13 @@ def score(
         if record.answers:
             return
         from copg.run.outlook import GATE, measure_gate, tell_outlook
-        from copg.run.task_record import OUTLOOK
+        from copg.run.task_record import TOLD
         from copg.stages.score import ScoreConfig, score_groups
 
         config = parse_config(ScoreConfig, plan["config"], where="score")
         record.measured(score_groups(config, Path(groups.path), Path(scored.path)), metrics)
         record.facts[GATE] = measure_gate(plan.get(GATE), Path(scored.path))
-        record.facts[OUTLOOK] = tell_outlook(plan.get(GATE), record.facts[GATE])
+        record.facts[TOLD] = tell_outlook(plan.get(GATE), record.facts[GATE])
 
 
 @component

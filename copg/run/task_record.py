@@ -20,8 +20,8 @@ RUN = "run.json"
 """The present run: written by ``resolve``, read by every task after it."""
 RECORDS = "stages"
 """Folder of the records."""
-OUTLOOK = "outlook"
-"""Among the facts of a record: which gains the gate will see, in one line, for who waits at a terminal."""
+TOLD = "told"
+"""Among the facts of a record: lines for who waits at a terminal."""
 LOST = "it counts as absent: the task works again"
 
 

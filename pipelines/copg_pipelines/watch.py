@@ -10,7 +10,7 @@ from typing import Any, TextIO
 from copg_components.cluster.repeating import repeating
 
 from copg.errors import DamageError
-from copg.run.task_record import OUTLOOK, RECORDS, RUN, TaskRecord, read_json, read_record
+from copg.run.task_record import RECORDS, RUN, TOLD, TaskRecord, read_json, read_record
 from copg_pipelines.time_left import Standing, Work, duration, read_line, standing
 
 EVERY_S = 0.2
@@ -85,7 +85,7 @@ class _Watch:
         self.out.write(line(record, self._standing()) + "\n")
         for warning in warnings:
             self.out.write(f"warning: {warning}\n")
-        if told := record.facts.get(OUTLOOK):
+        if told := record.facts.get(TOLD):
             self.out.write(f"{told}\n")
         self.out.flush()
         self.told = time.monotonic()

@@ -120,7 +120,7 @@ def test_the_gains_that_the_gate_will_see_reach_the_terminal_when_the_logs_are_s
     out = io.StringIO()
     with watching(tmp_path, out):
         known = {"stage": "score", "task": "score", "key": "a" * 64, "state": "succeeded"}
-        write_record(tmp_path, TaskRecord(**known, facts={"outlook": "gate: 20 prompts see a gain of 0.3"}))
+        write_record(tmp_path, TaskRecord(**known, facts={"told": "gate: 20 prompts see a gain of 0.3"}))
         write_record(
             tmp_path, TaskRecord(stage="train", task="train-copg_1", key="b" * 64, state="succeeded")
         )

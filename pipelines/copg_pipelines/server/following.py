@@ -62,8 +62,8 @@ def follow(
             if seen.get(task.node) != stands:
                 seen[task.node], changed, missing = stands, time.monotonic(), False
                 print(shown.line(task), file=out, flush=True)
-                if outlook := shown.outlook(task):
-                    print(outlook, file=out, flush=True)
+                for line in shown.for_people(task):
+                    print(line, file=out, flush=True)
         if ended(run):
             return shown
         if shown.note() and not noted:

@@ -17,9 +17,9 @@ from copg_pipelines.server.runs import CANCELING, LOST, ended, outcome
 from copg_pipelines.server.tasks import CANCELED, UNKNOWN, Task, Told, tasks_of
 
 REPORT, PAGE = "report", "page"
-OUTLOOK = re.compile(r"^gate: .+$", re.MULTILINE)
-RESOLVE, SCORE = "resolve", "score"
-"""The tasks that tell of it, of logs that an earlier run scored and of new ones."""
+FOR_PEOPLE = re.compile(r"^(?:gate: |a (?:turn|completion) ends with ).+$", re.MULTILINE)
+TELLING = ("resolve", "score")
+"""The tasks that tell, before anything trains, what ends a completion and which gains the gate will see."""
 LAST = "summary"
 """The exit handler, which fails with its run."""
 UNTOLD = (
@@ -124,11 +124,11 @@ class Shown:
         log = self.log(last) if last is not None and ended(self.run) else None
         return found_in_log(log) if log is not None else ""
 
-    def outlook(self, task: Task) -> str:
-        """Which gains the gate will see, as a task that ended has told; empty where it did not."""
-        if task.stage not in (RESOLVE, SCORE) or task.state != "SUCCEEDED":
-            return ""
-        return "\n".join(OUTLOOK.findall(self.log(task) or ""))
+    def for_people(self, task: Task) -> list[str]:
+        """Lines that a task has told for who waits, as the terminal of a run on this machine shows them."""
+        if task.stage not in TELLING or task.state != "SUCCEEDED":
+            return []
+        return FOR_PEOPLE.findall(self.log(task) or "")
 
     def why(self) -> str:
         """In one line, why a run ended as it did."""
