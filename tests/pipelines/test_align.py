@@ -116,7 +116,7 @@ def test_a_first_run_does_every_task_and_shows_a_line_for_each(first: Outcome) -
     assert sorted(shown) == sorted(["resolve", *TASKS])
     lines = first.out.splitlines()
     begun = next(at for at, line in enumerate(lines) if line.startswith("resolve "))
-    assert any(line.startswith("a completion ends with `") for line in lines[begun : begun + 9])
+    assert any(line.startswith("a turn ends with `") for line in lines[begun : begun + 9])
     assert "KFP" not in first.out
     assert first.error == ""
 
