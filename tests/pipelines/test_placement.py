@@ -268,6 +268,7 @@ def test_training_over_nodes_asks_for_the_same_machines_and_its_task_only_watche
     watcher = pipeline["deploymentSpec"]["executors"]["exec-train"]["container"]["resources"]
     assert "accelerator" not in watcher
     assert watcher["resourceMemoryLimit"] == "4Gi"
+    assert (watcher["resourceCpuRequest"], watcher["resourceCpuLimit"]) == ("100m", "2")
     pod = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]["exec-train"]
     assert "kueue.x-k8s.io/queue-name" not in pod["podMetadata"]["labels"]  # it would wait for itself
 

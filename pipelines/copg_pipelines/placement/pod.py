@@ -11,7 +11,13 @@ from copg_pipelines.placement.config import (
     SecurityConfig,
     VolumeConfig,
 )
-from copg_pipelines.placement.pod_config import GpuConfig, RangeConfig, TaskConfig, TolerationConfig
+from copg_pipelines.placement.pod_config import (
+    GpuConfig,
+    RangeConfig,
+    TaskConfig,
+    TolerationConfig,
+    cpu_cores,
+)
 
 QUEUE, PRIORITY = "kueue.x-k8s.io/queue-name", "kueue.x-k8s.io/priority-class"
 PART_OF = {"app.kubernetes.io/part-of": "copg"}
@@ -71,7 +77,12 @@ def describe_pod(config: PlacementConfig, task: TaskConfig, image: str) -> Pod:
 
 
 def watching_task(config: PlacementConfig, stage: str) -> TaskConfig:
-    """What a task gets that runs its stage on other pods: its retries and time, and no GPU and no queue."""
-    task = config.task(stage)
+    """What a task gets that runs its stage on other pods: its retries and time, and no GPU and no queue.
+
+    It holds little of a processor, of which those pods may need the rest; it may use what others may.
+    """
+    task, cpu = config.task(stage), config.defaults.cpu
+    held = min(("100m", cpu.limit), key=lambda quantity: cpu_cores(str(quantity)))
     watching = replace(config.defaults, gpu=GpuConfig(), shm="", queue="", priority="")
-    return replace(watching, retry=task.retry, timeout_hours=task.timeout_hours)
+    cpu = RangeConfig(request=held, limit=cpu.limit)
+    return replace(watching, cpu=cpu, retry=task.retry, timeout_hours=task.timeout_hours)
