@@ -53,15 +53,24 @@ class Manifest:
         return json_digest(json.loads(json.dumps(asdict(replace(self, seal="")))))
 
 
+def check_free(directory: Path) -> None:
+    """See that a stage may fill a directory: it is empty, or holds what an interrupted attempt left.
+
+    Raises:
+        ArtifactError: when something else, or a finished artifact, lies there.
+    """
+    if directory.exists() and any(directory.iterdir()) and not (directory / INCOMPLETE).exists():
+        raise ArtifactError(f"{directory}: is not empty; choose another output or remove it")
+
+
 def begin(directory: Path) -> Path:
     """An empty directory for a stage to fill; what an interrupted attempt left there is removed.
 
     Raises:
         ArtifactError: when something else, or a finished artifact, lies there.
     """
-    if directory.exists() and any(directory.iterdir()):
-        if not (directory / INCOMPLETE).exists():
-            raise ArtifactError(f"{directory}: is not empty; choose another output or remove it")
+    check_free(directory)
+    if directory.exists():
         for left in sorted(directory.iterdir(), key=lambda path: path.name != MANIFEST):
             if left.name != INCOMPLETE:  # killed here, the next attempt goes on with it
                 shutil.rmtree(left) if left.is_dir() else left.unlink()

@@ -1,5 +1,6 @@
 """``train``: referenced groups in, a policy and its training record out."""
 
+import json
 import shutil
 import sys
 from contextlib import ExitStack
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 
-from copg.artifacts import Manifest, begin, read_manifest, seal, warnings_of
+from copg.artifacts import MANIFEST, Manifest, begin, check_free, read_manifest, seal, warnings_of
 from copg.data.group_files import read_groups
 from copg.errors import ConfigError
 from copg.stores.model_files import policy_digest
@@ -47,6 +48,7 @@ def train_policy(config: TrainConfig, referenced: Path, policy: Path, training: 
         Metrics of the last completions drawn, and the number of steps.
 
     Raises:
+        ArtifactError: an output is there already, other than what this training left when it was interrupted.
         MismatchError: the reference's weights do not give the cached reference log-probabilities.
         ModelError: model or tokeniser cannot be loaded.
         ConfigError: another process trains the same.
@@ -94,6 +96,9 @@ def _train(
     if config.threads:
         torch.set_num_threads(config.threads)
     parent = read_manifest(referenced, schema="referenced")
+    left = _left(policy, config, parent)
+    for output in (training, *([] if left else [policy])):
+        check_free(output)
     doubts = _doubts(config, parent)
     data, values = _read(config, referenced)
     patience = InitProcessGroupKwargs(timeout=PATIENCE)
@@ -117,12 +122,21 @@ def _train(
     metrics = {**values.metrics(), **final_metrics(loop, state)}
     facts = {**_facts(config, parent, state, metrics), "text": codec.about()}
     facts["hints"] += doubts
-    written = _write_policy(config, loop, trained, codec.tokenizer, policy, parent, facts)
+    written = left or _write_policy(config, loop, trained, codec.tokenizer, policy, parent, facts)
     rows = fit.about(data.token_groups(range(len(data))), accelerator.device)
     _write_training(config, loop, values, training, parent, {**facts, "policy": written.digest, "rows": rows})
     if config.checkpoint.when_done == "remove":
         checkpoints.remove()
     return metrics
+
+
+def _left(policy: Path, config: TrainConfig, parent: Manifest) -> Manifest | None:
+    """The policy of this very training, which was interrupted before its record was whole."""
+    if not (policy / MANIFEST).is_file():
+        return None
+    found = read_manifest(policy, schema="policy")
+    same = found.config == json.loads(json.dumps(asdict(config)))
+    return found if same and found.parents == {"referenced": parent.digest} else None
 
 
 def _read(config: TrainConfig, referenced: Path) -> "tuple[TrainData, PromptValues]":

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from copg.artifacts import INCOMPLETE, MANIFEST
 from copg.errors import CopgError, disk_mistake
 from copg.lm.config import GenerationConfig
 from copg.rewards.contract import RewardSpec
@@ -88,8 +89,10 @@ def evaluate(given: Path, out: Path) -> None:
     config = EvaluateConfig(model=str(given / "model"), rewards=[SHORT], **several)  # type: ignore[arg-type]
     policy = given / "policy"
     for name, path in (("reference", None), ("copg_0.1", policy if policy.is_dir() else None)):
-        if path is not None or name == "reference":
-            evaluate_policy(config, given / "scored", out / f"evaluation-{name}", policy=path)
+        evaluation = out / f"evaluation-{name}"
+        whole = (evaluation / MANIFEST).is_file() and not (evaluation / INCOMPLETE).exists()  # another task's
+        if (path is not None or name == "reference") and not whole:
+            evaluate_policy(config, given / "scored", evaluation, policy=path)
 
 
 def report(given: Path, out: Path) -> None:

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from copg.artifacts import read_manifest
 from copg.config import parse_config
 from copg.data.group_files import read_groups
-from copg.errors import ConfigError, MismatchError, ModelError
+from copg.errors import ArtifactError, ConfigError, MismatchError, ModelError
 from copg.lm.config import GenerationConfig, RowConfig
 from copg.lm.load import load_model
 from copg.lm.rows import TokenGroup
@@ -193,6 +193,35 @@ def test_a_killed_run_resumes_to_the_same_bits(
 
     assert without_times(training) == without_times(whole_training)
     assert not any((tmp_path / "checkpoints").iterdir())  # nothing is left that no run needs
+
+
+def test_a_training_that_was_killed_between_its_two_artifacts_makes_the_second_beside_the_first(
+    config: TrainConfig, referenced: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(config, epochs=1)
+    _, whole = train(config, referenced, tmp_path / "whole")
+    with monkeypatch.context() as killed:
+        killed.setattr("copg.stages.train._write_training", lambda *given: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            train(config, referenced, tmp_path / "cut")
+    first = read_manifest(tmp_path / "cut/policy", schema="policy")
+    monkeypatch.setattr("copg.stages.train._write_policy", lambda *given: 1 / 0)  # it is not made again
+    policy, training = train(config, referenced, tmp_path / "cut")
+    assert read_manifest(policy, schema="policy") == first
+    found, expected = (read_manifest(each, schema="training").facts for each in (training, whole))
+    assert (found["policy"], found["metrics"]) == (first.digest, expected["metrics"])
+    with pytest.raises(ArtifactError, match="training: is not empty; choose another output or remove it"):
+        train(config, referenced, tmp_path / "cut")
+
+
+def test_another_s_policy_is_refused_before_anything_is_trained(
+    config: TrainConfig, referenced: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(replace(config, epochs=1), referenced, tmp_path)
+    shutil.rmtree(tmp_path / "training")
+    monkeypatch.setattr("copg.training.start.load_policy", lambda *given: 1 / 0)
+    with pytest.raises(ArtifactError, match="policy: is not empty; choose another output or remove it"):
+        train(config, referenced, tmp_path)
 
 
 def test_a_finished_training_that_stays_writes_the_same_policy_again_without_a_step(
