@@ -29,6 +29,11 @@ SHORT = RewardSpec("length", params={"max": 4})
 FEW = GenerationConfig(max_new_tokens=4)
 
 
+def is_whole(artifact: Path) -> bool:
+    """Whether a task has nothing left to do: a rerun of the DAG would begin another, and elsewhere."""
+    return (artifact / MANIFEST).is_file() and not (artifact / INCOMPLETE).exists()
+
+
 def validate(given: Path, out: Path) -> None:
     from copg.stages.validate import ValidateConfig, validate_records
 
@@ -79,7 +84,8 @@ def train(given: Path, out: Path) -> None:
         checkpoint=CheckpointConfig(folder=str(out / "checkpoints"), every_steps=1),
         samples=MonitorConfig(num_prompts=0),
     )
-    train_policy(config, given / "referenced", out / "policy", out / "training")
+    if not is_whole(out / "training"):
+        train_policy(config, given / "referenced", out / "policy", out / "training")
 
 
 def evaluate(given: Path, out: Path) -> None:
@@ -90,8 +96,7 @@ def evaluate(given: Path, out: Path) -> None:
     policy = given / "policy"
     for name, path in (("reference", None), ("copg_0.1", policy if policy.is_dir() else None)):
         evaluation = out / f"evaluation-{name}"
-        whole = (evaluation / MANIFEST).is_file() and not (evaluation / INCOMPLETE).exists()  # another task's
-        if (path is not None or name == "reference") and not whole:
+        if (path is not None or name == "reference") and not is_whole(evaluation):
             evaluate_policy(config, given / "scored", evaluation, policy=path)
 
 
