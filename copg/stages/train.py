@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 
-from copg.artifacts import MANIFEST, Manifest, begin, check_free, read_manifest, seal, warnings_of
+from copg.artifacts import Manifest, begin, check_free, is_sealed, read_manifest, seal, warnings_of
 from copg.data.group_files import read_groups
 from copg.errors import ConfigError
 from copg.stores.model_files import policy_digest
@@ -132,7 +132,7 @@ def _train(
 
 def _left(policy: Path, config: TrainConfig, parent: Manifest) -> Manifest | None:
     """The policy of this very training, which was interrupted before its record was whole."""
-    if not (policy / MANIFEST).is_file():
+    if not is_sealed(policy):
         return None
     found = read_manifest(policy, schema="policy")
     same = found.config == json.loads(json.dumps(asdict(config)))

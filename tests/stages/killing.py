@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from copg.artifacts import INCOMPLETE, MANIFEST
+from copg.artifacts import is_sealed
 from copg.errors import CopgError, disk_mistake
 from copg.lm.config import GenerationConfig
 from copg.rewards.contract import RewardSpec
@@ -27,11 +27,6 @@ WRITES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir")
 """Audit events beside ``open`` that change what lies on a disk; their first argument is a path."""
 SHORT = RewardSpec("length", params={"max": 4})
 FEW = GenerationConfig(max_new_tokens=4)
-
-
-def is_whole(artifact: Path) -> bool:
-    """Whether a task has nothing left to do: a rerun of the DAG would begin another, and elsewhere."""
-    return (artifact / MANIFEST).is_file() and not (artifact / INCOMPLETE).exists()
 
 
 def validate(given: Path, out: Path) -> None:
@@ -84,7 +79,8 @@ def train(given: Path, out: Path) -> None:
         checkpoint=CheckpointConfig(folder=str(out / "checkpoints"), every_steps=1),
         samples=MonitorConfig(num_prompts=0),
     )
-    if not is_whole(out / "training"):
+    # of an artifact that is whole a rerun of the DAG would begin another, elsewhere
+    if not is_sealed(out / "training"):
         train_policy(config, given / "referenced", out / "policy", out / "training")
 
 
@@ -96,7 +92,7 @@ def evaluate(given: Path, out: Path) -> None:
     policy = given / "policy"
     for name, path in (("reference", None), ("copg_0.1", policy if policy.is_dir() else None)):
         evaluation = out / f"evaluation-{name}"
-        if (path is not None or name == "reference") and not is_whole(evaluation):
+        if (path is not None or name == "reference") and not is_sealed(evaluation):
             evaluate_policy(config, given / "scored", evaluation, policy=path)
 
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from copg.artifacts import read_manifest
+from copg.artifacts import INCOMPLETE, is_sealed, read_manifest
 from copg.config import parse_config
 from copg.data.group_files import read_groups
 from copg.errors import ArtifactError, ConfigError, MismatchError, ModelError
@@ -212,6 +212,18 @@ def test_a_training_that_was_killed_between_its_two_artifacts_makes_the_second_b
     assert (found["policy"], found["metrics"]) == (first.digest, expected["metrics"])
     with pytest.raises(ArtifactError, match="training: is not empty; choose another output or remove it"):
         train(config, referenced, tmp_path / "cut")
+
+
+def test_a_policy_that_was_killed_while_it_was_sealed_is_made_again(
+    config: TrainConfig, referenced: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(config, epochs=1)
+    with monkeypatch.context() as killed:
+        killed.setattr("copg.stages.train._write_training", lambda *given: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            train(config, referenced, tmp_path)
+    (tmp_path / "policy" / INCOMPLETE).touch()  # the mark goes after the manifest is there
+    assert all(map(is_sealed, train(config, referenced, tmp_path)))
 
 
 def test_another_s_policy_is_refused_before_anything_is_trained(
