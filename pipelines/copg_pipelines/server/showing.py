@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from copg.run.ending import found_in_log
-from copg_pipelines.server.at_hand import AtHand
+from copg_pipelines.server.at_hand import AtHand, RunPods
 from copg_pipelines.server.client import Client
 from copg_pipelines.server.connection import ClientError
 from copg_pipelines.server.logs import cause_in, log_of
@@ -39,9 +39,10 @@ class Shown:
         outline: Outline | None = None,
         *,
         lost: bool = False,
-        waiting: Mapping[str, str] | None = None,
     ) -> None:
-        self.client, self.run, self.at_hand, self.waiting = client, run, at_hand, waiting or {}
+        self.client, self.run, self.at_hand = client, run, at_hand
+        self.waiting: Mapping[str, str] = {}
+        """Why a pod does not start, by the id of its node, as far as somebody looked."""
         self.outline = outline if outline is not None else outline_of(client, run)
         self.outcome = LOST if lost else outcome(run)
         """State of the run; CANCELED or LOST where the server has no word for it."""
@@ -199,10 +200,11 @@ def look(
     shown = Shown(client, run, at_hand, outline)
     if ended(run):
         return shown
-    found = at_hand.look(shown.told.workflow) if shown.told.workflow else None
-    gone, waiting = (None, {}) if found is None else (found.gone, found.waiting)
-    lost = is_lost(client, run, shown.told, shown.outline) if gone is None else gone
-    return Shown(client, run, at_hand, shown.outline, lost=lost, waiting=waiting)
+    found = (at_hand.look(shown.told.workflow) if shown.told.workflow else None) or RunPods()
+    shown.waiting = found.waiting
+    if is_lost(client, run, shown.told, shown.outline) if found.gone is None else found.gone:
+        shown.outcome = LOST
+    return shown
 
 
 def show_run(shown: Shown, say: Callable[[str], None]) -> None:
