@@ -15,6 +15,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 _USER, _QUERY = re.compile(r"(\w:/{1,2})[^\s/?#'\"]*@"), re.compile(r"(\w:/{1,2}[^\s?'\"]*)\?[^\s'\"]*")
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_SAID_FULL = (*map(os.strerror, _FULL), "database or disk is full")
+"""By libraries that hand on no number; the last is SQLite's."""
 _WRITABLE = "choose a folder that can be written"
 _OF_PATHS = {
     errno.EACCES: _WRITABLE,
@@ -85,12 +87,19 @@ class DiskError(CopgError):
 def disk_mistake(error: BaseException) -> DiskError | None:
     """What to say of an error of files that is none of ours; None of any other."""
     number = getattr(error, "errno", None)
-    if number in _FULL or any(os.strerror(each) in str(error) for each in _FULL):
-        full = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
-        return DiskError(f"{full}the disk is full; free some of it and run again: what was finished stays")
+    if full := disk_full(error):
+        return full
     if not isinstance(error, OSError) or number not in _OF_PATHS or not error.filename:
         return None
     return DiskError(f"{error.filename}: {error.strerror}; {_OF_PATHS[number]}")
+
+
+def disk_full(error: BaseException) -> DiskError | None:
+    """What to say where an error means that a disk is full, of a database's too; None of any other."""
+    if getattr(error, "errno", None) not in _FULL and not any(each in str(error) for each in _SAID_FULL):
+        return None
+    file = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
+    return DiskError(f"{file}the disk is full; free some of it and run again: what was finished stays")
 
 
 class TrackingError(CopgError):

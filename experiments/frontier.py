@@ -116,17 +116,21 @@ def read_place(name: str, folder: Path) -> Place:
 
 
 def evaluated(bench: Bench, beta: float | None, mixes: Sequence[float], *, samples: int) -> Path:
-    """The evaluation of a trial, trained where it was not yet; of None, of the reference."""
+    """The evaluation of a trial, trained where it was not yet; of None, of the reference.
+
+    Other draws or mixes are another evaluation of the same training.
+    """
     name = "reference" if beta is None else f"copg_{beta:g}"
     work = bench.out / "runs" / name
-    if not finished(work / "evaluation"):
+    evaluation = work / "_".join(["evaluation", str(samples), *(f"{weight:g}" for weight in mixes)])
+    if not finished(evaluation):
         policy = None if beta is None else work / "policy"
         if policy and not (finished(policy) and finished(work / "training")):
             config = bench.config("train", trial={"method": "copg", "beta": beta}, tracking={"uri": None})
             train_policy(config, bench.artifact("referenced"), policy, work / "training")
         config = bench.config("evaluate", mixes=list(mixes), samples_per_prompt=samples)
-        evaluate_policy(config, bench.artifact(bench.scored), work / "evaluation", policy=policy)
-    return work / "evaluation"
+        evaluate_policy(config, bench.artifact(bench.scored), evaluation, policy=policy)
+    return evaluation
 
 
 def run(

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from copg.artifacts import replacing
-from copg.errors import TrackingError
+from copg.errors import TrackingError, disk_full
 from copg.stores.retrying import Busy, Retries
 
 DEFAULT_URI = "sqlite:///mlflow.db"
@@ -168,14 +168,17 @@ def one_line_errors(uri: str) -> Iterator[None]:
 
     Raises:
         TrackingError: the server or file cannot be reached, or refused.
+        DiskError: the disk of the file is full.
     """
     try:
         yield
     except OSError as error:
-        raise TrackingError(f"tracking at {uri} cannot be opened: {error}") from None
+        raise disk_full(error) or TrackingError(f"tracking at {uri} cannot be opened: {error}") from None
     except Exception as error:
         if not _is_of_mlflow(error):
             raise
+        if full := disk_full(error):
+            raise full from None
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise TrackingError(f"tracking at {uri} failed: {lines[0]}") from error
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from copg.artifacts import MANIFEST, json_value
+from copg.artifacts import MANIFEST, is_sealed, json_value
 from copg.stages.table import EVERY
 from tests import evaluations, tiny
 from tests.stages.killing import WORK, Forks
@@ -24,8 +24,9 @@ SIZES = 6
 
 
 def digests(out: Path) -> dict[str, str]:
-    """What the artifacts of a folder hold, by their names; half of one has no manifest."""
-    return {path.parent.name: json_value(path.read_bytes())["digest"] for path in out.glob(f"*/{MANIFEST}")}
+    """What the artifacts of a folder hold that are whole, by their names."""
+    sealed = [path for path in out.glob(f"*/{MANIFEST}") if is_sealed(path.parent)]
+    return {path.parent.name: json_value(path.read_bytes())["digest"] for path in sealed}
 
 
 @pytest.fixture(scope="module")
@@ -77,12 +78,20 @@ def kill(
 ) -> list[tuple[int, int]]:
     """Kill a stage, once or again and again, and see that a rerun then gives what a whole run does.
 
+    A stage that left all of its artifacts whole begins anew, as a run does not run it again.
+
     Returns:
         How each attempt ended, and how many writes it began.
     """
     out.mkdir()
-    ended = [forks.run(stage, given, out, **each)[::2] for each in series]
-    assert rerun(forks, stage, given, out) == expected, f"killed {series}"
+    ended = []
+    for each in series:
+        if digests(out) == expected:
+            shutil.rmtree(out)
+            out.mkdir()
+        ended.append(forks.run(stage, given, out, **each)[::2])
+    if digests(out) != expected:
+        assert rerun(forks, stage, given, out) == expected, f"killed {series}"
     shutil.rmtree(out)
     return ended
 

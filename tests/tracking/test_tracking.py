@@ -13,10 +13,18 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+import sqlalchemy
 
 from copg.data.parents import describe_process
-from copg.errors import TrackingError
-from copg.tracking.mlflow import _make_whole, connect, exclusive, is_half_made, sqlite_path
+from copg.errors import DiskError, TrackingError
+from copg.tracking.mlflow import (
+    _make_whole,
+    connect,
+    exclusive,
+    is_half_made,
+    one_line_errors,
+    sqlite_path,
+)
 from copg.tracking.pointer import POINTER
 from copg.tracking.registry import CHALLENGER, CHAMPION, PREVIOUS, PROMOTED, Registry, champion
 from copg.tracking.runs import PROCESS, TRAINING, Tracker
@@ -629,3 +637,12 @@ def test_a_server_lost_in_the_middle_stops_the_tracking_and_not_the_training(
     with pytest.raises(TrackingError, match=r"cannot be opened: nothing answers at 127\.0\.0\.1:"):
         connect_and_enter(address)  # but a server that is not there at the start is an error
     assert time.monotonic() - began < 20.0  # seconds, where MLflow's own attempts go on for minutes
+
+
+def test_a_database_whose_disk_is_full_says_what_any_full_disk_does(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    with sqlalchemy.create_engine(uri).connect() as small:
+        small.execute(sqlalchemy.text("CREATE TABLE rows (value)"))
+        small.execute(sqlalchemy.text("PRAGMA max_page_count = 2"))
+        with pytest.raises(DiskError, match="the disk is full; free some of it"), one_line_errors(uri):
+            small.execute(sqlalchemy.text("CREATE TABLE more (value)"))
