@@ -78,6 +78,11 @@ def test_a_wait_that_is_over_says_how_to_go_on(command: Command, server: KfpServ
     server.scripts = {"": WELL}
     followed = command(*said, *QUICK, host=False)
     assert (followed.code, "train" in followed.out) == (0, True)
+    server.scripts = {"": WELL[1:2]}
+    again = command(
+        "status", "align", started, "--follow", "--timeout", "0.002", "--namespace", "team-a", *QUICK
+    )
+    assert again.why.endswith(f"copg status align {started} --follow --host {server.url} --namespace team-a")
 
 
 def test_nobody_has_to_wait(command: Command, server: KfpServer) -> None:

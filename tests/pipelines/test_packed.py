@@ -1,5 +1,6 @@
 """A run of whose tasks its server stopped telling: what the cluster's own workflow tells of it."""
 
+import io
 import json
 import re
 from collections.abc import Iterator
@@ -9,6 +10,10 @@ from typing import Any
 
 import pytest
 import yaml
+from copg_pipelines.cli.at_hand import KubeContext
+from copg_pipelines.server.client import Client
+from copg_pipelines.server.connection import Connection
+from copg_pipelines.server.following import StillRunning, follow
 from copg_pipelines.server.nodes import Tree
 from copg_pipelines.server.packed import told_nodes
 from copg_pipelines.server.tasks import tasks_of
@@ -119,6 +124,28 @@ def test_a_run_that_goes_on_is_followed_by_its_workflow(
     assert seen.code == 124
     assert [line for line in seen.out.splitlines() if line.startswith("promote ") and "SUCCEEDED" in line]
     assert seen.out.count("what followed is told by its workflow") == 1
+
+
+def test_a_workflow_is_lost_to_the_current_context_that_had_it_and_to_no_other(
+    server: KfpServer, going: str, cluster: Served, tmp_path: Path
+) -> None:
+    config = yaml.safe_load((tmp_path / "kube.yaml").read_text())
+    (tmp_path / "kube.yaml").write_text(yaml.safe_dump({**config, "current-context": "mine"}))
+    path, workflow = next(iter(cluster.items()))
+    client, quick = Client(Connection(host=server.url)), {"every_s": 0.01, "doubt_s": 0.02}
+
+    def deletes(called: str) -> None:
+        server.before = deletes
+        if server.count("GET /apis/v2beta1", f"/runs/{going}") > 3:
+            cluster.pop(path, None)
+
+    server.before = deletes
+    lost = follow(client, going, io.StringIO(), KubeContext("kubeflow"), timeout_s=20, **quick)
+    assert "is LOST: its workflow was deleted" in lost.why()
+    # another cluster may be the current one: what it never had says nothing
+    with pytest.raises(StillRunning):
+        follow(client, going, io.StringIO(), KubeContext("kubeflow"), timeout_s=0.2, **quick)
+    cluster[path] = workflow
 
 
 def test_the_log_of_a_pod_of_whose_end_the_server_did_not_tell_is_the_cluster_s(

@@ -24,8 +24,6 @@ NO_NEWS = ("PodInitializing", "ContainerCreating")
 def look_at_pods(context: str, namespace: str, workflow: str) -> RunPods | None:
     """What a cluster tells of a run; None where none is at hand.
 
-    Only a context that was named can tell that a workflow is gone: the current one may be of another cluster.
-
     Args:
         context: kube context; empty: the current one.
         namespace: of the run.
@@ -35,9 +33,9 @@ def look_at_pods(context: str, namespace: str, workflow: str) -> RunPods | None:
         ConfigError: the context was named and cannot be asked.
     """
 
-    def look(cluster: Cluster) -> RunPods | None:
+    def look(cluster: Cluster) -> RunPods:
         if _workflow(cluster, namespace, workflow) is None:
-            return RunPods(gone=True) if context else None
+            return RunPods(gone=True)
         return RunPods(gone=False, waiting=_waiting(cluster, namespace, workflow))
 
     return _ask(context, look)

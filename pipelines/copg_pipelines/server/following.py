@@ -41,7 +41,8 @@ def follow(
         at_hand: the cluster, where there is one.
         timeout_s: how long to follow it; None: for ever.
         every_s: between two looks at the server.
-        doubt_s: without a change, after which the pods are looked at; and between two such looks.
+        doubt_s: without a change, after which the pods are looked at; and between two such looks. The first
+            is as soon as the workflow is known, so that a cluster which had it can tell that it is gone.
 
     Returns:
         The run: succeeded, failed, cancelled, skipped or lost.
@@ -52,7 +53,7 @@ def follow(
     seen: dict[str, tuple[str, int]] = {}
     began = changed = time.monotonic()
     told: dict[str, str] = {}
-    outline, missing, noted = None, False, False
+    outline, missing, noted, looked = None, False, False, False
     while True:
         run = client.runs.run_service_get_run(run_id)
         outline = outline or outline_of(client, run)
@@ -69,7 +70,8 @@ def follow(
         if shown.note() and not noted:
             noted = True
             print(shown.note(), file=out, flush=True)
-        if time.monotonic() - changed >= doubt_s:
+        if time.monotonic() - changed >= doubt_s or (shown.told.workflow and not looked):
+            looked = True
             closer = look(client, run, at_hand, outline)
             if closer.outcome == LOST and missing:  # twice: its pod may be tried again elsewhere
                 return closer
@@ -108,7 +110,8 @@ def wait_for(
         typer.Exit: with 1 for a run that did not succeed, with 124 when the time was up.
         ClientError: the server could not be asked any more; the run goes on.
     """
-    how = f"copg status {dag} {run_id} --follow --host {client.connection.host}"
+    whose = f" --namespace {client.connection.namespace}" if client.connection.namespace else ""
+    how = f"copg status {dag} {run_id} --follow --host {client.connection.host}{whose}"
     limit = 60 * timeout_min if timeout_min else None
     try:
         shown = follow(client, run_id, sys.stdout, at_hand, timeout_s=limit, every_s=poll_s)
