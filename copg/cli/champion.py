@@ -2,6 +2,7 @@
 
 import json
 import sys
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +13,9 @@ from copg.errors import ConfigError
 
 if TYPE_CHECKING:
     from copg.tracking.registry import RegisteredVersion, Registry
+
+STORES = "copg.stores"
+"""Entry points: functions that tell fsspec of the stores in which tasks leave policies."""
 
 champion_app = typer.Typer(
     name="champion",
@@ -68,8 +72,8 @@ def rollback(
     """Make an earlier version champion again.
 
     Refused unless its weights lie where they should, unchanged, as seen from here: the address of a volume of
-    a cluster is one in a pod that has the volume. The next run is measured against it like any other
-    champion, and may promote what was rolled back once more.
+    a cluster is one in a pod that has the volume, and one in an object store takes its keys. The next run is
+    measured against it like any other champion, and may promote what was rolled back once more.
 
     copg champion rollback 3 --recipe demo.yaml
     """
@@ -84,6 +88,8 @@ def rollback(
         raise ConfigError(
             f"version {version} of {model!r} never was champion; use one of {[v.version for v in before]}"
         )
+    for each in entry_points(group=STORES):
+        each.load()()
     address = earlier[version].policy_uri
     if damage := find_damage(address, digest=earlier[version].digest):
         raise ConfigError(f"version {version} of {model!r} cannot be champion again: {address}: {damage}")

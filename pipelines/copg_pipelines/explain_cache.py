@@ -53,8 +53,11 @@ def explain_local(dag: str, recipe: Recipe, root: Path) -> list[Forecast]:
     Raises:
         ConfigError: no run has been there, or the recipe is wrong.
     """
+    from copg_components._object_store import register
+
     from copg.run.resolve import ResolveConfig, plan_recipe
 
+    register()  # a champion may lie where only tasks look
     root = root.resolve()
     before = read_json(root / RUN)
     if not before:

@@ -3,14 +3,19 @@
 import json
 import re
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+from fsspec.registry import _registry as known_stores
 
 from copg.artifacts import read_manifest
 from copg.cli import main as command_line
+from copg.cli.champion import STORES
+from copg.stores.addresses import copy_artifact
 from copg.tracking.registry import Registry
 from tests.evaluations import make_policy
+from tests.object_store import ObjectStore
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +92,45 @@ def test_a_rollback_makes_an_earlier_version_champion_once_its_weights_are_found
         assert call(monkeypatch, "rollback", version, *whose) == 1
         assert re.fullmatch(f"error: version {version} .*{why}.*\n", capsys.readouterr().err)
     assert three.champions()[0].version == "1"
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This package's entry points for stores, as installing it makes them known."""
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    entries = "".join(f"{name} = {what}\n" for name, what in project["entry-points"][STORES].items())
+    information = tmp_path / "stores-1.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: stores\nVersion: 1\n")
+    (information / "entry_points.txt").write_text(f"[{STORES}]\n{entries}")
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize("scheme", ["minio", "s3"])
+def test_a_rollback_looks_into_the_object_store_where_champions_are_kept(
+    uri: str,
+    store: ObjectStore,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    scheme: str,
+) -> None:
+    registry = Registry(uri, f"{scheme}-{store.bucket}")
+    for number in range(2):
+        policy, address = tmp_path / str(number), f"{scheme}://{store.bucket}/champions/{number}"
+        digest = make_policy(policy, str(number)).digest
+        copy_artifact(str(policy), address)
+        version = registry.bid(address, digest=digest, tags={}, description="", replaces=str(number or ""))
+        assert registry.award(version) is None
+    monkeypatch.delitem(known_stores, scheme)  # as of a process that has run no task
+    whose = ("--name", registry.model_name, "--tracking", uri)
+    assert call(monkeypatch, "rollback", "1", *whose) == 0, capsys.readouterr().err
+    assert registry.champions()[0].version == "1"
+    store.delete("champions/1")
+    assert call(monkeypatch, "rollback", "2", *whose) == 1
+    assert "version 2 of" in (told := capsys.readouterr().err)
+    assert "no manifest.json lies there" in told
 
 
 def test_a_model_without_a_champion_is_one_line_and_makes_no_file(

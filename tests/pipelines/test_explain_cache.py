@@ -9,12 +9,18 @@ import pytest
 import yaml
 from copg_pipelines.dags import DAGS
 from copg_pipelines.explain_cache import Forecast, explain_local
+from fsspec.registry import _registry as known_stores
 from safetensors.torch import load_file, save_file
 
+from copg.run import champion
 from copg.run.recipe import load_recipe
 from copg.run.resolve import ResolveConfig, resolve_recipe
 from copg.run.task_record import RUN, TaskRecord, read_json, write_record
+from copg.stores.addresses import copy_artifact
+from copg.tracking.registry import RegisteredVersion
 from tests import tiny
+from tests.evaluations import make_policy
+from tests.object_store import ObjectStore
 from tests.pipelines.command import IMAGE, Command
 from tests.pipelines.kfp_server import KfpServer
 from tests.pipelines.test_growing import SHORT
@@ -73,6 +79,20 @@ def test_nothing_changed_and_everything_is_reused(data: Path, root: Path) -> Non
     ]
     assert all(each.reused for each in forecasts)
     assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file()} == before
+
+
+def test_a_champion_in_an_object_store_is_looked_at_where_it_lies(
+    data: Path, store: ObjectStore, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address, policy = f"minio://{store.bucket}/champions/1", data / "policy"
+    promoted = RegisteredVersion("1", address, make_policy(policy, "champion").digest, {})
+    monkeypatch.setattr(champion, "champion", lambda *given: promoted)
+    copy_artifact(str(policy), address)
+    root = request.getfixturevalue("root")
+    monkeypatch.delitem(known_stores, "minio")  # as of a process that has run no task
+    forecasts = explain_local("align", recipe_of(data), root)
+    assert "evaluate-champion" in [each.task for each in forecasts if each.reused]
+    assert why(forecasts) == {}
 
 
 def test_a_setting_of_the_training_is_named_with_both_values(data: Path, root: Path) -> None:
