@@ -10,6 +10,7 @@ from copg.rewards.contract import RewardSpec
 from copg.rewards.registry import build_reward, check_parts
 from copg.run.recipe import Recipe, parse_stages
 from copg.run.stage_settings import stage_settings
+from copg.run.task_names import subject_name
 from copg.run.trained_reward import means_trained
 from copg.stages.table import OPTIONAL
 
@@ -32,6 +33,7 @@ def check_recipe(recipe: Recipe, run_dir: Path) -> None:
     if not mistakes:
         configs = settings_of(recipe, run_dir)
         mistakes = [*_of_splits(configs["validate"]), *_of_rewards(configs), *_of_mixes(configs)]
+        mistakes += _of_kept(recipe, configs["promote"].keep)
     if mistakes:
         raise ConfigError("; ".join(dict.fromkeys(mistakes)))
 
@@ -111,3 +113,10 @@ def _of_mixes(configs: dict[str, Any]) -> Iterator[str]:
             f"evaluate.mixes={evaluate.mixes}: trials without train.lora are mixed by their logits, which "
             f"engine {engine!r} does not do: set train.lora, or evaluate.generation.engine to own"
         )
+
+
+def _of_kept(recipe: Recipe, keep: str | list[str]) -> Iterator[str]:
+    """Trials whose weights are to stay that are none: the last task would find it out, after all training."""
+    names = [subject_name(trial) for trial in recipe.trials]
+    if unknown := sorted(set(keep) - set(names)) if isinstance(keep, list) else []:
+        yield f"promote.keep={unknown} are no trials; use names of {names}, or 'all' or 'winner'"

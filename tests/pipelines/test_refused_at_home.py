@@ -55,6 +55,28 @@ def test_a_mistake_in_the_settings_reaches_no_server(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["demo.yaml"]
 
 
+def test_what_only_a_pod_or_the_last_task_would_find_is_refused_too(
+    command: Command, server: KfpServer
+) -> None:
+    pilot = {"method": "copg", "beta": {"kl": 2}}
+    nodes = {"stages": {"train": {"nodes": 2}}}
+    for changes, line in (
+        (
+            {"trials": [pilot], "placement": nodes},
+            "trial copg_kl2: a pilot, which finds beta for a KL, runs in",
+        ),
+        ({"placement": {"image": {"pull_secrets": ["My_Key"]}}}, "image.pull_secrets='My_Key' must be lower"),
+        ({"promote": {"keep": ["mine"]}}, "promote.keep=['mine'] are no trials; use names of ['copg_0.05']"),
+    ):
+        command.recipe.write_text(yaml.safe_dump({**RECIPE, **changes}))
+        refused = command.with_recipe("create", "align")
+        assert refused.code == 1
+        assert line in refused.why
+    assert server.asked == []
+    command.recipe.write_text(yaml.safe_dump({**RECIPE, "trials": [pilot]}))
+    assert command.with_recipe("create", "align").code == 0
+
+
 @pytest.mark.parametrize("change", UNSEEN)
 def test_a_path_that_no_pod_sees_is_refused(command: Command, server: KfpServer, change: str) -> None:
     for words in (("create", "align"), ("schedule", "align", "--cron", "@daily")):

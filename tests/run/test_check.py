@@ -53,6 +53,10 @@ def test_an_engine_of_its_own_process_draws_from_scaled_adapters() -> None:
         ({"rewards": [{"name": "length"}]}, "length needs either 'target', or 'min' or 'max' or both"),
         ({"rewards": [LENGTH, LENGTH]}, "reward 'length' is there 2 times: give each a 'label'"),
         ({"rewards": [{**LENGTH, "only_if": {"part": "x", "at_least": 1}}]}, "only_if.part='x' is none of"),
+        (
+            {"promote": {"keep": ["copg_0.05", "copg_0.5"]}},
+            "promote.keep=['copg_0.5'] are no trials; use names of ['copg_0.05', 'ipo_0.1'], or 'all' or",
+        ),
         ({"reward": {"model": "m", "epoch": 2}}, "reward.epoch is unknown"),  # waits for --only reward
     ],
     ids=lambda value: value if isinstance(value, str) else "",

@@ -3,7 +3,7 @@
 import functools
 import inspect
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from copg.errors import ConfigError
 from copg.run.check import check_recipe
 from copg.run.form import unfolded
 from copg.run.recipe import Recipe
+from copg.run.task_names import subject_name
 from copg_pipelines.dags import Shape, build_dag
 
 DEFAULT_IN_COMMENT = re.compile(r"^(#.*?) \[Default: .*\]$", re.MULTILINE)
@@ -79,6 +80,7 @@ def compile_to(
     there = placed(recipe, config)
     check_paths(there, config, run_dir)
     check_recipe(there, Path(run_dir))
+    _check_pilots(there, config.task("train").nodes)
     from kfp import compiler  # takes longer to load than all that came before
 
     from copg_pipelines.placement.placement import Placement
@@ -106,6 +108,16 @@ def compile_to(
     compiler.Compiler().compile(pipeline, str(output), pipeline_parameters=parameters)
     # the compiler's comments show dictionaries in an order that changes from process to process
     output.write_text(DEFAULT_IN_COMMENT.sub(r"\1", output.read_text()))
+
+
+def _check_pilots(recipe: Recipe, nodes: int) -> None:
+    """Refuse to find a beta on several nodes, which the training itself would refuse, in its pods."""
+    pilots = [subject_name(each) for each in recipe.trials if isinstance(each.get("beta"), Mapping)]
+    if pilots and nodes > 1:
+        raise ConfigError(
+            f"trial {', '.join(pilots)}: a pilot, which finds beta for a KL, runs in one task, and placement."
+            f"stages.train.nodes={nodes} is several: train it on one once, and give the beta that it found"
+        )
 
 
 def _lighten(spec: Any) -> None:

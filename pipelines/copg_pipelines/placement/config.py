@@ -34,6 +34,9 @@ class ImageConfig:
     pull_secrets: list[str] = field(default_factory=list)
     """Secrets with which a private registry is asked."""
 
+    def __post_init__(self) -> None:
+        check_names("image.pull_secrets", *self.pull_secrets)
+
 
 @configuration
 class VolumeConfig:
