@@ -44,7 +44,7 @@ def train(
 
         settings = {**plan["config"], "trial": as_written(trial)}
         if policy.uri != policy.path:  # stored only after this program ended: a failed upload may not cost it
-            settings["checkpoint"] = {**settings["checkpoint"], "when_done": "keep"}
+            settings["checkpoint"] = {**settings.get("checkpoint", {}), "when_done": "keep"}
         config = parse_config(TrainConfig, settings, where="train")
         groups, weights, log = Path(referenced.path), Path(policy.path), Path(training.path)
         if train_job:

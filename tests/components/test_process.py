@@ -2,8 +2,12 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
+import pytest
 from copg_components._process import recorded
+from copg_components.reward import reward
+from copg_components.train import train
 from kfp import dsl
 
 from copg.artifacts import begin, seal
@@ -37,3 +41,43 @@ def test_settings_written_by_hand_need_no_key_and_are_worked_every_time(tmp_path
             assert (number, record.answers) == (number, False)
     with recorded("validate", {"config": {"seed": 2}}, str(tmp_path), inputs={}) as other:
         assert other.key != record.key
+
+
+def test_a_reward_model_of_settings_by_hand_is_of_these_groups_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Path] = []
+
+    def train_reward_once(config: Any, groups: Path, folder: Path) -> dict[str, float]:
+        if not folder.exists():
+            made.append(begin(folder))
+            seal(folder, schema="reward_model", stage="reward", rows=1, config={}, parents={}, facts={})
+        return {"accuracy/pairs": 0.75}
+
+    monkeypatch.setattr("copg.stages.reward.train_reward_once", train_reward_once)
+    for number, rows in enumerate((3, 3, 4)):
+        groups = dsl.Dataset(uri=str(tmp_path / f"groups{number}"))
+        (begin(Path(groups.path)) / "rows").write_text(str(rows))
+        seal(Path(groups.path), schema="groups", stage="validate", rows=rows, config={}, parents={}, facts={})
+        model, metrics = dsl.Model(uri=str(tmp_path / "out")), dsl.Metrics(uri=str(tmp_path / "metrics"))
+        hand: Any = {"config": {"model": "owner/model"}}
+        reward.python_func(hand, str(tmp_path), groups=groups, reward_model=model, metrics=metrics)
+        assert model.metadata["weights"] == str(made[-1])
+    assert len(made) == len(set(made)) == 2
+
+
+def test_a_training_of_settings_by_hand_that_lack_something_says_what(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    policy, training = (dsl.Model(uri=f"minio://bucket/{name}") for name in ("policy", "training"))
+    with pytest.raises(SystemExit):
+        train.python_func(
+            plan={"config": {"model": "owner/model"}},
+            trial={"method": "copg", "beta": 0.1},
+            run_dir=str(tmp_path),
+            referenced=dsl.Dataset(uri=str(tmp_path / "referenced")),
+            policy=policy,
+            training=training,
+            metrics=dsl.Metrics(uri=str(tmp_path / "metrics")),
+        )
+    assert "error: train-copg_0.1: train.checkpoint.folder is missing" in capsys.readouterr().err
