@@ -10,6 +10,8 @@ import yaml
 from click.testing import CliRunner
 from kfp.cli.cli import cli as kfp_command
 
+from copg.run.recipe import load_recipe
+from tests import tiny
 from tests.pipelines.command import IMAGE, Command
 from tests.pipelines.kfp_server import KfpServer
 
@@ -67,6 +69,30 @@ def commands_in(document: str) -> list[list[str]]:
 
 def filled(words: list[str], known: dict[str, str]) -> list[str]:
     return [known.get(word, word) for word in words]
+
+
+def test_the_three_steps_of_the_readme(
+    command: Command, tmp_path: Path, reference_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tiny.write_records(tmp_path / "my.jsonl", 200, 4)
+    steps = commands_in("README.md")
+    assert [words[0] for words in steps] == ["validate", "init", "check", "run", "compile"]
+    for words in steps:
+        if words[0] in ("validate", "run"):  # whole runs are for tests of their own
+            continue
+        here = ["--set", f"model={reference_dir}"] if words[0] == "check" else []  # no hub is asked
+        done = command(*words, *here, host=False)
+        assert done.code == 0, (words, done.out, done.error)
+    assert load_recipe(tmp_path / "my.yaml").records == "my.jsonl"
+    assert (tmp_path / "align.yaml").is_file()
+    (asked,) = re.findall(r"`copg (champion show [^`]*)`", (ROOT / "README.md").read_text())
+    (run,) = (words for words in steps if words[0] == "run")
+    runs = (tmp_path / run[run.index("--run-dir") + 1]).resolve()  # where the run left its registry
+    assert (
+        command(*asked.split(), host=False).why
+        == f"error: 'my' has no champion at sqlite:///{runs}/mlflow.db"
+    )
 
 
 def test_the_way_to_a_scheduled_retraining(command: Command, server: KfpServer) -> None:
