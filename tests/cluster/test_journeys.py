@@ -15,6 +15,8 @@ from tests.cluster.test_align import PIPELINE, RUN_ID, pods_of, run, trainers, v
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(5400)]
 
+OURS = "app.kubernetes.io/part-of=copg"
+"""Label of what is copg's: the namespace may hold pods and TrainJobs of others."""
 LONG = ("--set", "train.epochs=60")
 """Of a training that is still going on when something happens to it."""
 
@@ -182,9 +184,9 @@ def test_two_nodes_train_together_and_survive_the_loss_of_one(
     placed = ["--set", f"placement.stages.train={json.dumps(nodes)}"]
     run_id = started(ready, data, name, *LONG, *placed)
     trains(ready, run_id, run_dir)
-    first, *_ = ready.pods("jobset.sigs.k8s.io/jobset-name")
+    first, *_ = ready.pods(f"{OURS},jobset.sigs.k8s.io/jobset-name")
     ready.kubectl("delete", "pod", first["metadata"]["name"])
     ready.pipelines("status", "align", run_id, "--follow", "--timeout", "60")
     summary = ready.read(f"{run_dir}/summary.json")
     assert (summary["state"], summary["failure"]) == ("succeeded", None)
-    assert ready.kubectl("get", "trainjobs", "-o", "name").strip() == ""
+    assert ready.kubectl("get", "trainjobs", "-l", OURS, "-o", "name").strip() == ""

@@ -32,6 +32,8 @@ class Here(Cluster):
     """Words of every command of kubectl."""
     shell: list[str] = field(default_factory=list)
     """Every script on the volume."""
+    listed: list[str] = field(default_factory=list)
+    """Labels by which pods were asked for."""
     deleted: bool = False
     gone: bool = False
     waiting: dict[str, str] = field(default_factory=dict)
@@ -89,6 +91,7 @@ class Here(Cluster):
         return dict(self.left)
 
     def pods(self, selector: str) -> list[dict[str, Any]]:
+        self.listed.append(selector)
         words = [*self.server.runs, "copg_components", "train"]
         uid = "second" if self.deleted else "first"
         return [

@@ -93,6 +93,8 @@ def test_two_nodes(here: Here, recipe: Data, queue: str) -> None:
     (version,) = here.server.versions.values()
     assert ("kueue.x-k8s.io/queue-name" in str(version.pipeline_spec)) is bool(queue)
     assert here.deleted
+    assert [each for each in here.listed if "app.kubernetes.io/part-of=copg" not in each] == []
+    assert "app.kubernetes.io/part-of=copg" in here.asked[-1]  # jobs of others may be there
 
 
 def test_a_pod_that_is_deleted_while_it_trains(here: Here, recipe: Data) -> None:
