@@ -280,6 +280,24 @@ def test_a_pod_that_does_not_start_says_why(
     assert followed.outcome == "LOST"
 
 
+def test_a_cluster_of_many_users_is_asked_in_the_namespace_of_the_run_alone(
+    command: Command, server: KfpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def look_at_pods(context: str, namespace: str, workflow: str) -> RunPods:
+        return RunPods(gone=namespace != "team-a")
+
+    monkeypatch.setattr(pods, "look_at_pods", look_at_pods)
+    monkeypatch.setattr(pods, "log_of_pod", lambda *given: None)
+    server.scripts, server.multi_user = {"": GOING}, True
+    run = server.begin("align")
+    for words in (("status", "align", run), ("logs", run)):
+        asked = command(*words, "--kube-context", "mine")
+        assert asked.why.endswith("has many users: name yours with --namespace")
+    shown = command("status", "align", run, "--kube-context", "mine", "--namespace", "team-a")
+    assert (shown.code, shown.out.splitlines()[0].split()[-1]) == (0, "RUNNING")
+    assert command("status", "align", run).out.splitlines()[0].endswith("RUNNING")
+
+
 def test_why_a_pod_waits_as_its_status_says() -> None:
     def pod(**status: Any) -> k8s.V1Pod:
         return k8s.V1Pod(status=k8s.V1PodStatus(**status))

@@ -58,8 +58,14 @@ class Wait:
 
 
 def at_hand(client: Any, context: str = "") -> KubeContext:
-    """The cluster under a server."""
-    return KubeContext(client.connection.namespace or "kubeflow", context)
+    """The cluster under a server.
+
+    Raises:
+        ClientError: a context is named and no namespace, of which the server has many: another than that of
+            the runs knows none of their workflows, which would be taken for deleted.
+    """
+    namespace = client.namespace if context else client.connection.namespace
+    return KubeContext(namespace or "kubeflow", context)
 
 
 def _connection(kind: Any, default: Any, text: str, *spellings: str, env: str = "") -> tuple[Any, Any]:
