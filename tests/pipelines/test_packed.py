@@ -20,7 +20,7 @@ from copg_pipelines.server.tasks import tasks_of
 
 from tests.pipelines.command import Command
 from tests.pipelines.kfp_server import KfpServer
-from tests.pipelines.recorded import FOLDER, recorded, recorded_run
+from tests.pipelines.recorded import FOLDER, pod_of, recorded, recorded_run, workflow_name
 from tests.serving import serving
 
 RUN, WORKFLOW = "run-of-fifteen-trials-frozen", "workflow-of-fifteen-trials-packed"
@@ -161,6 +161,21 @@ def test_the_log_of_a_pod_of_whose_end_the_server_did_not_tell_is_the_cluster_s(
     assert gone.why == "error: the server has no log of train-11"  # the kubelet says so as if it were the log
     missing = command("logs", run, "train-10", "--kube-context", "mine")
     assert missing.why == "error: the server has no log of train-10"
+
+
+def test_why_a_pod_cannot_even_be_made_is_had_from_the_workflow(
+    command: Command, server: KfpServer, cluster: Served
+) -> None:
+    server.scripts = {"": [("RUNNING", {"resolve": "SUCCEEDED", "train": "PENDING"})]}
+    run = server.begin("align")
+    why, node = 'pods "x" is forbidden: exceeded quota: copg', pod_of(server.runs[run], "train")
+    waits = {"id": node, "displayName": "executor(0)", "phase": "Pending", "message": why}
+    path = "/apis/argoproj.io/v1alpha1/namespaces/kubeflow/workflows"
+    cluster[f"{path}/{workflow_name(server.runs[run])}"] = {"status": {"nodes": {node: waits}}}
+    shown = command("status", "align", run, "--kube-context", "mine")
+    assert re.search(rf"^train +PENDING .*{re.escape(why)}$", shown.out, re.MULTILINE), shown.error
+    waits["message"] = "ContainerCreating"  # in the ordinary way
+    assert "ContainerCreating" not in command("status", "align", run, "--kube-context", "mine").out
 
 
 def test_why_a_run_failed_is_had_from_the_cluster(

@@ -10,7 +10,7 @@ from kubernetes import client as k8s
 from copg.errors import ConfigError
 from copg_pipelines.doctor.kube import TIMEOUT_S, Cluster, connect_cluster, get, why
 from copg_pipelines.server.at_hand import RunPods
-from copg_pipelines.server.packed import told_nodes
+from copg_pipelines.server.packed import told_nodes, waiting_nodes
 
 OF_WORKFLOW, OF_NODE = "workflows.argoproj.io/workflow", "workflows.argoproj.io/node-id"
 """Label and annotation that Argo gives a pod."""
@@ -34,9 +34,12 @@ def look_at_pods(context: str, namespace: str, workflow: str) -> RunPods | None:
     """
 
     def look(cluster: Cluster) -> RunPods:
-        if _workflow(cluster, namespace, workflow) is None:
+        found = _workflow(cluster, namespace, workflow)
+        if found is None:
             return RunPods(gone=True)
-        return RunPods(gone=False, waiting=_waiting(cluster, namespace, workflow))
+        # a pod that is there knows best; of one that cannot even be made, the workflow has the API's words
+        told = {node: _line("", said) for node, said in waiting_nodes(found).items() if said not in NO_NEWS}
+        return RunPods(gone=False, waiting={**told, **_waiting(cluster, namespace, workflow)})
 
     return _ask(context, look)
 

@@ -34,10 +34,24 @@ def told_nodes(workflow: Mapping[str, Any]) -> list[Any]:
     Args:
         workflow: the resource, ``argoproj.io/v1alpha1``.
     """
+    return [_told(each) for each in _nodes(workflow)]
+
+
+def waiting_nodes(workflow: Mapping[str, Any]) -> dict[str, str]:
+    """Why nodes wait that have no pod yet, as where a quota has no room for one, by their ids.
+
+    Args:
+        workflow: the resource, ``argoproj.io/v1alpha1``.
+    """
+    waiting = (each for each in _nodes(workflow) if each.get("phase") == "Pending" and each.get("message"))
+    return {str(each.get("id")): str(each["message"]) for each in waiting}
+
+
+def _nodes(workflow: Mapping[str, Any]) -> list[Any]:
     status = workflow.get("status", {})
     packed = status.get("compressedNodes")
     nodes = json.loads(gzip.decompress(base64.b64decode(packed))) if packed else status.get("nodes", {})
-    return [_told(each) for each in nodes.values()]
+    return list(nodes.values())
 
 
 def _told(node: Mapping[str, Any]) -> Any:
