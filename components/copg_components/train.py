@@ -48,12 +48,15 @@ def train(
         config = parse_config(TrainConfig, settings, where="train")
         groups, weights, log = Path(referenced.path), Path(policy.path), Path(training.path)
         if train_job:
+            import copg
+            from copg.digests import json_digest
             from copg_components.cluster.train_job import train_on_nodes
 
+            by_hand = json_digest([record.key, record.inputs, copg.__version__])
             found = train_on_nodes(
                 train_job,
                 settings,
-                record.key,
+                record.key if "key" in plan else by_hand,
                 Path(run_dir),
                 run=record.run,
                 referenced=groups,

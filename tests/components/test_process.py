@@ -81,3 +81,32 @@ def test_a_training_of_settings_by_hand_that_lack_something_says_what(
             metrics=dsl.Metrics(uri=str(tmp_path / "metrics")),
         )
     assert "error: train-copg_0.1: train.checkpoint.folder is missing" in capsys.readouterr().err
+
+
+def test_a_training_over_nodes_of_settings_by_hand_is_of_these_groups_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys: list[str] = []
+
+    def train_on_nodes(job: Any, settings: Any, key: str, run_dir: Path, **more: Any) -> dict[str, float]:
+        keys.append(key)
+        return {}
+
+    monkeypatch.setattr("copg_components.cluster.train_job.train_on_nodes", train_on_nodes)
+    settings = {"model": "owner/model", "checkpoint": {"folder": str(tmp_path / "checkpoints")}}
+    for number, rows in enumerate((3, 3, 4)):
+        referenced = dsl.Dataset(uri=str(tmp_path / f"referenced{number}"))
+        (begin(Path(referenced.path)) / "rows").write_text(str(rows))
+        parts = {"schema": "referenced", "stage": "reference", "config": {}, "parents": {}, "facts": {}}
+        seal(Path(referenced.path), rows=rows, **parts)
+        train.python_func(
+            plan={"config": settings},
+            trial={"method": "copg", "beta": 0.1},
+            run_dir=str(tmp_path),
+            referenced=referenced,
+            policy=dsl.Model(uri=str(tmp_path / "policy")),
+            training=dsl.Artifact(uri=str(tmp_path / "training")),
+            metrics=dsl.Metrics(uri=str(tmp_path / "metrics")),
+            train_job={"kind": "TrainJob"},
+        )
+    assert keys[0] == keys[1] != keys[2]
