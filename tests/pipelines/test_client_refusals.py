@@ -23,7 +23,7 @@ QUICK = ("--poll", "0.01")
 
 @pytest.fixture
 def commands(command: Command, server: KfpServer, tmp_path: Path) -> dict[str, tuple[str, ...]]:
-    """Every command that talks to a server, as it succeeds on this one."""
+    """Every command that talks to a server, but for cancel and doctor, as it succeeds on this one."""
     client, dags = Client(Connection(host=server.url)), []
     for number in (1, 2):
         (tmp_path / f"{number}.yaml").write_text(
@@ -44,6 +44,7 @@ def commands(command: Command, server: KfpServer, tmp_path: Path) -> dict[str, t
         "schedule": ("schedule", "align", "--cron", "@weekly", "--version", version),
         "rollback": ("rollback", "align", "--to", older),
         "status": ("status", "align"),
+        "logs": ("logs", run),
         "resume": ("resume", run, "--no-wait"),
         "unschedule": ("unschedule", "align", "--all"),
         "explain-cache": ("explain-cache", "align", "--on", "cluster", *recipe[:-2]),
