@@ -102,7 +102,8 @@ def _bounds(cls: type[Any]) -> dict[str, tuple[dict[str, Any], str]]:
 def parse_config(cls: type[T], settings: Mapping[str, Any], *, where: str) -> T:
     """The dataclass ``cls`` filled from a dictionary, as it came from YAML or a pipeline parameter.
 
-    Integers that a pipeline turned into floats (``10.0``) are taken back; ``10.5`` is refused.
+    Integers that a pipeline turned into floats (``10.0``) are taken back; ``10.5`` is refused, and so is a
+    true or false in the place of a number, which ``yes`` is in YAML.
 
     Args:
         where: how the user calls this section, for the message.
@@ -119,6 +120,8 @@ def parse_config(cls: type[T], settings: Mapping[str, Any], *, where: str) -> T:
         found: T = _adapter(hashable).validate_python(dict(settings))
     except ValidationError as error:
         raise ConfigError("; ".join(_lines(cls, error.errors(), where))) from None
+    if truths := [*_truths(settings, found, where)]:
+        raise ConfigError("; ".join(truths))
     return found
 
 
@@ -157,6 +160,22 @@ def _secrets(value: Any, where: str) -> Iterator[str]:
             instead = next((use for match, use in INSTEAD if re.search(match, f"{where} {found[1]}")), ELSE)
             told = f"{where} has {what} in its address, which every run would write down"
             yield f"{told}: leave it out; {instead}"
+
+
+def _truths(given: Any, made: Any, where: str) -> Iterator[str]:
+    """A line for each true or false that became a number."""
+    if isinstance(given, Mapping):
+        hints = get_type_hints(type(made), include_extras=True) if is_dataclass(made) else {}
+        for key, item in given.items():
+            inside = getattr(made, key, item) if is_dataclass(made) else made.get(key, item)
+            if isinstance(item, bool) and not isinstance(inside, bool):
+                yield f"{where}.{key}={item} must be {words_of(hints.get(key, float))}"
+            yield from _truths(item, inside, f"{where}.{key}")
+    elif isinstance(given, list | tuple):
+        for place, (item, inside) in enumerate(zip(given, made, strict=True)):
+            if isinstance(item, bool) and not isinstance(inside, bool):
+                yield f"{where}.{place}={item} must be {words_of(float)}"
+            yield from _truths(item, inside, f"{where}.{place}")
 
 
 def _lines(cls: type[Any], errors: Sequence[Any], where: str) -> list[str]:

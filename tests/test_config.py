@@ -24,6 +24,9 @@ class Outer:
     fraction: Fraction = 0.0
     either: int | Inner = 1
     words: Literal["all", "none"] | list[str] = "all"
+    shares: list[float] = field(default_factory=list)
+    really: bool = False
+    whatever: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.fraction and self.count is None:
@@ -56,6 +59,10 @@ class Outer:
         ({"either": {"rate": 0}}, "here.either.rate=0.0 must be > 0"),
         ({"words": 5}, "here.words=5 must be 'all' or 'none' or a list, each a text"),
         ({"words": ["a", 5]}, "here.words.1=5 must be a text"),
+        ({"count": True}, "here.count=True must be a whole number >= 1 or null"),
+        ({"either": {"rate": True}}, "here.either.rate=True must be a number > 0"),
+        ({"several": {"a": {"share": False}}}, "here.several.a.share=False must be a number in [0, 1)"),
+        ({"shares": [0.5, True]}, "here.shares.1=True must be a number"),
         ({"inner": 5}, "here.inner=5 must be keys and values"),
         ({"several": {"a": {"share": "half"}}}, "here.several.a.share='half' must be a number in [0, 1)"),
     ],
@@ -85,6 +92,11 @@ def test_what_is_within_bounds_is_a_frozen_value() -> None:
     assert outer == Outer(count=10, inner=Inner(rate=2.0))
     with pytest.raises(FrozenInstanceError):
         outer.count = 3  # type: ignore[misc]
+
+
+def test_true_and_false_are_taken_where_they_are_meant() -> None:
+    outer = parse_config(Outer, {"really": True, "whatever": {"a": [True]}}, where="here")
+    assert (outer.really, outer.whatever) == (True, {"a": [True]})
 
 
 @pytest.mark.parametrize("settings", [5, "x", [1]])

@@ -21,8 +21,9 @@ from copg.rewards.contract import RewardSpec
 from copg.rewards.registry import build_reward
 from copg.run.check import check_recipe, settings_of
 from copg.run.footprint import estimate_needs, measure_model, shortfalls
-from copg.run.recipe import Recipe
+from copg.run.recipe import Recipe, parse_stages
 from copg.run.sources import looks_like_path
+from copg.run.stage_settings import stage_settings
 from copg.run.task_names import subject_name
 from copg.run.text_check import check_text
 from copg.run.trained_reward import means_trained
@@ -74,7 +75,7 @@ def look_at(
     for look in _of_settings(recipe, run_dir, sections):
         mistakes += [look] if look.kind == ERROR else []
         yield look
-    yield from _of_records(recipe)
+    yield from _of_records(recipe, run_dir)
     if not mistakes:
         yield from _of_rewards(recipe)
         yield from _of_model(recipe, run_dir)
@@ -115,7 +116,7 @@ def _of_settings(recipe: Recipe, run_dir: Path, sections: Mapping[str, Any]) -> 
             look()
         except CopgError as error:
             well = False
-            yield Look(ERROR, str(error))
+            yield Look(ERROR, f"settings: {error}")
     if well:
         names = ", ".join(subject_name(trial) for trial in recipe.trials)
         yield Look(OK, f"settings: of {len(recipe.planned)} stages; trials {names}")
@@ -128,33 +129,37 @@ def _of_gate(configs: Mapping[str, Any]) -> Iterator[Look]:
     if asked < MIN_PROMPTS:
         yield Look(
             ERROR if error.refuse_hopeless else NOTE,
-            f"evaluate.num_prompts={asked} of 'gate' promotes nobody, {MIN_PROMPTS} are needed: raise it, or "
-            "train all the same with promote.error.refuse_hopeless: false",
+            f"settings: evaluate.num_prompts={asked} of 'gate' promotes nobody, {MIN_PROMPTS} are needed: "
+            "raise it, or train all the same with promote.error.refuse_hopeless: false",
         )
 
 
-def _of_records(recipe: Recipe) -> Iterator[Look]:
-    validate = recipe.stages.get("validate") or {}
+def _of_records(recipe: Recipe, run_dir: Path) -> Iterator[Look]:
+    try:
+        known = {"validate": stage_settings(recipe, "validate", run_dir=run_dir)}
+        validate = parse_stages(recipe, known)["validate"]
+    except CopgError:  # told with the settings
+        yield Look(NOTE, "records: how they are read is not clear before the settings of validate are")
+        return
     try:
         found = read_first(
             recipe.records,
-            Reading(
-                validate.get("columns") or {},
-                validate.get("read_as"),
-                validate.get("completion") == "all_turns",
-            ),
-            subset=validate.get("subset"),
-            split=validate.get("dataset_split"),
-            revision=validate.get("revision"),
+            Reading(validate.columns, validate.read_as, validate.completion == "all_turns"),
+            subset=validate.subset,
+            split=validate.dataset_split,
+            revision=validate.revision,
         )
     except CopgError as error:
         yield Look(ERROR, f"records: {error}")
         return
+    if not found.read and Path(recipe.records).exists():
+        yield Look(ERROR, f"records: {recipe.records} holds no record")
+        return
     if not found.read:
-        yield Look(NOTE, f"records: {recipe.records} is a data set on the hub, or empty: not looked at")
+        yield Look(NOTE, f"records: {recipe.records} is a data set on the hub: not looked at")
         return
     shapes = ", ".join(f"{count} as {words}" for words, count in found.shapes.most_common())
-    limit = validate.get("max_rejected_fraction", 0.05)
+    limit = validate.max_rejected_fraction
     refused = (
         f"{len(found.refused)} of the first {found.read} refused, such as {found.refused[0]}"
         if found.refused

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from copg.run.first_look import Sample
 from copg.run.keys import Key, keys_of_stage
+from copg.run.yaml_file import as_yaml
 from copg.stages.table import ROWS
 
 TURNED = {
@@ -45,11 +46,11 @@ def write_recipe(name: str, records: str, model: str, found: Sample) -> str:
     lines = [
         f"# What to align, on which records, for which rewards. Check it:  copg check {name}.yaml",
         f"# Run it here:  copg run align --recipe {name}.yaml        Every key:  copg settings",
-        f"name: {name}",
+        f"name: {as_yaml(name)}",
         *_comment(_about(found)),
-        f"records: {records}",
+        f"records: {as_yaml(records)}",
         *_comment("The reference: a directory, or a name of the hub. Every trial starts from it."),
-        f"model: {model}",
+        f"model: {as_yaml(model)}",
         "",
         *_rewards(found),
         "",

@@ -34,7 +34,7 @@ class Recipe:
     model: str
     """The reference, from which every trial starts: model directory or hub name."""
     trials: list[dict[str, Any]]
-    """One training each: ``{method, beta}`` and any other setting of ``train``; ``name`` if you like."""
+    """One training each: ``{method, beta}``, and ``learning_rate``, ``seed`` or ``name`` if you like."""
     rewards: list[dict[str, Any]] = field(default_factory=list)
     """What is maximised: ``{name, weight, params}`` each."""
     revision: str | None = None
@@ -126,11 +126,17 @@ def load_recipe(path: Path, overrides: Sequence[str] = (), *, here: Path | None 
 def parse_recipe(values: Mapping[str, Any]) -> Recipe:
     """A recipe from plain values, a key for each stage's settings."""
     flat = dict(values)
-    stages = {stage: flat.pop(stage) or {} for stage in STAGES + OPTIONAL if stage in flat}
+    stages = {stage: flat.pop(stage) for stage in STAGES + OPTIONAL if stage in flat}
+    stages = {stage: {} if section is None else section for stage, section in stages.items()}
     known = {each.name for each in fields(Recipe)} - {"stages"} | {*STAGES, *OPTIONAL}
     if strange := [key for key in flat if key not in known | {"stages"}]:
         raise ConfigError("; ".join(_unknown(key, sorted(known)) for key in strange))
-    flat["stages"] = {**(flat.get("stages") or {}), **stages}
+    apart = flat.get("stages") or {}
+    if not isinstance(apart, Mapping):
+        raise ConfigError(f"recipe.stages={apart!r:.200} must be keys, each with keys and values")
+    if twice := sorted(set(apart) & set(stages)):
+        raise ConfigError(f"{twice} are given both at the top of the recipe and in its 'stages': keep one")
+    flat["stages"] = {**apart, **stages}
     if REWARD in stages and not flat.get("rewards"):
         flat["rewards"] = [{"name": REWARD_MODEL}]
     return parse_config(Recipe, flat, where="recipe")
@@ -176,7 +182,8 @@ def parse_stages(recipe: Recipe, settings: Mapping[str, Mapping[str, Any]]) -> d
 
 
 def _told(mistake: str, trials: list[str], recipe: Recipe) -> str:
-    """A mistake with the trials that make it; one of all trials, or of another stage, is none of theirs."""
-    if "" in trials or len(trials) == len(recipe.trials) > 1:
+    """A mistake with the trials that make it; one of all trials, or of a section, is none of theirs."""
+    of_all = len(trials) == len(recipe.trials)
+    if "" in trials or (of_all and (len(trials) > 1 or mistake.startswith("train."))):
         return mistake
     return f"trial {', '.join(trials)}: {mistake}"

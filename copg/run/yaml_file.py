@@ -1,5 +1,6 @@
 """YAML as people mean it: a key given twice is an error, ``1e-6`` is a number, a mistake has its line."""
 
+import json
 import re
 from collections.abc import Hashable
 from math import isfinite
@@ -12,6 +13,7 @@ from copg.errors import ConfigError
 
 MOST_VALUES = 100_000
 """In one file; aliases within aliases can stand for any number."""
+MERGE = "tag:yaml.org,2002:merge"
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -33,6 +35,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: {str(error).partition(chr(10))[0]}") from None
     except RecursionError:
         raise ConfigError(f"{path}: is nested too deeply") from None
+    if values is None:
+        raise ConfigError(
+            f"{path}: is empty, or nothing but comments; copg init writes a recipe to begin with"
+        )
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: holds {type(values).__name__}, not keys and values")
     _check_plain(values, str(path))
@@ -86,16 +92,30 @@ def set_value(values: dict[str, Any], override: str) -> None:
         if isinstance(here, dict):
             here[part] = {} if here.get(part) is None else here[part]
             here = here[part]
-        elif isinstance(here, list) and part.isdigit() and int(part) < len(here):
+        elif _is_place(part, here):
             here = here[int(part)]
         else:
             raise ConfigError(f"--set {override!r}: {part!r} leads nowhere")
-    if isinstance(here, list) and last.isdigit() and int(last) < len(here):
+    if _is_place(last, here):
         here[int(last)] = value
     elif isinstance(here, dict):
         here[last] = value
     else:
         raise ConfigError(f"--set {override!r}: {last!r} leads nowhere")
+
+
+def as_yaml(text: str) -> str:
+    """A text as a value on one line, quoted where it would be read as a number, a comment or the like."""
+    try:
+        plain = yaml.load(f"key: {text}", Loader=_Loader) == {"key": text}
+    except (yaml.YAMLError, ValueError):
+        plain = False
+    return text if plain else json.dumps(text, ensure_ascii=False)
+
+
+def _is_place(part: str, here: Any) -> bool:
+    """Whether a part of a key counts to an item of a list; digits that are not decimal, as ``²``, do not."""
+    return isinstance(here, list) and part.isdecimal() and int(part) < len(here)
 
 
 class _Loader(yaml.SafeLoader):
@@ -111,6 +131,9 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
+            if key_node.tag == MERGE:
+                problem = "'<<' is not taken: write out the keys that it stands for"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key_node.start_mark)
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, Hashable):
                 problem = "a key must be a plain text"

@@ -4,6 +4,7 @@ import json
 import os
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from copg.errors import CopgError
 from copg.lm.load import load_model
 from copg.lm.tokenizer import read_codec, read_limits
 from copg.run.check import check_recipe
+from copg.run.first_look import look_at
 from copg.run.footprint import measure_model
 from copg.run.recipe import load_recipe
 from copg.run.sources import DigestMemo, find_model, find_policy
@@ -59,6 +61,9 @@ RECIPE: dict[str, Any] = {
 }
 
 
+RECORD = '{"question": "cat", "completions": ["a dog", "a bird"], "references": ["a dog"]}\n'
+
+
 def _replaced(rng: random.Random, values: Any) -> Any:
     """The same, with something somewhere replaced, added or gone."""
     if not isinstance(values, dict | list) or not values or rng.random() < 0.15:
@@ -85,9 +90,12 @@ def read_recipe(rng: random.Random, folder: Path, made: Made) -> None:
         data = json.dumps(values).encode()
     path = folder / "recipe.yaml"
     path.write_bytes(damaged(rng, data) if rng.random() < 0.4 else data)
-    key = rng.choice(("train.epochs", "rewards.0", "x", "trials.1.beta", ".."))
+    key = rng.choice(("train.epochs", "rewards.0", "x", "trials.1.beta", "trials.².beta", ".."))
     sets = [f"{key}={rng.choice(('1', '[', '&a *a', ''))}"]
     recipe = load_recipe(path, sets if rng.random() < 0.1 else [], here=rng.choice((None, folder)))
+    (folder / "records.jsonl").write_text(RECORD)
+    for look in look_at(replace(recipe, records=str(folder / "records.jsonl")), Path("/runs"), {}):
+        assert "\n" not in str(look), look
     check_recipe(recipe, Path("/runs"))
 
 

@@ -63,15 +63,18 @@ def test_of_a_recipe_that_is_right_everything_was_looked_at(home: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"train": {"epoch": 3}}, r"train\.epoch is unknown; use one of \[.*; did you mean 'epochs'\?"),
-        ({"train": {"epochs": "three"}}, r"train\.epochs='three' must be a whole number >= 1"),
+        (
+            {"train": {"epoch": 3}},
+            r"^settings: train\.epoch is unknown; use one of \[.*; did you mean 'epochs'\?",
+        ),
+        ({"train": {"epochs": "three"}}, r"^settings: train\.epochs='three' must be a whole number >= 1"),
         ({"train": {"optimizer": {"decay": "cos"}}}, r"train\.optimizer\.decay='cos' must be 'cosine' or "),
         ({"trials": [{"beta": 0}]}, r"trial copg_0: beta=0\.0 must be > 0: at 0 nothing ties"),
         ({"trials": [{"beta": 1, "method": "cpog"}]}, r"method='cpog' is unknown; .*did you mean 'copg'\?"),
         ({"rewards": [{"name": "rogue"}]}, r"reward='rogue' is unknown; use one of .*did you mean 'rouge'\?"),
         (
             {"rewards": [{"name": "rouge", "parms": {}}]},
-            r"^rewards\.0\.parms is unknown; .* mean 'params'\?$",
+            r"^settings: rewards\.0\.parms is unknown; .* mean 'params'\?$",
         ),
         (
             {"rewards": [{"name": "rouge", "params": {"column": "refs"}}]},
@@ -79,11 +82,27 @@ def test_of_a_recipe_that_is_right_everything_was_looked_at(home: Path) -> None:
         ),
         (
             {"train": {"rows": {"split_groups": True}}},
-            r"^train\.rows\.split_groups=True needs tokens_per_row > 0",
+            r"^settings: train\.rows\.split_groups=True needs tokens_per_row > 0",
         ),
-        ({"text": {"thinking": "kept"}}, r"^text\.thinking='kept' must be 'refuse' or 'strip' or 'keep'$"),
-        ({"placement": {"shards": "two"}}, r"^placement\.shards='two' must be a whole number in \[1, 20\]$"),
-        ({"promote": {"max_kl": -1}}, r"^promote\.max_kl=-1\.0 must be > 0"),
+        (
+            {"text": {"thinking": "kept"}},
+            r"^settings: text\.thinking='kept' must be 'refuse' or 'strip' or 'keep'$",
+        ),
+        (
+            {"placement": {"shards": "two"}},
+            r"^settings: placement\.shards='two' must be a whole number in \[1, 20\]$",
+        ),
+        ({"promote": {"max_kl": -1}}, r"^settings: promote\.max_kl=-1\.0 must be > 0"),
+        ({"promote": {"max_kl": True}}, r"^settings: promote\.max_kl=True must be a number > 0"),
+        ({"validate": {"columns": ["a"]}}, r"^settings: validate\.columns=\['a'\] must be keys and values"),
+        (
+            {"validate": {"max_rejected_fraction": "x"}},
+            r"^settings: validate\.max_rejected_fraction='x' must be",
+        ),
+        (
+            {"validate": {"read_as": "mesages"}},
+            r"^settings: validate\.read_as='mesages' is no shape; use one of",
+        ),
         ({"model": "./nowhere"}, r"model='\./nowhere': no such directory"),
         ({"records": "./nowhere.jsonl"}, r"records: \./nowhere\.jsonl: no such file or folder"),
         ({"validate": {"columns": {"prompt": "question"}}}, r"records: 20 of the first 20 refused, such as "),
@@ -99,7 +118,7 @@ def test_a_newcomer_s_mistake_is_one_line_that_names_field_value_and_what_is_all
     (line,) = errors(home, recipe(home, **changes))
     assert re.search(told, line), line
     assert "\n" not in line
-    key = told.split("=")[0].lstrip("^").replace("\\", "")
+    key = told.split("=")[0].removeprefix("^settings: ").replace("\\", "")
     assert line.count(f"{key}=") <= 1  # told once, though several stages read it
 
 
@@ -156,7 +175,21 @@ def test_a_recipe_that_init_wrote_passes_check(
     assert call(monkeypatch, "init", "first.yaml", *where) == 1
     assert capsys.readouterr().err == "error: first.yaml: is there already; name another, or remove it\n"
     assert call(monkeypatch, "check", "first.yaml", *small, "--set", "train.epochs=none") == 1
-    assert "error train.epochs='none' must be a whole number >= 1" in capsys.readouterr().out
+    assert "error settings: train.epochs='none' must be a whole number >= 1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["2024", "1e3", "on", "null"])
+def test_names_that_yaml_would_read_as_something_other_are_quoted(name: str, tmp_path: Path) -> None:
+    path = tmp_path / f"{name}.yaml"
+    path.write_text(write_recipe(name, "my data #1: all.jsonl", "*model", Sample()))
+    found = load_recipe(path)
+    assert (found.name, found.records, found.model) == (name, "my data #1: all.jsonl", "*model")
+
+
+def test_records_without_any_are_an_error(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty.jsonl").touch()
+    (told,) = errors(home, recipe(home, records=str(tmp_path / "empty.jsonl")))
+    assert told == f"records: {tmp_path}/empty.jsonl holds no record"
 
 
 def test_what_init_comments_out_are_the_defaults(home: Path, tmp_path: Path) -> None:
@@ -183,8 +216,8 @@ def test_so_few_gate_prompts_that_nobody_could_be_promoted_are_told_before_any_r
     few = {"evaluate": {"num_prompts": {"select": 9, "gate": 7}}}
     (told,) = errors(home, recipe(home, **few))
     assert told == (
-        "evaluate.num_prompts=7 of 'gate' promotes nobody, 8 are needed: raise it, or train all the same "
-        "with promote.error.refuse_hopeless: false"
+        "settings: evaluate.num_prompts=7 of 'gate' promotes nobody, 8 are needed: raise it, or "
+        "train all the same with promote.error.refuse_hopeless: false"
     )
     assert errors(home, recipe(home, **few, promote={"error": {"refuse_hopeless": False}})) == []
     assert errors(home, recipe(home, evaluate={"num_prompts": 8})) == []

@@ -47,6 +47,13 @@ def test_a_recipe_is_read_with_its_overrides(tmp_path: Path) -> None:
         ({"trials": [{"name": "reference", "beta": 1}]}, "is taken by the baselines"),
         ({"rewards": "length"}, "recipe.rewards='length'"),
         ({"train": [1]}, "recipe.stages.train=[1]"),
+        ({"train": []}, "recipe.stages.train=[]"),
+        ({"sample": False}, "recipe.stages.sample=False must be keys and values"),
+        ({"stages": [1]}, "recipe.stages=[1] must be keys, each with keys and values"),
+        (
+            {"stages": {"train": {"epochs": 3}}},
+            "['train'] are given both at the top of the recipe and in its",
+        ),
     ],
 )
 def test_a_mistake_in_a_recipe_is_named_with_its_file(

@@ -24,7 +24,9 @@ def test_a_number_in_exponent_form_is_a_number(tmp_path: Path) -> None:
         ("train:\n  epochs: 1\n  epochs: 2\n", "recipe.yaml:3: key 'epochs' is given twice"),
         ("a: [1, 2\nb: 3\n", "recipe.yaml:2: "),
         ("- a\n- b\n", "holds list, not keys and values"),
-        ("", "holds NoneType, not keys and values"),
+        ("", "recipe.yaml: is empty, or nothing but comments"),
+        ("# a: 1\n", "recipe.yaml: is empty, or nothing but comments"),
+        ("a: &a {b: 1}\nc:\n  <<: *a\n", "recipe.yaml:3: '<<' is not taken: write out the keys"),
         ("a: 1\n!!int : 2\n", "recipe.yaml:2: '' is no int"),
         ("a: 1\nb: !!bool perhaps\n", "recipe.yaml:2: 'perhaps' is no bool"),
         ("a: !!timestamp never\n", "recipe.yaml:1: 'never' is no timestamp"),
@@ -64,7 +66,9 @@ def test_an_override_reaches_any_depth_and_list_items() -> None:
     }
 
 
-@pytest.mark.parametrize("override", ["train", "=3", "train.epochs.more=1", "trials.7.beta=1"])
+@pytest.mark.parametrize(
+    "override", ["train", "=3", "train.epochs.more=1", "trials.7.beta=1", "trials.².beta=1", "trials.²=1"]
+)
 def test_an_override_that_leads_nowhere_is_refused(override: str) -> None:
     with pytest.raises(ConfigError, match="--set"):
         set_value({"train": {"epochs": 1}, "trials": [{}]}, override)
