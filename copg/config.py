@@ -17,7 +17,16 @@ from typing import (
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
-from copg.errors import ConfigError, bounds_of, follow, nearest, without_secrets, words_of, words_of_bounds
+from copg.errors import (
+    USER_INFO,
+    ConfigError,
+    bounds_of,
+    follow,
+    nearest,
+    without_secrets,
+    words_of,
+    words_of_bounds,
+)
 
 T = TypeVar("T")
 
@@ -153,8 +162,7 @@ def _secrets(value: Any, where: str) -> Iterator[str]:
         for place, item in enumerate(value):
             yield from _secrets(item, f"{where}.{place}")
     elif isinstance(value, str) and (found := ADDRESS.fullmatch(value.strip())) and found[1] != "sqlite":
-        server, _, query = found[2].partition("?")
-        user = "@" in server.partition("/")[0]
+        user, query = USER_INFO.match(found[2]), found[2].partition("?")[2]
         if user or query:
             what = "user info" if user else "a query"
             instead = next((use for match, use in INSTEAD if re.search(match, f"{where} {found[1]}")), ELSE)

@@ -12,15 +12,19 @@ from difflib import get_close_matches
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-_USER, _QUERY = re.compile(r"(\w:/{1,2})[^\s/?#'\"]*@"), re.compile(r"(\w:/{1,2}[^\s?'\"]*)\?[^\s'\"]*")
+USER_INFO = re.compile(r"[^\s/?#'\"]*@|[^\s/?#'\"@:\[]*:(?!\d+(?:[/?#]|$))[^\s'\"@]*@")
+"""What stands in an address before the server; also where slashes of a password are not encoded."""
+_USER = re.compile(rf"(\w:/{{1,2}})(?:{USER_INFO.pattern})")
+_QUERY = re.compile(r"(\w:/{1,2}[^\s?'\"]*)\?[^\s'\"]*")
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _SAID_FULL = (*map(os.strerror, _FULL), "database or disk is full")
 """By libraries that hand on no number; the last is SQLite's."""
 _WRITABLE = "choose a folder that can be written"
+_ALLOWED = "choose a path that this user may read, and a folder that can be written"
 _OF_PATHS = {
-    errno.EACCES: _WRITABLE,
-    errno.EPERM: _WRITABLE,
+    errno.EACCES: _ALLOWED,
+    errno.EPERM: _ALLOWED,
     errno.EROFS: _WRITABLE,
     errno.ENAMETOOLONG: "choose a shorter path",
     errno.ENOTDIR: "a folder is needed there",

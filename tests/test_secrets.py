@@ -31,6 +31,12 @@ PLANTED = [
     f"s3://{TOKEN}@bucket/runs",
     f"http://h.example:5/a?key={TOKEN}",
 ]
+SLASHED = [
+    f"https://ada:{TOKEN}/x@host.example/v1",
+    f"s3://KEY:{TOKEN}/{TOKEN}@bucket/runs",
+    f"https://ada:#{TOKEN}@host.example/v1",
+]
+"""Passwords as AWS makes them, whose slashes nobody has encoded."""
 RECIPE: dict[str, Any] = {
     "name": "x",
     "records": "records.jsonl",
@@ -122,6 +128,9 @@ def values_of(commands: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterat
         (PLANTED[2], "recipe.rewards.0.params.url", "key_file"),
         (f"gs://{TOKEN}@bucket", "recipe.promote.champions", "GOOGLE_APPLICATION_CREDENTIALS"),
         (f"abfs://{TOKEN}@container", "recipe.score.store", "a variable of its client"),
+        (SLASHED[0], "recipe.tracking", "MLFLOW_TRACKING_PASSWORD"),
+        (SLASHED[1], "recipe.score.store", "AWS_SECRET_ACCESS_KEY"),
+        (SLASHED[2], "recipe.tracking", "has user info in its address"),
     ],
 )
 def test_what_to_use_is_that_of_the_client(address: str, where: str, use: str) -> None:
@@ -130,7 +139,17 @@ def test_what_to_use_is_that_of_the_client(address: str, where: str, use: str) -
 
 
 @pytest.mark.parametrize(
-    "address", ["sqlite:///a@b/mlflow.db?x=1", "s3://bucket/a@b", "see https://h.example/a?b=c", "a?b", ""]
+    "address",
+    [
+        "sqlite:///a@b/mlflow.db?x=1",
+        "s3://bucket/a@b",
+        "s3://bucket/a:b@c",
+        "http://host:5000/a@b",
+        "http://[::1]:5000/a@b",
+        "see https://h.example/a?b=c",
+        "a?b",
+        "",
+    ],
 )
 def test_what_holds_no_secret_is_left_alone(address: str) -> None:
     check_address(address, "recipe.tracking")
@@ -194,6 +213,9 @@ def test_no_error_of_ours_tells_a_password() -> None:
     assert without_secrets(f"{PLANTED[0]} and '{PLANTED[2]}'; ok?") == (
         "https://host.example/v1 and 'http://h.example:5/a'; ok?"
     )
+    for address in (*PLANTED, *SLASHED):
+        assert TOKEN not in without_secrets(f"a line about {address}, and {address!r}")
+    assert without_secrets("at http://host:5000/a@b or ada@host") == "at http://host:5000/a@b or ada@host"
     with pytest.raises(TrackingError) as caught, one_line_errors(PLANTED[0]):
         raise OSError(f"no way to {PLANTED[2]}")
     assert TOKEN not in str(caught.value)
