@@ -31,11 +31,15 @@ def show_runs(
     copg runs runs -o all.html
     """
     from copg.artifacts import replacing
+    from copg.errors import ConfigError
     from copg.report.history.page import render_runs
     from copg.run.history import read_runs
 
-    runs = read_runs(roots)
     page = output or (roots[0] / PAGE if len(roots) == 1 else Path(PAGE))
+    if page.is_dir() or not page.parent.is_dir():
+        where = "is a folder" if page.is_dir() else f"there is no folder {page.parent}"
+        raise ConfigError(f"--output={page}: {where}; name a file in a folder that is there")
+    runs = read_runs(roots)
     with replacing(page) as part:
         part.write_text(render_runs(runs), encoding="utf-8")
     print(f"{'began, UTC':<18}{'name':<16}{'best trial':<20}{'reward':>8}{'KL, nats':>10}  outcome")

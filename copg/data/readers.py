@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import io
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -178,7 +179,8 @@ def _read_header(path: Path, line: int, cells: list[str]) -> list[str]:
     if not is_unicode(cells):
         raise RecordError(f"{path}:{line}: the header is not UTF-8")
     if len(set(cells)) != len(cells):
-        raise RecordError(f"{path}:{line}: the header names a column twice: {cells}")
+        ((twice, _),) = Counter(cells).most_common(1)
+        raise RecordError(f"{path}:{line}: the header names a column twice: {twice!r:.200}")
     return cells
 
 
@@ -186,7 +188,7 @@ def _read_parquet(name: str, path: Path, file: "io.BufferedReader[Any]") -> Iter
     try:
         parquet = pq.ParquetFile(file, buffer_size=2**20)
         if twice := twice_named(parquet.schema_arrow):
-            raise RecordError(f"{path}: names a column twice: {twice!r}")
+            raise RecordError(f"{path}: names a column twice: {twice!r:.200}")
         yield from rows_of(name, parquet.iter_batches(ROWS_PER_BATCH))
     except (pa.ArrowException, OSError) as error:
         reason = str(error).partition("\n")[0]
@@ -202,7 +204,7 @@ def _read_dataset(records: str, subset: str | None, split: str | None, revision:
     part, dataset = _load_dataset(records, subset, split, revision)
     name = f"{Path(records).name if Path(records).is_dir() else records}/{part}"
     if twice := twice_named(dataset.features.arrow_schema):
-        raise RecordError(f"{records}: names a column twice: {twice!r}")
+        raise RecordError(f"{records}: names a column twice: {twice!r:.200}")
     tables = dataset.with_format("arrow").iter(batch_size=ROWS_PER_BATCH)
     yield from rows_of(name, (batch for table in tables for batch in table.to_batches()))
 

@@ -138,7 +138,7 @@ def run_stage_local(recipe: Recipe, root: Path, build: Callable[[], Any]) -> Pat
 def count_cores() -> int:
     """Cores that this process may use, or as many threads as the user asked for."""
     asked = os.environ.get("OMP_NUM_THREADS", "")
-    return int(asked) if asked.isdigit() and int(asked) else len(os.sched_getaffinity(0))
+    return int(asked) if asked.isdecimal() and int(asked) else len(os.sched_getaffinity(0))
 
 
 def _run_and_watch(
@@ -236,12 +236,14 @@ def _alone(root: Path) -> Iterator[None]:
     with (root / ".lock").open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             lock.seek(0)
             who = f" ({found})" if (found := lock.read().strip()) else ""
             raise RunError(
                 f"{root}: another run{who} is using it; wait, or choose another --run-dir"
             ) from None
+        except OSError as error:  # a volume without locks
+            print(f"warning: {lock.name}: cannot be locked: {error.strerror}", file=sys.stderr, flush=True)
         lock.truncate(0)
         lock.write(f"process {os.getpid()} of {socket.gethostname()}")
         lock.flush()

@@ -65,6 +65,31 @@ def test_a_number_that_is_none_is_one_line(
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize(
+    ("output", "told"),
+    [
+        (
+            "none/runs.html",
+            "--output=none/runs.html: there is no folder none; name a file in a folder that is there",
+        ),
+        ("root", "--output=root: is a folder; name a file in a folder that is there"),
+    ],
+)
+def test_a_page_that_has_no_place_is_one_line(
+    output: str,
+    told: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "root").mkdir()
+    monkeypatch.setattr(sys, "argv", ["copg", "runs", "root", "--output", output])
+    with pytest.raises(SystemExit, match="1"):
+        main()
+    assert capsys.readouterr().err == f"error: {told}\n"
+
+
 def test_only_what_a_user_can_mend_is_told_as_a_mistake() -> None:
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/runs/a")
     assert str(disk_mistake(full)).startswith("/runs/a: the disk is full; free some of it and run again")
@@ -73,6 +98,11 @@ def test_only_what_a_user_can_mend_is_told_as_a_mistake() -> None:
     readonly = OSError(errno.EROFS, os.strerror(errno.EROFS), "/runs/a")
     assert str(disk_mistake(readonly)) == (
         "/runs/a: Read-only file system; choose a folder that can be written"
+    )
+    denied = PermissionError(errno.EACCES, os.strerror(errno.EACCES), "/records/a.jsonl")
+    assert str(disk_mistake(denied)) == (
+        "/records/a.jsonl: Permission denied; "
+        "choose a path that this user may read, and a folder that can be written"
     )
     assert disk_mistake(OSError(errno.EBADF, "bad", "x")) is None
     assert disk_mistake(FileNotFoundError(errno.ENOENT, "gone", "x")) is None

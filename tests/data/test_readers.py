@@ -188,6 +188,14 @@ def test_a_csv_that_cannot_be_trusted_is_an_error(tmp_path: Path, text: str, mes
     assert f"{path}{message}" in error(path)
 
 
+def test_a_header_of_many_columns_one_of_them_twice_is_a_short_line(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(",".join([*map(str, range(100_000)), "7"]) + "\n")
+    assert error(path) == f"{path}:1: the header names a column twice: '7'"
+    path.write_text(",".join(["x" * 100_000] * 2) + "\n")
+    assert len(error(path)) < len(str(path)) + 300
+
+
 def test_a_folder_is_read_in_the_order_of_its_names(tmp_path: Path) -> None:
     write(tmp_path / "b.jsonl", {"a": 2})
     write(tmp_path / "a/z.ndjson", {"a": 1})

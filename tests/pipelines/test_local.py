@@ -1,6 +1,7 @@
 """What surrounds a local run: who may use a directory, how many cores, what is believed, what is shown."""
 
 import builtins
+import errno
 import io
 import json
 import logging
@@ -35,6 +36,18 @@ def test_two_runs_never_share_a_directory(tmp_path: Path) -> None:
         local.run_local("align", RECIPE, tmp_path)
 
 
+def test_a_volume_without_locks_is_said_and_not_taken_for_another_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refused(*given: Any) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(local.fcntl, "flock", refused)
+    with local._alone(tmp_path):
+        assert (tmp_path / ".lock").read_text().startswith(f"process {os.getpid()} of ")
+    assert capsys.readouterr().err == f"warning: {tmp_path}/.lock: cannot be locked: No locks available\n"
+
+
 def test_the_exit_handler_of_a_run_here_has_no_webhook_to_tell() -> None:
     built = local._build("align", RECIPE, "")
     container = built.pipeline_spec.deployment_spec["executors"]["exec-summary"]["container"]
@@ -44,6 +57,8 @@ def test_the_exit_handler_of_a_run_here_has_no_webhook_to_tell() -> None:
 def test_as_many_cores_as_the_user_allows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     assert local.count_cores() == 3
+    monkeypatch.setenv("OMP_NUM_THREADS", "²")
+    assert local.count_cores() == len(os.sched_getaffinity(0))
     monkeypatch.delenv("OMP_NUM_THREADS")
     assert local.count_cores() == len(os.sched_getaffinity(0))
 
