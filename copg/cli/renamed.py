@@ -28,7 +28,7 @@ def renew(words: Sequence[str]) -> list[str]:
         option, equals, value = word.partition("=")
         key = f"{new[0]}.{option}" if of_stage and before == "--set" else OPTIONS.get(option, option)
         new.append(f"{key}{equals}{value}")
-    return [word for word in new if word]
+    return new if words else []
 
 
 def refuse_renamed(words: Sequence[str]) -> None:

@@ -1,6 +1,6 @@
 """What is wrong with a recipe, told without its data and models: before a DAG is made of it, and in it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,9 @@ from copg.run.stage_settings import stage_settings
 from copg.run.task_names import subject_name
 from copg.run.trained_reward import means_trained
 from copg.stages.table import OPTIONAL
+from copg.stores.files import check_scheme
 
+STORING = ("sample", "score", "reference")
 HELD_OUT = ("select", "gate")
 
 
@@ -34,6 +36,7 @@ def check_recipe(recipe: Recipe, run_dir: Path) -> None:
         configs = settings_of(recipe, run_dir)
         mistakes = [*_of_splits(configs["validate"]), *_of_rewards(configs), *_of_mixes(configs)]
         mistakes += _of_kept(recipe, configs["promote"].keep)
+        mistakes += _of_stores(configs, library=False)
     if mistakes:
         raise ConfigError("; ".join(dict.fromkeys(mistakes)))
 
@@ -62,6 +65,26 @@ def called_rewards(configs: dict[str, Any]) -> dict[str, list[RewardSpec]]:
         "train": configs["train"].samples.rewards,
         "evaluate": configs["evaluate"].rewards,
     }
+
+
+def check_stores(configs: Mapping[str, Any]) -> None:
+    """Refuse stores that nothing can open where the tasks run, whose libraries the image may have alone.
+
+    Raises:
+        ConfigError: all mistakes, not just the first.
+    """
+    if mistakes := [*_of_stores(configs, library=True)]:
+        raise ConfigError("; ".join(mistakes))
+
+
+def _of_stores(configs: Mapping[str, Any], *, library: bool) -> Iterator[str]:
+    stores = {f"{stage}.store": getattr(configs.get(stage), "store", None) for stage in STORING}
+    stores["train.checkpoint.folder"] = configs["train"].checkpoint.folder
+    for key, location in stores.items():
+        try:
+            check_scheme(location or "", library=library)
+        except CopgError as error:
+            yield f"{key}={error}"
 
 
 def _of_sections(recipe: Recipe, run_dir: Path) -> Iterator[str]:

@@ -30,6 +30,8 @@ from copg.run.trained_reward import means_trained
 
 ROWS = 200
 """As many records are read."""
+MOST_CHARS = 1000
+"""Of the names of columns, in one line."""
 OK, NOTE, ERROR = "ok", "note", "error"
 
 
@@ -185,9 +187,11 @@ def _of_columns(recipe: Recipe, found: Sample) -> Iterator[Look]:
             continue
         for column in reads:
             if column.partition(".")[0] not in found.columns:
-                held = sorted(found.columns) or "no other column"
+                held = str(sorted(found.columns) or "no other column")
                 yield Look(
-                    ERROR, f"rewards: {spec['name']} reads column {column!r}; the first records hold {held}"
+                    ERROR,
+                    f"rewards: {spec['name']} reads column {column!r:.100}; the first records hold "
+                    f"{held if len(held) <= MOST_CHARS else held[:MOST_CHARS] + ' ...'}",
                 )
 
 

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from copg.errors import without_secrets
+from copg.errors import StoreError, nearest, without_secrets
 from copg.stores.retrying import Busy, Retries
 
 T = TypeVar("T")
@@ -46,13 +46,39 @@ def open_files(location: str) -> tuple[Any, str]:
     """The file system of a path or URL, as fsspec knows it, and the path within; a store's is patient.
 
     Raises:
-        ImportError: the library of the URL's scheme is not installed.
-        ValueError: no file system has this scheme.
+        StoreError: no file system has the URL's scheme, or its library is not installed.
     """
     import fsspec
 
+    check_scheme(location, library=True)
     fs, path = fsspec.url_to_fs(location)
     return (fs if "file" in fs.protocol else PatientFiles(fs)), path
+
+
+def check_scheme(location: str, *, library: bool) -> None:
+    """See that a file system reads an address, without asking it anything.
+
+    Args:
+        location: path or URL.
+        library: whether the library of the scheme must be installed here.
+
+    Raises:
+        StoreError: there is none, or its library is missing.
+    """
+    from fsspec.registry import get_filesystem_class, known_implementations, registry
+
+    scheme = location.partition("://")[0].rpartition("::")[2]
+    if "://" not in location or "/" in scheme:
+        return
+    known = {*known_implementations, *registry}
+    if scheme not in known:
+        told = f"{location!r}: no file system is called {scheme!r}; use a path, s3://, gs:// or abfs://"
+        raise StoreError(f"{told}{nearest(scheme, sorted(known))}")
+    try:
+        if library:
+            get_filesystem_class(scheme)
+    except ImportError as error:
+        raise StoreError(f"{location!r}: {scheme}:// needs a library that is missing: {error}") from None
 
 
 class PatientFiles:

@@ -90,6 +90,17 @@ def test_a_page_that_has_no_place_is_one_line(
     assert capsys.readouterr().err == f"error: {told}\n"
 
 
+def test_a_store_of_no_file_system_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["copg", "store", "stats", "ss3://bucket/store"])
+    with pytest.raises(SystemExit, match="1"):
+        main()
+    told = capsys.readouterr().err
+    assert told.startswith("error: 'ss3://bucket/store': no file system is called 'ss3'; use a path, s3://, ")
+    assert told.count("\n") == 1
+
+
 def test_only_what_a_user_can_mend_is_told_as_a_mistake() -> None:
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/runs/a")
     assert str(disk_mistake(full)).startswith("/runs/a: the disk is full; free some of it and run again")

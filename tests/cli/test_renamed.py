@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from copg.cli.main import main
+from copg.cli.renamed import renew
 
 ROOT = Path(__file__).parents[2]
 
@@ -39,6 +40,11 @@ def test_an_old_spelling_is_answered_with_the_new_one(
         main()
     assert left.value.code == 2
     assert capsys.readouterr().err == f"error: spelt otherwise now: {new.format(folder=tmp_path)}\n"
+
+
+def test_a_value_that_is_empty_is_no_old_spelling() -> None:
+    for words in (["init", "x.yaml", "--records", ""], ["run", "align", "--run-dir", ""], []):
+        assert renew(words) == words
 
 
 def test_a_set_that_starts_from_the_stage_leaves_with_2(

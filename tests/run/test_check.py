@@ -5,10 +5,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
 
 from copg.errors import ConfigError
-from copg.run.check import check_recipe
+from copg.run.check import check_recipe, check_stores, settings_of
 from copg.run.recipe import parse_recipe
 
 LENGTH = {"name": "length", "params": {"target": 20}}
@@ -47,6 +48,14 @@ def test_an_engine_of_its_own_process_draws_from_scaled_adapters() -> None:
             {"evaluate": {"mixes": [0.5], "generation": {"vllm_python": "/vllm/bin/python"}}},
             "evaluate.mixes=[0.5]: trials without train.lora are mixed by their logits, which engine 'vllm'",
         ),
+        (
+            {"reference": {"store": "ss3://bucket/x"}},
+            "reference.store='ss3://bucket/x': no file system is called 'ss3'; use a path, s3://, gs:// or ",
+        ),
+        (
+            {"train": {"checkpoint": {"folder": "gss://a"}}},
+            "train.checkpoint.folder='gss://a': no file system",
+        ),
         ({"rewards": []}, "rewards: [{name: reward_model}] and reward: {}"),
         ({"rewards": [{"name": "lenght"}]}, "reward='lenght' is unknown; use one of ['answer', "),
         ({"rewards": [{"name": "length", "params": {"goal": 1}}]}, "rewards.length.params.goal is unknown"),
@@ -74,6 +83,17 @@ def test_all_mistakes_are_told_each_once_and_one_of_every_trial_without_their_na
     assert line.count("train.seed is unknown") == 1
     assert "trial " not in line
     assert "max_kl=-1" in line
+
+
+def test_a_store_whose_library_is_missing_is_refused_where_the_tasks_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    missing = {"class": "no_such_library.FileSystem", "err": "install no_such_library"}
+    monkeypatch.setitem(fsspec.registry.known_implementations, "away", missing)
+    recipe = parse_recipe({**RECIPE, "score": {"store": "away://bucket/rewards"}})
+    check_recipe(recipe, Path("/runs"))  # the image may have it
+    with pytest.raises(ConfigError, match=r"^score\.store='away://bucket/rewards': away:// needs a library "):
+        check_stores(settings_of(recipe, Path("/runs")))
 
 
 def test_a_reward_that_the_run_trains_and_one_of_the_user_s_own_are_left_to_the_run() -> None:

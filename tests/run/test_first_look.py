@@ -186,6 +186,17 @@ def test_names_that_yaml_would_read_as_something_other_are_quoted(name: str, tmp
     assert (found.name, found.records, found.model) == (name, "my data #1: all.jsonl", "*model")
 
 
+def test_records_of_many_columns_that_lack_one_are_a_bounded_line(home: Path, tmp_path: Path) -> None:
+    row = {**RECORDS[0], **{f"column {number}": "x" for number in range(20_000)}}
+    (tmp_path / "wide.jsonl").write_text(json.dumps(row) + "\n")
+    other = [{"name": "rouge", "params": {"column": "refs"}}]
+    (told,) = errors(home, recipe(home, records=str(tmp_path / "wide.jsonl"), rewards=other))
+    assert told.startswith(
+        "rewards: rouge reads column 'refs'; the first records hold ['column 0', 'column 1', "
+    )
+    assert len(told) < 1200
+
+
 def test_records_without_any_are_an_error(home: Path, tmp_path: Path) -> None:
     (tmp_path / "empty.jsonl").touch()
     (told,) = errors(home, recipe(home, records=str(tmp_path / "empty.jsonl")))
