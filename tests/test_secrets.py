@@ -164,6 +164,21 @@ def test_addresses_on_the_command_line_are_held_to_the_same() -> None:
     assert PlacementConfig().stores.tracking == "http://copg-mlflow:5000"
 
 
+@pytest.mark.parametrize("option", ["--records", "--model"])
+def test_no_first_recipe_is_written_with_a_secret(
+    option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tiny.write_records(tmp_path / "records.jsonl", 4, 2)
+    good = {"--records": "records.jsonl", "--model": "owner/model"}
+    for address in PLANTED:
+        given = [word for pair in {**good, option: address}.items() for word in pair]
+        code, told = run_command(["init", "x.yaml", *given], monkeypatch, capsys)
+        assert (code, TOKEN in told) == (1, False)
+        assert told.startswith(f"error: {option} has ")
+        assert not (tmp_path / "x.yaml").exists()
+
+
 @pytest.mark.parametrize("given", [("store", "stats"), ("store", "verify"), ("store", "compact")])
 def test_a_store_on_the_command_line_is_held_to_the_same(
     given: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

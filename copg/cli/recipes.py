@@ -1,6 +1,7 @@
 """``settings``, ``init`` and ``check``: the keys of a recipe, a first one, and what is wrong with one."""
 
 import functools
+import sys
 from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -62,11 +63,14 @@ def init(
 
     copg init my.yaml --records my.jsonl --model HuggingFaceTB/SmolLM2-135M
     """
+    from copg.config import check_address
     from copg.data.found import Reading
     from copg.run.first_look import read_first
     from copg.run.first_recipe import as_seen_from, write_recipe
     from copg.run.recipe import NAME
 
+    for option, value in (("--records", records), ("--model", model)):
+        check_address(value, option)
     if recipe.suffix not in (".yaml", ".yml") or not NAME.fullmatch(recipe.stem):
         raise ConfigError(f"{recipe}: a recipe is called NAME.yaml, of letters, digits, '.', '_' and '-'")
     if recipe.exists():
@@ -77,6 +81,9 @@ def init(
     there, base = (as_seen_from(Path(each), recipe.parent) for each in (records, model))
     with recipe.open("x") as file:
         file.write(write_recipe(recipe.stem, there, base, found))
+    if found.refused and not found.shapes:
+        told = f"none of the first {found.read} is a record, such as {found.refused[0]}"
+        print(f"warning: {records}: {told}", file=sys.stderr)
     print(f"{recipe}: check it with  copg check {recipe}")
 
 

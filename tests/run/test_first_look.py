@@ -197,6 +197,18 @@ def test_records_of_many_columns_that_lack_one_are_a_bounded_line(home: Path, tm
     assert len(told) < 1200
 
 
+def test_init_says_that_it_could_read_none_of_the_records(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.jsonl").write_text('{"x": 1}\n{\n')
+    assert call(monkeypatch, "init", "x.yaml", "--records", "a.jsonl", "--model", str(home / "model")) == 0
+    told = capsys.readouterr().err
+    assert told.startswith(
+        "warning: a.jsonl: none of the first 2 is a record, such as a.jsonl:1: missing_field"
+    )
+
+
 def test_records_without_any_are_an_error(home: Path, tmp_path: Path) -> None:
     (tmp_path / "empty.jsonl").touch()
     (told,) = errors(home, recipe(home, records=str(tmp_path / "empty.jsonl")))
