@@ -115,7 +115,7 @@ def as_yaml(text: str) -> str:
 
 def _is_place(part: str, here: Any) -> bool:
     """Whether a part of a key counts to an item of a list; digits that are not decimal, as ``²``, do not."""
-    return isinstance(here, list) and part.isdecimal() and int(part) < len(here)
+    return isinstance(here, list) and len(part) < 10 and part.isdecimal() and int(part) < len(here)
 
 
 class _Loader(yaml.SafeLoader):

@@ -67,7 +67,16 @@ def test_an_override_reaches_any_depth_and_list_items() -> None:
 
 
 @pytest.mark.parametrize(
-    "override", ["train", "=3", "train.epochs.more=1", "trials.7.beta=1", "trials.².beta=1", "trials.²=1"]
+    "override",
+    [
+        "train",
+        "=3",
+        "train.epochs.more=1",
+        "trials.7.beta=1",
+        "trials.².beta=1",
+        "trials.²=1",
+        "trials.2" + "0" * 5000 + "=1",
+    ],
 )
 def test_an_override_that_leads_nowhere_is_refused(override: str) -> None:
     with pytest.raises(ConfigError, match="--set"):
