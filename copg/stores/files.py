@@ -37,6 +37,8 @@ NAMES = {
     "TransportError",  # httpx, under the model hub
 }
 """Of classes in libraries that may not be installed."""
+OF_TASKS = ("minio",)
+"""Schemes that the programs of tasks on a cluster bring along."""
 ASKED_FOR = "OfflineModeIsEnabled"
 """Of the model hub, where the user wants no network."""
 STATUSES = {408, 429, 500, 502, 503, 504}
@@ -71,7 +73,7 @@ def check_scheme(location: str, *, library: bool) -> None:
     if "://" not in location or "/" in scheme:
         return
     known = {*known_implementations, *registry}
-    if scheme not in known:
+    if scheme not in known and (library or scheme not in OF_TASKS):
         told = f"{location!r}: no file system is called {scheme!r}; use a path, s3://, gs:// or abfs://"
         raise StoreError(f"{told}{nearest(scheme, sorted(known))}")
     try:

@@ -85,6 +85,12 @@ def test_all_mistakes_are_told_each_once_and_one_of_every_trial_without_their_na
     assert "max_kl=-1" in line
 
 
+@pytest.mark.parametrize("address", ["minio://bucket/a", "s3://bucket/a", "gs://bucket/a", "file:///a", "/a"])
+def test_a_store_that_tasks_may_open_is_left_to_them(address: str) -> None:
+    away = {"score": {"store": address}, "train": {"checkpoint": {"folder": address}}}
+    check_recipe(parse_recipe({**RECIPE, **away}), Path("/runs"))
+
+
 def test_a_store_whose_library_is_missing_is_refused_where_the_tasks_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
