@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import pytest
+from fsspec.registry import known_implementations
 
 from copg.errors import ConfigError
 from copg.run.check import check_recipe, check_stores, settings_of
@@ -95,7 +95,7 @@ def test_a_store_whose_library_is_missing_is_refused_where_the_tasks_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     missing = {"class": "no_such_library.FileSystem", "err": "install no_such_library"}
-    monkeypatch.setitem(fsspec.registry.known_implementations, "away", missing)
+    monkeypatch.setitem(known_implementations, "away", missing)
     recipe = parse_recipe({**RECIPE, "score": {"store": "away://bucket/rewards"}})
     check_recipe(recipe, Path("/runs"))  # the image may have it
     with pytest.raises(ConfigError, match=r"^score\.store='away://bucket/rewards': away:// needs a library "):
