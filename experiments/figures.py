@@ -32,6 +32,11 @@ LINES = {
     "pg_value": Line("PG, b = E[R]", "#009E73", "-.", "^"),
     "pg_regularised_value": Line(r"PG, b = E[$R_\beta$]", "#E69F00", (0, (6, 2)), "P"),
     "sft": Line("SFT on the best", "#56B4E9", (0, (1, 1)), "X"),
+    # in no figure with the policy gradients, whose colours they share
+    "rpo": Line("RPO", "#009E73", "-.", "^"),
+    "astar_po": Line("A*-PO", "#E69F00", (0, (6, 2)), "P"),
+    "qrpo": Line("QRPO", "#000000", ":", "v"),
+    "best_of": Line("best of n", "#666666", (0, (4, 1)), "*"),
 }
 
 PRINT = {

@@ -11,12 +11,7 @@ includes that of both KLs, and the number of completions drawn. A second call go
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from pathlib import Path
-
-import numpy as np
-import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from copg.artifacts import write_json
 from copg.evaluation.best_of import best_of
@@ -25,8 +20,8 @@ from copg.progress import track
 from copg.stages.evaluate import evaluate_policy
 from copg.stages.train import train_policy
 from experiments.bench import Bench, bench_of, bench_parser, finished, prepare
+from experiments.places import Place, along, read_place, root_missed
 
-Floats = NDArray[np.float64]
 BETAS = (0.5, 0.3, 0.2, 0.15, 0.1, 0.07)
 """Of the trained trials, reward units per nat; on the demo they go 2 nats at most."""
 MIXED_BETA = 0.05
@@ -35,22 +30,6 @@ FARTHEST = 2.0
 """Nats up to which the two are compared."""
 BELOW, ERROR = 0.02, 0.005
 """Reward units: how far below a trained trial a mix may lie, and the standard error that may take."""
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a policy lies, prompt by prompt, in one order of prompts."""
-
-    name: str
-    rewards: Floats
-    """[prompts] mean over the completions of each, reward units."""
-    kls: Floats
-    """[prompts] nats a completion."""
-
-    @property
-    def kl(self) -> float:
-        """Mean over prompts."""
-        return float(self.kls.mean())
 
 
 @dataclass(frozen=True)
@@ -76,43 +55,19 @@ class Row:
 def compare(line: Sequence[Place], trial: Place) -> Row | None:
     """A trial beside a line of places at equal KL; None where the line does not reach so far.
 
-    Near the reference rewards grow as the root of the KL, so the line is straight in that: with share s of
-    the way from sqrt(k0) to sqrt(k1) its reward is (1 - s) r0 + s r1. The three KLs are estimates too: what
-    they miss moves the place on the line, prompt by prompt.
+    The trial's KL is an estimate as those of the line are: what it misses moves the spot on the line.
 
     Args:
         line: in any order; the nearest at a KL of 0.
         trial: on the same prompts.
     """
-    placed = sorted(line, key=lambda each: each.kl)
-    for near, far in pairwise(placed):
-        if near.kl <= trial.kl <= far.kl and near.kl < far.kl:
-            start, end, at = (each.kl**0.5 for each in (near, far, trial))
-            share = (at - start) / (end - start)
-            slope = float(far.rewards.mean() - near.rewards.mean()) / (end - start)
-            mixed = (1 - share) * near.rewards + share * far.rewards
-            moved = _root_missed(trial) - (1 - share) * _root_missed(near) - share * _root_missed(far)
-            each = mixed - trial.rewards + slope * moved
-            error = float(each.std(ddof=1) / len(each) ** 0.5)
-            mean, own = float(mixed.mean()), float(trial.rewards.mean())
-            return Row(trial.name, trial.kl, own, mean, mean - own, error)
-    return None
-
-
-def _root_missed(place: Place) -> Floats:
-    """[prompts] by how much each moves the root of the mean KL; nothing where that is 0."""
-    return (place.kls - place.kl) / (2 * place.kl**0.5) if place.kl else np.zeros_like(place.kls)
-
-
-def read_place(name: str, folder: Path) -> Place:
-    """Where an evaluation, or the mix in a folder of it, lies on the gate split."""
-    columns = ["split", "id", "reward", "kl"]
-    found: dict[str, list[tuple[float, float]]] = {}
-    for row in pq.read_table(folder / "generations.parquet", columns=columns).to_pylist():
-        if row["split"] == "gate":
-            found.setdefault(row["id"], []).append((row["reward"], row["kl"]))
-    means = np.array([np.mean(found[prompt], axis=0) for prompt in sorted(found)])
-    return Place(name, means[:, 0], means[:, 1])
+    spot = along(line, trial.kl)
+    if spot is None:
+        return None
+    each = spot.rewards - trial.rewards + spot.slope * root_missed(trial)
+    error = float(each.std(ddof=1) / len(each) ** 0.5)
+    mixed = float(spot.rewards.mean())
+    return Row(trial.name, trial.kl, trial.reward, mixed, mixed - trial.reward, error)
 
 
 def evaluated(bench: Bench, beta: float | None, mixes: Sequence[float], *, samples: int) -> Path:
@@ -156,7 +111,7 @@ def run(
         "betas": list(betas),
         "mixed_beta": mixed_beta,
         "draws": {"prompts": len(drawn), "completions": sum(map(len, drawn.values()))},
-        "line": [{"name": p.name, "kl": p.kl, "reward": float(p.rewards.mean())} for p in line],
+        "line": [{"name": p.name, "kl": p.kl, "reward": p.reward} for p in line],
         "best_of": [asdict(each) for each in best_of(drawn)],
         "rows": [{**asdict(row), "holds": row.holds} for row in told],
     }

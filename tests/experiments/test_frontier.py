@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from experiments.bench import Bench
-from experiments.frontier import Place, compare, run, show
+from experiments.frontier import compare, run, show
+from experiments.places import Place
 from tests.experiments.test_summarisation import bench
 
 __all__ = ["bench"]  # fixture

@@ -1,0 +1,83 @@
+"""Units of an experiment that takes hours: each done once, its record kept, a failure among them."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from copg.artifacts import write_json
+from copg.errors import CopgError
+from experiments.bench import finished
+
+FAILURES = (CopgError, ArithmeticError, RuntimeError)
+"""What a training or evaluation may end with that is a result; else the script itself is at fault."""
+
+
+class Enough(Exception):
+    """As many units were done as were asked for; says which comes next."""
+
+
+@dataclass
+class Units:
+    """The records of an experiment, and how many more may be made in this call."""
+
+    folder: Path
+    most: int | None = None
+    """Units to do in this call; None: all that there are."""
+    retry: bool = False
+    """Do again what failed."""
+    done: list[str] = field(default_factory=list)
+    """Names of those that this call did."""
+
+    @property
+    def read_only(self) -> "Units":
+        """The same records, to which none is added."""
+        return Units(self.folder, most=0)
+
+    def __call__(self, name: str, work: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
+        """The record of a unit, made where it is not there.
+
+        Args:
+            name: of the unit; slashes make folders.
+            work: does it, and returns what to keep, in values of JSON.
+
+        Returns:
+            What ``work`` returned, with ``unit``, ``seconds``, and ``failed``: why it did, else empty.
+
+        Raises:
+            Enough: it is not there, and no more is to be done.
+        """
+        path = self.folder / f"{name}.json"
+        if path.exists():
+            record: dict[str, Any] = json.loads(path.read_text())
+            if not (record["failed"] and self.retry and name not in self.done):
+                return record
+        began = self._begin(name)
+        try:
+            found = {"failed": "", **work()}
+        except FAILURES as error:
+            found = {"failed": f"{type(error).__name__}: {error}"}
+        record = {"unit": name, "seconds": round(time.monotonic() - began, 1), **found}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, record)
+        return record
+
+    def make(self, artifact: Path, work: Callable[[], object]) -> None:
+        """An artifact that all else needs, made where it is not there; what goes wrong is raised.
+
+        Raises:
+            Enough: as above.
+        """
+        if not finished(artifact):
+            self._begin(artifact.name)
+            work()
+
+    def _begin(self, name: str) -> float:
+        if self.most is not None and len(self.done) >= self.most:
+            raise Enough(name)
+        self.done.append(name)
+        print(f"{time.strftime('%H:%M:%S')} {name}", file=sys.stderr, flush=True)
+        return time.monotonic()
