@@ -1,7 +1,7 @@
 """Methods at equal KL: what each earns where all of them went as far from the reference.
 
     python -m examples.smollm2 --out runs/smollm2/data/model
-    python -m examples.readings --count 600 --out runs/smollm2/data/prompts_600.jsonl
+    python -m examples.readings --count 800 --out runs/smollm2/data/prompts_800.jsonl
     python -m experiments.equal_kl --recipe experiments/recipes/smollm2_readings.yaml --out DIR [--units 1]
 
 trains CoPG, RPO, A*-PO, QRPO, DPO, IPO and SFT on the same logs: four settings a method with one seed, the
@@ -31,19 +31,17 @@ call goes on where the first stopped, within a training as well. A unit that fai
 """
 
 import argparse
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from copg.artifacts import write_json
 from copg.losses.units import has_reward_units
-from experiments.bench import Bench, bench_of, bench_parser, evaluate_reference, prepare, reward_spread
+from experiments.bench import Bench, bench_of, bench_parser, reward_spread
 from experiments.equal_kl_figures import draw
 from experiments.equal_kl_results import Method, Scale, reference_of, summarise
 from experiments.equal_kl_table import show
-from experiments.policies import Ground, measured, read_line, trained
+from experiments.policies import Ground, measured, open_ground, read_line, trained
 from experiments.units import Enough, Units
 
 METHODS = ("copg", "rpo", "astar_po", "qrpo", "dpo", "ipo", "sft")
@@ -156,13 +154,11 @@ def run(bench: Bench, units: Units, plan: Plan, *, learned_reward: bool = False)
     Returns:
         What ``equal_kl.json`` holds; ``missing`` names the next unit of what is not there yet.
     """
-    rewards = list(bench.recipe.rewards)
     try:
-        bench = prepare(bench, learned_reward=learned_reward, make=units.make)
-        evaluate_reference(bench, make=units.make, samples_per_prompt=plan.best_of)
+        ground = open_ground(bench, units, learned_reward=learned_reward, samples=plan.best_of)
     except Enough as next_unit:
         return {"missing": {"data": str(next_unit)}}
-    ground, spread = Ground(bench, units, rewards), reward_spread(bench)
+    bench, spread = ground.bench, reward_spread(ground.bench)
     found, missing = [], {}
     for method in plan.methods:
         mine = ground if method in plan.only else replace(ground, units=units.read_only)
@@ -171,7 +167,7 @@ def run(bench: Bench, units: Units, plan: Plan, *, learned_reward: bool = False)
         except Enough as next_unit:
             missing[method] = str(next_unit)
     result = summarise(ground, plan.kls, plan.best_of, found, beta=_price(plan, bench, found))
-    result |= {"missing": missing, "seconds": seconds_of(units.folder)}
+    result |= {"missing": missing, "seconds": units.seconds()}
     write_json(bench.out / "equal_kl.json", result)
     draw(result, bench.out / "equal_kl")
     return result
@@ -183,16 +179,6 @@ def _price(plan: Plan, bench: Bench, found: Sequence[Method]) -> float | None:
         return given
     able = [m for m in found if m.chosen is not None and has_reward_units(m.name)]
     return able[0].settings[able[0].chosen].beta if able and able[0].chosen is not None else None
-
-
-def seconds_of(folder: Path) -> Mapping[str, float]:
-    """Longest and mean time of a training and of an evaluation."""
-    found = {}
-    for kind in ("train", "evaluate"):
-        times = [json.loads(path.read_text())["seconds"] for path in (folder / kind).glob("*.json")]
-        if times:
-            found |= {f"{kind}/mean": sum(times) / len(times), f"{kind}/max": max(times)}
-    return found
 
 
 def main() -> None:

@@ -7,13 +7,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from copg.artifacts import read_manifest
 from copg.evaluation.draws import read_draws
 from copg.records import Estimate
-from copg.rewards.ladder import read_ladder
 from experiments.crossed import difference, over_seeds
 from experiments.places import Floats, Place, along, best_of_line, placed
-from experiments.policies import TRAINED, Ground, Line, read_line
+from experiments.policies import TRAINED, Ground, Line, predicted_gain, read_line, reference_folder
 
 REFERENCE = "reference"
 BEST_OF = "best_of"
@@ -61,10 +59,8 @@ class Reference:
 
 def reference_of(ground: Ground, split: str, most: int) -> Reference:
     """The reference's place, by as many completions as a policy's, and its best-of-n lines, by all."""
-    name = "reference_evaluation"
-    bench = ground.bench
-    folder = bench.artifact(name if bench.scored == "scored" else f"{name}_{bench.scored}")
-    draws, samples = read_draws(folder, split), bench.config("evaluate").samples_per_prompt
+    folder = reference_folder(ground.bench)
+    draws, samples = read_draws(folder, split), ground.bench.config("evaluate").samples_per_prompt
     sizes = [n for n in (1, 2, 4, 8, 16, 32, 64) if n <= most]
     places, lines = {}, {}
     for reward, judge in ground.judges(folder).items():
@@ -149,7 +145,7 @@ def summarise(
         m.name: read_line(m.tuned[m.chosen]["lines"]["reward"]) for m in found if m.chosen is not None
     } | {BEST_OF: select.best_of["reward"]}
     rewards = list(gate.places)
-    predicted = _predicted(ground, beta)
+    predicted = None if beta is None else predicted_gain(ground.bench, beta)
     return {
         "rewards": rewards,
         "kls": list(kls),
@@ -203,16 +199,6 @@ def _at_kl(line: Lines, base: Lines | None, kl: float, rewards: Sequence[str]) -
         both = own is not None and other is not None
         found[f"{reward}_less_{BASE}"] = asdict(difference(own, other)) if both else None
     return found
-
-
-def _predicted(ground: Ground, beta: float | None) -> float | None:
-    """J* - J_ref by the logs, reward units."""
-    facts = read_manifest(ground.bench.artifact("referenced"), schema="referenced").facts
-    ladder = read_ladder(facts.get("ladder"))
-    if ladder is None or beta is None:
-        return None
-    gain = ladder.gain_at(beta)
-    return gain if gain > 0 else None
 
 
 def _worth(line: Lines, kl: float, beta: float, predicted: float | None) -> dict[str, Any]:

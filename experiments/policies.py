@@ -13,10 +13,11 @@ from copg.artifacts import read_manifest
 from copg.config import parse_config
 from copg.evaluation.draws import Draws, mix_folder, read_draws
 from copg.rewards.contract import RewardSpec, Scale
+from copg.rewards.ladder import read_ladder
 from copg.rewards.mixture import Mixture
 from copg.stages.evaluate import EvaluateConfig, evaluate_policy
 from copg.stages.train import train_policy
-from experiments.bench import Bench, finished
+from experiments.bench import Bench, evaluate_reference, finished, prepare
 from experiments.places import Judge, Place, as_measured, read_place
 from experiments.units import Units
 
@@ -70,6 +71,27 @@ class Ground:
         return {"reward": as_measured, **true}
 
 
+def open_ground(
+    bench: Bench, units: Units, *, learned_reward: bool = False, samples: int | None = None
+) -> Ground:
+    """Data made, the reference evaluated; a unit an artifact.
+
+    Args:
+        bench: with the recipe's own rewards.
+        units: their records.
+        learned_reward: see ``prepare``.
+        samples: completions of the reference a prompt; None: as many as of a policy.
+
+    Raises:
+        Enough: an artifact is missing, and no more is to be made.
+    """
+    rewards = list(bench.recipe.rewards)
+    bench = prepare(bench, learned_reward=learned_reward, make=units.make)
+    changes = {} if samples is None else {"samples_per_prompt": samples}
+    evaluate_reference(bench, make=units.make, **changes)
+    return Ground(bench, units, rewards)
+
+
 def trained(ground: Ground, name: str, trial: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
     """The record of a training; its policy lies in ``work`` until it was measured.
 
@@ -103,8 +125,8 @@ def measured(
     name: str,
     split: str,
     *,
-    weights: Sequence[float],
     training: Callable[[], dict[str, Any]],
+    weights: Sequence[float] = (),
 ) -> dict[str, Any]:
     """The record of an evaluation on one split: ``lines`` by reward, of the policy and its mixes.
 
@@ -112,8 +134,8 @@ def measured(
         ground: where.
         name: of the policy.
         split: which counts; the other gets as few prompts as can be.
-        weights: of the mixes.
         training: its record; a policy that has none is not measured.
+        weights: of the mixes.
     """
     path = f"evaluate/{name}_{split}"
     begun = training()
@@ -132,6 +154,27 @@ def measured(
     if not record["failed"]:
         shutil.rmtree(ground.bench.out / "work" / name, ignore_errors=True)
     return record
+
+
+def reference_folder(bench: Bench) -> Path:
+    """Where the evaluation of the reference lies."""
+    name = "reference_evaluation"
+    return bench.artifact(name if bench.scored == "scored" else f"{name}_{bench.scored}")
+
+
+def reference_place(ground: Ground, split: str) -> Place:
+    """Where the reference lies, by as many completions as a policy draws."""
+    folder = reference_folder(ground.bench)
+    samples = ground.bench.config("evaluate").samples_per_prompt
+    return read_place("reference", folder, split, most=samples)
+
+
+def predicted_gain(bench: Bench, beta: float) -> float | None:
+    """J* - J_ref by the logs, reward units; None where they predict none."""
+    facts = read_manifest(bench.artifact("referenced"), schema="referenced").facts
+    ladder = read_ladder(facts.get("ladder"))
+    gain = 0.0 if ladder is None else ladder.gain_at(beta)
+    return gain if gain > 0 else None
 
 
 def counts(bench: Bench, split: str) -> dict[str, int]:

@@ -75,6 +75,14 @@ class Units:
             self._begin(artifact.name)
             work()
 
+    def seconds(self) -> dict[str, float]:
+        """Mean and longest time of the units of each folder."""
+        times: dict[str, list[float]] = {}
+        for path in sorted(self.folder.rglob("*.json")):
+            times.setdefault(path.parent.name, []).append(json.loads(path.read_text())["seconds"])
+        means = {f"{kind}/mean": sum(each) / len(each) for kind, each in times.items()}
+        return means | {f"{kind}/max": max(each) for kind, each in times.items()}
+
     def _begin(self, name: str) -> float:
         if self.most is not None and len(self.done) >= self.most:
             raise Enough(name)
