@@ -10,7 +10,13 @@ from copg.records import Evaluation
 
 
 def model_card(
-    model_name: str, evaluations: Evaluations, best: Measured, decision: Decision, tags: Mapping[str, str]
+    model_name: str,
+    evaluations: Evaluations,
+    best: Measured,
+    decision: Decision,
+    tags: Mapping[str, str],
+    *,
+    report_beta: float | None = None,
 ) -> str:
     """What the policy is, how it was made, what it earned, and what that was measured against.
 
@@ -20,6 +26,7 @@ def model_card(
         best: evaluation of the policy.
         decision: of the gate.
         tags: digests of data, model, rewards and code.
+        report_beta: at which J is told, reward units per nat; None: ``pick_beta``'s.
     """
     groups, champion = evaluations.groups, evaluations.champion
     others = [evaluations.reference, *([champion] if champion else [])]
@@ -38,7 +45,7 @@ def model_card(
         "prompts; neither training nor the choice among trials looked at that split. KL is the policy's from "
         "the reference, a completion.",
         "",
-        *_worth(evaluations, best),
+        *_worth(evaluations, best, report_beta),
         "## Promoted" if decision.promoted else "## Not promoted",
         "",
         *(f"- {reason}" for reason in decision.reasons),
@@ -54,10 +61,10 @@ def model_card(
     return "\n".join(lines)
 
 
-def _worth(evaluations: Evaluations, best: Measured) -> list[str]:
-    """J at the beta of the CoPG trial nearest, and what it gains."""
-    gate = [trial.splits["gate"] for trial in evaluations.trials]
-    beta = pick_beta(gate, best.splits["gate"])
+def _worth(evaluations: Evaluations, best: Measured, beta: float | None) -> list[str]:
+    """J and what it gains, at the beta that the report has as well."""
+    if beta is None:
+        beta = pick_beta([trial.splits["gate"] for trial in evaluations.trials], best.splits["gate"])
     if beta is None:
         return []
     draws, reference = (read_draws(one, "gate") for one in (best, evaluations.reference))

@@ -65,6 +65,8 @@ def _said_once(
             "tracking_uri": tracking,
             "model_name": recipe.name,
             "champions": f"{run_dir}/champions",
+            # left out where nobody gave one, so that decisions made before it are the same decisions
+            **({} if recipe.report_beta is None else {"report_beta": recipe.report_beta}),
         },
     }
 

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import asdict, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from copg.artifacts import Manifest, begin, seal, warnings_of, write_json
 from copg.config import AtLeastOne, configuration
@@ -48,6 +50,8 @@ class PromoteConfig:
     """How often a policy that is no better may ever be promoted."""
     guards: GuardConfig = field(default_factory=GuardConfig)
     """What must not get worse while the reward gets better."""
+    report_beta: Annotated[float, Field(gt=0, description="the price of a nat")] | None = None
+    """Reward units per nat at which the card tells J; None: that of the CoPG trial nearest the best."""
     keep: Literal["all", "winner"] | list[str] = "winner"
     """Whose weights stay on disk: everybody's, the best trial's, or those of the best and of these names."""
     champions: str = ""
@@ -174,7 +178,9 @@ def _check_keep(config: PromoteConfig, found: Evaluations) -> None:
 def _card(config: PromoteConfig, found: Evaluations, outcome: Outcome) -> str:
     assert outcome.best is not None
     tags = _tags(config, outcome.best, found.groups)
-    return model_card(config.model_name, found, outcome.best, outcome.decision, tags)
+    return model_card(
+        config.model_name, found, outcome.best, outcome.decision, tags, report_beta=config.report_beta
+    )
 
 
 def _tags(config: PromoteConfig, best: Measured, groups: Manifest) -> dict[str, str]:

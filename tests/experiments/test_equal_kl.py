@@ -132,7 +132,7 @@ def test_all_is_done_in_units_and_told(
     own = replace(bench, out=tmp_path)
     kinds = {"learned_reward": learned}
     begun = run(own, Units(tmp_path / "units", most=3), PLAN, **kinds)
-    assert begun["missing"] == {"data": "ranked" if learned else "reference_evaluation"}
+    assert begun["missing"] == {"data": "reward_model" if learned else "reference_evaluation"}
     result = run(own, Units(tmp_path / "units"), PLAN, **kinds)
     assert result["missing"] == {}
     assert result["rewards"] == (["reward", "true"] if learned else ["reward"])

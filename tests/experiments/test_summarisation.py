@@ -91,11 +91,34 @@ def test_a_limit_on_completions_costs_the_same_tokens_in_the_same_steps(bench: B
 @pytest.mark.nightly
 def test_a_learned_reward_takes_the_place_of_the_recipes(bench: Bench, tmp_path: Path) -> None:
     learned = prepare(replace(bench, out=tmp_path), learned_reward=True)
-    assert [reward["name"] for reward in learned.recipe.rewards] == ["reward_model"]
-    first = next(read_groups(tmp_path / "data" / "referenced", "train"))
-    assert list(first.completions[0].parts) == ["reward_model"]
+    weights = {reward["name"]: reward.get("weight", 1) for reward in learned.recipe.rewards}
+    assert weights == {"reward_model": 1, "length": 0}  # the true one is watched
+    first = next(read_groups(tmp_path / "data" / "referenced", "train")).completions[0]
+    assert first.reward == pytest.approx(first.parts["reward_model"])
+    assert first.parts["length"] <= 0
     manifest = json.loads((tmp_path / "data" / "reward_model" / "manifest.json").read_text())
     assert manifest["schema"] == "reward_model"
+
+
+@pytest.mark.nightly
+def test_a_reward_is_learnt_from_what_was_drawn_and_tested_on_what_the_reference_draws(
+    bench: Bench, tmp_path: Path
+) -> None:
+    generation = {"max_new_tokens": 8}
+    stages = {
+        **bench.recipe.stages,
+        "validate": {**bench.recipe.stages["validate"], "read_as": "prompts"},
+        "sample": {"completions": 3, "generation": generation},
+    }
+    drawing = replace(bench, recipe=replace(bench.recipe, stages=stages), out=tmp_path)
+    prepare(drawing, learned_reward=True)
+    assert all(not group.completions for group in read_groups(tmp_path / "data" / "groups", "gate"))
+    ranked = list(read_groups(tmp_path / "data" / "ranked", "gate"))
+    drawn = [completion for group in ranked for completion in group.completions]
+    assert sum(bool(group.completions) for group in ranked) == 8  # as many as are evaluated
+    assert all(completion.reward is not None for completion in drawn)
+    model = json.loads((tmp_path / "data" / "reward_model" / "manifest.json").read_text())
+    assert 0 <= model["facts"]["metrics"]["accuracy/mean"] <= 1
 
 
 def test_a_claim_needs_every_seed() -> None:

@@ -127,6 +127,13 @@ def test_what_is_said_once_reaches_every_stage_that_needs_it() -> None:
     assert (reference["store"], reference["model_digest"]) == ("/runs/demo/store", "d")
 
 
+def test_the_beta_of_the_report_reaches_the_card_where_one_is_given() -> None:
+    plain, priced = parse_recipe(VALUES), parse_recipe({**VALUES, "report_beta": 0.5})
+    for stage in ("report", "promote"):
+        assert stage_settings(priced, stage, run_dir=Path("/r"))["report_beta"] == 0.5
+    assert "report_beta" not in stage_settings(plain, "promote", run_dir=Path("/r"))
+
+
 def test_a_section_overrides_what_is_said_once() -> None:
     recipe = parse_recipe({**VALUES, "train": {"checkpoint": {"keep": 5}, "samples": {"rewards": []}}})
     train = stage_settings(recipe, "train", run_dir=Path("/r"))

@@ -128,6 +128,13 @@ def test_the_card_says_what_how_and_against_what_with_intervals(run) -> None:
         assert guess not in card.lower()
 
 
+def test_the_card_tells_j_at_the_beta_of_the_report(run) -> None:
+    run.promote(BETTER)
+    assert "Its J, reward less 0.05 reward units a nat, is" in (run.out / "model_card.md").read_text()
+    run.promote(BETTER, report_beta=0.2)
+    assert "Its J, reward less 0.2 reward units a nat, is" in (run.out / "model_card.md").read_text()
+
+
 def test_a_trial_no_better_than_the_reference_becomes_challenger_and_the_run_succeeds(run, uri) -> None:
     found = run.promote(EQUAL)
     assert (found["promoted"], found["trial"], found["version"], found["champion"]) == (
