@@ -8,29 +8,34 @@ from experiments.figures import LINES, new_figure, save_figure
 
 APART = 0.012
 """Share of the axis by which methods at one KL stand beside one another, so that their intervals are told."""
+THIN = {"error_kw": {"elinewidth": 0.8, "ecolor": "#444444"}}
 TITLES = {"reward": "reward that is maximised", "true": "true reward"}
 
 
 def draw(result: Mapping[str, Any], path: Path) -> None:
-    """Rewards against KL, one panel a reward, and J as bars.
+    """Rewards against KL, one panel a reward, and J as bars: beside one panel, below two.
 
     Large marks with 95 % intervals over seeds and prompts are at the common KLs; small ones are policies and
     mixes as they were measured, one line a seed. The same marks are at the end of each bar's name.
     """
     rewards, bars = result["rewards"], result["beta"] is not None
-    figure, axes = new_figure(len(rewards) + bars, height=3.6)
-    for ax, reward in zip(axes[0], rewards, strict=False):
+    panels = len(rewards) + bars
+    figure, axes = new_figure(2 if panels > 1 else 1, rows=2 if panels > 2 else 1, height=3.3)
+    for ax, reward in zip(axes.flat, rewards, strict=False):
         _rewards(ax, result, reward)
     axes[0, 0].set_ylabel("reward on the gate split (reward units)")
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, frameon=False, ncols=5, loc="outside lower center")
     if bars:
-        _bars(axes[0, -1], result)
+        _bars(axes.flat[panels - 1], result)
+    for ax in axes.flat[panels:]:
+        ax.set_axis_off()
     save_figure(figure, path)
 
 
 def _rewards(ax: Any, result: Mapping[str, Any], reward: str) -> None:
     start, width = result["reference"][reward], max(result["kls"]) * 1.25
+    seen = [start["low"], start["high"]]
     ax.axhspan(start["low"], start["high"], color="#666666", alpha=0.12, linewidth=0)
     ax.axhline(start["mean"], color="#666666", linewidth=0.8)
     names = list(result["policies"])
@@ -39,6 +44,7 @@ def _rewards(ax: Any, result: Mapping[str, Any], reward: str) -> None:
         for seed in policy["places"]:
             shown = sorted((p["kl"], p[reward]) for p in seed)
             kls, values = [0.0, *(kl for kl, _ in shown)], [start["mean"], *(value for _, value in shown)]
+            seen += [value for kl, value in shown if kl <= width]
             ax.plot(kls, values, color=line.color, linestyle=line.style, linewidth=0.6, alpha=0.5)
             ax.plot(kls[1:], values[1:], line.marker, color=line.color, markersize=2, alpha=0.5)
         told = [at for at in policy["at_kl"] if at[reward]]
@@ -46,11 +52,14 @@ def _rewards(ax: Any, result: Mapping[str, Any], reward: str) -> None:
         x = [at["kl"] + (i - (len(names) - 1) / 2) * APART * width for at in told]
         mean = [at[reward]["mean"] for at in told]
         error = [[abs(at[reward][end] - at[reward]["mean"]) for at in told] for end in ("low", "high")]
+        seen += [at[reward][end] for at in told for end in ("low", "high")]
         ax.errorbar(
             x, mean, error, fmt=line.marker, color=line.color, label=line.label, markersize=4, capsize=1.5,
             elinewidth=0.8,
         )  # fmt: skip
-    ax.set(xlabel="KL(policy ‖ reference), nats a completion", xlim=(0, width), title=TITLES[reward])
+    room = 0.05 * (max(seen) - min(seen)) or 1.0
+    ax.set(xlabel="KL(policy ‖ reference), nats a completion", title=TITLES[reward])
+    ax.set(xlim=(0, width), ylim=(min(seen) - room, max(seen) + room))
     ax.set_xticks(result["kls"])
 
 
@@ -68,7 +77,7 @@ def _bars(ax: Any, result: Mapping[str, Any]) -> None:
             error = [[abs(gain[end] - gain["mean"])] for end in ("low", "high")]
             look = {"color": line.color} if fill else {"color": "white", "edgecolor": line.color}
             hatch = None if fill else "////"
-            ax.barh(y + shift, gain["mean"], 0.38, xerr=error, capsize=1.5, hatch=hatch, **look)
+            ax.barh(y + shift, gain["mean"], 0.38, xerr=error, capsize=1.5, hatch=hatch, **look, **THIN)
     if result["predicted_gain"] is not None:
         ax.axvline(result["predicted_gain"], color="#000000", linestyle=":", linewidth=0.8)
     ax.axvline(0, color="#666666", linewidth=0.8)

@@ -21,15 +21,15 @@ def show(result: Mapping[str, Any]) -> None:
 
 def _rewards(result: Mapping[str, Any], reward: str) -> None:
     print(f"{reward} at equal KL, gate split; reference {_estimate(result['reference'][reward])}")
-    print(f"{'method':<10}" + "".join(f"{f'{kl:g} nats':>24}" for kl in result["kls"]))
+    print(f"{'method':<10}" + "".join(f"{f'{kl:g} nats':>26}" for kl in result["kls"]))
     for name, policy in result["policies"].items():
         cells = [_cell(at, reward, policy["seeds"]) for at in policy["at_kl"]]
-        print(f"{name:<10}" + "".join(f"{cell:>24}" for cell in cells))
+        print(f"{name:<10}" + "".join(f"{cell:>26}" for cell in cells))
     print("less CoPG there")
     for name, policy in result["policies"].items():
         cells = [_estimate(at[f"{reward}_less_copg"]) for at in policy["at_kl"]]
         if any(cells):
-            print(f"{name:<10}" + "".join(f"{cell or '-':>24}" for cell in cells))
+            print(f"{name:<10}" + "".join(f"{cell or '-':>26}" for cell in cells))
 
 
 def _cell(at: Mapping[str, Any], reward: str, seeds: int) -> str:
@@ -46,11 +46,11 @@ def _objective(result: Mapping[str, Any]) -> None:
     predicted = result["predicted_gain"]
     told = "nothing" if predicted is None else f"{predicted:.3f}"
     print(f"J = reward - {result['beta']:g} KL, less the reference's; the logs predict {told}")
-    print(f"{'method':<10}{'at KL':>8}{'gain':>24}{'share':>24}{'as trained':>24}")
+    print(f"{'method':<10}{'at KL':>8}{'gain':>26}{'share':>26}{'as trained':>26}")
     for name, policy in result["policies"].items():
         best, own = policy["J"], policy["J_as_trained"]
         cells = [_estimate(each) or "-" for each in (best["gain"], best["share"], own["gain"])]
-        print(f"{name:<10}{best['kl']:>8g}" + "".join(f"{cell:>24}" for cell in cells))
+        print(f"{name:<10}{best['kl']:>8g}" + "".join(f"{cell:>26}" for cell in cells))
 
 
 def _settings(result: Mapping[str, Any]) -> None:
