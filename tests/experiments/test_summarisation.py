@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from copg.artifacts import read_manifest
 from copg.data.group_files import read_groups
 from copg.run.recipe import parse_recipe
 from experiments import summarisation
 from experiments.bench import Bench, prepare
 from experiments.trials import Trial, equal_work, limit_completions
-from tests.tiny import make_groups, save_model
+from tests.tiny import make_groups, save_drawing_model, save_model
 
 
 @pytest.fixture(scope="module")
@@ -110,15 +111,16 @@ def test_a_reward_is_learnt_from_what_was_drawn_and_tested_on_what_the_reference
         "validate": {**bench.recipe.stages["validate"], "read_as": "prompts"},
         "sample": {"completions": 3, "generation": generation},
     }
-    drawing = replace(bench, recipe=replace(bench.recipe, stages=stages), out=tmp_path)
+    model = str(save_drawing_model(tmp_path / "model"))
+    drawing = replace(bench, recipe=replace(bench.recipe, stages=stages, model=model), out=tmp_path / "out")
     prepare(drawing, learned_reward=True)
-    assert all(not group.completions for group in read_groups(tmp_path / "data" / "groups", "gate"))
-    ranked = list(read_groups(tmp_path / "data" / "ranked", "gate"))
+    assert all(not group.completions for group in read_groups(drawing.artifact("groups"), "gate"))
+    ranked = list(read_groups(drawing.artifact("ranked"), "gate"))
     drawn = [completion for group in ranked for completion in group.completions]
     assert sum(bool(group.completions) for group in ranked) == 8  # as many as are evaluated
     assert all(completion.reward is not None for completion in drawn)
-    model = json.loads((tmp_path / "data" / "reward_model" / "manifest.json").read_text())
-    assert 0 <= model["facts"]["metrics"]["accuracy/mean"] <= 1
+    learned = read_manifest(drawing.artifact("reward_model"), schema="reward_model")
+    assert 0 <= learned.facts["metrics"]["accuracy/mean"] <= 1
 
 
 def test_a_claim_needs_every_seed() -> None:
