@@ -7,8 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from copg.config import parse_config
 from copg.errors import ModelError
-from experiments.bench import Bench
+from copg.run.recipe import load_recipe
+from copg.run.stage_settings import merged
+from copg.stages.reward import RewardConfig
+from experiments.bench import LEARNED, Bench
 from experiments.crossed import difference, over_seeds
 from experiments.equal_kl import METHODS, Plan, Setting, four_settings, run
 from experiments.equal_kl_results import Lines, Reference, Scale
@@ -88,6 +92,22 @@ def test_every_method_is_tuned_over_four_settings(method: str) -> None:
     settings = four_settings(method, 0.2, 1e-3)
     assert len({setting.name(0) for setting in settings}) == 4
     assert {setting.method for setting in settings} == {method}
+
+
+RECIPES = sorted((Path(__file__).parents[2] / "experiments/recipes").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_a_recipe_of_the_experiments_has_the_reference_draw_and_settings_that_are_allowed(
+    path: Path, tmp_path: Path
+) -> None:
+    own = Bench(load_recipe(path), tmp_path)
+    assert own.config("score").completions_from == "reference"  # as A*-PO and QRPO take it
+    for stage in ("validate", "sample", "reference", "evaluate"):
+        own.config(stage)
+    assert own.config("train", trial={"beta": 0.1}).lora is not None  # adapters are scaled, exactly
+    reward = merged({"model": own.recipe.model, **LEARNED}, own.recipe.stages["reward"])
+    assert parse_config(RewardConfig, reward, where="reward").form == own.recipe.stages["reward"]["form"]
 
 
 def test_units_are_done_once_as_many_as_asked_for_and_a_failure_is_kept(tmp_path: Path) -> None:
