@@ -82,8 +82,9 @@ def write_reward_docs(
     completions = Suite("completions", COMPLETION_CHECKS)
     prompts, parts = Suite("prompts", PROMPT_CHECKS), Suite("parts", PART_CHECKS)
     for distribution in distributions.values():
-        if distribution.num_groups:
+        if sum(distribution.num_completions):  # prompts held out may have none
             completions.run({"deviations": _deviations(distribution.values("reward"))})
+        if distribution.num_groups:
             prompts.run(_prompts(distribution))
     train = distributions["train"]
     if train.num_compared:

@@ -95,3 +95,12 @@ def test_given_rewards_have_a_page_as_well_and_no_groups_are_an_error(tmp_path) 
     assert "betas to try" in (tmp_path / "scored/docs/index.html").read_text()
     with pytest.raises(RewardError, match="no group is left to train on: validate left none"):
         score_groups(ScoreConfig(source="given"), write(tmp_path / "none", []), tmp_path / "empty")
+
+
+def test_prompts_without_completions_are_rows_and_no_deviations(tmp_path) -> None:
+    alone = write(tmp_path / "groups", [group(1, ["a", "abc"])], [group(2, [])])
+    # a mean of nothing is a warning, and warnings are errors here
+    score_groups(ScoreConfig(rewards=[COUNT]), alone, tmp_path / "scored")
+    facts = read_manifest(tmp_path / "scored", schema="scored").facts
+    checks = {check["reason"]: check for check in facts["checks"]}
+    assert (checks["far_out"]["rows"], checks["tied"]["rows"]) == (2, 2)
