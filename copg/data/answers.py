@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from copg.data.found import Found
+from copg.data.found import Found, Wish
 from copg.data.json_lines import Defect, kind_of
 from copg.data.marks import read_ranks
 from copg.data.messages import is_transcript, read_transcript
@@ -26,8 +26,11 @@ def are_answers(value: Any) -> bool:
     )
 
 
-def read_answers(row: Mapping[str, Any]) -> Found:
+def read_answers(row: Mapping[str, Any], wish: Wish) -> Found:
     """A prompt and a list of objects, of which each has one text and, it may be, a score or a rank.
+
+    Args:
+        wish: its feedback is the score where there are several.
 
     Raises:
         Defect: ``ambiguous_shape``, where there are two texts or two scores.
@@ -36,8 +39,13 @@ def read_answers(row: Mapping[str, Any]) -> Found:
     answered = next(name for name in LISTS if are_answers(row.get(name)))
     prompt, items = row[asked], row[answered]
     held = {name for item in items for name, value in item.items() if value is not None}
-    text = _one([name for name in _TEXTS if name in held], "completion")
-    score = _one([name for name in (*_SCORES, "rank") if name in held], "reward") if held else ""
+    texts, scores = ([name for name in names if name in held] for names in (_TEXTS, (*_SCORES, "rank")))
+    scores = [wish.feedback] if wish.feedback in held else scores
+    score = _one(scores, "reward", f"columns: {{reward: {'/'.join(scores[:1])}}}")
+    whole = {"prompt": asked, "completions": f"{answered}.{'/'.join(texts[:1])}"}
+    whole |= {"rewards": f"{answered}.{score}"} if score and score != "rank" else {}
+    line = f"columns: {{{', '.join(f'{field}: {name}' for field, name in whole.items())}}}"
+    text = _one(texts, "completion", line)
     own = [{name: value for name, value in item.items() if name != text} for item in items]
     found = Found(
         read_transcript(prompt)[:-1] if _ends_open(prompt) else prompt,
@@ -55,10 +63,10 @@ def _ends_open(prompt: Any) -> bool:
     return is_transcript(prompt) and not read_transcript(prompt)[-1]["content"]
 
 
-def _one(names: list[str], what: str) -> str:
+def _one(names: list[str], what: str, line: str) -> str:
     if len(names) > 1:
         readings = " or ".join(f"{name!r} as the {what}" for name in names)
-        raise Defect("ambiguous_shape", f"an answer can be read with {readings}; name one in columns")
+        raise Defect("ambiguous_shape", f"an answer can be read with {readings}; name one, as in {line}")
     return names[0] if names else ""
 
 

@@ -29,6 +29,8 @@ class Found:
     """Columns of the record that stand deeper in its row."""
     note: str = ""
     """Of the rewards, where they are not those that stand there."""
+    unused: str = ""
+    """Of feedback that is no reward, in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,8 @@ class Reading:
 
     columns: Mapping[str, str] = field(default_factory=dict)
     """The user's name of each field that is called otherwise, "" to leave it out; ``a.b`` reaches into
-    objects, and through lists of objects item by item. ``reward`` also names the feedback of a trace."""
+    objects, and through lists of objects item by item. ``reward`` also names the feedback of a trace,
+    and a score of answers."""
     read_as: str | None = None
     """The shape that every row has; None to tell by its columns."""
     all_turns: bool = False
@@ -50,4 +53,6 @@ class Wish:
 
     all_turns: bool = False
     feedback: str | None = None
-    """The feedback of a trace that is the reward, where it has several."""
+    """The feedback of a trace, or the score of answers, that is the reward, where there are several."""
+    settled: bool = False
+    """The shape was asked for: what stands beside it is no other reading."""

@@ -6,15 +6,21 @@ from functools import lru_cache
 from typing import Any
 
 from copg.data.json_lines import MAX_NAME_CHARS, MAX_NAMES, Defect, kind_of
+from copg.records import Prompt
 
 THUMBS = ("label", "thumb", "thumbs", "thumbs_up", "liked", "kto_tag")
 """Columns that are a reward of 1 or 0 for one completion, where what they hold says so."""
 MAX_CACHED = 200
 """Columns of a row; of a wider one nothing is remembered."""
-_UP = frozenset({"up", "thumbs_up", "thumbs up", "thumbsup", "like", "+1", "\N{THUMBS UP SIGN}"})
-_DOWN = frozenset(
-    {"down", "thumbs_down", "thumbs down", "thumbsdown", "dislike", "-1", "\N{THUMBS DOWN SIGN}"}
-)
+_HANDS = ("\N{THUMBS UP SIGN}", "\N{THUMBS DOWN SIGN}")
+_UP = frozenset({"up", "thumbs_up", "thumbs-up", "thumbs up", "thumbsup", "like", "liked", _HANDS[0]})
+_UP |= {"true", "yes", "good", "positive", "+1", "1"}
+_DOWN = frozenset({"down", "thumbs_down", "thumbs-down", "thumbs down", "thumbsdown", "dislike", _HANDS[1]})
+_DOWN |= {"disliked", "false", "no", "bad", "negative", "-1", "0"}
+_SKINS = "".join(map(chr, range(0x1F3FB, 0x1F400)))
+"""What an emoji of a hand may be followed by, for its colour."""
+MAX_WORD_CHARS = 40
+"""Of a text that may stand for a thumb; a longer one is a comment."""
 _LIKE = re.compile(
     r"(?:^|[_.\- ])(rewards?|scores?|ratings?|ranks?|labels?|thumbs?|thumbs_up|liked|kto_tag|feedback|votes?"
     r"|upvotes?|grades?|preferences?|helpfulness|margin)(?:$|[_.\- ])",
@@ -31,18 +37,24 @@ def read_thumb(value: Any, *, numbers: bool = True) -> float | None:
     if type(value) is bool:
         return float(value)
     if type(value) is str:
-        word = value.strip().lower()
+        word = value.strip().rstrip(_SKINS).lower()
         return 1.0 if word in _UP else 0.0 if word in _DOWN else None
     if numbers and type(value) in (int, float) and value in (1, 0, -1):
         return float(value == 1)
     return None
 
 
-def find_thumb(row: Mapping[str, Any], *, cells: bool) -> tuple[str, float] | None:
-    """The column that is a thumb, and its reward; of ``label``, which names many things, only true or false.
+def as_number(text: str) -> float | str:
+    """The number that a text spells; the text itself where it spells none."""
+    try:
+        return float(text.replace("_", "?"))
+    except ValueError:
+        return text
 
-    Args:
-        cells: every value is text, as in CSV.
+
+def find_thumb(row: Mapping[str, Any]) -> tuple[str, float] | None:
+    """The column that is a thumb, and its reward; of ``label``, which names many things, only true or false,
+    which may be spelled as text.
 
     Raises:
         Defect: ``ambiguous_shape``, where two columns disagree.
@@ -50,8 +62,8 @@ def find_thumb(row: Mapping[str, Any], *, cells: bool) -> tuple[str, float] | No
     found = {}
     for name in THUMBS:
         value = row.get(name)
-        if cells and type(value) is str:
-            value = {"true": True, "false": False, "1": 1, "0": 0}.get(value.strip().lower(), value)
+        if name == "label" and type(value) is str:
+            value = {"true": True, "false": False}.get(value.strip().lower())
         if name == "label" and type(value) is not bool:
             continue
         if (thumb := read_thumb(value)) is not None:
@@ -86,8 +98,25 @@ def unused_rewards(others: Mapping[str, Any], used: Container[str], shape: str) 
         shape: how the record was read.
     """
     alike = _look_like_rewards if len(others) < MAX_CACHED else _look_like_rewards.__wrapped__
-    names = tuple(n for n in alike(tuple(others)) if n not in used and _is_mark(others[n]))[:MAX_CACHED]
-    return _unused_line(names, shape) if names else ""
+    found = (n for n in alike(tuple(others)) if n not in used and _is_mark(others[n], thumb=n in THUMBS[1:]))
+    names = tuple(found)[:MAX_CACHED]
+    return _unused_line(names, shape, usable=_is_mark(others[names[0]], thumb=False)) if names else ""
+
+
+def unused_system(others: Mapping[str, Any], prompt: Prompt) -> str:
+    """What is said of words of the system that stand beside a prompt; "" where there are none.
+
+    Args:
+        others: the columns that the shape does not take.
+        prompt: which may begin with words of the system itself.
+    """
+    if isinstance(prompt, list) and prompt[0]["role"] in ("system", "developer"):
+        return ""
+    name = next(
+        (n for n in ("system", "system_prompt") if type(others.get(n)) is str and others[n].strip()), ""
+    )
+    where = "make the prompt messages, of which it is the first"
+    return f"{name!r} is no part of the prompt; to use it: {where}" if name else ""
 
 
 @lru_cache(4096)
@@ -95,32 +124,30 @@ def _look_like_rewards(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name for name in names if _LIKE.search(name))
 
 
-def _is_mark(value: Any) -> bool:
+def _is_mark(value: Any, *, thumb: bool) -> bool:
+    """Whether a value could be a reward; that of a thumb also where it is a word that means none."""
     if type(value) is list:
         return bool(value) and all(item is None or type(item) in (int, float, bool) for item in value)
     if type(value) is str:
-        return _is_number(value) or read_thumb(value) is not None
+        word = thumb and 0 < len(value.strip()) <= MAX_WORD_CHARS
+        return word or type(as_number(value)) is float or read_thumb(value) is not None
     return type(value) in (int, float, bool)
 
 
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
 @lru_cache(4096)
-def _unused_line(names: tuple[str, ...], shape: str) -> str:
+def _unused_line(names: tuple[str, ...], shape: str, *, usable: bool) -> str:
     better = [name for name in names if re.search("chosen|prefer|better|win", name)]
     worse = [name for name in names if re.search("reject|worse|los", name)]
     line = f"{{reward: {names[0]}}}"
     if "pair" in shape:
         line = f"{{chosen_reward: {better[0]}, rejected_reward: {worse[0]}}}" if better and worse else ""
     elif "group" in shape:
-        line = f"{{rewards: {names[0]}}}"
+        line = f"{{{'ranks' if 'rank' in names[0].lower() else 'rewards'}: {names[0]}}}"
+    elif "rank" in names[0].lower():
+        line = ""  # the smallest is the best, and one alone says nothing
     more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
     listed = ", ".join(f"{name[:MAX_NAME_CHARS]!r}" for name in names[:MAX_NAMES]) + more
     verb = "looks like a reward and is" if len(names) == 1 else "look like rewards and are"
+    if not usable:
+        return f"{listed} {verb} not used: neither yes, no nor a number"
     return f"{listed} {verb} not used" + (f"; to use it: columns: {line}" if line else "")

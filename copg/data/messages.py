@@ -18,14 +18,17 @@ from copg.data.turns import (
 )
 
 _ROLES = {
+    **{name: name for name in ("system", "developer", "user", "assistant", "tool", "function")},
     "human": "user",
+    "prompter": "user",
     "gpt": "assistant",
     "chatgpt": "assistant",
     "model": "assistant",
-    "prompter": "user",
+    "bot": "assistant",
+    "ai": "assistant",
     "observation": "tool",
 }
-"""ShareGPT's names of who speaks."""
+"""Names of who speaks, as ShareGPT and others have them, in any case."""
 _TEXT_PARTS = ("text", "input_text", "output_text")
 _PLACES = re.compile(r"\n\n(Human|Assistant):")
 
@@ -54,13 +57,15 @@ def _read_message(item: Any, where: str) -> dict[str, str]:
         role = held["from"]
         if role == "function_call" and type(held["value"]) is str:
             return read_more(call_of(held["value"], where), where)
-        held = {"role": _ROLES.get(role, role) if type(role) is str else role, "content": held["value"]}
+        held = {"role": role, "content": held["value"]}
+    if type(role := held.get("role")) is str:
+        held["role"] = _ROLES.get(role.lower(), role)
     if "parts" in held and set(held) <= {"role", "parts", "finish_reason"}:
         if type(held["parts"]) is list and (whole := read_parts(held.get("role"), held["parts"])):
             return read_more(whole, where)
         held = {"role": held.get("role"), "content": held["parts"]}
-    if type(held.get("content")) is list:
-        held["content"] = _join_parts(held["content"])
+    if type(parts := held.get("content")) is list and (text := _join_parts(parts)) is not None:
+        held["content"] = text
     if set(held) == WORDS and type(held["role"]) is type(held["content"]) is str:
         return {"role": held["role"], "content": held["content"]}
     return read_more(held, where)
@@ -108,6 +113,9 @@ def split_chat(messages: Messages, *, all_turns: bool) -> list[Found]:
     """
     ends = [n for n, message in enumerate(messages, 1) if message["role"] == "assistant"]
     ends = [n for n in ends if n == len(messages) or (all_turns and messages[n]["role"] != "tool")]
+    if (last := messages[-1]["role"]) not in _ROLES.values():
+        who = "neither who is answered, as 'user', nor who answers, as 'assistant'"
+        raise Defect("wrong_type", f"the last message of the chat is of role={last!r}: {who}")
     spans = [(begin_of_turn(messages[:end]), end) for end in ends]
     if spans == [(0, 1)] or (len(spans) == 1 and not spans[0][0]):
         raise Defect("wrong_type", "the chat is one message of 'assistant', without a prompt before it")

@@ -32,6 +32,12 @@ _COMPLETION = (
 )
 _LIKELY = {"prompt": _PROMPT, "completion": _COMPLETION}
 """Words in the names of columns, likely ones first."""
+CHATS = {"messages": "messages", "conversations": "sharegpt"}
+"""Columns of whole chats, and the shapes that they are."""
+_ANSWERS = (
+    *("response", "answer", "output", "reply", "generation", "generated_text", "result", "model_output"),
+    *("responses", "answers", "outputs", "replies", "generations", "samples", "candidates"),
+)
 MAX_LOOKED_AT = 500
 """Columns whose names and values are looked at."""
 _ASIDE = re.compile(r"(^|[_.])(id|uuid|idx|index|key|time|date|lang|model)$")
@@ -58,7 +64,7 @@ def misfit(
             return Defect("missing_field", f"{names['prompt']!r} is missing, {found}")
         case "no prompt" | "no shape":
             what = "'prompt' is missing" if problem == "no prompt" else f"none of {there} is there"
-            return Defect("missing_field", f"{what}, {found}; say which is which: {columns_line(row)}")
+            return Defect("missing_field", f"{what}, {found}; {_ways_out(problem, row)}")
         case "no rejected":
             return Defect("missing_field", f"{names['rejected']!r} is missing, {found}")
         case "several shapes":
@@ -68,6 +74,33 @@ def misfit(
     shape = problem.removeprefix("not of ")
     allowed = sorted(names[field] for field in ("prompt", *SHAPES[shape]))
     return Defect("ambiguous_shape", f"a record with {there[0]!r} has no fields but {allowed}, {found}")
+
+
+def _ways_out(problem: str, row: Mapping[str, Any]) -> str:
+    """What to write into a recipe."""
+    if {"parent_id", "role", "text"} <= row.keys():
+        return "a row is one message of a tree: the export of whole trees is read (read_as: trees)"
+    ways = []
+    if problem == "no shape" and _is_text(row.get("prompt")):
+        ways.append("read_as: prompts where it is a prompt alone")
+    if all(type(row.get(name)) is str for name in ("chosen", "rejected")):
+        ways.append("read_as: text_pairs where both hold their prompt")
+    ways += [f"read_as: {CHATS[name]} where {name!r} is all of it" for name in CHATS if name in row]
+    return " or ".join([*ways, f"say which is which: {columns_line(row)}"])
+
+
+def refuse_answers(column: str, row: Mapping[str, Any]) -> None:
+    """Refuse a chat in which nobody answers, where a column beside it could be the answer.
+
+    Raises:
+        Defect: ``ambiguous_shape``, with both readings.
+    """
+    for name in _ANSWERS:
+        if (value := row.get(name)) and type(value) in (str, list):
+            readings = f"{column!r} as a prompt alone (read_as: {CHATS[column]}), or with its completion"
+            field = "completion" if type(value) is str else "completions"
+            hint = f"columns: {{prompt: {column}, {field}: {name}}}"
+            raise Defect("ambiguous_shape", f"the row can be read with {readings} in {name!r}: {hint}")
 
 
 def columns_line(row: Mapping[str, Any]) -> str:

@@ -8,9 +8,9 @@ from typing import Any
 from copg.data.answers import by_rank
 from copg.data.found import Found
 from copg.data.json_lines import Defect, kind_of, parse_json
-from copg.data.marks import read_thumb
+from copg.data.marks import as_number, read_thumb
 from copg.data.messages import read_messages
-from copg.data.turns import Messages, as_completion, is_turn
+from copg.data.turns import Messages, as_completion, begin_of_turn, is_turn
 from copg.records import Prompt
 
 Fields = Mapping[str, Any]
@@ -30,17 +30,6 @@ MARKS = ("cluster", "ranks")
 """Fields that any record may have, which stay among its other columns as well."""
 FIELDS = ("prompt", *dict.fromkeys(field for fields in SHAPES.values() for field in fields), *MARKS)
 LIST_FIELDS = ("completions", "rewards", "finished", "ranks")
-_STRUCTURED = (
-    "messages",
-    "conversations",
-    "prompt",
-    "chosen",
-    "rejected",
-    "answers",
-    "trace",
-    "request",
-    "response",
-)
 TEXT_FIELDS = ("prompt", "completion", "chosen", "rejected")
 
 
@@ -113,11 +102,15 @@ def read_prompt(value: Any) -> Prompt:
 def read_chats(prompt: Prompt, texts: Sequence[Any]) -> tuple[Prompt, list[str | Messages]]:
     """Prompt and completion texts where some completions are chats.
 
-    A text prompt that the chats repeat as their user's message becomes that message.
+    A text prompt that the chats repeat as their user's message becomes that message, with what all of them
+    have before and after it: words of the system, earlier turns.
 
     Raises:
         Defect: ``wrong_type``, for a completion that is neither text nor such a chat.
     """
+    texts = [[value] if type(value) is dict else value for value in texts]
+    if isinstance(prompt, str):
+        prompt = _beginning(prompt, texts)
     chat = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
     plain: list[str | Messages] = []
     for number, value in enumerate(texts, 1):
@@ -138,6 +131,49 @@ def read_chats(prompt: Prompt, texts: Sequence[Any]) -> tuple[Prompt, list[str |
             )
         plain.append(as_completion(turn))
     return prompt, plain
+
+
+def _beginning(prompt: str, texts: Sequence[Any]) -> Prompt:
+    """What whole chats have in common before their last turns, where the prompt is a message of it, or blank;
+    else the prompt.
+    """
+    if not all(type(value) is list for value in texts):
+        return prompt
+    turns = [read_messages(value, "a completion") for value in texts]
+    before = [turn[: begin_of_turn(turn)] for turn in turns]
+    said = [message["content"] for message in before[0] if message["role"] != "assistant"]
+    alike = all(each == before[0] for each in before)
+    return before[0] if alike and said and (prompt in said or not prompt.strip()) else prompt
+
+
+def as_numbers(fields: Fields, *, named: bool) -> dict[str, Any]:
+    """Of the fields, single rewards that are spelled as text, and thumbs of a list, as numbers.
+
+    Args:
+        named: whether the user said which list the rewards are: theirs may be thumbs.
+    """
+    found: dict[str, Any] = {
+        field: as_number(value)
+        for field, value in fields.items()
+        if field.endswith("reward") and type(value) is str
+    }
+    thumbs = fields.get("rewards")
+    if named and type(thumbs) is list and set(map(type, thumbs)) == {bool}:
+        found["rewards"] = [float(thumb) for thumb in thumbs]
+    return found
+
+
+def mapped_rewards(found: Found, fields: Fields) -> list[Any] | None:
+    """Rewards that the user's own columns name go before those of the shape."""
+    count = len(found.completions)
+    pair = [fields.get("chosen_reward"), fields.get("rejected_reward")]
+    if count == 1 and "reward" in fields:
+        reward = fields["reward"]
+        thumb = read_thumb(reward) if type(reward) in (bool, str) else None
+        return [reward if thumb is None else thumb]
+    if count == 2 and found.rewards == [1.0, 0.0] and pair != [None, None]:
+        return pair
+    return fields.get("rewards") if found.rewards is None and count > 1 else found.rewards
 
 
 def read_reward(value: Any) -> float | None:
@@ -183,21 +219,10 @@ def read_cell(field: str, cell: str) -> Any:
     if field.endswith("reward"):
         if (thumb := read_thumb(cell)) is not None and cell not in ("+1", "-1"):
             return thumb
-        try:
-            return float(cell.replace("_", "?"))
-        except ValueError:
-            raise Defect("wrong_type", f"{field!r} is {cell!r}, not a number") from None
+        if type(number := as_number(cell)) is str:
+            raise Defect("wrong_type", f"{field!r} is {cell!r}, not a number")
+        return number
     return cell
-
-
-def unfold(column: str, value: Any) -> Any:
-    """Of a cell in which objects may stand, those that it spells; any other cell as it is."""
-    if column in _STRUCTURED and type(value) is str and value[:2] in ('{"', "[{"):
-        try:
-            return parse_json(value.encode())
-        except Defect:
-            return value
-    return value
 
 
 def pick_path(row: Mapping[str, Any], name: str) -> Any:

@@ -17,6 +17,7 @@ from copg.data.messages import (
     split_texts,
     text_of,
 )
+from copg.data.misfits import CHATS, refuse_answers
 from copg.data.traces import read_mlflow, read_spans
 from copg.data.turns import tools_of
 
@@ -44,10 +45,14 @@ def _read_chat(column: str, row: Row, wish: Wish) -> list[Found]:
         messages = [{"role": "system", "content": row["system"]}, *messages]
     prompt = row.get("prompt")
     said = [message["content"] for message in messages if message["role"] != "assistant"]
-    if prompt and prompt not in said and prompt not in (messages, messages[:-1]):
+    if prompt and not wish.settled and prompt not in said and prompt not in (messages, messages[:-1]):
         readings = f"{column!r} as a chat, or 'prompt' as a prompt that is no part of it"
-        raise Defect("ambiguous_shape", f"the row can be read with {readings}; say read_as: one of the two")
-    return split_chat(messages, all_turns=wish.all_turns)
+        hint = f"say read_as: {CHATS[column]} or read_as: prompts"
+        raise Defect("ambiguous_shape", f"the row can be read with {readings}; {hint}")
+    found = split_chat(messages, all_turns=wish.all_turns)
+    if not found[-1].completions and not wish.settled:
+        refuse_answers(column, row)
+    return found
 
 
 def _read_sharegpt_pair(row: Row, wish: Wish) -> list[Found]:
@@ -64,6 +69,8 @@ def _instruction(row: Row, more: str) -> Any:
     parts = [text_of(row, name) for name in ("instruction", more)]
     prompt = "\n\n".join(part for part in parts if part)
     system, history = row.get("system"), row.get("history") or []
+    if type(history) is not list or not all(type(turn) is list and len(turn) == 2 for turn in history):
+        raise Defect("wrong_type", "'history' is no list of what was asked and answered, two texts each")
     if not system and not history:
         return prompt
     turns = [{"role": "system", "content": system}] if system else []
@@ -111,8 +118,9 @@ def _are_whole_texts(row: Row) -> bool:
 
 
 def _fits_chat(column: str, row: Row) -> bool:
-    """Whether the chat is the record, not the one of a pair that stands beside it once more."""
-    return is_chat(row.get(column)) and not {"chosen", "rejected"} & row.keys()
+    """Whether the chat is the record, and not the prompt of completions beside it, or one of them again."""
+    others = {"chosen", "rejected", "completion", "completions"}
+    return is_chat(row.get(column)) and not others & row.keys()
 
 
 def _is_text(value: Any) -> bool:
@@ -210,7 +218,7 @@ SHAPES = (
         lambda row: (
             any(name in row for name in PROMPTS) and sum(are_answers(row.get(name)) for name in LISTS) == 1
         ),
-        lambda row, wish: [read_answers(row)],
+        lambda row, wish: [read_answers(row, wish)],
     ),
     Shape(
         "trees",

@@ -19,7 +19,7 @@ from typing import Any
 from copg.data.answers import are_answers
 from copg.data.found import Found, Reading, Wish
 from copg.data.json_lines import Defect, kind_of, listed, write_columns
-from copg.data.marks import find_thumb, read_thumb, unused_rewards
+from copg.data.marks import find_thumb, unused_rewards, unused_system
 from copg.data.misfits import misfit
 from copg.data.plain_shapes import (
     FIELDS,
@@ -27,6 +27,8 @@ from copg.data.plain_shapes import (
     SAYS,
     SHAPES,
     TEXT_FIELDS,
+    as_numbers,
+    mapped_rewards,
     pick_path,
     read_cell,
     read_chats,
@@ -35,12 +37,12 @@ from copg.data.plain_shapes import (
     read_prompt,
     read_reward,
     shape_of,
-    unfold,
 )
 from copg.data.public_shapes import SHAPES as PUBLIC
 from copg.data.public_shapes import Shape
 from copg.data.sides import cluster_digest
 from copg.data.turns import put_aside
+from copg.data.unfolding import CHATS, unfold, unfold_chat
 from copg.records import Prompt, prompt_id
 
 PROMPTS = Shape(
@@ -87,8 +89,8 @@ class RecordReader:
         self._has_paths = any("." in name for name in self._names.values())
         self._left_out = {field for field, name in self._names.items() if not name}
         self._read_as = reading.read_as
-        feedback = self._names["reward"]
-        self._wish = Wish(reading.all_turns, feedback if feedback not in ("reward", "") else None)
+        feedback = self._names["reward"] if self._names["reward"] not in ("reward", "") else None
+        self._wish = Wish(reading.all_turns, feedback, settled=reading.read_as is not None)
         self._used = {
             shape: frozenset(self._names[field] for field in ("prompt", *fields))
             for shape, fields in SHAPES.items()
@@ -109,6 +111,8 @@ class RecordReader:
         fields = {f: value for f, name in self._names.items() if (value := pick(row, name)) is not None}
         if cells:
             fields = {f: read_cell(f, v) for f, v in fields.items() if v != "" or f in TEXT_FIELDS}
+        fields = {f: unfold_chat(self._names[f], v) if f in TEXT_FIELDS else v for f, v in fields.items()}
+        fields |= as_numbers(fields, named=self._names["rewards"] != "rewards")
         if self._read_as in SHAPES:
             fields = {f: v for f, v in fields.items() if f in ("prompt", *SHAPES[self._read_as], *MARKS)}
         shape = shape_of(tuple(fields))
@@ -116,16 +120,16 @@ class RecordReader:
         if shape in SHAPES and asked in (None, shape) and not _are_objects(shape, fields):
             found = read_plain(shape, fields)
             self._count_steps(found, row)
-            return [self._to_record(found, fields, row, self._used[shape], SAYS[shape], cells=cells)]
+            return [self._to_record(found, fields, row, self._used[shape], SAYS[shape])]
         unclear = shape not in SHAPES and shape not in ("no prompt", "no shape")
         if (asked in SHAPES and shape != asked) or (asked is None and unclear):
             raise misfit(shape, self._names, fields, row)
         view = self._view(fields, row, cells=cells)
         public = self._public_shape(shape, fields, view, row)
         records = []
-        for found in public.read(view, self._wish):
+        for found in _read(public, view, self._wish):
             taken = self._taken(found.took or public.takes)
-            records.append(self._to_record(found, fields, row, taken, public.says, cells=cells))
+            records.append(self._to_record(found, fields, row, taken, public.says))
         return records
 
     def _count_steps(self, found: Found, row: Mapping[str, Any]) -> None:
@@ -146,6 +150,7 @@ class RecordReader:
         view = {n: value for n, value in row.items() if value is not None and n not in self._left_out}
         if cells:
             view = {name: unfold(name, value) for name, value in view.items() if value != ""}
+        view |= {name: unfold_chat(name, view[name]) for name in CHATS if name in view}
         return view | {name: unfold(name, value) if cells else value for name, value in fields.items()}
 
     def _public_shape(
@@ -182,8 +187,6 @@ class RecordReader:
         row: Mapping[str, Any],
         taken: frozenset[str],
         says: str,
-        *,
-        cells: bool,
     ) -> Record:
         prompt = read_prompt(found.prompt)
         others = {name: value for name, value in row.items() if name not in taken}
@@ -195,12 +198,13 @@ class RecordReader:
             prompt, texts = read_chats(prompt, texts)
         if type(prompt) is list or set(map(type, texts)) - {str}:
             prompt, texts, own = put_aside(prompt, texts, others, own)
-        rewards = _mapped_rewards(found, fields)
-        if len(texts) == 1 and rewards is None and (mark := find_thumb(others, cells=cells)):
+        rewards = mapped_rewards(found, fields)
+        if len(texts) == 1 and rewards is None and (mark := find_thumb(others)):
             rewards, found.marks, found.note = [mark[1]], (mark[0],), f"{mark[0]!r} as a reward of 1 or 0"
         if rewards is not None and set(map(type, rewards)) != {float}:
             rewards = [read_reward(reward) for reward in rewards]
         flags = [True] * len(texts) if found.finished is None else read_flags(found.finished, len(texts))
+        used = {self._names.get(mark, mark) for mark in found.marks}
         cluster = fields.get("cluster")
         side = None if found.root is None else bytes.fromhex(prompt_id(found.root))
         return Record(
@@ -214,21 +218,25 @@ class RecordReader:
             unranked=found.unranked,
             unsaid_ends=len(texts) if found.finished is None else 0,
             read_as=f"{says}, {found.note}" if found.note else says,
-            unused=unused_rewards(others, {self._names.get(mark, mark) for mark in found.marks}, says),
+            unused="; ".join(
+                filter(
+                    None, (found.unused, unused_rewards(others, used, says), unused_system(others, prompt))
+                )
+            ),
         )
 
 
-def _mapped_rewards(found: Found, fields: Mapping[str, Any]) -> list[Any] | None:
-    """Rewards that the user's own columns name go before those of the shape."""
-    count = len(found.completions)
-    pair = [fields.get("chosen_reward"), fields.get("rejected_reward")]
-    if count == 1 and "reward" in fields:
-        reward = fields["reward"]
-        thumb = read_thumb(reward) if type(reward) in (bool, str) else None
-        return [reward if thumb is None else thumb]
-    if count == 2 and found.rewards == [1.0, 0.0] and pair != [None, None]:
-        return pair
-    return fields.get("rewards") if found.rewards is None and count > 1 else found.rewards
+def _read(shape: Shape, view: Mapping[str, Any], wish: Wish) -> list[Found]:
+    """What a row of a public shape holds.
+
+    Raises:
+        Defect: ``wrong_type`` as well, where something inside is otherwise than its publishers have it.
+    """
+    try:
+        return shape.read(view, wish)
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        why = f"{type(error).__name__}: {error}"
+        raise Defect("wrong_type", f"of {shape.says} it is none inside: {why}") from error
 
 
 def _are_objects(shape: str, fields: Mapping[str, Any]) -> bool:

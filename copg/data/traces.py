@@ -5,13 +5,15 @@ from typing import Any
 
 from copg.data.found import Found, Wish
 from copg.data.json_lines import Defect, kind_of, parse_json
-from copg.data.marks import read_thumb
+from copg.data.marks import MAX_WORD_CHARS, as_number, read_thumb
 from copg.data.messages import is_chat, read_messages
-from copg.data.turns import Messages, as_completion, tools_of
+from copg.data.turns import Messages, as_completion, begin_of_turn, tools_of
 from copg.records import TOOLS, Prompt
 
 _ASKED = ("messages", "prompt", "question", "query", "input", "inputs", "text", "message", "request")
 _ANSWERED = ("choices", "messages", "output", "answer", "response", "completion", "text", "content", "result")
+_OF_MESSAGES = ("role", "content", "tool_calls", "function_call", "reasoning_content", "reasoning")
+_OF_TOOLS = ("role", "content", "tool_call_id", "name")
 _MODEL_CALL = ("gen_ai.input.messages", "gen_ai.output.messages")
 _EVALUATION, _TOOLS = "gen_ai.evaluation.result", "gen_ai.tool.definitions"
 
@@ -30,9 +32,23 @@ def read_mlflow(row: Mapping[str, Any], wish: Wish) -> Found:
     else:
         asked, answered = _plain(trace.get("request")), _plain(trace.get("response"))
         given = trace.get("assessments")
-    text, finished = _answered(answered)
-    found = Found(_asked(asked), [text], finished=[finished], more=tools_of(asked))
+    before, text, finished = _answered(answered)
+    prompt = _gone_on(_asked(asked), before) if before else _asked(asked)
+    found = Found(prompt, [text], finished=[finished], more=tools_of(asked))
     return _with_feedback(found, _assessments(given), wish)
+
+
+def _gone_on(asked: Prompt, before: Messages) -> Messages:
+    """What outputs that hold a conversation have before its last turn, which ends with what was asked.
+
+    Raises:
+        Defect: ``ambiguous_shape``, where it does not.
+    """
+    chat = [{"role": "user", "content": asked}] if isinstance(asked, str) else asked
+    if before[-len(chat) :] != chat:
+        readings = "the inputs as the prompt, or what stands in the outputs before their last turn"
+        raise Defect("ambiguous_shape", f"the trace can be read with {readings}, which is another")
+    return before
 
 
 def _root_span(data: Any) -> dict[str, Any]:
@@ -127,8 +143,14 @@ def _evaluation(event: tuple[str, dict[str, Any]]) -> tuple[str, bool, Any] | No
 
 def _with_feedback(found: Found, marks: Iterator[tuple[str, bool, Any]], wish: Wish) -> Found:
     """With the feedback that is the reward, its mean where several gave it; people's goes before others'."""
-    every = [mark for mark in marks if _as_reward(mark[2]) is not None]
-    chosen = [mark for mark in every if wish.feedback in (None, mark[0])]
+    given = [mark for mark in marks if wish.feedback in (None, mark[0])]
+    every = [mark for mark in given if _as_reward(mark[2]) is not None]
+    if len(found.completions) != 1 and every:
+        found.unused = "feedback of a call with several completions is not used: it names none of them"
+        return found
+    if not every and (names := sorted({name for name, _, value in given if _may_mark(value)})):
+        found.unused = f"feedback {', '.join(names)} is not used: neither yes, no nor a number"
+    chosen = every
     if wish.feedback is None and any(by_person for _, by_person, _ in chosen):
         chosen = [mark for mark in chosen if mark[1]]
     names = sorted({name for name, _, _ in chosen})
@@ -137,7 +159,7 @@ def _with_feedback(found: Found, marks: Iterator[tuple[str, bool, Any]], wish: W
         hint = f"name one, as in columns: {{reward: {names[0]}}}"
         raise Defect("ambiguous_shape", f"the trace can be read with {readings}; {hint}")
     values = [_as_reward(value) or 0.0 for _, _, value in chosen]
-    if values and len(found.completions) == 1:
+    if values:
         found.rewards = [sum(values) / len(values)]
         found.note = f"feedback {names[0]!r} as the reward"
     return found
@@ -148,8 +170,14 @@ def _as_reward(value: Any) -> float | None:
         return float(value)
     thumb = read_thumb(value)
     if thumb is None and type(value) is str:
-        thumb = {"yes": 1.0, "no": 0.0, "pass": 1.0, "fail": 0.0}.get(value.strip().lower())
+        number = as_number(value)
+        thumb = {"pass": 1.0, "fail": 0.0}.get(value.strip().lower(), None if type(number) is str else number)
     return thumb
+
+
+def _may_mark(value: Any) -> bool:
+    """Whether it is a word that could be a mark, and no comment."""
+    return type(value) is str and 0 < len(value.strip()) <= MAX_WORD_CHARS
 
 
 def _asked(value: Any) -> Prompt:
@@ -168,27 +196,47 @@ def _asked(value: Any) -> Prompt:
     return value
 
 
-def _answered(value: Any) -> tuple[str | Messages, bool]:
-    """The completion among the outputs of a call, and whether it came to its end."""
+def _answered(value: Any) -> tuple[Messages, str | Messages, bool]:
+    """What stands before the completion among the outputs of a call, the completion, and whether it came to
+    its end.
+    """
     if type(value) is dict:
         if type(value.get("message")) is dict:  # a choice
-            text, _ = _answered([value["message"]])
-            return text, value.get("finish_reason") != "length"
+            before, text, _ = _answered([value["message"]])
+            return before, text, value.get("finish_reason") != "length"
         for name in _ANSWERED:
             if type(value.get(name)) in (str, list, dict):
                 return _answered(value[name])
     if type(value) is list and len(value) == 1 and type(value[0]) is dict and "message" in value[0]:
         return _answered(value[0])
     if is_chat(value):
-        said = [item for item in value if item.get("type") in (None, "message")]
-        kept = [{k: v for k, v in item.items() if k in ("role", "content", "tool_calls")} for item in said]
-        last = read_messages(kept, "the outputs")[-1]
-        if last["role"] == "assistant":
-            return as_completion([last]), True
+        messages = read_messages(_said(value), "the outputs")
+        begin = begin_of_turn(messages)
+        if begin < len(messages):
+            return messages[:begin], as_completion(messages[begin:]), True
     if type(value) is not str:
         found = sorted(value) if type(value) is dict else kind_of(value)
         raise Defect("missing_field", f"the outputs hold neither one text nor a message, found {found}")
-    return value, True
+    return [], value, True
+
+
+def _said(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Messages of a reply, or of a conversation, without what describes them; calls that stand as items of
+    their own belong to the message before them.
+    """
+    said: list[dict[str, Any]] = []
+    for item in items:
+        if item.get("type") == "function_call":
+            call = {"id": item.get("call_id"), "function": {n: item.get(n) for n in ("name", "arguments")}}
+            if not said or said[-1].get("role") != "assistant":
+                said.append({"role": "assistant"})
+            said[-1] = {**said[-1], "tool_calls": [*said[-1].get("tool_calls", ()), call]}
+        elif item.get("type") == "function_call_output":
+            said.append({"role": "tool", "tool_call_id": item.get("call_id"), "content": item.get("output")})
+        elif item.get("type") in (None, "message"):
+            names = _OF_TOOLS if item.get("role") in ("tool", "function") else _OF_MESSAGES
+            said.append({name: held for name, held in item.items() if name in names})
+    return said
 
 
 def _listed(value: Any) -> list[Any]:

@@ -6,7 +6,7 @@ from contextlib import suppress
 from itertools import pairwise
 from typing import Any
 
-from copg.data.json_lines import Defect, parse_json
+from copg.data.json_lines import Defect, kind_of, listed, parse_json
 from copg.records import MESSAGES, TOOLS, TURNS, Prompt
 
 Messages = list[dict[str, Any]]
@@ -21,14 +21,14 @@ _MORE = {
 
 def read_more(held: dict[str, Any], where: str) -> dict[str, Any]:
     """A message that holds more than a role and words."""
-    held = _of_functions(held)
+    held = _of_others(held)
     role = held.get("role")
     more = _MORE.get(role, ()) if type(role) is str else ()
     texts = {name: value for name, value in held.items() if name != "tool_calls"}
     known = set(held) <= {*WORDS, *more} and all(type(value) is str for value in texts.values())
     if type(role) is not str or not known or len(held) < 2:
         allowed = f"a 'role' and a 'content' of text{', or ' + ', '.join(map(repr, more)) if more else ''}"
-        raise Defect("wrong_type", f"a message of {where} is not {allowed} alone")
+        raise Defect("wrong_type", f"a message of {where} is not {allowed} alone{_too_much(held, more)}")
     message = {"role": role, "content": held.get("content", "")}
     message |= {name: held[name] for name in more if name in held}
     if "tool_calls" in held:
@@ -36,10 +36,24 @@ def read_more(held: dict[str, Any], where: str) -> dict[str, Any]:
     return message
 
 
-def _of_functions(held: dict[str, Any]) -> dict[str, Any]:
-    """A message of OpenAI's older form, in which a function was called, as one of a tool."""
+def _too_much(held: Mapping[str, Any], more: Sequence[str]) -> str:
+    """What a message holds that it may not, in words."""
+    if unknown := held.keys() - {*WORDS, *more}:
+        return f": it holds {listed(unknown)}"
+    if type(parts := held.get("content")) is list:
+        kinds = {str(part.get("type")) if type(part) is dict else kind_of(part) for part in parts}
+        return f": its 'content' has parts of {listed(kinds)}"
+    return ""
+
+
+def _of_others(held: dict[str, Any]) -> dict[str, Any]:
+    """A message of OpenAI's older form, in which a function was called, as one of a tool; thinking under the
+    name that OpenRouter and vLLM give it, as others do.
+    """
     if held.get("role") == "function":
         return {**held, "role": "tool"}
+    if held.get("role") == "assistant" and "reasoning" in held and "reasoning_content" not in held:
+        held = {("reasoning_content" if name == "reasoning" else name): v for name, v in held.items()}
     if "function_call" in held and "tool_calls" not in held:
         rest = {name: value for name, value in held.items() if name != "function_call"}
         return {**rest, "tool_calls": [{"type": "function", "function": held["function_call"]}]}

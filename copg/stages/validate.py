@@ -32,7 +32,15 @@ _MORE = (
     "a prompt needs two distinct completions: log more answers to it, or let your model draw those that are "
     "missing: add sample: {completions: 4} to the recipe"
 )
-WAYS_OUT = {"fewer_than_two_distinct_completions": _MORE, "no_completions": _MORE}
+_SCORED = (
+    "of a prompt, all completions have rewards or none has: give them some, or leave those without out by a "
+    "higher validate.max_rejected_fraction"
+)
+WAYS_OUT = {
+    "fewer_than_two_distinct_completions": _MORE,
+    "no_completions": _MORE,
+    "missing_reward": _SCORED,
+}
 """What mends the most frequent reason of a refusal."""
 
 
