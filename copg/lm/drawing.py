@@ -49,21 +49,14 @@ class Drawing:
             ModelError: nobody can draw, or more failed than the sampler may fail at.
         """
         calls = chunks(self._wanted(groups), self.sampler.groups_per_call)
-        for call in track(
-            calls,
-            "sample",
-            self._num_missing + self.num_known,
-            before=self.num_known,
-            count=lambda call: sum(len(each.keys) for each in call),
-        ):
-            self._draw(call)
-            failed, fraction = self.tally.dropped["completions_failed"], self.sampler.max_failed_fraction
-            if failed > fraction * self._num_missing:
-                raise ModelError(
-                    f"{failed} of {self._num_missing} completions failed, more than "
-                    f"sample.endpoint.max_failed_fraction={fraction:g} allows; first "
-                    f"{self.tally.first['completions_failed']}; what was drawn is kept"
-                )
+        done = (count for call in calls for count in self._draw(call))
+        for _ in track(done, "sample", self._num_asked, before=self.num_known, count=lambda count: count):
+            pass
+
+    @property
+    def _num_asked(self) -> int:
+        """Completions that the prompts lack, those that the store has included."""
+        return self._num_missing + self.num_known
 
     def _wanted(self, groups: Iterable[Group]) -> Iterator[Wanted]:
         for group in groups:
@@ -72,15 +65,36 @@ class Drawing:
             if missing := {key: n for n, key in enumerate(keys) if known[n] is None}:
                 yield Wanted(group, missing)
 
-    def _draw(self, call: list[Wanted]) -> None:
+    def _draw(self, call: list[Wanted]) -> Iterator[int]:
+        """How many completions are done with, again and again."""
         numbers = {key: number for each in call for key, number in each.keys.items()}
+        left = len(numbers)
         try:
             for key, drawn in self.sampler.draw(call, self.tally):
-                row = ([drawn.text], [drawn.finished], [drawn.num_tokens])
-                self.store.append([key], [float(numbers[key])], *row)
-                self.num_drawn += 1
+                if drawn is None:
+                    self._hold_failures()
+                else:
+                    row = ([drawn.text], [drawn.finished], [drawn.num_tokens])
+                    self.store.append([key], [float(numbers[key])], *row)
+                    self.num_drawn += 1
+                left -= 1
+                yield 1
         finally:
             self.store.flush()
+        yield left
+
+    def _hold_failures(self) -> None:
+        """End it as soon as too many failed: an endpoint that is gone is not asked for all the others.
+
+        Those that came earlier count: what is refused for good is asked for again, with little else.
+        """
+        failed, fraction = self.tally.dropped["completions_failed"], self.sampler.max_failed_fraction
+        if failed > fraction * self._num_asked:
+            raise ModelError(
+                f"{failed} of {self._num_asked} completions failed, more than "
+                f"sample.endpoint.max_failed_fraction={fraction:g} allows; first "
+                f"{self.tally.first['completions_failed']}; what was drawn is kept"
+            )
 
     def metrics(self) -> dict[str, float]:
         """Completions by where they came from, and what did not come, by reason."""

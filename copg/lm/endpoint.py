@@ -16,6 +16,7 @@ from typing import Any
 
 from copg.digests import json_digest
 from copg.errors import CopgError, DamageError, RewardError
+from copg.lm.chat_api import read_until
 from copg.progress import track
 from copg.stores.retrying import Busy, Retries, retry_after
 from copg.stores.sealed import read_sealed, write_sealed
@@ -193,11 +194,15 @@ class Endpoint:
         if self._key is not None:
             headers["Authorization"] = f"Bearer {self._key}"
         request = urllib.request.Request(self.address, json.dumps(body).encode(), headers, method="POST")
+        until = time.monotonic() + self.timeout_s
         with self._opener.open(request, timeout=self.timeout_s) as reply:
-            choice = json.loads(reply.read())["choices"][0]
-        content, ended = choice["message"].get("content"), choice.get("finish_reason")
+            choice = json.loads(read_until(reply, until))["choices"][0]
+        message, ended = dict(choice["message"]), choice.get("finish_reason")
+        if message.get("tool_calls") or message.get("function_call"):
+            raise _Unusable("the reply calls tools, which its text does not tell", most_s=0.0)
+        content = message.get("content")
         if not isinstance(content, str) or ended == FILTERED:
-            why = choice["message"].get("refusal") or ended or "without a reason"
+            why = message.get("refusal") or ended or "without a reason"
             raise ValueError(f"the reply holds no text: {why!s:.80}")
         return Answer(content, finished=ended != CUT_OFF)
 
@@ -205,9 +210,8 @@ class Endpoint:
         """Take one request off the budget, and wait until the rate allows it."""
         with self._lock:
             if self.max_requests is not None and self.num_requests >= self.max_requests:
-                raise self.error(
-                    f"max_requests={self.max_requests} is spent, the last retry was for {self._last_problem}"
-                )
+                why = f", the last retry was for {self._last_problem}" if self._last_problem else ""
+                raise self.error(f"max_requests={self.max_requests} is spent{why}")
             self.num_requests += 1
             now = time.monotonic()
             start = max(now, self._next_start)

@@ -8,15 +8,18 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from copg.errors import ModelError, RecordError
+from copg.lm.chat_api import parsed, sent_messages
 from copg.lm.config import EndpointConfig, GenerationConfig, RowConfig, TextConfig
 from copg.lm.endpoint import RETRIES, Endpoint
 from copg.lm.tally import Tally
 from copg.lm.template import Opening
 from copg.lm.text import TextCodec
-from copg.records import SETTINGS, TOOLS, Group
+from copg.records import MESSAGES, SETTINGS, TOOLS, Group
 from copg.stores.completion_store import Drawn
 from copg.stores.model_files import ADAPTER, adapter_base, policy_digest
 
+_DRAWN_BY = ("temperature", "top_p", "seed")
+"""What a body may say otherwise than the settings."""
 ENDPOINT = "endpoint"
 """Stands for an engine where an endpoint draws."""
 GROUPS_PER_CALL = {"own": 64, "vllm": 8192}
@@ -42,8 +45,8 @@ class Sampler(Protocol):
     max_failed_fraction: float
     """Share of the completions that may not come."""
 
-    def draw(self, wanted: Sequence[Wanted], tally: Tally) -> Iterator[tuple[bytes, Drawn]]:
-        """The completions under their keys, in any order, as they come.
+    def draw(self, wanted: Sequence[Wanted], tally: Tally) -> Iterator[tuple[bytes, Drawn | None]]:
+        """The completions under their keys, in any order, as they come; None for one that failed.
 
         Args:
             wanted: each key draws a completion of its own.
@@ -167,7 +170,8 @@ class EndpointSampler:
 
     def __post_init__(self) -> None:
         named = {name: getattr(self.config, name) for name in ("url", "model", "body")}
-        self.about = {**described(self.generation), "engine": ENDPOINT, **named}
+        said = {name: value for name, value in self.config.body.items() if name in _DRAWN_BY}
+        self.about = {**described(self.generation), **said, "engine": ENDPOINT, **named}
         self.groups_per_call = 64 * self.config.num_parallel
         self.max_failed_fraction = self.config.max_failed_fraction
         limits = ("key_file", "max_requests", "requests_per_minute", "num_parallel", "timeout_s")
@@ -180,7 +184,7 @@ class EndpointSampler:
             **{name: getattr(self.config, name) for name in limits},
         )
 
-    def draw(self, wanted: Sequence[Wanted], tally: Tally) -> Iterator[tuple[bytes, Drawn]]:
+    def draw(self, wanted: Sequence[Wanted], tally: Tally) -> Iterator[tuple[bytes, Drawn | None]]:
         """As ``Sampler`` says; each key is a seed of its own, for endpoints that heed one.
 
         Raises:
@@ -192,6 +196,7 @@ class EndpointSampler:
             if answer.text is None:
                 self.num_failed += 1
                 tally.drop("completions_failed", groups[key].source, answer.problem)
+                yield bytes.fromhex(key), None
             else:
                 yield bytes.fromhex(key), Drawn(answer.text, answer.finished)
 
@@ -205,15 +210,15 @@ class EndpointSampler:
         }
 
     def _body(self, group: Group, key: str) -> dict[str, Any]:
-        prompt, drawing = group.prompt, self.generation
+        drawing = self.generation
         body: dict[str, Any] = {
             "model": self.config.model,
-            "messages": [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt,
+            "messages": sent_messages(group.columns.get(MESSAGES) or group.prompt),
             "max_tokens": drawing.max_new_tokens,
             "temperature": drawing.temperature,
             "top_p": drawing.top_p,
             "seed": _seed(drawing.seed, key),
-            **{name: group.columns[name] for name in (TOOLS, SETTINGS) if name in group.columns},
+            **{name: asked for name in (TOOLS, SETTINGS) if (asked := parsed(group.columns.get(name)))},
             **self.config.body,
         }
         return {name: value for name, value in body.items() if value is not None}

@@ -25,6 +25,8 @@ from copg.stores.promised import weights_as_promised
 
 CHAMPION = "champion"
 """As ``model`` of a recipe: whoever is champion when a run begins, the reference while nobody is."""
+PLAIN = {"n": 1, "best_of": 1, "stream": False}
+"""Fields of a request which have a reply be another than the one that is read, unless they say this."""
 GROUPS_PER_CHUNK = 4096
 """Most that are in memory at once."""
 
@@ -62,6 +64,9 @@ class SampleConfig:
                 f"completions={self.completions} at generation.temperature=0 would be one completion again "
                 "and again: raise the temperature, or ask for 2 where one was logged"
             )
+        body = {} if self.endpoint is None else self.endpoint.body
+        if more := [name for name, ours in PLAIN.items() if body.get(name, ours) not in (None, ours)]:
+            raise ValueError(f"endpoint.body has {more}: a completion is a request, and its reply read whole")
 
 
 def sample_groups(config: SampleConfig, groups: Path, sampled: Path) -> dict[str, float]:

@@ -17,11 +17,12 @@ import pytest
 from copg.artifacts import begin, read_manifest, seal
 from copg.data.group_files import GroupWriter, read_groups
 from copg.errors import ModelError, RecordError
-from copg.lm import sampling
+from copg.lm import drawing, sampling
 from copg.lm.config import EndpointConfig, GenerationConfig, ReaderConfig
 from copg.lm.engines import own
 from copg.records import Completion, Group, prompt_id
 from copg.stages.sample import SampleConfig, sample_groups, sample_shard
+from copg.stages.validate import ValidateConfig, validate_records
 from copg.stores.completion_store import COMPLETIONS
 from copg.stores.values import find_stores
 from tests.serving import JsonHandler, serving
@@ -145,6 +146,8 @@ class Handler(JsonHandler):
     status = 503
     bodies: ClassVar[list[dict[str, Any]]] = []
     lock = threading.Lock()
+    refused = ""
+    """A prompt that is refused for good."""
 
     @staticmethod
     def says(body: dict[str, Any]) -> str:
@@ -156,6 +159,8 @@ class Handler(JsonHandler):
             self.bodies.append(body)
             failed = self.fails and len(self.bodies) % self.fails == 0
         time.sleep(self.pause_s)
+        if body["messages"][-1]["content"] == self.refused:
+            return self.say(422, {"error": "no"})
         if failed:
             return self.say(self.status, {"error": "busy"})
         text = self.says(body)
@@ -207,13 +212,76 @@ def test_more_failures_than_may_be_end_the_stage_and_what_was_drawn_is_kept(
     groups = write_groups(tmp_path / "groups", 10)
     with endpoint(fails=2, status=422) as (settings, kind):
         strict = replace(config, endpoint=replace(settings, max_failed_fraction=0.25))
+        # a quarter of 40 may fail: at the eleventh failure it ends
         with pytest.raises(
-            ModelError, match=r"20 of 40 completions failed, more than .*=0\.25 allows; first f:"
+            ModelError, match=r"11 of 40 completions failed, more than .*=0\.25 allows; first f:"
         ):
             sample_groups(strict, groups, tmp_path / "out")
         kind.fails = 0
         metrics = sample_groups(strict, groups, tmp_path / "out")
-    assert (metrics["completions/drawn"], metrics["completions/reused"]) == (20, 20)
+    assert metrics["completions/drawn"] + metrics["completions/reused"] == 40
+    assert metrics["completions/reused"] > 0
+
+
+@pytest.mark.usefixtures("quick")
+def test_an_endpoint_that_is_down_is_not_asked_for_all_there_is(config: SampleConfig, tmp_path: Path) -> None:
+    groups = write_groups(tmp_path / "groups", 100)
+    with endpoint(fails=1) as (settings, kind):
+        down = replace(config, endpoint=replace(settings, attempts=2))
+        with pytest.raises(
+            ModelError, match=r"5 of 400 completions failed, .*2 attempts failed, .*status 503"
+        ):
+            sample_groups(down, groups, tmp_path / "out")
+        # a hundredth may fail: five are sent twice, and those that two more threads have under way
+        assert 10 <= len(kind.bodies) < 40
+
+
+@pytest.mark.usefixtures("quick")
+def test_what_an_endpoint_draws_is_told_one_by_one(
+    config: SampleConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = []
+
+    def track(items: Any, *_: Any, count: Any, **__: Any) -> Iterator[Any]:
+        for item in items:
+            told.append(count(item))
+            yield item
+
+    monkeypatch.setattr(drawing, "track", track)
+    with endpoint() as (settings, _):
+        groups = write_groups(tmp_path / "groups", 3)
+        sample_groups(replace(config, endpoint=settings), groups, tmp_path / "out")
+    assert (max(told), sum(told)) == (1, 12)
+
+
+@pytest.mark.usefixtures("quick")
+def test_an_endpoint_is_sent_calls_and_tools_as_they_were_logged(
+    config: SampleConfig, tmp_path: Path
+) -> None:
+    called = {"type": "function", "id": "c1", "function": {"name": "look", "arguments": {"at": "Rome"}}}
+    tools = [{"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}]
+    row = {
+        "messages": [
+            {"role": "user", "content": "weather?"},
+            {"role": "assistant", "content": "", "tool_calls": [called]},
+            {"role": "tool", "tool_call_id": "c1", "content": "20"},
+        ],
+        "tools": json.dumps(tools),
+        "chat_template_kwargs": '{"enable_thinking": false}',
+    }
+    (tmp_path / "r.jsonl").write_text(json.dumps(row))
+    settings = ValidateConfig(min_completions=0, select_fraction=0, gate_fraction=0)
+    validate_records(settings, str(tmp_path / "r.jsonl"), tmp_path / "groups")
+    with endpoint(fails=0) as (asked, kind):
+        sample_groups(replace(config, endpoint=asked), tmp_path / "groups", tmp_path / "out")
+    body = kind.bodies[0]
+    spelled = {**called, "function": {"name": "look", "arguments": '{"at": "Rome"}'}}
+    assert body["messages"][1:] == [
+        {"role": "assistant", "content": "", "tool_calls": [spelled]},
+        {"role": "tool", "content": "20", "tool_call_id": "c1"},
+    ]
+    assert body["tools"] == tools
+    assert body["chat_template_kwargs"] == {"enable_thinking": False}
 
 
 @pytest.mark.usefixtures("quick")
@@ -230,6 +298,24 @@ def test_a_few_failures_are_borne_counted_and_asked_for_again_the_next_time(
         assert told.startswith("sample: 2 left out: completions failed, first f:")
         kind.fails = 0
         assert sample_groups(borne, groups, tmp_path / "again")["completions/drawn"] == 2
+
+
+@pytest.mark.parametrize("num_shards", [1, 2])
+def test_what_is_refused_for_good_ends_no_later_run_of_which_it_is_most(
+    config: SampleConfig, tmp_path: Path, num_shards: int
+) -> None:
+    groups, more = write_groups(tmp_path / "groups", 20), write_groups(tmp_path / "more", 21)
+    prompt = str(next(read_groups(groups, "train")).prompt)
+    with endpoint(fails=0, refused=prompt) as (settings, _):
+        # 4 of 80, and of a share of 40 or so, may be refused; 4 of the 4 or 8 that are asked for again may not
+        asked = replace(config, endpoint=replace(settings, max_failed_fraction=0.25))
+        for shard in range(num_shards if num_shards > 1 else 0):
+            sample_shard(asked, groups, shard, num_shards)
+        for folder, artifact in ((groups, "first"), (more, "second")):
+            metrics = sample_groups(asked, folder, tmp_path / artifact)
+            assert (metrics["completions/failed"], metrics["dropped/completions_failed"]) == (4, 4)
+            assert prompt not in texts_of(tmp_path / artifact)
+    assert metrics["completions/reused"] == 76
 
 
 def test_who_may_not_ask_is_told_at_once(config: SampleConfig, tmp_path: Path) -> None:
@@ -288,6 +374,25 @@ def test_prompts_without_room_are_counted_and_keep_what_was_logged(
     )  # of 160 positions, prompts have 5
     metrics = sample_groups(long, groups, tmp_path / "out")
     assert (metrics["dropped/prompts_without_room"], metrics["completions/count"]) == (3, 6 + 2 * 2)
+
+
+def test_what_a_body_says_is_what_is_recorded(config: SampleConfig, tmp_path: Path) -> None:
+    groups = write_groups(tmp_path / "groups", 2, logged=1)
+    says = staticmethod(lambda body: f"red {body['messages'][-1]['content']}")
+    with endpoint(fails=0, says=says) as (settings, kind):
+        settings = replace(settings, body={"temperature": 0.25, "seed": 7})
+        sample_groups(replace(config, endpoint=settings), groups, tmp_path / "out")
+    assert {(body["temperature"], body["seed"]) for body in kind.bodies} == {(0.25, 7)}
+    (drawn,) = (c.columns["drawn"] for c in next(read_groups(tmp_path / "out", "train")).completions[1:])
+    assert (drawn["temperature"], drawn["seed"]) == (0.25, 7)
+
+
+@pytest.mark.parametrize("body", [{"n": 4}, {"stream": True}])
+def test_a_body_after_which_a_reply_is_another_is_refused(config: SampleConfig, body: dict[str, Any]) -> None:
+    (name,) = body
+    with pytest.raises(ValueError, match=rf"endpoint\.body has \['{name}'\]: a completion is a request"):
+        replace(config, endpoint=EndpointConfig(url="http://h/v1", model="m", body=body))
+    replace(config, endpoint=EndpointConfig(url="http://h/v1", model="m", body={"n": 1, "stream": False}))
 
 
 KILLED = """

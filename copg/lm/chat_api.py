@@ -1,0 +1,65 @@
+"""What an OpenAI-compatible chat API is sent, and how what it answers is read."""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from http.client import HTTPResponse
+from typing import Any
+
+READ_BYTES = 2**16
+
+
+def sent_messages(prompt: str | Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """A prompt as the API takes it: what calls are given as text, and each result with the id of its call.
+
+    Args:
+        prompt: text, which is what a user says, or messages as chat templates take them.
+    """
+    if isinstance(prompt, str):
+        return [{"role": "user", "content": prompt}]
+    sent: list[dict[str, Any]] = []
+    unanswered: list[str] = []
+    for place, message in enumerate(prompt):
+        held = dict(message)
+        if calls := held.get("tool_calls"):
+            held["tool_calls"] = [
+                {"id": f"call_{place}_{n}", **call, "function": _as_text(call["function"])}
+                for n, call in enumerate(calls)
+            ]
+            unanswered = [call["id"] for call in held["tool_calls"]]
+        elif held["role"] == "tool" and unanswered:
+            held.setdefault("tool_call_id", unanswered[0])
+            unanswered = [each for each in unanswered if each != held["tool_call_id"]]
+        sent.append(held)
+    return sent
+
+
+def _as_text(function: Mapping[str, Any]) -> dict[str, Any]:
+    given = function.get("arguments", {})
+    text = given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)
+    return {**function, "arguments": text}
+
+
+def parsed(value: Any) -> Any:
+    """What JSON in a text means; any other value as it is."""
+    if isinstance(value, str):
+        with suppress(ValueError, RecursionError):
+            return json.loads(value)
+    return value
+
+
+def read_until(reply: HTTPResponse, until: float) -> bytes:
+    """The body of a reply, at most until a moment of the monotonic clock.
+
+    The time-out of a socket begins anew with every byte: a reply that comes in drops never meets it.
+
+    Raises:
+        TimeoutError: it has not ended by then.
+    """
+    parts = []
+    while part := reply.read1(READ_BYTES):
+        parts.append(part)
+        if time.monotonic() > until:
+            raise TimeoutError("the reply did not end in time")
+    return b"".join(parts)
