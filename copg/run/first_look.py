@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from copg.config import parse_config
+from copg.data.columns import exact_id
 from copg.data.found import Reading
 from copg.data.json_lines import Defect
 from copg.data.readers import Rows
@@ -61,6 +62,15 @@ class Sample:
     """How many came with rewards, preferences or thumbs."""
     columns: set[str] = field(default_factory=set)
     """What else they hold."""
+    unused: Counter[str] = field(default_factory=Counter)
+    """Of how many what is said to be no reward."""
+    texts: dict[int, set[str]] = field(default_factory=dict)
+    """The completions of each prompt, by its digest."""
+
+    @property
+    def lacking(self) -> int:
+        """Prompts with fewer than two distinct completions."""
+        return sum(len(texts) < 2 for texts in self.texts.values())
 
 
 def look_at(
@@ -104,6 +114,8 @@ def read_first(records: str, reading: Reading, **where: Any) -> Sample:
                 found.shapes[record.read_as] += 1
                 found.rewarded += record.rewards is not None
                 found.columns |= set(json.loads(record.columns))
+                found.unused.update(filter(None, [record.unused]))
+                found.texts.setdefault(exact_id(record.prompt), set()).update(record.texts)
         except Defect as defect:
             found.refused.append(f"{row.file}:{row.line}: {defect}")
     return found
@@ -171,6 +183,15 @@ def _of_records(recipe: Recipe, run_dir: Path) -> Iterator[Look]:
         yield Look(ERROR, f"records: {refused}; validate.max_rejected_fraction={limit} allows fewer")
         return
     yield Look(OK, f"records: of the first {found.read} {shapes}{f'; {refused}' if refused else ''}")
+    for words, count in found.unused.items():
+        yield Look(NOTE, f"records: {words} ({count} of them)")
+    lacking, prompts = found.lacking, len(found.texts)
+    if lacking > limit * prompts and not recipe.samples and validate.get("min_completions") in (None, 2):
+        yield Look(
+            NOTE,
+            f"records: {lacking} of their {prompts} prompts have fewer than two distinct completions, and "
+            "are refused unless others follow; sample: {completions: 4} draws those that are missing",
+        )
     yield from _of_columns(recipe, found)
 
 

@@ -53,6 +53,7 @@ def write_recipe(name: str, records: str, model: str, found: Sample) -> str:
         f"model: {as_yaml(model)}",
         "",
         *_rewards(found),
+        *_sample(found),
         "",
         *_comment(
             "One training each. beta is the strength of the pull to the reference, in reward units per nat: "
@@ -98,6 +99,16 @@ def _rewards(found: Sample) -> Iterator[str]:
         "docs/rewards.md lists what there is; your own function is {name: my_rewards.py:score}."
     )
     yield from ("rewards:", "  - {name: length, params: {max: 100}}")
+
+
+def _sample(found: Sample) -> Iterator[str]:
+    if found.lacking > len(found.texts) / 2:
+        yield ""
+        yield from _comment(
+            "Most of the first prompts have fewer than two distinct completions, of which nothing can be "
+            "learnt: the reference draws those that are missing. Leave it out where others follow."
+        )
+        yield "sample: {completions: 4}"
 
 
 def _section(stage: str, names: Sequence[str]) -> Iterator[str]:

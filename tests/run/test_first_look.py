@@ -148,6 +148,57 @@ def test_records_are_told_by_their_first_lines(home: Path) -> None:
     assert (found.read, found.rewarded, found.columns) == (20, 20, {"references"})
 
 
+def write(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+ONE = [{"prompt": f"say {n}", "completion": "a b", "thumb": n % 2 == 0, "rating": 3} for n in range(20)]
+
+
+def test_records_of_one_completion_are_told_what_draws_the_others_and_what_is_not_used(
+    home: Path, tmp_path: Path
+) -> None:
+    def notes(rows: list[dict[str, Any]], **changes: Any) -> list[str]:
+        path = write(tmp_path / "r.jsonl", rows)
+        values = recipe(home, records=str(path), rewards=[], reward={}, **changes)
+        looks = look_at(parse_recipe(values), home / "runs", {"placement": parse_placement})
+        return [look.text for look in looks if look.kind == NOTE and look.text.startswith("records")]
+
+    unused, lacking = notes(ONE)
+    assert unused == (
+        "records: 'rating' looks like a reward and is not used; to use it: columns: {reward: rating} "
+        "(20 of them)"
+    )
+    assert lacking.startswith("records: 20 of their 20 prompts have fewer than two distinct completions")
+    assert lacking.endswith("sample: {completions: 4} draws those that are missing")
+    assert notes(ONE, sample={}) == [unused]
+    # a prompt that comes again with another completion has two
+    assert notes([*ONE, *({**row, "completion": "c d"} for row in ONE)]) == [unused.replace("20 of", "40 of")]
+
+
+@pytest.mark.parametrize("rows", [ONE, [{"prompt": row["prompt"]} for row in ONE]])
+def test_a_recipe_for_records_that_lack_completions_has_them_drawn(
+    rows: list[dict[str, Any]],
+    home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    where = ["--records", str(write(tmp_path / "r.jsonl", rows)), "--model", str(home / "model")]
+    assert call(monkeypatch, "init", "one.yaml", *where) == 0
+    written = load_recipe(tmp_path / "one.yaml")
+    assert (written.samples, written.stages["sample"]) == (True, {"completions": 4})
+    assert call(monkeypatch, "init", "two.yaml", "--records", str(home / "records.jsonl"), *where[2:]) == 0
+    assert not load_recipe(tmp_path / "two.yaml").samples
+    capsys.readouterr()
+    lengths = ("sample", "evaluate", "train.samples")
+    small = [part for at in lengths for part in ("--set", f"{at}.generation.max_new_tokens=8")]
+    assert call(monkeypatch, "check", "one.yaml", *small) == 0
+    assert "have fewer than two" not in capsys.readouterr().out
+
+
 def call(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
     monkeypatch.setattr(sys, "argv", ["copg", *words])
     monkeypatch.setattr(recipes, "joined_sections", lambda: {"placement": parse_placement})
