@@ -307,7 +307,7 @@ def test_what_is_refused_for_good_ends_no_later_run_of_which_it_is_most(
     groups, more = write_groups(tmp_path / "groups", 20), write_groups(tmp_path / "more", 21)
     prompt = str(next(read_groups(groups, "train")).prompt)
     with endpoint(fails=0, refused=prompt) as (settings, _):
-        # 4 of 80, and of a share of 40 or so, may be refused; 4 of the 4 or 8 that are asked for again may not
+        # 4 of 80, and of a share of 40 or so, may be refused; not 4 of the 4 or 8 that are asked for again
         asked = replace(config, endpoint=replace(settings, max_failed_fraction=0.25))
         for shard in range(num_shards if num_shards > 1 else 0):
             sample_shard(asked, groups, shard, num_shards)
