@@ -40,12 +40,15 @@ class Pieces:
 
     def text(self, ids: Sequence[int], *, after_token: bool, skip_special: bool) -> str:
         """Text of ids, a space at its start included: decoding alone takes it for that of the tokeniser."""
-        marker = MARKERS[0] if self._is_inside(after_token) else ""
-        known = self._cut(marker) if marker else []
+        known = self._cut(MARKERS[0]) if self._is_inside(after_token) else []
         text = self._tokenizer.decode(
             [*known, *ids], skip_special_tokens=skip_special, clean_up_tokenization_spaces=False
         )
-        return str(text).removeprefix(marker)
+        return str(text).removeprefix(self._seen(known) if known else "")
+
+    def span(self, before: str, after: str) -> bool:
+        """Whether some token of the two texts as one reaches from the one into the other."""
+        return self.ids(before + after) != [*self.ids(before), *self.ids(after)]
 
     def _is_inside(self, after_token: bool) -> bool:
         """Whether a space would be put that is not there in a whole text."""
@@ -64,9 +67,13 @@ class Pieces:
         for marker in MARKERS[:-1]:
             start, both = self._cut(marker), self._cut(marker + word)
             if start and both[: len(start)] == start and len(both) > len(start):
-                seen = self._tokenizer.decode([*start, *alone], clean_up_tokenization_spaces=False)
-                return both[len(start) :] != alone and str(seen) == f"{marker} {word}"
+                seen = self._seen([*start, *alone])
+                return both[len(start) :] != alone and seen == f"{self._seen(start)} {word}"
         return False
+
+    def _seen(self, ids: Sequence[int]) -> str:
+        """Text of ids from the start: a space put in front of it is seen with byte-level tokens alone."""
+        return str(self._tokenizer.decode(ids, clean_up_tokenization_spaces=False))
 
     def whole(self, text: str) -> list[int]:
         """Token ids of text by itself, in which what spells a special token is one."""

@@ -1,12 +1,12 @@
 """From prompts and completions to token ids and back: the one place that decides what the model reads."""
 
-import re
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
 from copg.errors import ModelError, RecordError
+from copg.lm.added_tokens import AddedTokens
 from copg.lm.config import TextConfig
 from copg.lm.encoded import Encoded
 from copg.lm.end_of_turn import find_end_of_turn
@@ -40,14 +40,9 @@ class TextCodec:
         self.tokenizer = tokenizer
         self.config = config or TextConfig()
         self.template = Template(tokenizer, self.config.template_kwargs, self.config.day())
-        tokens = tokenizer.added_tokens_decoder
-        self._added = {str(token): index for index, token in tokens.items()}
-        self._tokens = frozenset(tokens)
-        special = {index: str(token) for index, token in tokens.items() if token.special}
-        self._named = frozenset(named_ends) & special.keys()
-        spelled = sorted(special.values(), key=len, reverse=True)
-        self._special = re.compile("|".join(map(re.escape, spelled)) or "(?!)")
-        self._speech = Speech(self.config, self._special)
+        self._added = AddedTokens(tokenizer)
+        self._named = frozenset(named_ends) & self._added.special_ids
+        self._speech = Speech(self.config, self._added.special)
         self._pieces = Pieces(tokenizer, split_special=self.config.special_tokens == "text")
 
     @property
@@ -68,12 +63,14 @@ class TextCodec:
         Raises:
             ModelError: it cannot be told, or there is no template.
         """
-        return find_end_of_turn(self.template, self._added, self.end_of_text, self._named)
+        return find_end_of_turn(self.template, self._added.id_of, self.end_of_text, self._named)
 
     @cached_property
     def stops(self) -> frozenset[int]:
         """Tokens that end what is drawn: the ends of turn and of text, and others that the model names."""
-        ends = {self.end_of_text, *self._named}
+        ends = set(self._named)
+        with suppress(ModelError):  # of a reward model, which draws nothing
+            ends.add(self.end_of_text)
         with suppress(ModelError, RecordError):  # then no chat can be a prompt
             ends.add(self.end_of_turn)
         return frozenset(ends)
@@ -102,8 +99,9 @@ class TextCodec:
     def open(self, prompt: Prompt, columns: Mapping[str, Any] | None = None) -> Opening:
         """A prompt, up to where its completions start.
 
-        Text gets the special tokens that the tokeniser puts in front, and loses an end-of-sequence token
-        that some append. A chat goes through the template; an assistant's message at its end is gone on with.
+        Text gets the special tokens that the tokeniser puts in front, where it does not spell them itself,
+        and loses an end-of-sequence token that some append. A chat goes through the template; an assistant's
+        message at its end is gone on with.
 
         Args:
             prompt: of a record.
@@ -126,7 +124,9 @@ class TextCodec:
 
     def _open_text(self, prompt: str) -> Opening:
         ids = list(self.tokenizer(prompt, verbose=False).input_ids)
-        eos = self.tokenizer.eos_token_id
+        bos, eos = self.tokenizer.bos_token_id, self.tokenizer.eos_token_id
+        if bos is not None and ids[:2] == [bos, bos]:  # the text spells it, as a conversation rendered before
+            ids.pop(0)
         while ids and ids[-1] == eos and eos != self.tokenizer.bos_token_id:
             ids.pop()
         return Opening(self.template, ids, None, "", prompt, "", "", "", prompt[-CONTEXT:])
@@ -150,7 +150,7 @@ class TextCodec:
             before, lead = before[:cut], before[cut:]
         gap, found, _ = frame.after.partition(end)
         tail = before[-CONTEXT:]
-        ends = [tail.rfind(token) + len(token) for token in self._added if token in tail]
+        ends = [tail.rfind(token) + len(token) for token in self._added.id_of if token in tail]
         ids = self.ids_of(before)
         gap, context = gap if found else "", tail[max(ends, default=0) :]
         return Opening(template, ids, messages, begun, before, lead, frame.after, gap, context)
@@ -158,7 +158,7 @@ class TextCodec:
     def spells_special_tokens(self, prompt: Prompt) -> bool:
         """Whether a prompt spells special tokens in its text, which the model then reads as such."""
         texts = [prompt] if isinstance(prompt, str) else [message["content"] for message in prompt]
-        return any(self._special.search(text) for text in texts)
+        return any(self._added.special.search(text) for text in texts)
 
     def encode(self, opening: Opening, text: str, *, finished: bool, boundary: bool = True) -> Encoded:
         """Token ids of a completion, apart from its prompt, so that the boundary between them never moves.
@@ -167,60 +167,82 @@ class TextCodec:
             opening: its prompt.
             text: as it was logged; what spells a special token is text unless ``special_tokens`` says else.
             finished: append the token that ends the turn, of plain text the end of text; False for a
-                completion that was cut off.
+                completion that was cut off. One that ends with such a token, read as one, is finished.
             boundary: look for a token across the start, which takes as long as all else.
 
         Raises:
             ModelError: there is no such token.
-            RecordError: ``thinking`` refuses it, or the template does not write such words.
+            RecordError: ``thinking`` refuses it, the template does not write such words, or it goes on after
+                a token at which the model stops.
         """
-        notes = ["spells_special_tokens"] if self._special.search(text) else []
+        notes = ["spells_special_tokens"] if self._added.special.search(text) else []
+        spelled = next((token for token in self._read_ends if text.endswith(token)), "")
+        text, end = text.removesuffix(spelled), self._read_ends.get(spelled)
+        if end is None and finished:
+            end = self.end_of_text if opening.messages is None else self.end_of_turn
         drawn = text
         if opening.messages is not None:
-            drawn = self._speech.drawn(opening, text, notes) + (opening.gap if finished else "")
-        after_token = opening.ids[-1] in self._tokens
+            gap = opening.gap if end is not None and end == self.end_of_turn else ""
+            drawn = self._speech.drawn(opening, text, notes) + gap
+        after_token = opening.ids[-1] in self._added.ids
         own = self._tokens_of_template(opening, drawn)
         ids = self._pieces.whole(own) if own else []
-        ids += self._pieces.ids(drawn[len(own) :], after_token=after_token or bool(own))
+        kept = drawn.rstrip() if end in self._added.takes_before else drawn
+        said = self._pieces.ids(kept[len(own) :], after_token=after_token or bool(own))
+        if (stop := next((token for token in said if token in self.stops), None)) is not None:
+            name = self.tokenizer.convert_ids_to_tokens(stop)
+            raise RecordError(f"it goes on after {name!r}, at which the model stops")
+        ids += said
         if self._pieces.text(ids, after_token=after_token, skip_special=False) != drawn:
             notes.append("changed_by_tokenizer")
-        if boundary and opening.context and drawn:
-            apart = [self._pieces.ids(piece) for piece in (opening.context, drawn[:HEAD])]
-            if self._pieces.ids(opening.context + drawn[:HEAD]) != [*apart[0], *apart[1]]:
-                notes.append("merges_with_prompt")
-        if finished:
-            ids.append(self.end_of_text if opening.messages is None else self.end_of_turn)
+        if boundary and drawn and self._merges(opening, drawn):
+            notes.append("merges_with_prompt")
+        if end is not None:
+            ids.append(end)
         return Encoded(ids, tuple(notes))
+
+    @cached_property
+    def _read_ends(self) -> dict[str, int]:
+        """The tokens that end what is drawn and that text is read as where it spells them."""
+        return self._added.read_among(self.stops, special=self.config.special_tokens == "tokens")
+
+    def _merges(self, opening: Opening, drawn: str) -> bool:
+        """Whether, in one text, a token would span the start of what is drawn, or take its first space."""
+        if opening.ids[-1] in self._added.takes_after and drawn[0].isspace():
+            return True
+        return bool(opening.context) and self._pieces.span(opening.context, drawn[:HEAD])
 
     def _tokens_of_template(self, opening: Opening, drawn: str) -> str:
         """The start of what is drawn that the template wrote, up to its last special token.
 
         It is read as tokens whatever the words after it are read as.
         """
-        own = max((found.end() for found in self._special.finditer(opening.lead or "")), default=0)
+        own = max((found.end() for found in self._added.special.finditer(opening.lead or "")), default=0)
         return drawn[:own] if drawn.startswith((opening.lead or "")[:own]) else ""
 
     def rendered(self, text: str, after: int) -> list[int]:
         """Ids of text that the template wrote after a token: what spells a special token is one."""
         ids: list[int] = []
         at = 0
-        for found in [*self._special.finditer(text), None]:
+        for found in [*self._added.special.finditer(text), None]:
             words = text[at : found.start() if found else len(text)]
-            ids += self._pieces.ids(words, after_token=(ids or [after])[-1] in self._tokens) if words else []
+            after_token = (ids or [after])[-1] in self._added.ids
+            ids += self._pieces.ids(words, after_token=after_token) if words else []
             if found:
-                ids.append(self._added[found.group()])
+                ids.append(self._added.id_of[found.group()])
                 at = found.end()
         return ids
 
     def decode(self, ids: Sequence[int], prompt_ids: Sequence[int]) -> str:
         """Text of a completion that was drawn after a prompt.
 
-        Without special tokens; where ``special_tokens`` is ``tokens``, with all but the one that ended it.
+        Without special tokens; where ``special_tokens`` is ``tokens``, with all but the one that ended it,
+        which some tokenisers do not count among their special ones.
         """
         skip = self.config.special_tokens == "text"
-        if not skip and ids and ids[-1] in self.stops:
+        if ids and ids[-1] in self.stops:
             ids = ids[:-1]
-        return self._pieces.text(ids, after_token=prompt_ids[-1] in self._tokens, skip_special=skip)
+        return self._pieces.text(ids, after_token=prompt_ids[-1] in self._added.ids, skip_special=skip)
 
     def read_back(self, opening: Opening, encoded: Encoded) -> str:
         """What rewards read of a logged completion: its words as they come back from a model that drew it."""
@@ -230,16 +252,29 @@ class TextCodec:
         """The words alone of a completion that was drawn: without what the template writes around them."""
         lead, gap = opening.lead or "", opening.gap
         if self.config.special_tokens == "text":
-            lead = self._special.sub("", lead)
+            lead = self._added.special.sub("", lead)
         return drawn.removeprefix(lead).removesuffix(gap) if opening.messages is not None else drawn
 
     def whole(self, prompt: Sequence[dict[str, Any]], text: str | None) -> list[int]:
-        """Ids of a conversation rendered whole, the assistant's last message closed; without it if None."""
+        """Ids of a conversation rendered whole, the assistant's last message closed; without it if None.
+
+        What spells a special token in ``text`` is text unless ``special_tokens`` says else: nobody can write
+        turns of his own into a conversation that is judged.
+        """
         messages = list(prompt)
-        if text is not None:
-            begun = messages.pop()["content"] if messages[-1]["role"] == "assistant" else ""
-            messages.append(spoken(begun + text))
-        return self.ids_of(self.template.render(messages))
+        if text is None:
+            return self.ids_of(self.template.render(messages))
+        begun = messages.pop()["content"] if messages[-1]["role"] == "assistant" else ""
+        rendered = self.template.render([*messages, spoken(begun + text)])
+        if self.config.special_tokens == "tokens" or not self._added.special.search(text):
+            return self.ids_of(rendered)
+        frame = self.template.frame(messages, begun)
+        if not (rendered.startswith(frame.before) and rendered.endswith(frame.after)):
+            raise RecordError("the chat template writes these words of an assistant differently from others")
+        words = rendered[len(frame.before) : len(rendered) - len(frame.after)]
+        ids = self.ids_of(frame.before)
+        ids += self._pieces.ids(words, after_token=bool(ids) and ids[-1] in self._added.ids)
+        return ids + (self.rendered(frame.after, ids[-1]) if frame.after else [])
 
     def ids_of(self, rendered: str) -> list[int]:
         """Ids of a conversation as the template wrote it, cut as one text."""

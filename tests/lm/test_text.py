@@ -4,7 +4,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
+from tokenizers import (
+    AddedToken,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
 from transformers import PreTrainedTokenizerFast
 
 from copg.config import parse_config
@@ -317,3 +326,93 @@ def test_the_module_loads_without_torch() -> None:
 
     code = "import sys, copg.lm.text; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2]).returncode == 0
+
+
+@pytest.mark.parametrize(("prompt", "end"), [(ASK, "<end>"), ("why", "</s>")])
+def test_a_text_that_spells_its_end_as_a_token_ends_once(prompt: Any, end: str) -> None:
+    codec = TextCodec(build(), TextConfig(special_tokens="tokens"))
+    opening = opened(codec, prompt)
+    for finished in (True, False):
+        encoded = codec.encode(opening, f"yes{end}", finished=finished)
+        assert tokens(codec, encoded.ids) == ["yes", end]
+        assert codec.read_back(opening, encoded) == "yes"
+    # drawn in a chat, the end of text is what ended it; in plain text the end of a turn ends as well
+    other = {"<end>": "</s>", "</s>": "<end>"}[end]
+    assert tokens(codec, codec.encode(opening, f"yes{other}", finished=True).ids) == ["yes", other]
+    with pytest.raises(RecordError, match=f"it goes on after '{end}', at which the model stops"):
+        codec.encode(opening, f"yes{end}no", finished=True)
+    as_text = TextCodec(build())
+    ids = as_text.encode(opened(as_text, prompt), f"yes{end}", finished=True).ids
+    assert tokens(as_text, ids) == ["yes", *end, end]
+
+
+def unmarked() -> PreTrainedTokenizerFast:
+    """Whose template ends turns with a token that is none of the special ones."""
+    tokenizer = build(TURNS.replace("<end>", "<done>"))
+    tokenizer.add_tokens([AddedToken("<done>", special=False)])
+    return tokenizer
+
+
+@pytest.mark.parametrize("special_tokens", ["text", "tokens"])
+def test_an_end_that_is_no_special_token_ends_and_is_no_word(special_tokens: Any) -> None:
+    codec = TextCodec(unmarked(), TextConfig(special_tokens=special_tokens))
+    opening = opened(codec)
+    for text in ("yes", "yes<done>"):
+        encoded = codec.encode(opening, text, finished=True)
+        assert tokens(codec, encoded.ids) == ["yes", "<done>"]
+        assert codec.read_back(opening, encoded) == "yes"
+    with pytest.raises(RecordError, match="it goes on after '<done>'"):
+        codec.encode(opening, "yes<done>no", finished=True)
+
+
+def test_text_that_was_rendered_before_has_one_start_token() -> None:
+    tokenizer = build(None)
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", 1)]
+    )
+    codec = TextCodec(tokenizer)
+    assert opened(codec, "<s>why").ids == opened(codec, "why").ids
+    assert tokens(codec, opened(codec, "<s>why").ids) == ["<s>", *"why"]
+
+
+@pytest.mark.parametrize(("side", "text"), [("rstrip", " yes"), ("lstrip", "yes ")])
+def test_white_space_that_a_token_takes_in_a_whole_text_is_told(side: str, text: str) -> None:
+    template = "{% for m in messages %}<bot>{{ m.content }}<done>{% endfor %}"
+    tokenizer = build(template + "{% if add_generation_prompt %}<bot>{% endif %}")
+    added = [AddedToken(name, special=True, **{side: True}) for name in ("<bot>", "<done>")]
+    tokenizer.add_tokens(added, special_tokens=True)
+    codec = TextCodec(tokenizer)
+    opening = opened(codec)
+    encoded = codec.encode(opening, text, finished=True)
+    same = codec.whole(ASK, text) == opening.ids + encoded.ids
+    # what the prompt takes can be drawn all the same; what the end takes cannot be in its conversation
+    expected = (("merges_with_prompt",), False) if side == "rstrip" else (("changed_by_tokenizer",), True)
+    assert (encoded.notes, same) == expected
+    assert codec.encode(opening, "yes", finished=True).notes == ()
+
+
+@pytest.mark.parametrize("template", [None, TURNS])
+def test_a_space_that_byte_level_tokens_put_in_front_is_none_of_the_text(template: str | None) -> None:
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    specials = ["<s>", "</s>", "<turn>", "<end>"]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=270, special_tokens=specials, initial_alphabet=alphabet, show_progress=False
+    )
+    tokenizer.train_from_iterator(["yes no yes"] * 9, trainer)
+    made = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", extra_special_tokens=specials[2:]
+    )
+    made.chat_template = template
+    codec = TextCodec(made)
+    opening = opened(codec, "why?" if template is None else ASK)
+    for text in ("yes", " yes", "no yes", "\nyes"):
+        encoded = codec.encode(opening, text, finished=True)
+        kept = text if template is None else text.strip()
+        assert codec.read_back(opening, encoded) == kept
+        assert set(encoded.notes) <= {"changed_by_template"}
+        if template is not None:
+            whole = codec.whole(ASK, text)
+            assert whole[: len(opening.ids) + len(encoded.ids)] == opening.ids + encoded.ids
