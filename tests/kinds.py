@@ -46,9 +46,17 @@ _QWEN4 = {
     **{"indexer_compress_ratio": 4, "hc_lowrank": 8, "ngram_vocab_size_base": 96, "ple_embed_dim": 32},
     **{"split_ngram_parts": 1, "make_ngram_vocab_size_divisible_by": 8},
 }
+_WINDOW = {"use_sliding_window": True, "sliding_window": WINDOW, "layer_types": BOTH}
 _HYBRID = ["linear_attention", "hybrid"] * (LAYERS // 2)
 _ROPE = {"rope_type": "default", "rope_theta": 1e4}
 OWN: dict[str, dict[str, Any]] = {
+    **{kind: {"index_topk": WINDOW} for kind in ("axk2", "dots3_note", "dots3_note_text", "hy_v4")},
+    **{kind: {"index_topk": WINDOW} for kind in ("deepseek_v32", "glm_moe_dsa")},
+    **{kind: {"sliding_window": WINDOW} for kind in ("mixtral", "phi3", "phi4_multimodal", "phimoe")},
+    **{kind: {"sliding_window": WINDOW} for kind in ("ministral3", "starcoder2")},
+    **dict.fromkeys(("laguna", "mellum"), {"sliding_window": WINDOW, "layer_types": BOTH}),
+    **dict.fromkeys(("qwen2", "qwen2_moe", "qwen3", "smollm3"), _WINDOW),
+    "qwen3_moe": {"use_sliding_window": True, "sliding_window": WINDOW},
     "bamba": {"attn_layer_indices": [1, 3]},
     "cohere_compass_text": {
         "layer_types": BOTH,
@@ -59,8 +67,11 @@ OWN: dict[str, dict[str, Any]] = {
         "ffn_config": {"ffn_hidden_size": 64, "moe_num_experts": 4, "moe_top_k": 2},
     },
     "deepseek_v2": {"num_experts_per_tok": 2},
-    "deepseek_v4": {"compress_rates": {"compressed_sparse_attention": 4, "heavily_compressed_attention": 8}},
-    "dots1": {"n_routed_experts": 4, "n_shared_experts": 1, "num_experts_per_tok": 2},
+    "deepseek_v4": {
+        "compress_rates": {"compressed_sparse_attention": 4, "heavily_compressed_attention": 8},
+        "index_topk": WINDOW,
+    },
+    "dots1": {"sliding_window": WINDOW, "layer_types": BOTH, "n_routed_experts": 4, "n_shared_experts": 1, "num_experts_per_tok": 2},
     "falcon_h1": {"mamba_d_ssm": 64, "ssm_multipliers": [1.0] * 5},
     "gemma3n_text": {"layer_types": BOTH, "num_kv_shared_layers": 2},
     "gemma3n": {"layer_types": BOTH, "num_kv_shared_layers": 2},
@@ -74,6 +85,7 @@ OWN: dict[str, dict[str, Any]] = {
     "hunyuan_v1_dense": {"head_dim": 8},
     "hunyuan_v1_moe": {"head_dim": 8},
     "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1},
+    "lfm2": {"layer_types": ["conv", "full_attention"] * (LAYERS // 2)},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"] * (LAYERS // 2)},
     "mamba2": {"head_dim": 16},
     "ministral": {"head_dim": 8},
@@ -88,7 +100,8 @@ OWN: dict[str, dict[str, Any]] = {
     "zamba2": {"attention_hidden_size": 64, "layers_block_type": _HYBRID, "hybrid_layer_ids": [1, 3]},
     "zaya": {"num_experts_per_tok": 1},
 }
-"""What a kind needs beside its sizes."""
+"""What a kind needs beside its sizes: layers of each kind that published models have, and windows, of chosen
+tokens too, that sequences leave behind."""
 _CODES = "transformers does not build it from this configuration: it writes codes of sounds, no text"
 UNBUILT = {
     "gemma3n": "transformers needs the package timm for it; gemma3n_text needs none",

@@ -17,6 +17,8 @@ WINDOWS = {
     "window_size": "local",
 }
 """Names under which it has the tokens that some layers see, and the kind of those layers."""
+CHOSEN = {"index_topk": "indexed_attention"}
+"""The same of layers that choose which tokens they see, and keep more than keys and values for it."""
 ATTENTION = ("full_attention", "attention", "global", *sorted(set(WINDOWS.values())))
 """Kinds of layers whose state is the keys and values of the tokens so far."""
 RECURRENT = ("ssm_cfg", "state_size", "mamba_d_state", "attention_hidden_size", "attention_window_size")
@@ -89,7 +91,7 @@ def _positions(sizes: Iterable[Any]) -> int | None:
 def _windows(text: Any) -> tuple[int, ...]:
     kinds = getattr(text, "layer_types", None) or getattr(text, "attention_layers", None)
     found = set()
-    for name, kind in WINDOWS.items():
+    for name, kind in (WINDOWS | CHOSEN).items():
         size = getattr(text, name, None)
         if isinstance(size, int) and size > 0 and (kinds is None or any(kind in each for each in kinds)):
             found.add(size)

@@ -36,6 +36,11 @@ class MixedModel(torch.nn.Module):
         self.config = policy.config
 
     @property
+    def parts(self) -> tuple[Any, Any]:
+        """The models that are mixed."""
+        return self.policy, self.reference
+
+    @property
     def device(self) -> torch.device:
         """Of both models."""
         return next(self.parameters()).device

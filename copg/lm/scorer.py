@@ -19,6 +19,7 @@ from copg.lm.attention.dispatch import (
     own_attention,
     sharing,
     takes_shared_rows,
+    use_own_attention,
     use_prefix_attention,
 )
 from copg.lm.config import RowConfig
@@ -39,7 +40,6 @@ class SequenceScorer(torch.nn.Module):
 
     def __init__(self, model: Any, config: RowConfig) -> None:
         super().__init__()
-        use_prefix_attention(model_decoder(model))
         self.model = model
         self.config = config
 
@@ -60,7 +60,10 @@ class SequenceScorer(torch.nn.Module):
             ModelError: the model does not take rows of this form.
         """
         form = self._form
+        # at each forward, as the model may be drawn from, or scored in another form, between two of them
+        attend = use_prefix_attention if form == "packed" else use_own_attention
         with _forward(self.model, form):
+            attend(model_decoder(self.model))
             if form == "plain":
                 states = self._one_by_one(batch)
             elif form == "alone":

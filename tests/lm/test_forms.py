@@ -1,6 +1,7 @@
 """In which form of rows a model is exact, by a check on the longest groups; none is refused for rows."""
 
 import random
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,14 +18,18 @@ from transformers import (
 )
 
 from copg.errors import ModelError
-from copg.lm.config import RowConfig
+from copg.lm.config import GenerationConfig, RowConfig
 from copg.lm.decoders import CachedDecoder, WholeDecoder, choose_decoder
 from copg.lm.divergence import compare_reference, trace_policy
+from copg.lm.engines.own import draw
 from copg.lm.forms import fit_rows, telling_groups
+from copg.lm.generation import Policy
+from copg.lm.load import load_model
 from copg.lm.row_batch import build_batch, num_computed
 from copg.lm.rows import TokenGroup, plan_batches
 from copg.lm.scorer import SequenceScorer, group_logps
-from tests import tiny
+from copg.lm.text import TextCodec
+from tests import kinds, models_table, tiny
 
 VOCABULARY = len(tiny.VOCABULARY)
 FORMS = ["packed", "shared", "alone", "plain"]
@@ -233,3 +238,22 @@ def test_the_kl_of_a_policy_does_not_depend_on_the_form_of_either_pass() -> None
 def test_alibi_positions_are_left_to_the_model() -> None:
     fit = fit_rows(bloom(), make_groups(), RowConfig())
     assert fit.rows.form == "alone"
+
+
+def test_a_model_that_asks_for_the_name_of_its_attention_is_that_of_plain_transformers(
+    tmp_path: Path,
+) -> None:
+    """Under another name this one leaves out which tokens a layer chose to see."""
+    folder, groups = kinds.save_kind("deepseek_v32", tmp_path), models_table.make_groups()
+    expected = models_table.eager_logps(folder, groups)
+    model = load_model(folder)
+    fit = fit_rows(model, groups, RowConfig())
+    assert "packed" in fit.refused
+    found = group_logps(model, groups, rows=fit.rows)
+    assert found == [pytest.approx(each, abs=1e-4) for each in expected]
+    short = TokenGroup([5, 6, 7], [[8, 9], [10]])
+    group_logps(model, [short], rows=RowConfig(form="packed"))
+    assert [plain_logps(model, group) for group in groups] != [pytest.approx(e, abs=1e-2) for e in expected]
+    policy = Policy(codec=TextCodec(tiny.build_tokenizer()), loaded=model)
+    draw(policy, [[5, 6, 7]], ["a"], GenerationConfig(max_new_tokens=1))
+    assert [plain_logps(model, group) for group in groups] == [pytest.approx(e, abs=1e-4) for e in expected]

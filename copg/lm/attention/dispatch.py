@@ -31,7 +31,9 @@ def resolve_attention(name: str, device: torch.device) -> str:
 def use_prefix_attention(decoder: Any) -> None:
     """Route the attention of a model of transformers through ``prefix_attention``, where it lets us.
 
-    Without rows that share prompts its own attention computes, on its own masks.
+    Without rows that share prompts its own attention computes, on its own masks; but some models ask for the
+    name of their attention, and compute otherwise under ours. What is not ``packed`` goes through
+    ``use_own_attention``.
     """
     from transformers import AttentionInterface, AttentionMaskInterface
     from transformers.masking_utils import eager_mask, sdpa_mask
@@ -43,6 +45,12 @@ def use_prefix_attention(decoder: Any) -> None:
     masks = {"sdpa": sdpa_mask, "eager": eager_mask}
     AttentionMaskInterface.register(NAMES[own], partial(_mask, masks[own], own))
     decoder.set_attn_implementation(NAMES[own])
+
+
+def use_own_attention(decoder: Any) -> None:
+    """Undo ``use_prefix_attention``: the model is that of plain transformers."""
+    if takes_shared_rows(decoder):
+        decoder.set_attn_implementation(own_attention(decoder))
 
 
 def takes_shared_rows(decoder: Any) -> bool:

@@ -9,10 +9,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from copg.errors import RecordError
+from copg.lm.attention.dispatch import use_own_attention
 from copg.lm.batches import length_batches
 from copg.lm.config import GenerationConfig
 from copg.lm.decoders import Decoder, choose_decoder
 from copg.lm.generation import Generated, Policy, generated, max_prompt_tokens, noise_digest
+from copg.lm.load import model_decoder
 from copg.progress import track
 
 KEPT_FRACTION = 0.75
@@ -44,6 +46,8 @@ def draw(
             raise RecordError(f"prompt {key!r} has {len(prompt)} tokens; the model has room for 1 to {room}")
     was_training = model.training
     model.eval()
+    for part in getattr(model, "parts", (model,)):
+        use_own_attention(model_decoder(part))
     try:
         with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=bfloat16):
             drawn = _draw(model, prompts, noise_keys, config, policy.codec.stops)
