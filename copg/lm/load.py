@@ -1,6 +1,5 @@
 """Models and tokenisers from a directory or the hub: safetensors only, no remote code."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +9,13 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
-    GenerationConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
-from transformers.utils import logging
 
 from copg.errors import ModelError
 from copg.lm.anatomy import read_anatomy
-from copg.lm.attention.dispatch import use_prefix_attention
+from copg.lm.checkpoint import check_loaded, first_line, load_checkpoint
 from copg.lm.config import TextConfig
 from copg.lm.head import Head
 from copg.lm.memory import memory_mistake
@@ -40,7 +37,7 @@ def load_model(
     revision: str | None = None,
     trainable: bool = False,
 ) -> PreTrainedModel:
-    """A causal language model in evaluation mode, with attention that takes prefix-shared rows, if it can.
+    """A causal language model in evaluation mode, as plain transformers computes it.
 
     Args:
         model: a model directory, an adapter directory (its base is loaded as well) or a hub name.
@@ -57,7 +54,7 @@ def load_model(
         try:
             config = PeftConfig.from_pretrained(str(model))
         except Exception as error:  # of a configuration that is not what peft wrote, whatever it meets there
-            raise ModelError(f"{model}: cannot be loaded: {_first_line(error)}") from error
+            raise ModelError(f"{model}: cannot be loaded: {first_line(error)}") from error
         base = load_model(adapter_base(Path(model)), dtype=dtype, revision=config.revision)
         options = {"is_trainable": trainable, "use_safetensors": True}
         try:
@@ -65,46 +62,11 @@ def load_model(
         except Exception as error:
             if memory_mistake(error, {}) is not None:
                 raise
-            raise ModelError(f"{model}: cannot be loaded: {_first_line(error)}") from error
-        _check_loaded(model, adapted, {"missing_keys": _missing_from_adapter(Path(model), adapted)})
+            raise ModelError(f"{model}: cannot be loaded: {first_line(error)}") from error
+        check_loaded(model, adapted, {"missing_keys": _missing_from_adapter(Path(model), adapted)})
         return adapted.eval()
-    check_files(model)
-    logging.disable_progress_bar()  # one bar a weight file would drown the stage's own progress
-    try:
-        loaded, found = AutoModelForCausalLM.from_pretrained(
-            str(model),
-            dtype=dtype,
-            revision=revision,
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
-    except Exception as error:
-        if memory_mistake(error, {}) is not None:
-            raise
-        raise ModelError(f"{model}: cannot be loaded: {_first_line(error)}") from error
-    _check_loaded(model, loaded, found)
-    use_prefix_attention(model_decoder(loaded))
+    loaded: PreTrainedModel = load_checkpoint(AutoModelForCausalLM, model, revision=revision, dtype=dtype)
     return loaded.eval()
-
-
-def _check_loaded(where: str | Path, model: Any, found: Mapping[str, Any]) -> None:
-    """Refuse weights that are random, because the files lack them, or that are no numbers.
-
-    Raises:
-        ModelError: names the first of them.
-    """
-    for what, why in (("missing_keys", "lack"), ("mismatched_keys", "have another shape of")):
-        names = sorted(str(name) for name in found.get(what, ()))
-        if names:
-            kind = model.config.model_type
-            raise ModelError(
-                f"{where}: its files {why} {len(names)} weights of model type {kind!r}, the first "
-                f"{names[0]!r}: they would be random"
-            )
-    for name, parameter in model.named_parameters():
-        if parameter.numel() and not all(bool(end.isfinite()) for end in parameter.detach().aminmax()):
-            raise ModelError(f"{where}: weight {name!r} holds values that are not finite")
 
 
 def load_tokenizer(model: str | Path, *, revision: str | None = None) -> PreTrainedTokenizerBase:
@@ -130,17 +92,7 @@ def load_codec(
     Raises:
         ModelError: there is no tokeniser, or it has no end-of-sequence token.
     """
-    tokenizer = load_tokenizer(model, revision=revision)
-    try:
-        named = GenerationConfig.from_pretrained(str(model), revision=revision).eos_token_id
-    except (ValueError, TypeError, AttributeError) as error:
-        raise ModelError(f"{model}: generation_config.json: {_first_line(error)}") from None
-    except OSError:  # a model need not have one: its own configuration then names them
-        try:
-            named = getattr(load_config(model, revision=revision).get_text_config(), "eos_token_id", None)
-        except ModelError:  # a tokeniser without a model
-            named = None
-    return open_codec(model, tokenizer, text, named)
+    return open_codec(model, load_tokenizer(model, revision=revision), text, revision=revision)
 
 
 def check_vocabulary(
@@ -171,11 +123,7 @@ def load_config(model: str | Path, *, revision: str | None = None) -> Any:
     try:
         return AutoConfig.from_pretrained(str(model), revision=revision, trust_remote_code=False)
     except Exception as error:  # each kind of model raises its own
-        raise ModelError(f"{model}: cannot be loaded: {_first_line(error)}") from None
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0] or type(error).__name__
+        raise ModelError(f"{model}: cannot be loaded: {first_line(error)}") from None
 
 
 def _missing_from_adapter(folder: Path, adapted: Any) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from copg.artifacts import json_value
 from copg.errors import ModelError
-from copg.lm.anatomy import CONTEXTS, plain_context, plain_text_config
+from copg.lm.anatomy import CONTEXTS, plain_context, plain_text_config, read_anatomy, text_config
 from copg.lm.config import TextConfig
 from copg.lm.text import TextCodec
 
@@ -22,7 +22,7 @@ MOST_CHARS = 500
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a model can read, by its configuration; None where the file leaves it to a default."""
+    """What a model can read, by its configuration; None where nothing limits it, or nothing tells."""
 
     context: int | None
     """Tokens of prompt and completion together."""
@@ -54,24 +54,26 @@ def read_codec(model: str, *, revision: str | None = None, text: TextConfig | No
         raise ModelError(no_tokenizer(model, error)) from None
     if tokenizer.eos_token_id is None:
         raise ModelError(f"{model}: the tokeniser has no end-of-sequence token")
-    named = _read_json(model, "generation_config.json", revision).get("eos_token_id")
-    if named is None:
-        named = plain_text_config(_read_json(model, "config.json", revision)).get("eos_token_id")
-    return open_codec(model, tokenizer, text, named)
+    return open_codec(model, tokenizer, text, revision=revision)
 
 
-def open_codec(model: str | Path, tokenizer: Any, text: TextConfig | None, named: Any) -> TextCodec:
-    """Text to ids and back by a tokeniser that was loaded.
+def open_codec(
+    model: str | Path, tokenizer: Any, text: TextConfig | None, *, revision: str | None = None
+) -> TextCodec:
+    """Text to ids and back by a tokeniser that was loaded, and the ends that the model's files name.
 
     Args:
-        model: how it is called in messages.
+        model: where those lie.
         tokenizer: of ``transformers``.
         text: how prompts and completions become tokens.
-        named: what the model's configuration says of ``eos_token_id``.
+        revision: of the hub.
 
     Raises:
         ModelError: what its files say of tokens is none of what it may be.
     """
+    named = _read_json(str(model), "generation_config.json", revision).get("eos_token_id")
+    if named is None:  # a model need not have one, or name no end there
+        named = plain_text_config(_read_json(str(model), "config.json", revision)).get("eos_token_id")
     ends = named if isinstance(named, list) else [] if named is None else [named]
     if not all(type(end) is int for end in ends):
         raise ModelError(f"{model}: eos_token_id={named!r:.100} must be an id, or a list of ids")
@@ -92,16 +94,24 @@ def no_tokenizer(model: str | Path, error: Exception) -> str:
 
 
 def read_limits(model: str, *, revision: str | None = None) -> Limits:
-    """Lengths by ``config.json`` alone.
+    """Lengths by ``config.json`` alone; where it leaves one to the defaults of its kind, as that of Gemma 3
+    does, it says so and loads torch, as ``transformers`` knows them in no other way.
 
     Raises:
-        ModelError: one of them is no whole number.
+        ModelError: one of them is no whole number, or the kind is unknown.
     """
-    text = plain_text_config(_read_json(model, "config.json", revision))
+    config = _read_json(model, "config.json", revision)
+    text = plain_text_config(config)
     for name in (*CONTEXTS, "vocab_size"):
         if type(text.get(name)) not in (int, type(None)):
             raise ModelError(f"{model}: config.json: {name}={text[name]!r:.100} must be a whole number")
-    return Limits(plain_context(text), text.get("vocab_size"))
+    found = Limits(plain_context(text), text.get("vocab_size"))
+    if "model_type" not in config or None not in (found.context, found.num_embeddings):
+        return found
+    kind = config["model_type"]
+    print(f"{model}: config.json leaves lengths to model type {kind!r}: torch is loaded", file=sys.stderr)
+    whole = import_module("copg.lm.load").load_config(model, revision=revision)
+    return Limits(read_anatomy(whole).context, getattr(text_config(whole), "vocab_size", None))
 
 
 def _class_of(model: str, revision: str | None) -> str | None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from copg.artifacts import json_value
 from copg.errors import ModelError
-from copg.stores.model_files import ADAPTER
+from copg.stores.model_files import ADAPTER, MODEL_FILES
 
 POINTER = b"version https://git-lfs"
 """How a file begins that git-lfs did not fetch."""
@@ -15,16 +15,21 @@ MOST_HEADER = 100_000_000
 """Bytes that safetensors allows a header."""
 
 
-def check_files(model: str | Path) -> None:
+def check_files(model: str | Path, revision: str | None = None) -> None:
     """Refuse a model or adapter directory whose files cannot be loaded, or would choose code; of a hub name
-    there is nothing to look at here.
+    its configuration alone is looked at.
 
     Raises:
         ModelError: names the file, and what is wrong with it.
     """
     folder = Path(model)
     if not folder.is_dir():
+        _check_settings_on_hub(str(model), revision)
         return
+    for file in sorted(file for pattern in MODEL_FILES for file in folder.glob(pattern)):
+        with file.open("rb") as stream:
+            if file.suffix != ".safetensors" and stream.read(len(POINTER)) == POINTER:
+                raise ModelError(f"{file}: is a pointer of git-lfs, not the file: run git lfs pull")
     settings = folder / (ADAPTER if (folder / ADAPTER).is_file() else "config.json")
     if not settings.is_file():
         raise ModelError(f"{model}: no model directory, 'config.json' is missing")
@@ -35,8 +40,7 @@ def check_files(model: str | Path) -> None:
             f"{model}: no *.safetensors weights: they were never there, or the retention rule of stage "
             "'promote' removed them (train again, or set promote.keep)"
         )
-    for file in files:
-        read_shapes(file)
+    held = {file.name: read_shapes(file) for file in files}
     for index in sorted(folder.glob("*.safetensors.index.json")):
         placed = _json(index).get("weight_map", {})
         if not isinstance(placed, dict) or not all(isinstance(file, str) for file in placed.values()):
@@ -45,6 +49,9 @@ def check_files(model: str | Path) -> None:
         missing = sorted(name for name in wanted if not (folder / name).is_file())
         if missing:
             raise ModelError(f"{index}: names {len(wanted)} files, of which {missing[0]!r} is missing")
+        lost = sorted(name for name, file in placed.items() if name not in held.get(file, {name}))
+        if lost:
+            raise ModelError(f"{index}: places {lost[0]!r} in {placed[lost[0]]!r}, which does not hold it")
 
 
 def read_shapes(file: Path) -> dict[str, list[int]]:
@@ -72,6 +79,17 @@ def read_shapes(file: Path) -> dict[str, list[int]]:
     if size < whole:
         raise ModelError(f"{file}: is truncated: {size} of {whole} bytes")
     return shapes
+
+
+def _check_settings_on_hub(model: str, revision: str | None) -> None:
+    from transformers.utils.hub import cached_file
+
+    try:
+        found = cached_file(model, "config.json", revision=revision)
+    except OSError:  # whoever loads it says so
+        return
+    if found is not None:
+        _check_settings(Path(found))
 
 
 def _check_settings(file: Path) -> None:

@@ -12,6 +12,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 
 from copg.errors import ModelError
 from copg.lm.batches import length_batches
+from copg.lm.checkpoint import load_checkpoint
 from copg.progress import track
 
 Encoding = Mapping[str, Sequence[int]]
@@ -38,7 +39,8 @@ class Classifier:
         """Load the model, once a device.
 
         Raises:
-            ModelError: nothing there, no safetensors, or a checkpoint without the head's weights.
+            ModelError: nothing there, no safetensors, or weights that are missing (of a bare language model the
+                head's), of another shape or not finite.
         """
         self.name = model
         try:
@@ -46,21 +48,15 @@ class Classifier:
             self.tokenizer: Any = AutoTokenizer.from_pretrained(
                 model, revision=revision, trust_remote_code=False
             )
-            loaded, info = AutoModelForSequenceClassification.from_pretrained(
-                model,
-                revision=revision,
-                dtype=dtype,
-                use_safetensors=True,
-                trust_remote_code=False,
-                output_loading_info=True,
-            )
         except (OSError, ValueError, TypeError) as error:
             raise ModelError(f"{model}: no classifier can be loaded: {str(error).splitlines()[0]}") from None
-        if info["missing_keys"]:
-            raise ModelError(
-                f"{model}: weights of {sorted(info['missing_keys'])} are missing, so they would be random; "
-                "a classifier is needed, not a bare language model"
-            )
+        loaded = load_checkpoint(
+            AutoModelForSequenceClassification,
+            model,
+            revision=revision,
+            dtype=dtype,
+            advice="a classifier is needed, not a bare language model",
+        )
         limits = [self.tokenizer.model_max_length, getattr(self.config, "max_position_embeddings", None)]
         self.max_tokens: int = max_tokens or min(limit for limit in limits if limit)
         devices = devices or pick_devices()

@@ -9,6 +9,7 @@ from copg.artifacts import MANIFEST, json_value, read_manifest
 from copg.config import configuration
 from copg.digests import files_digest, json_digest
 from copg.errors import ModelError
+from copg.lm.weights import check_files
 from copg.stores.model_files import MODEL_FILES, model_digest
 from copg.stores.promised import as_promised, state_of_files
 
@@ -95,7 +96,8 @@ def model_content(model: str, revision: str | None) -> str:
     Files are read once a process, as long as they do not change.
 
     Raises:
-        ModelError: a hub name without a commit, whose meaning may change from one day to the next.
+        ModelError: a hub name without a commit, whose meaning may change from one day to the next, or a
+            directory whose files cannot be loaded.
     """
     if Path(model).is_dir():
         return _digest(model, state_of_files(files_of(model)))
@@ -118,6 +120,7 @@ def files_of(model: str) -> list[Path]:
 def _digest(model: str, state: Any) -> str:
     """Of files in a state, which are read for it."""
     folder = Path(model)
+    check_files(folder)
     whole, modules = model_digest(folder), _of_modules(folder)
     return json_digest([whole, files_digest(modules, folder)]) if modules else whole
 

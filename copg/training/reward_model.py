@@ -12,7 +12,9 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from copg.errors import ModelError, RewardError
 from copg.lm.anatomy import read_anatomy
+from copg.lm.checkpoint import load_checkpoint
 from copg.lm.load import pick_device
+from copg.lm.tokenizer import no_tokenizer
 from copg.progress import track
 from copg.rewards.classifier import forward
 from copg.training.config import LoraConfig, OptimizerConfig
@@ -32,27 +34,32 @@ def load_with_head(
         seed: of the head and of the adapter's first weights.
 
     Raises:
-        ModelError: it cannot be loaded.
+        ModelError: it cannot be loaded, or weights other than the head's are missing.
     """
     torch.manual_seed(seed)
+    model: Any = load_checkpoint(
+        AutoModelForSequenceClassification,
+        name,
+        revision=revision,
+        dtype=torch.float32,
+        new=_of_head,
+        num_labels=1,
+    )
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
-        model: Any = AutoModelForSequenceClassification.from_pretrained(
-            name,
-            revision=revision,
-            num_labels=1,
-            dtype=torch.float32,
-            use_safetensors=True,
-            trust_remote_code=False,
-        )
-    except (OSError, ValueError, TypeError) as error:
-        raise ModelError(f"{name}: cannot be loaded: {str(error).splitlines()[0]}") from None
+        tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=False)
+    except Exception as error:  # tokenizers and templates each raise their own
+        raise ModelError(no_tokenizer(name, error)) from None
     disable_dropout(model)
     if lora is not None:
         # the task keeps the new head trainable beside the adapter
         model = add_adapter(model, lora, seed=seed, task="SEQ_CLS")
     limits = [tokenizer.model_max_length, read_anatomy(model.config).context]
     return model.to(pick_device()), tokenizer, min(limit for limit in limits if limit)
+
+
+def _of_head(model: Any, weight: str) -> bool:
+    """Whether a weight is beyond what a language model has: of the head, or of what is pooled for it."""
+    return not weight.startswith(f"{model.base_model_prefix}.") or ".pooler." in weight
 
 
 def fit(

@@ -29,6 +29,8 @@ def write(folder: Path, **files: Any) -> str:
         ({"context_length": 1024, "vocab_size": 9}, Limits(1024, 9)),  # RWKV
         ({"thinker_config": {"text_config": {"max_position_embeddings": 8, "vocab_size": 7}}}, Limits(8, 7)),
         ({}, Limits(None, None)),
+        # as Gemma 3 4B has it: its lengths are the defaults of its kind
+        ({"model_type": "gemma3", "text_config": {"model_type": "gemma3_text"}}, Limits(131072, 262208)),
     ],
 )
 def test_limits_are_those_of_the_language_model(tmp_path: Path, config: Any, limits: Limits) -> None:
@@ -46,6 +48,10 @@ def test_the_files_give_what_auto_tokenizer_gives(tmp_path: Path, declared: str)
     )
     write(tmp_path, generation_config={"eos_token_id": [2, 5]})
     light, heavy = read_codec(str(tmp_path)), load_codec(str(tmp_path))
+    assert light.about()["stops"] == ["</s>", "<end>"]
+    write(tmp_path, config={"model_type": "llama", "eos_token_id": [2, 4]}, generation_config={"top_k": 1})
+    for codec in (read_codec(str(tmp_path)), load_codec(str(tmp_path))):
+        assert codec.about()["stops"] == ["</s>", "<end>", "<turn>"]
     assert light.tokenizer.backend_tokenizer.to_str() == heavy.tokenizer.backend_tokenizer.to_str()
     assert type(light.tokenizer) is type(heavy.tokenizer)
     assert light.about() == heavy.about()

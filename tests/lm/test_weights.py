@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub.constants
 import pytest
 import torch
 from peft import PeftModel
@@ -60,6 +61,15 @@ def test_an_index_that_places_no_weights_is_refused(folder: Path, placed: Any) -
         check_files(folder)
 
 
+def lost(folder: Path) -> None:
+    (folder / f"{FILE}.index.json").write_text(json.dumps({"weight_map": {"a.weight": FILE}}))
+
+
+def text_pointer(folder: Path) -> None:
+    pointer(folder)
+    (folder / FILE).rename(folder / "tokenizer.json")
+
+
 def kernel(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "_attn_implementation": "someone/kernel"}))
@@ -73,6 +83,8 @@ def kernel(folder: Path) -> None:
         (nothing, r"model\.safetensors: is no safetensors file, or its first bytes alone \(1 bytes\)"),
         (other, r"model\.safetensors: its header is no safetensors header"),
         (index, r"index\.json: names 2 files, of which 'gone\.safetensors' is missing"),
+        (lost, r"index\.json: places 'a\.weight' in 'model\.safetensors', which does not hold it"),
+        (text_pointer, r"tokenizer\.json: is a pointer of git-lfs, not the file: run git lfs pull"),
         (kernel, r"config\.json: _attn_implementation='someone/kernel' would choose the code"),
     ],
 )
@@ -185,3 +197,15 @@ def test_of_a_model_with_a_tower_its_language_model_alone_is_trained() -> None:
     freeze_towers(model)
     assert not any(dict(model.named_parameters())[name].requires_grad for name in outside_decoder(model))
     assert model_decoder(model) is model.model.language_model
+
+
+def test_a_model_of_the_hub_chooses_no_code_for_its_attention_either(
+    reference_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    cached = Path(shutil.copytree(reference_dir, tmp_path / "models--owner--tiny/snapshots" / commit))
+    load_model("owner/tiny", revision=commit)
+    kernel(cached)
+    with pytest.raises(ModelError, match=r"_attn_implementation='someone/kernel' would choose the code"):
+        load_model("owner/tiny", revision=commit)
