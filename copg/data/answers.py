@@ -40,7 +40,7 @@ def read_answers(row: Mapping[str, Any], wish: Wish) -> Found:
     prompt, items = row[asked], row[answered]
     held = {name for item in items for name, value in item.items() if value is not None}
     texts, scores = ([name for name in names if name in held] for names in (_TEXTS, (*_SCORES, "rank")))
-    scores = [wish.feedback] if wish.feedback in held else scores
+    scores = [wish.feedback] if wish.feedback is not None and wish.feedback in held else scores
     score = _one(scores, "reward", f"columns: {{reward: {'/'.join(scores[:1])}}}")
     whole = {"prompt": asked, "completions": f"{answered}.{'/'.join(texts[:1])}"}
     whole |= {"rewards": f"{answered}.{score}"} if score and score != "rank" else {}

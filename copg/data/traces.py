@@ -171,7 +171,8 @@ def _as_reward(value: Any) -> float | None:
     thumb = read_thumb(value)
     if thumb is None and type(value) is str:
         number = as_number(value)
-        thumb = {"pass": 1.0, "fail": 0.0}.get(value.strip().lower(), None if type(number) is str else number)
+        said = {"pass": 1.0, "fail": 0.0}.get(value.strip().lower())
+        return number if said is None and not isinstance(number, str) else said
     return thumb
 
 

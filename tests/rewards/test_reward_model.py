@@ -178,7 +178,9 @@ def spoil(folder: Path, how: str) -> None:
         config = json.loads((folder / "config.json").read_text())
         (folder / "config.json").write_text(json.dumps({**config, "_attn_implementation": "someone/kernel"}))
     else:
-        weights[first] = {"nan": torch.full((32,), torch.nan), "shape": torch.ones(7)}.get(how, weights[first])
+        weights[first] = {"nan": torch.full((32,), torch.nan), "shape": torch.ones(7)}.get(
+            how, weights[first]
+        )
         kept = {name: each for name, each in weights.items() if name != first or how != "missing"}
         save_file(kept, file, metadata={"format": "pt"})
 
