@@ -54,7 +54,7 @@ OWN: dict[str, dict[str, Any]] = {
     **{kind: {"index_topk": WINDOW} for kind in ("deepseek_v32", "glm_moe_dsa")},
     **{kind: {"sliding_window": WINDOW} for kind in ("mixtral", "phi3", "phi4_multimodal", "phimoe")},
     **{kind: {"sliding_window": WINDOW} for kind in ("ministral3", "starcoder2")},
-    **dict.fromkeys(("laguna", "mellum"), {"sliding_window": WINDOW, "layer_types": BOTH}),
+    **{kind: {"sliding_window": WINDOW, "layer_types": BOTH} for kind in ("laguna", "mellum")},
     **dict.fromkeys(("qwen2", "qwen2_moe", "qwen3", "smollm3"), _WINDOW),
     "qwen3_moe": {"use_sliding_window": True, "sliding_window": WINDOW},
     "bamba": {"attn_layer_indices": [1, 3]},

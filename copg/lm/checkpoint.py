@@ -1,4 +1,4 @@
-"""What a model directory or the hub holds, loaded whole or refused: no weight is random that was to be read."""
+"""What a model directory or the hub holds, loaded whole or refused: no weight is left random."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -33,7 +33,7 @@ def load_checkpoint(
         options: what else ``from_pretrained`` takes.
 
     Raises:
-        ModelError: nothing there, no safetensors, or weights that are missing, of another shape or not finite.
+        ModelError: nothing there, no safetensors, or weights missing, of another shape or not finite.
     """
     check_files(model, revision)
     logging.disable_progress_bar()  # one bar a weight file would drown the stage's own progress

@@ -39,7 +39,7 @@ class Classifier:
         """Load the model, once a device.
 
         Raises:
-            ModelError: nothing there, no safetensors, or weights that are missing (of a bare language model the
+            ModelError: nothing there, no safetensors, or weights missing (of a bare language model the
                 head's), of another shape or not finite.
         """
         self.name = model
