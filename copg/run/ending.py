@@ -97,7 +97,7 @@ def found_in_log(log: str) -> str:
 
 
 def summary_lines(summary: Mapping[str, Any]) -> Iterator[str]:
-    """What was found, who was promoted, what was warned of, and where policy and report are."""
+    """What was found, what is said of trials, who was promoted, what was warned of, where the report is."""
     yield ""
     yield f"{'':<24}{'reward':>8}{'95 % interval':>20}{'KL, nats':>10}{'95 % interval':>20}"
     yield _summary_row("reference", summary["reference"], "")
@@ -109,6 +109,8 @@ def summary_lines(summary: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     for reason in summary["reasons"]:
         yield f"  {reason}"
+    for trial in summary["trials"]:
+        yield from (f"hint: {trial['name']}: {hint}" for hint in trial.get("hints", []))
     yield from _warned(summary)
     if summary["cached"]:
         yield f"unchanged, from the cache: {', '.join(summary['cached'])}"

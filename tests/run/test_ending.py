@@ -97,13 +97,13 @@ def test_of_a_run_that_failed_the_warnings_of_finished_stages_are_written_and_pr
 
 def test_what_a_run_came_to_is_found_in_the_log_of_its_last_task(capsys: pytest.CaptureFixture[str]) -> None:
     ends = {f"{quantity}{end}": 0.5 for quantity in ("reward", "kl") for end in ("", "_low", "_high")}
-    trial = {**ends, "name": "copg_0.05", "promoted": True, "diverged": False}
+    trial = {**ends, "name": "copg_0.05", "promoted": True, "diverged": False, "hints": ["moved nothing"]}
     whole = {"failure": None, "reference": ends, "trials": [trial], "reasons": [], "cached": [], **SUMMARY}
     log_summary({**whole, "warnings": ["3 records are cut"]})
     printed = capsys.readouterr().out
     found = found_in_log(f"I1129 1 main.go:67] begins\n{printed}told the webhook\nI1129 1 main.go:90] ends\n")
     lines = found.splitlines()
-    assert lines[-8:] == ["warning: 3 records are cut", *told()]
+    assert lines[-9:] == ["hint: copg_0.05: moved nothing", "warning: 3 records are cut", *told()]
     assert [line.split()[0] for line in lines[2:4]] == ["reference", "copg_0.05"]
     log_summary({"failure": {"cause": "no rewards"}, "warnings": ["3 records are cut"]})
     assert found_in_log(capsys.readouterr().out) == "warning: 3 records are cut"
