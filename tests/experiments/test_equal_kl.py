@@ -87,6 +87,12 @@ def test_one_seed_has_the_interval_of_its_prompts() -> None:
     assert (same.mean, same.low, same.high) == (1.0, 1.0, 1.0)
 
 
+def test_what_prompts_share_cancels_in_a_difference() -> None:
+    first = np.array([[0.0, 1.0, 5.0], [0.0, 1.0, 5.0]])
+    found = difference(first, first[:1] - 0.5)
+    assert (found.mean, found.low, found.high) == (0.5, 0.5, 0.5)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_is_tuned_over_four_settings(method: str) -> None:
     settings = four_settings(method, 0.2, 1e-3)
@@ -129,7 +135,10 @@ def test_units_are_done_once_as_many_as_asked_for_and_a_failure_is_kept(tmp_path
     assert again("train/a", lambda: work("a"))["value"] == "a"
     assert again("train/b", lambda: work("b")) == failed
     assert done == ["a", "b"]
-    assert Units(tmp_path, retry=True)("train/b", lambda: work("b"))["failed"] == ""
+    retried = Units(tmp_path, retry=True)
+    assert retried("train/b", lambda: work("b"))["failed"] == ""
+    retried("train/a", lambda: work("a"))
+    assert done == ["a", "b", "b"]  # what did not fail is not done again
     with pytest.raises(TypeError):  # a mistake of the script is no result
         again("train/d", lambda: work("d", TypeError()))
     with pytest.raises(Enough):
