@@ -110,14 +110,21 @@ def test_a_stage_alone_refuses_the_same(stage: str) -> None:
 
 
 def values_of(commands: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[list[str]]:
-    """The words that call a command up to a value that it takes, for each of these."""
+    """The words that call a command up to a value that it takes, for each of these; the others are given."""
     for name, each in commands.items():
         if hasattr(each, "commands"):
             yield from values_of(each.commands, (*path, name))
             continue
         for taken in each.params:
             if not getattr(taken, "is_flag", False):
-                yield [*path, name, *(taken.opts[:1] if taken.param_type_name == "option" else [])]
+                needed = [other for other in each.params if other.required and other is not taken]
+                given = [word for other in needed for word in (*_named(other), "1")]
+                yield [*path, name, *given, *_named(taken)]
+
+
+def _named(taken: Any) -> list[str]:
+    """The option before its value; nothing before an argument."""
+    return taken.opts[:1] if taken.param_type_name == "option" else []
 
 
 @pytest.mark.parametrize(
