@@ -29,7 +29,7 @@ SHARED = {
         "promote.error",
         "promote.guards",
     ),
-    "promote": ("name", "tracking"),
+    "promote": ("name", "report_beta", "tracking"),
 }
 """Keys outside of its own section that a stage uses, beside those of every stage with such a setting."""
 

@@ -186,7 +186,7 @@ def _of_records(recipe: Recipe, run_dir: Path) -> Iterator[Look]:
     for words, count in found.unused.items():
         yield Look(NOTE, f"records: {words} ({count} of them)")
     lacking, prompts = found.lacking, len(found.texts)
-    if lacking > limit * prompts and not recipe.samples and validate.get("min_completions") in (None, 2):
+    if lacking > limit * prompts and not recipe.samples and validate.min_completions in (None, 2):
         yield Look(
             NOTE,
             f"records: {lacking} of their {prompts} prompts have fewer than two distinct completions, and "
