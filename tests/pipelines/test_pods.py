@@ -68,7 +68,7 @@ def others(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     elif isinstance(value, dict):
         yield path, {**value, "another": "x"}
     elif isinstance(value, list):
-        yield path, [*value, "ANOTHER"]
+        yield path, [*value, "another"]
     elif isinstance(value, bool):
         yield path, not value
     else:
