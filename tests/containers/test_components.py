@@ -154,7 +154,10 @@ def test_reward_trains_a_model(bench: Bench, reference_dir: Path) -> None:
 def test_summary_writes_what_happened_after_a_failure(bench: Bench) -> None:
     @dsl.component(base_image=bench.image, install_kfp_package=False)
     def failing() -> None:
-        print("begins", flush=True)  # podman may lose the container of one that says nothing
+        import time
+
+        print("begins", flush=True)
+        time.sleep(3)  # kfp asks for the log once it has begun; podman has removed one that is over by then
         raise SystemExit(3)
 
     @dsl.pipeline(name="alone")
