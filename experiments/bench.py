@@ -196,6 +196,11 @@ def evaluate_reference(bench: Bench, *, make: Make = make_artifact, **changes: A
     return json.loads((folder / "evaluation.json").read_text())
 
 
+def short(value: float) -> float:
+    """With three digits, as settings and names have it."""
+    return float(f"{value:.3g}")
+
+
 def reward_spread(bench: Bench) -> float:
     """Standard deviation of the rewards within a prompt, mean over prompts, reward units."""
     groups = read_groups(bench.artifact("referenced"), "train")

@@ -9,7 +9,6 @@ the beta of both. A training and an evaluation are a unit each; ``--units N`` do
 call goes on where the first stopped.
 """
 
-import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -17,11 +16,11 @@ from typing import Any
 import numpy as np
 
 from copg.artifacts import write_json
-from experiments.bench import Bench, bench_of, bench_parser, reward_spread
+from experiments.bench import Bench, reward_spread, short
 from experiments.crossed import difference, over_seeds
 from experiments.places import Place
 from experiments.policies import Ground, measured, open_ground, read_line, trained
-from experiments.units import Enough, Units
+from experiments.units import Enough, Units, bench_and_units, unit_parser
 
 SEEDS = (0, 1, 2)
 SPREADS = 0.25
@@ -49,7 +48,7 @@ def run(
     missing, beta = "", None
     try:
         ground = open_ground(bench, units)
-        beta = float(f"{spreads * reward_spread(ground.bench):.3g}")
+        beta = short(spreads * reward_spread(ground.bench))
         epochs = bench.config("train", trial={"beta": beta}).epochs
         changes = {
             ALL: {"data": "all"},
@@ -134,20 +133,12 @@ def _estimate(found: Mapping[str, float] | None) -> str:
 
 def main() -> None:
     """The command."""
-    parser = bench_parser(__doc__)
+    parser = unit_parser(__doc__)
     parser.add_argument(
         "--spreads", type=float, default=SPREADS, help="beta, in spreads of rewards; %(default)s"
     )
-    parser.add_argument("--units", type=int, help="trainings, evaluations and data to make in this call")
-    parser.add_argument("--retry", action="store_true", help="do again what failed")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     args = parser.parse_args()
-    show(_asked(args))
-
-
-def _asked(args: argparse.Namespace) -> dict[str, Any]:
-    bench = bench_of(args, device=args.device)
-    return run(bench, Units(bench.out / "units", args.units, args.retry), spreads=args.spreads)
+    show(run(*bench_and_units(args), spreads=args.spreads))
 
 
 if __name__ == "__main__":

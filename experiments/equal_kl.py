@@ -30,19 +30,18 @@ call goes on where the first stopped, within a training as well. A unit that fai
 ``--retry`` does it again. ``equal_kl.json`` and the figure tell what there is by now.
 """
 
-import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from copg.artifacts import write_json
 from copg.losses.units import has_reward_units
-from experiments.bench import Bench, bench_of, bench_parser, reward_spread
+from experiments.bench import Bench, reward_spread, short
 from experiments.equal_kl_figures import draw
 from experiments.equal_kl_results import Method, Scale, reference_of, summarise
 from experiments.equal_kl_table import show
 from experiments.policies import Ground, measured, open_ground, read_line, trained
-from experiments.units import Enough, Units
+from experiments.units import Enough, Units, bench_and_units, unit_parser
 
 METHODS = ("copg", "rpo", "astar_po", "qrpo", "dpo", "ipo", "sft")
 SPREADS = (0.25, 1.0)
@@ -94,15 +93,11 @@ def four_settings(method: str, spread: float, rate: float) -> list[Setting]:
         rate: the recipe's learning rate.
     """
     if method == "sft":
-        return [Setting(method, 1.0, _short(factor * rate)) for factor in RATES_WITHOUT_BETA]
-    betas = [_short(factor * spread) for factor in SPREADS]
+        return [Setting(method, 1.0, short(factor * rate)) for factor in RATES_WITHOUT_BETA]
+    betas = [short(factor * spread) for factor in SPREADS]
     return [
-        Setting(method, beta, _short(factor * rate)) for beta in BETAS.get(method, betas) for factor in RATES
+        Setting(method, beta, short(factor * rate)) for beta in BETAS.get(method, betas) for factor in RATES
     ]
-
-
-def _short(value: float) -> float:
-    return float(f"{value:.3g}")
 
 
 @dataclass(frozen=True)
@@ -183,24 +178,15 @@ def _price(plan: Plan, bench: Bench, found: Sequence[Method]) -> float | None:
 
 def main() -> None:
     """The command."""
-    parser = bench_parser(__doc__)
-    parser.add_argument("--units", type=int, help="trainings, evaluations and data to make in this call")
+    parser = unit_parser(__doc__)
     parser.add_argument("--only", nargs="+", choices=METHODS, default=METHODS, help="methods to go on with")
-    parser.add_argument("--retry", action="store_true", help="do again what failed")
     parser.add_argument("--learned-reward", action="store_true", help="a Bradley-Terry model is the reward")
     parser.add_argument("--report-beta", type=float, help="of J, reward units per nat")
     parser.add_argument("--kls", type=float, nargs="+", default=KLS, help="nats; %(default)s")
     parser.add_argument("--weights", type=float, nargs="+", default=WEIGHTS, help="of mixes; %(default)s")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     args = parser.parse_args()
-    show(_asked(args))
-
-
-def _asked(args: argparse.Namespace) -> dict[str, Any]:
-    bench = bench_of(args, device=args.device)
-    units = Units(bench.out / "units", args.units, args.retry)
     plan = Plan(kls=args.kls, weights=args.weights, report_beta=args.report_beta, only=args.only)
-    return run(bench, units, plan, learned_reward=args.learned_reward)
+    show(run(*bench_and_units(args), plan, learned_reward=args.learned_reward))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ training and evaluation is a unit as in ``experiments.equal_kl``; ``--units N`` 
 ``--tell`` sets tasks side by side, and names for each of the four the value whose worst task fares best.
 """
 
-import argparse
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -21,7 +20,7 @@ from typing import Any
 
 from copg.artifacts import write_json
 from copg.run.stage_settings import merged
-from experiments.bench import Bench, bench_of, bench_parser, reward_spread
+from experiments.bench import Bench, reward_spread, short
 from experiments.crossed import difference
 from experiments.policies import (
     Ground,
@@ -32,7 +31,7 @@ from experiments.policies import (
     reference_place,
     trained,
 )
-from experiments.units import Enough, Units
+from experiments.units import Enough, Units, bench_and_units, unit_parser
 
 BETA_SPREADS = 0.5
 FACTORS: Mapping[str, Sequence[float]] = {
@@ -56,7 +55,7 @@ def changes_of(factor: str, value: float, train: Any) -> dict[str, Any]:
     """
     now = train.optimizer
     if factor == "rate":
-        return {"optimizer": {"learning_rate": float(f"{value * now.learning_rate:.3g}")}}
+        return {"optimizer": {"learning_rate": short(value * now.learning_rate)}}
     if factor == "clip":
         return {"optimizer": {"max_grad_norm": value * now.max_grad_norm}}
     if factor == "warmup":
@@ -85,7 +84,7 @@ def run(
     common, rows, missing = common or {}, [], ""
     try:
         ground = open_ground(bench, units)
-        beta = float(f"{BETA_SPREADS * reward_spread(ground.bench):.3g}")
+        beta = short(BETA_SPREADS * reward_spread(ground.bench))
         plan: list[tuple[str, float | None]] = [(BASE, None)]
         plan += [(factor, value) for factor, values in factors.items() for value in values]
         train = bench.config("train", trial={"beta": beta}, **common)
@@ -189,12 +188,9 @@ def show_tasks(found: Mapping[str, Any]) -> None:
 
 def main() -> None:
     """The command."""
-    parser = bench_parser(__doc__)
-    parser.add_argument("--units", type=int, help="trainings, evaluations and data to make in this call")
-    parser.add_argument("--retry", action="store_true", help="do again what failed")
+    parser = unit_parser(__doc__)
     parser.add_argument("--lora", action="store_true", help="train an adapter")
     parser.add_argument("--tell", type=Path, nargs="+", help="folders of tasks to set side by side")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     args = parser.parse_args()
     if args.tell:
         found = tell([json.loads((folder / "sweep.json").read_text()) for folder in args.tell])
@@ -202,13 +198,7 @@ def main() -> None:
         write_json(args.out / "sweep.json", found)
         show_tasks(found)
     else:
-        show(_asked(args))
-
-
-def _asked(args: argparse.Namespace) -> dict[str, Any]:
-    bench = bench_of(args, device=args.device)
-    units = Units(bench.out / "units", args.units, args.retry)
-    return run(bench, units, common={"lora": LORA} if args.lora else {})
+        show(run(*bench_and_units(args), common={"lora": LORA} if args.lora else {}))
 
 
 if __name__ == "__main__":

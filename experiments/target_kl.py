@@ -8,16 +8,15 @@ beyond what the logs support is refused, which is a result as well. A pilot with
 are a unit each; ``--units N`` does N of them, and a second call goes on where the first stopped.
 """
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 from copg.artifacts import write_json
-from experiments.bench import Bench, bench_of, bench_parser
+from experiments.bench import Bench
 from experiments.crossed import over_seeds
 from experiments.policies import Ground, measured, open_ground, read_line, trained
-from experiments.units import Enough, Units
+from experiments.units import Enough, Units, bench_and_units, unit_parser
 
 SEEDS = (0, 1, 2)
 MISSED = 0.2
@@ -86,18 +85,10 @@ def show(result: dict[str, Any]) -> None:
 
 def main() -> None:
     """The command."""
-    parser = bench_parser(__doc__)
+    parser = unit_parser(__doc__)
     parser.add_argument("--kl", type=float, default=1.0, help="nats to go; %(default)s")
-    parser.add_argument("--units", type=int, help="trainings, evaluations and data to make in this call")
-    parser.add_argument("--retry", action="store_true", help="do again what failed")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     args = parser.parse_args()
-    show(_asked(args))
-
-
-def _asked(args: argparse.Namespace) -> dict[str, Any]:
-    bench = bench_of(args, device=args.device)
-    return run(bench, Units(bench.out / "units", args.units, args.retry), kl=args.kl)
+    show(run(*bench_and_units(args), kl=args.kl))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Units of an experiment that takes hours: each done once, its record kept, a failure among them."""
 
+import argparse
 import json
 import sys
 import time
@@ -10,7 +11,7 @@ from typing import Any
 
 from copg.artifacts import write_json
 from copg.errors import CopgError
-from experiments.bench import finished
+from experiments.bench import Bench, bench_of, bench_parser, finished
 
 FAILURES = (CopgError, ArithmeticError, RuntimeError)
 """What a training or evaluation may end with that is a result; else the script itself is at fault."""
@@ -89,3 +90,18 @@ class Units:
         self.done.append(name)
         print(f"{time.strftime('%H:%M:%S')} {name}", file=sys.stderr, flush=True)
         return time.monotonic()
+
+
+def unit_parser(description: str | None) -> argparse.ArgumentParser:
+    """The options of which ``bench_and_units`` makes both, for an experiment to add its own to."""
+    parser = bench_parser(description)
+    parser.add_argument("--units", type=int, help="trainings, evaluations and data to make in this call")
+    parser.add_argument("--retry", action="store_true", help="do again what failed")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    return parser
+
+
+def bench_and_units(args: argparse.Namespace) -> tuple[Bench, Units]:
+    """What somebody asked for by ``unit_parser``."""
+    bench = bench_of(args, device=args.device)
+    return bench, Units(bench.out / "units", args.units, args.retry)
