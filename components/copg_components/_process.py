@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import copg
 from copg.digests import json_digest
 from copg.run import recording
 from copg.run.card import card_of, warnings_in
@@ -46,3 +47,11 @@ def _keyed(plan: Mapping[str, Any]) -> Mapping[str, Any]:
     if "key" in plan:
         return plan
     return {**plan, "key": json_digest(plan.get("config", {})), RENEWAL: uuid.uuid4().hex}
+
+
+def key_of(plan: Mapping[str, Any], record: Any, groups: Any) -> str:
+    """Under which a task keeps what later tasks find: the plan's key.
+
+    That of settings by hand stands for these alone, so what they were used on and the version come to it.
+    """
+    return str(record.key if "key" in plan else json_digest([record.key, groups, copg.__version__]))

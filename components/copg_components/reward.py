@@ -30,23 +30,18 @@ def reward(
     import shutil
     from pathlib import Path
 
-    import copg
     from copg.artifacts import read_manifest
     from copg.config import parse_config
-    from copg.digests import json_digest
     from copg.run.card import warnings_in
     from copg.run.trained_reward import model_folder
-    from copg_components._process import recorded
+    from copg_components._process import key_of, recorded
 
     with recorded("reward", plan, run_dir) as record:
         from copg.stages.reward import RewardConfig, train_reward_once
 
         config = parse_config(RewardConfig, plan["config"], where="reward")
-        key = plan.get("key")
-        if key is None:  # settings by hand: nothing stands for the groups yet
-            learnt_from = read_manifest(Path(groups.path), schema="groups", verify=False).digest
-            key = json_digest([record.key, learnt_from, copg.__version__])
-        folder = model_folder(Path(run_dir), key)
+        learnt_from = read_manifest(Path(groups.path), schema="groups", verify=False).digest
+        folder = model_folder(Path(run_dir), key_of(plan, record, learnt_from))
         record.measured(train_reward_once(config, Path(groups.path), folder), metrics)
         Path(reward_model.path).mkdir(parents=True, exist_ok=True)
         shutil.copyfile(folder / "manifest.json", Path(reward_model.path) / "trained.json")

@@ -34,7 +34,7 @@ def train(
 
     from copg.config import parse_config
     from copg.run.task_names import as_written
-    from copg_components._process import recorded
+    from copg_components._process import key_of, recorded
 
     taken, left = {"referenced": referenced}, {"policy": policy, "training": training}
     with recorded("train", plan, run_dir, trial, inputs=taken, outputs=left, metrics=metrics) as record:
@@ -48,15 +48,12 @@ def train(
         config = parse_config(TrainConfig, settings, where="train")
         groups, weights, log = Path(referenced.path), Path(policy.path), Path(training.path)
         if train_job:
-            import copg
-            from copg.digests import json_digest
             from copg_components.cluster.train_job import train_on_nodes
 
-            by_hand = json_digest([record.key, record.inputs, copg.__version__])
             found = train_on_nodes(
                 train_job,
                 settings,
-                record.key if "key" in plan else by_hand,
+                key_of(plan, record, record.inputs),
                 Path(run_dir),
                 run=record.run,
                 referenced=groups,

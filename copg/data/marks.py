@@ -124,13 +124,17 @@ def _look_like_rewards(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name for name in names if _LIKE.search(name))
 
 
+def may_mark(value: Any) -> bool:
+    """Whether it is a word that could be a mark, and no comment."""
+    return type(value) is str and 0 < len(value.strip()) <= MAX_WORD_CHARS
+
+
 def _is_mark(value: Any, *, thumb: bool) -> bool:
     """Whether a value could be a reward; that of a thumb also where it is a word that means none."""
     if type(value) is list:
         return bool(value) and all(item is None or type(item) in (int, float, bool) for item in value)
     if type(value) is str:
-        word = thumb and 0 < len(value.strip()) <= MAX_WORD_CHARS
-        return word or type(as_number(value)) is float or read_thumb(value) is not None
+        return (thumb and may_mark(value)) or type(as_number(value)) is float or read_thumb(value) is not None
     return type(value) in (int, float, bool)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from copg.data.found import Found, Wish
 from copg.data.json_lines import Defect, kind_of, parse_json
-from copg.data.marks import MAX_WORD_CHARS, as_number, read_thumb
+from copg.data.marks import as_number, may_mark, read_thumb
 from copg.data.messages import is_chat, read_messages
 from copg.data.turns import Messages, as_completion, begin_of_turn, tools_of
 from copg.records import TOOLS, Prompt
@@ -148,7 +148,7 @@ def _with_feedback(found: Found, marks: Iterator[tuple[str, bool, Any]], wish: W
     if len(found.completions) != 1 and every:
         found.unused = "feedback of a call with several completions is not used: it names none of them"
         return found
-    if not every and (names := sorted({name for name, _, value in given if _may_mark(value)})):
+    if not every and (names := sorted({name for name, _, value in given if may_mark(value)})):
         found.unused = f"feedback {', '.join(names)} is not used: neither yes, no nor a number"
     chosen = every
     if wish.feedback is None and any(by_person for _, by_person, _ in chosen):
@@ -174,11 +174,6 @@ def _as_reward(value: Any) -> float | None:
         said = {"pass": 1.0, "fail": 0.0}.get(value.strip().lower())
         return number if said is None and not isinstance(number, str) else said
     return thumb
-
-
-def _may_mark(value: Any) -> bool:
-    """Whether it is a word that could be a mark, and no comment."""
-    return type(value) is str and 0 < len(value.strip()) <= MAX_WORD_CHARS
 
 
 def _asked(value: Any) -> Prompt:

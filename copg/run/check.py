@@ -19,7 +19,7 @@ STORING = ("sample", "score", "reference")
 HELD_OUT = ("select", "gate")
 
 
-def check_recipe(recipe: Recipe, run_dir: Path) -> None:
+def check_recipe(recipe: Recipe, run_dir: Path, *, library: bool = False) -> None:
     """Refuse what no run of a recipe could do anything with; loads no model and no numerical library.
 
     Rewards of the user's own are not looked at: their code may lie in the image alone.
@@ -27,6 +27,7 @@ def check_recipe(recipe: Recipe, run_dir: Path) -> None:
     Args:
         recipe: what to align.
         run_dir: stable directory of the runs, as the tasks see it; not looked at.
+        library: the libraries of its stores must be here, where the tasks run; else the image may have them.
 
     Raises:
         ConfigError: all mistakes, not just the first.
@@ -36,7 +37,7 @@ def check_recipe(recipe: Recipe, run_dir: Path) -> None:
         configs = settings_of(recipe, run_dir)
         mistakes = [*_of_splits(configs["validate"]), *_of_rewards(configs), *_of_mixes(configs)]
         mistakes += _of_kept(recipe, configs["promote"].keep)
-        mistakes += _of_stores(configs, library=False)
+        mistakes += _of_stores(configs, library=library)
     if mistakes:
         raise ConfigError("; ".join(dict.fromkeys(mistakes)))
 
@@ -65,16 +66,6 @@ def called_rewards(configs: dict[str, Any]) -> dict[str, list[RewardSpec]]:
         "train": configs["train"].samples.rewards,
         "evaluate": configs["evaluate"].rewards,
     }
-
-
-def check_stores(configs: Mapping[str, Any]) -> None:
-    """Refuse stores that nothing can open where the tasks run, whose libraries the image may have alone.
-
-    Raises:
-        ConfigError: all mistakes, not just the first.
-    """
-    if mistakes := [*_of_stores(configs, library=True)]:
-        raise ConfigError("; ".join(mistakes))
 
 
 def _of_stores(configs: Mapping[str, Any], *, library: bool) -> Iterator[str]:

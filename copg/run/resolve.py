@@ -19,7 +19,7 @@ from copg.losses import find_loss
 from copg.losses.units import has_reward_units
 from copg.rewards.contract import RewardSpec
 from copg.rewards.registry import digest_of_inputs, digest_of_purpose, digest_of_rewards
-from copg.run.check import called_rewards, check_recipe, check_stores, settings_of
+from copg.run.check import called_rewards, check_recipe, settings_of
 from copg.run.cut_off import unfinished
 from copg.run.footprint import estimate_needs, lack_of_disk, measure_model, shortfalls
 from copg.run.outlook import GATE, tell_known_outlook
@@ -85,9 +85,7 @@ def resolve_recipe(config: ResolveConfig) -> Resolution:
     run_dir.mkdir(parents=True, exist_ok=True)
     run |= {"alone": config.again, "before": unfinished(run_dir)}  # one stage alone writes no summary
     write_sealed(run_dir / RUN, {**run, "name": config.recipe.name})
-    check_recipe(config.recipe, run_dir)
-    check_stores(settings_of(config.recipe, run_dir))  # here, where the tasks run
-    resolution = plan_recipe(config)
+    resolution = plan_recipe(config, library=True)
     write_sealed(run_dir / RUN, {**run, "name": config.recipe.name, **asdict(resolution)})
     print(resolution.ending, file=sys.stderr, flush=True)
     for warning in resolution.warnings:
@@ -95,10 +93,10 @@ def resolve_recipe(config: ResolveConfig) -> Resolution:
     return replace(resolution, outlook=tell_known_outlook(run_dir, resolution.plans.get("score")))
 
 
-def plan_recipe(config: ResolveConfig) -> Resolution:
-    """What ``resolve_recipe`` finds, without beginning a run."""
+def plan_recipe(config: ResolveConfig, *, library: bool = False) -> Resolution:
+    """What ``resolve_recipe`` finds, without beginning a run; ``library`` is that of ``check_recipe``."""
     recipe, run_dir = config.recipe, Path(config.run_dir)
-    check_recipe(recipe, run_dir)  # every mistake in the settings, before gigabytes are read
+    check_recipe(recipe, run_dir, library=library)  # every mistake in the settings, before gigabytes are read
     memo = DigestMemo(run_dir)
     records = find_records(recipe.records, recipe.stages.get("validate", {}).get("revision"), memo)
     model = find_model(recipe.model, recipe.revision, memo)

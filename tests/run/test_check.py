@@ -9,7 +9,7 @@ import pytest
 from fsspec.registry import known_implementations
 
 from copg.errors import ConfigError
-from copg.run.check import check_recipe, check_stores, settings_of
+from copg.run.check import check_recipe
 from copg.run.recipe import parse_recipe
 
 LENGTH = {"name": "length", "params": {"target": 20}}
@@ -99,7 +99,7 @@ def test_a_store_whose_library_is_missing_is_refused_where_the_tasks_run(
     recipe = parse_recipe({**RECIPE, "score": {"store": "away://bucket/rewards"}})
     check_recipe(recipe, Path("/runs"))  # the image may have it
     with pytest.raises(ConfigError, match=r"^score\.store='away://bucket/rewards': away:// needs a library "):
-        check_stores(settings_of(recipe, Path("/runs")))
+        check_recipe(recipe, Path("/runs"), library=True)
 
 
 def test_a_reward_that_the_run_trains_and_one_of_the_user_s_own_are_left_to_the_run() -> None:
