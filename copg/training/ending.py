@@ -1,6 +1,7 @@
 """How a training ended: metrics; unfinished, clipped, without effect, or off its logs; a hint for each."""
 
 from collections.abc import Iterable, Mapping
+from itertools import accumulate
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
 
 UNFINISHED = 0.3
 """Var(R_beta) / Var(R) from which a training is called unfinished."""
+OVERSHOT = 1.3
+"""How many times its lowest so far the residual becomes on the way where the learning rate is too high."""
 CLIPPED = 0.5
 """Share of clipped steps from which the clip decides how far they go."""
 UNMOVED_NATS = 0.01
@@ -39,12 +42,22 @@ def hints(metrics: Mapping[str, float]) -> list[str]:
             "learning rate"
         )
     elif residual is not None and residual > UNFINISHED:
-        found.append(
-            f"unfinished: residual {residual:.2g} after {steps:.0f} steps: train longer or raise the rate"
-            if residual < 1
-            else f"worse than at the start: residual {residual:.2g} after {steps:.0f} steps: lower the "
-            "learning rate or beta"
-        )
+        rise = metrics.get("residual/rise", 1.0)
+        if rise > OVERSHOT:
+            text = (
+                f"overshot: residual rose {rise:.1f}-fold on the way and is {residual:.2g} after {steps:.0f} "
+                "steps: lower the learning rate, or take more groups a step"
+            )
+        elif residual < 1:
+            text = (
+                f"unfinished: residual {residual:.2g} after {steps:.0f} steps: train longer or raise the rate"
+            )
+        else:
+            text = (
+                f"worse than at the start: residual {residual:.2g} after {steps:.0f} steps: lower the "
+                "learning rate or beta"
+            )
+        found.append(text)
     if clipped > CLIPPED:
         found.append(
             f"clipped in {100 * clipped:.0f} % of the steps: the clip decides how far they go: raise "
@@ -59,22 +72,33 @@ def hints(metrics: Mapping[str, float]) -> list[str]:
 
 
 def last_means(rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
-    """``residual/last`` and ``log_ratio/weighted_last``: means over the last steps of a training's log."""
+    """Means over the last steps of a training's log, and how far its residual rose before.
+
+    Returns:
+        ``residual/last`` and ``log_ratio/weighted_last``; ``residual/rise``: the largest quotient of the
+        residual's mean over as many steps and of the lowest such mean before it, 1 where it only fell.
+    """
     steps = [row for row in rows if "residual/fraction" in row]
     # no more than the last quarter of all
-    last = steps[-min(LAST, max(1, len(steps) // 4)) :]
+    size = min(LAST, max(1, len(steps) // 4))
     means: dict[str, float] = {}
-    for name in ("residual/fraction", "log_ratio/weighted"):
-        values = [step[name] for step in last if step.get(name) is not None]
+    for name in LAST_OF:
+        values = [step[name] for step in steps[-size:] if step.get(name) is not None]
         means |= {LAST_OF[name]: fmean(values)} if values else {}
+    residuals = [step["residual/fraction"] for step in steps]
+    parts = [fmean(residuals[end - size : end]) for end in range(len(steps), size - 1, -size)][::-1]
+    if lowest := list(accumulate(parts, min)):
+        means["residual/rise"] = max(
+            part / low if low > 0 else 1.0 for part, low in zip(parts, lowest, strict=True)
+        )
     return means
 
 
 def final_metrics(loop: "Loop", state: "LoopState") -> dict[str, float]:
-    """Of the whole training and of its last steps; the residual only where beta has the unit of rewards."""
+    """Of the whole training and of its last steps; residuals only where beta has the unit of rewards."""
     best = {} if state.best_reward is None else {"best/step": float(state.best_step)}
     counts = {"steps/done": float(state.step), "steps/clipped": float(state.clipped)}
     last = last_means(read_metrics(loop.log.path)) if loop.log else {}
     if not has_reward_units(loop.config.trial.method):
-        last.pop("residual/last", None)
+        last = {name: value for name, value in last.items() if not name.startswith("residual/")}
     return {**counts, **last, **best, **state.latest}

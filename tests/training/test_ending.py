@@ -27,6 +27,11 @@ WELL = {
             {"residual/last": 0.8, "steps/done": 33.0},
             "unfinished: residual 0.8 after 33 steps: train longer or raise the rate",
         ),
+        (
+            {"residual/last": 0.73, "residual/rise": 2.6},
+            "overshot: residual rose 2.6-fold on the way and is 0.73 after 40 steps: lower the learning rate",
+        ),
+        ({"residual/last": 0.8, "residual/rise": 1.2}, "unfinished: residual 0.8 after 40 steps"),
         ({"residual/last": 2.5}, "worse than at the start: residual 2.5 after 40 steps"),
         (
             {"residual/last": 0.998, "kl/mean": 0.001},
@@ -52,9 +57,14 @@ def test_the_last_quarter_of_the_steps_is_looked_at_and_ten_at_most(tmp_path: Pa
     rows = [{"step": 0, "kl/mean": 0.0}]
     rows += [{"step": n, "residual/fraction": float(n), "log_ratio/weighted": None} for n in range(1, 9)]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert last_means(read_metrics(tmp_path / "metrics.jsonl")) == {"residual/last": 7.5}  # of 8 steps: 7, 8
+    assert last_means(read_metrics(tmp_path / "metrics.jsonl")) == {
+        "residual/last": 7.5,  # of 8 steps: 7, 8
+        "residual/rise": 5.0,  # 7.5 over the mean of 1, 2
+    }
     many = [{"step": n, "residual/fraction": float(n)} for n in range(100)]
-    assert last_means(many) == {"residual/last": 94.5}
+    assert last_means(many)["residual/last"] == 94.5
+    fell = [{"step": n, "residual/fraction": 1 / (n + 1)} for n in range(100)]
+    assert last_means(fell)["residual/rise"] == 1.0
     assert last_means(rows[:1]) == {}
 
 
