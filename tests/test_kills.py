@@ -15,7 +15,8 @@ from tests.test_flips import KINDS, PLAN, REPAIRED, Kind
 ROOT = Path(__file__).parents[1]
 WINDOWS: dict[str, str] = {
     "record": "test_flips.make_record(folder)",
-    "plan": "test_flips.store_plan(folder, test_flips.PLAN, {})",
+    # what is whole is not written again: others beside it
+    "plan": "test_flips.store_plan(folder / 'others', {**test_flips.PLAN, 'key': uuid4().hex}, {})",
     "memo": "DigestMemo(folder).remembered('model m', ['state', 1.5, 'é'], lambda: 'found'), "
     "(folder / 'digests.json').unlink()",
     "judge": "test_flips.endpoint(folder)._keep('0a' * 32, 'good: 7')",
@@ -30,6 +31,7 @@ WINDOWS: dict[str, str] = {
 WRITING = """
 import resource, signal, sys
 from pathlib import Path
+from uuid import uuid4
 from copg.artifacts import INCOMPLETE
 from copg.errors import disk_mistake
 from copg.run.sources import DigestMemo
