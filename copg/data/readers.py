@@ -206,7 +206,21 @@ def _read_dataset(records: str, subset: str | None, split: str | None, revision:
     if twice := twice_named(dataset.features.arrow_schema):
         raise RecordError(f"{records}: names a column twice: {twice!r:.200}")
     tables = dataset.with_format("arrow").iter(batch_size=ROWS_PER_BATCH)
-    yield from rows_of(name, (batch for table in tables for batch in table.to_batches()))
+    try:
+        yield from rows_of(name, (whole(batch) for table in tables for batch in table.to_batches()))
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).partition("\n")[0]
+        raise RecordError(f"{records}: cannot be read as Arrow: {reason}") from None
+
+
+def whole(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The same, once its offsets are seen to lie in its memory: of a damaged file they may point anywhere.
+
+    Raises:
+        pa.ArrowInvalid: they do not.
+    """
+    batch.validate(full=True)
+    return batch
 
 
 def _load_dataset(

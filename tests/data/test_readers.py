@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import struct
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -243,6 +244,16 @@ def test_a_saved_data_set_is_read_split_by_split(tmp_path: Path) -> None:
     assert values(tmp_path / "two", split="test") == rows[3:4]
     # an index made by select() stays in force: row 1 of the split is what was row 4
     assert places(tmp_path / "two", split="test") == [("two/test", 1)]
+
+
+def test_a_saved_data_set_whose_offsets_point_out_of_its_memory_is_an_error(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    datasets.Dataset.from_list([{"prompt": "seven b"}, {"prompt": "seven c"}]).save_to_disk(tmp_path / "set")
+    (file,) = (tmp_path / "set").glob("*.arrow")
+    data, offsets = file.read_bytes(), struct.pack("<3i", 0, 7, 14)
+    assert data.count(offsets) == 1
+    file.write_bytes(data.replace(offsets, struct.pack("<3i", 0, 7, 1 << 30)))
+    assert "set: cannot be read as Arrow: " in error(tmp_path / "set")
 
 
 def test_a_data_set_that_the_hub_cannot_give_is_an_error() -> None:

@@ -81,16 +81,16 @@ def write_together(folder: Path, *, writers: int, kill: int, count: int) -> None
     assert [process.returncode for process in processes[kill:]] == [0] * (writers - kill)
     assert done[kill:] == [count] * (writers - kill)
     *stores, completions = open_all(folder)
+    written = [batch(writer, number) for writer, batches in enumerate(done) for number in range(batches)]
+    confirmed_keys = {key for keys, _ in written for key in keys}
+    whole = [batch(writer, number) for writer in range(writers) for number in range(count)]
+    promised = {key: value for keys, values in whole for key, value in zip(keys, values, strict=True)}
     for store in (*stores, completions):
-        for writer, batches in enumerate(done):
-            for number in range(count):
-                keys, values = batch(writer, number)
-                found, promised = store.lookup(keys), dict(zip(keys, values, strict=True))
-                assert found.items() <= promised.items(), "a value is torn"
-                assert number >= batches or found == promised, "a confirmed batch is lost"
-                if store is completions:
-                    texts = read_drawn(store, keys)
-                    assert texts == {key: drawn(key) for key in found}, "a completion is torn"
+        found = store.lookup(list(promised))
+        assert found.items() <= promised.items(), "a value is torn"
+        assert confirmed_keys <= found.keys(), "a confirmed batch is lost"
+        if store is completions:
+            assert read_drawn(store, list(promised)) == {key: drawn(key) for key in found}, "one is torn"
         counts = store.verify()
         assert (counts["not_finite"], counts["contradictions"]) == (0, 0)
 
