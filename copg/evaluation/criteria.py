@@ -24,7 +24,7 @@ class ErrorConfig:
     """Promotions tried that share the budget alike: one a week for a year."""
     refuse_hopeless: bool = True
     """Stop before anything is trained where nothing could be promoted whatever came out: too few gate prompts
-    for any gain, however large; else that is told."""
+    for any gain, however large, or rewards that differ within no prompt; else that is told."""
 
     @property
     def level(self) -> float:

@@ -35,6 +35,8 @@ ORDER_ALONE = frozenset(
     ("dpo", "dpo_disjoint", "ipo", "ipo_disjoint", "ipo_length_normalised", "qrpo", "sft")
 )
 """Methods that see no more of rewards than their order, and whose beta is not in reward units."""
+WITHOUT_CONTRAST = frozenset(("pg", "sft"))
+"""Methods that learn from a prompt whose rewards are all equal; to the others it is the pull alone."""
 DRAWN_BY_REFERENCE = frozenset(("astar_po", "qrpo"))
 """Methods that take the completions for draws of the reference."""
 PUBLISHED_AS = {

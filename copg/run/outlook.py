@@ -1,4 +1,5 @@
-"""Which gains the gate of a run will be able to see, told before any training, and whether any could pass.
+"""What will come of a run, told before any training: which gains its gate will see, and whether any could
+pass; and whether the rewards hold anything to learn.
 
 ``score`` finds what of the logs decides it, and tells; a run whose scores are there already is told by
 ``resolve``, from the record that ``score`` left.
@@ -7,7 +8,7 @@
 import heapq
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,17 @@ from copg.config import configuration, parse_config
 from copg.data.group_files import read_groups
 from copg.errors import ConfigError
 from copg.evaluation.power import Gate, outlook, refusal
+from copg.losses import WITHOUT_CONTRAST
 from copg.records import CLUSTER, cluster_of
 from copg.rewards.bounds import bounds_of_parts
 from copg.rewards.contract import RewardSpec, Scale
 from copg.rewards.registry import build_reward
+from copg.run.task_names import trial_method
 from copg.run.task_record import read_record, record_path
 
 GATE = "gate"
 """Of the plan of ``score``: the settings; among the facts of its record: what the logs say."""
+ALL_THE_SAME = "train all the same with promote.error.refuse_hopeless: false"
 
 
 @configuration
@@ -42,10 +46,14 @@ class GateSize:
     """Column whose equal values make prompts count as one."""
     refuse_hopeless: bool = True
     """As in ``promote.error``."""
+    needs_contrast: bool = True
+    """Whether no trial learns anything where the rewards of every prompt are equal."""
 
 
-def gate_size(configs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """The fields of ``GateSize``, from the settings of all stages."""
+def gate_size(
+    configs: Mapping[str, Mapping[str, Any]], trials: Iterable[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """The fields of ``GateSize``, from the settings of all stages and the trials of the recipe."""
     evaluate, promote = configs["evaluate"], configs["promote"]
     num_prompts, error = evaluate["num_prompts"], promote["error"]
     return {
@@ -55,6 +63,7 @@ def gate_size(configs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         "min_gain": promote["min_gain"],
         "cluster": evaluate["cluster"],
         "refuse_hopeless": error["refuse_hopeless"],
+        "needs_contrast": not any(trial_method(trial) in WITHOUT_CONTRAST for trial in trials),
     }
 
 
@@ -66,8 +75,9 @@ def measure_gate(size: Mapping[str, Any] | None, scored: Path) -> dict[str, Any]
         scored: artifact of schema ``scored``.
 
     Returns:
-        ``spread`` of rewards within a training prompt, ``bounds`` of the reward or None, and how many
-        ``prompts`` are in gate, those of one cluster as one. None without a size.
+        ``spread`` of rewards within a training prompt, ``bounds`` of the reward or None, how many ``prompts``
+        are in gate, those of one cluster as one, and why there is ``no_contrast``, in words, or "". None
+        without a size.
     """
     if size is None:
         return None
@@ -78,6 +88,7 @@ def measure_gate(size: Mapping[str, Any] | None, scored: Path) -> dict[str, Any]
         "bounds": _bounds(manifest),
         "prompts": len({cluster_of(group, given.cluster) or group.id for group in first}),
         "of": given.num_prompts,
+        "no_contrast": _lack_of_contrast(manifest),
     }
 
 
@@ -89,11 +100,17 @@ def tell_outlook(size: Mapping[str, Any] | None, logs: Mapping[str, Any] | None)
         logs: from ``measure_gate``.
 
     Raises:
-        ConfigError: whatever came out, none could pass, and the recipe does not say to go on.
+        ConfigError: there is nothing to learn, or whatever came out, none could pass; and the recipe does
+            not say to go on.
     """
     if size is None or logs is None:
         return ""
     given, bounds = _given(size), logs["bounds"]
+    if given.refuse_hopeless and given.needs_contrast and (reason := logs.get("no_contrast")):
+        raise ConfigError(
+            f"nothing can be learnt: {reason}; mend the reward, name one that tells these completions apart, or "
+            f"bring others (sample draws more), or {ALL_THE_SAME}"
+        )
     gate = Gate(
         spread=logs["spread"],
         samples=given.samples,
@@ -105,9 +122,7 @@ def tell_outlook(size: Mapping[str, Any] | None, logs: Mapping[str, Any] | None)
     told = outlook(gate, num_prompts)
     if given.refuse_hopeless and refusal(gate, num_prompts):
         remedy = _remedy(gate, given, logs)
-        raise ConfigError(
-            f"{told}: {remedy}, or train all the same with promote.error.refuse_hopeless: false"
-        )
+        raise ConfigError(f"{told}: {remedy}, or {ALL_THE_SAME}")
     if told:
         print(told, file=sys.stderr, flush=True)
     return told
@@ -152,3 +167,27 @@ def _bounds(manifest: Manifest) -> tuple[float, float] | None:
     scales = {part: Scale(**scale) for part, scale in manifest.facts.get("scales", {}).items()}
     rewards = {spec.part: build_reward(spec) for spec in specs}
     return bounds_of_parts(specs, rewards, scales).get("reward")
+
+
+def _lack_of_contrast(manifest: Manifest) -> str:
+    """Why no training prompt has completions of different rewards, in words; empty where one has."""
+    train = manifest.facts["splits"]["train"]
+    metrics = train["metrics"]
+    if metrics.get("groups/single") == 1:
+        return f"each of {train['groups']} training prompts has a single completion, with nothing to compare"
+    if metrics.get("groups/tied") != 1:
+        return ""
+    several = round(train["groups"] * (1 - metrics["groups/single"]))
+    names = "; ".join(_sameness(train)) or "their weighted sum is one value a prompt"
+    return f"in none of {several} training prompts of several completions do rewards differ ({names})"
+
+
+def _sameness(train: Mapping[str, Any]) -> Iterator[str]:
+    """What is one value of each reward that does not differ within a prompt, or of those of the records."""
+    quantiles, metrics = train["quantiles"], train["metrics"]
+    for name in [each for each in quantiles if each != "reward"] or ["reward"]:
+        if metrics.get(f"{name}/spread") == 0:
+            called = "those of the records" if name == "reward" else f"'{name.removeprefix('reward_')}'"
+            low, high = quantiles[name]["0"], quantiles[name]["1"]
+            told = f"always {low:g}" if low == high else "one value a prompt"
+            yield f"{called}: {told}"

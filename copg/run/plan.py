@@ -89,7 +89,7 @@ def make_plan(
     }
     if "score" in plans and "promote" in (planned or ROWS):
         # it tells of the gate, on which no reward depends
-        plans["score"][GATE] = gate_size(configs)
+        plans["score"][GATE] = gate_size(configs, trials)
     again = [REWARD] if REWARD in keys and _model_missed(run_dir, keys[REWARD]) else []
     for name in (*again, *(["promote"] if champion.lost else [])):
         plans[name][RENEWAL] = uuid.uuid4().hex

@@ -4,13 +4,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from copg.artifacts import begin, seal
 from copg.data.group_files import GroupWriter
 from copg.errors import ConfigError
+from copg.losses import LOSSES, VARIANTS, WITHOUT_CONTRAST, load_loss
+from copg.losses.groups import Completions
 from copg.records import Completion, Group
+from copg.rewards.contract import RewardSpec
 from copg.run.outlook import gate_size, measure_gate, tell_known_outlook, tell_outlook
 from copg.run.task_record import TaskRecord, write_record
+from copg.stages.score import ScoreConfig, score_groups
 
 SIZE = {"num_prompts": 128, "samples": 4, "level": 0.05 / 52}
 LOGS = {"spread": 0.4, "bounds": [0.0, 1.0], "prompts": 128, "of": 128}
@@ -54,10 +59,15 @@ def test_the_settings_of_evaluation_and_promotion_decide_and_no_others() -> None
         "min_gain": 0.2,
         "cluster": "document",
         "refuse_hopeless": False,
+        "needs_contrast": True,
     }
-    assert gate_size(configs) == expected
+    trials = [{"beta": 0.1}, {"method": "ipo", "beta": 0.1}]
+    assert gate_size(configs, trials) == expected
     configs["evaluate"]["num_prompts"] = {"select": 9, "gate": 64}
-    assert gate_size(configs) == expected
+    assert gate_size(configs, trials) == expected
+    # fine-tuning on the best completion learns from ties as well
+    sft = [*trials, {"method": "sft", "beta": 1.0}]
+    assert gate_size(configs, sft) == {**expected, "needs_contrast": False}
 
 
 def test_a_run_is_told_which_gains_its_gate_will_see(tmp_path, capsys) -> None:
@@ -102,6 +112,78 @@ def test_logs_whose_rewards_do_not_differ_are_refused_as_well_where_nothing_coul
     assert capsys.readouterr().err == ""
     with pytest.raises(ConfigError, match="nothing can be promoted with 2 prompts"):
         tell(SIZE, scored(tmp_path / "b", gate=2, spread=0.0))
+
+
+def score(folder: Path, groups: dict[str, list[str]], *rewards: RewardSpec, given: bool = False) -> Path:
+    """Scored logs of prompts with these completions; those that were ``given`` came with a reward of 1."""
+    begin(folder / "groups")
+    with GroupWriter(folder / "groups") as writer:
+        for i, (prompt, texts) in enumerate(groups.items()):
+            completions = [Completion(text, reward=1.0 if given else None) for text in texts]
+            writer.write("train", Group(f"{i:032x}", prompt, completions, source=f"a.jsonl:{i + 1}"))
+    seal(folder / "groups", schema="groups", stage="validate", rows=2, config={}, parents={})
+    config = ScoreConfig(source="given" if given else "computed", rewards=list(rewards))
+    score_groups(config, folder / "groups", folder / "scored")
+    return folder / "scored"
+
+
+def words(label: str, weight: float = 1.0) -> RewardSpec:
+    """Minus the number of words."""
+    return RewardSpec("length", weight, {"max": 0, "slope": 1, "floor": -99}, label)
+
+
+FORMAT = RewardSpec("format", 1.0, {"pattern": ".*"}, "form")
+EVEN = {"p": ["a b", "c d"], "q": ["a b c", "d e f"]}
+UNEVEN = {"p": ["a b", "c d e"], "q": ["a b c", "d e f"]}
+
+
+def test_rewards_equal_within_every_prompt_stop_a_run_by_their_names(tmp_path) -> None:
+    for name, scored_logs, found in (
+        ("form", score(tmp_path / "a", UNEVEN, FORMAT), r"\('form': always 1\)"),
+        # two and three words: -2 and -3, one value a prompt
+        ("both", score(tmp_path / "b", EVEN, FORMAT, words("w")), r"\('form': always 1; 'w': one value a"),
+        ("zero", score(tmp_path / "c", UNEVEN, words("w"), words("v", -1.0)), r"\(their weighted sum is one"),
+        ("given", score(tmp_path / "d", UNEVEN, given=True), r"\(those of the records: always 1\)"),
+    ):
+        message = f"^nothing can be learnt: in none of 2 training prompts of several .* {found}.*; mend the "
+        with pytest.raises(ConfigError, match=message):
+            tell(SIZE, scored_logs)
+        assert measure_gate(SIZE, scored_logs)["no_contrast"], name
+
+
+def test_prompts_of_a_single_completion_stop_a_run_as_well(tmp_path) -> None:
+    alone = score(tmp_path, {"p": ["a b"], "q": ["c"]}, words("w"))
+    with pytest.raises(ConfigError, match="learnt: each of 2 training prompts has a single completion"):
+        tell(SIZE, alone)
+    tied = score(tmp_path / "tied", {**EVEN, "r": ["c"]}, words("w"))
+    with pytest.raises(ConfigError, match="in none of 2 training prompts of several"):
+        tell(SIZE, tied)
+
+
+def test_one_prompt_with_contrast_suffices_and_so_does_a_reward_beside_a_constant_one(tmp_path) -> None:
+    logs = score(tmp_path, UNEVEN, FORMAT, words("w"))
+    found = measure_gate(SIZE, logs)
+    assert found["no_contrast"] == ""
+    tell_outlook(SIZE, {**found, "prompts": 128})
+
+
+def test_what_learns_without_contrast_or_was_asked_for_is_trained_all_the_same(tmp_path, capsys) -> None:
+    logs = {**measure_gate(SIZE, score(tmp_path, UNEVEN, FORMAT)), "prompts": 128}
+    for change in ({"needs_contrast": False}, {"refuse_hopeless": False}):
+        tell_outlook({**SIZE, **change}, logs)
+    with pytest.raises(ConfigError, match="promote.error.refuse_hopeless: false$"):
+        tell_outlook(SIZE, logs)
+
+
+def test_the_methods_that_learn_without_contrast_are_those_with_a_gradient_beyond_the_pull() -> None:
+    tied = torch.tensor([1.0, 1.0, 1.0])
+    # qrpo takes no ties: the quantile of each is 1, which no policy fits, and is nothing to learn
+    for method in {*LOSSES, *VARIANTS} - {"qrpo"}:
+        logps = torch.tensor([-1.0, -2.0, -3.0], requires_grad=True)
+        at_reference = Completions(logps, logps.detach(), tied, torch.tensor([4, 4, 4]), torch.zeros(3).int())
+        load_loss(method)(at_reference, beta=0.5).sum().backward()
+        learns = logps.grad is not None and bool((logps.grad != 0).any())
+        assert learns == (method in WITHOUT_CONTRAST), method
 
 
 def test_prompts_of_one_document_count_as_one(tmp_path) -> None:
