@@ -101,6 +101,7 @@ def _open(recipe: Path | None, name: str, tracking: str, run_dir: str) -> "Regis
     """The registry of a model that has a champion."""
     from copg.config import check_address
     from copg.run.recipe import load_recipe
+    from copg.run.spelling import check_spelling
     from copg.tracking.mlflow import sqlite_path
     from copg.tracking.registry import Registry
 
@@ -111,6 +112,7 @@ def _open(recipe: Path | None, name: str, tracking: str, run_dir: str) -> "Regis
     if not (name and tracking):
         raise ConfigError("whose champion? Give --recipe, or --name and --tracking")
     check_address(tracking, "--tracking")
+    check_spelling(tracking, "--tracking")
     path = sqlite_path(tracking)
     if path is None or path.exists():
         registry = Registry(tracking, name)

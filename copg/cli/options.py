@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from copg.errors import ConfigError
+from copg.run.spelling import address_meant
 
 if TYPE_CHECKING:
     from copg.run.recipe import Recipe
@@ -48,7 +49,7 @@ def runs_here(recipe: "Recipe", run_dir: str) -> Path:
     Raises:
         ConfigError: ``run_dir`` is an address of something else.
     """
-    if "://" in run_dir:
+    if "://" in run_dir or address_meant(run_dir):
         raise ConfigError(f"run_dir={run_dir!r}: on this machine the directory of the runs is a folder")
     root = Path(run_dir) if run_dir else RUNS / recipe.name
     try:

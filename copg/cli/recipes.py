@@ -68,9 +68,11 @@ def init(
     from copg.run.first_look import read_first
     from copg.run.first_recipe import as_seen_from, write_recipe
     from copg.run.recipe import NAME
+    from copg.run.spelling import check_spelling
 
     for option, value in (("--records", records), ("--model", model)):
         check_address(value, option)
+        check_spelling(value, option)
     if recipe.suffix not in (".yaml", ".yml") or not NAME.fullmatch(recipe.stem):
         raise ConfigError(f"{recipe}: a recipe is called NAME.yaml, of letters, digits, '.', '_' and '-'")
     if recipe.exists():

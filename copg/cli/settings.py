@@ -10,6 +10,7 @@ from copg.cli.renamed import RenamedError
 from copg.config import parse_config
 from copg.errors import ConfigError
 from copg.run.recipe import config_class, load_recipe
+from copg.run.spelling import check_spelling
 from copg.run.stage_settings import stage_settings
 from copg.run.task_names import subject_name
 from copg.run.yaml_file import set_value
@@ -64,6 +65,7 @@ def stage_config(
         given: dict[str, Any] = {}
         for override in overrides:
             set_value(given, override)
+        check_spelling(given, "")
         return parse_config(config_class(stage), given.get(stage) or {}, where=stage)
     recipe = load_recipe(path, overrides, here=Path.cwd())
     values = stage_settings(recipe, stage, run_dir=runs_here(recipe, run_dir))

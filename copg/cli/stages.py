@@ -1,6 +1,7 @@
 """The stages as commands, and ``resolve``. Libraries load when a stage runs, not for ``--help``."""
 
 import json
+from collections.abc import Mapping
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -10,6 +11,8 @@ import typer
 
 from copg.cli.command import Command, Refusal, refuses, with_options
 from copg.cli.options import OptionalRecipe, RecipeFile, RunDir, Sets, Trial, option, runs_here
+from copg.errors import ConfigError
+from copg.run.spelling import address_meant
 
 app = typer.Typer()
 
@@ -52,6 +55,7 @@ def _stage(name: str, work: str, text: str, *takes: str, **artifacts: tuple[Any,
     ) -> None:
         from copg.cli.settings import stage_config
 
+        _check_folders(given)
         config = stage_config(name, recipe, sets or [], run_dir=run_dir, trial=trial)
         metrics = getattr(import_module(f"copg.stages.{name}"), work)(config, **given)
         for metric, value in sorted(metrics.items()):
@@ -64,6 +68,15 @@ def _stage(name: str, work: str, text: str, *takes: str, **artifacts: tuple[Any,
         takes, lambda given: given["recipe"] is None, "without --recipe: say with --set what it is"
     )
     app.command(name, cls=Command, help=text)(refuses(refusal)(command))
+
+
+def _check_folders(artifacts: Mapping[str, Any]) -> None:
+    """Refuse addresses, of which a path keeps one slash: they would be folders of that name."""
+    for name, given in artifacts.items():
+        for place in given if isinstance(given, list) else [given]:
+            if isinstance(place, Path) and (meant := address_meant(str(place))):
+                where = f"--{name.replace('_', '-')}={meant!r}"
+                raise ConfigError(f"{where}: a stage alone takes and leaves folders of this machine")
 
 
 _artifact = partial(option, panel="Artifacts")

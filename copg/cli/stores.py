@@ -58,12 +58,14 @@ def _parts(store: str) -> "list[ValueStore]":
         StoreError: it is none.
     """
     from copg.config import check_address
+    from copg.run.spelling import check_spelling
     from copg.stores.completion_store import COMPLETIONS
     from copg.stores.reference_store import REFERENCES
     from copg.stores.reward_store import REWARDS
     from copg.stores.values import find_stores
 
     check_address(store, "the store")
+    check_spelling(store, "the store")
     kinds = (REWARDS, REFERENCES, COMPLETIONS)
     found = [part for kind in kinds for part in find_stores(kind, store)]
     if not found:

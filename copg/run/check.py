@@ -9,6 +9,7 @@ from copg.errors import ConfigError, CopgError
 from copg.rewards.contract import RewardSpec
 from copg.rewards.registry import build_reward, check_parts
 from copg.run.recipe import Recipe, parse_stages
+from copg.run.spelling import read_nowhere
 from copg.run.stage_settings import stage_settings
 from copg.run.task_names import subject_name
 from copg.run.trained_reward import means_trained
@@ -79,6 +80,7 @@ def _of_stores(configs: Mapping[str, Any], *, library: bool) -> Iterator[str]:
 
 
 def _of_sections(recipe: Recipe, run_dir: Path) -> Iterator[str]:
+    yield from read_nowhere({"records": recipe.records, "model": recipe.model, **recipe.stages})
     if not recipe.rewards and not recipe.stages.get("evaluate", {}).get("rewards"):
         yield (
             "rewards is empty: rewards that came with the records cannot score what a policy will write; "

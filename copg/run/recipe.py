@@ -12,6 +12,7 @@ from copg.config import configuration, parse_config, unknown_key
 from copg.errors import ConfigError, CopgError
 from copg.run.recipe_paths import PATHS, make_absolute
 from copg.run.shared import ORIGINS, as_written
+from copg.run.spelling import check_spelling
 from copg.run.task_names import subject_name
 from copg.run.trained_reward import REWARD as REWARD_MODEL
 from copg.run.trained_reward import STAGE as REWARD
@@ -136,6 +137,7 @@ def parse_recipe(values: Mapping[str, Any]) -> Recipe:
         raise ConfigError(f"recipe.stages={apart!r:.200} must be keys, each with keys and values")
     if twice := sorted(set(apart) & set(stages)):
         raise ConfigError(f"{twice} are given both at the top of the recipe and in its 'stages': keep one")
+    check_spelling({**{key: item for key, item in flat.items() if key != "stages"}, **apart, **stages}, "")
     flat["stages"] = {**apart, **stages}
     if REWARD in stages and not flat.get("rewards"):
         flat["rewards"] = [{"name": REWARD_MODEL}]

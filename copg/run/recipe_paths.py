@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from copg.run.sources import looks_like_path
+from copg.run.spelling import address_meant
 from copg.stages.table import TABLE
 
 PATHS = {"records", "model", "rewards", *(f"{row.stage}.{path}" for row in TABLE for path in row.paths)}
@@ -26,7 +27,11 @@ def make_absolute(values: dict[str, Any], keys: Iterable[str], folder: Path) -> 
 
 
 def _absolute(value: str, folder: Path, *, surely: bool) -> str:
-    if "://" in value or not (surely or looks_like_path(value) or (folder / value).exists()):
+    if (
+        "://" in value
+        or address_meant(value)
+        or not (surely or looks_like_path(value) or (folder / value).exists())
+    ):
         return value
     return str((folder / Path(value).expanduser()).resolve())
 

@@ -9,6 +9,7 @@ import typer
 
 from copg.cli.options import OptionalRecipe, RunDir, Sets, option
 from copg.errors import ConfigError
+from copg.run.spelling import check_spelling
 from copg_pipelines.dags import DAGS
 
 if TYPE_CHECKING:
@@ -42,6 +43,9 @@ class Target:
     pipeline_root: Annotated[
         str, _there("Where artifacts go, such as s3://bucket/copg; else the server's.")
     ] = ""
+
+    def __post_init__(self) -> None:
+        check_spelling(self.pipeline_root, "--pipeline-root")
 
     @property
     def pipeline_name(self) -> str:

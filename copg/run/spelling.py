@@ -1,0 +1,82 @@
+"""Addresses that are spelt like folders, ``s3:/bucket``, and addresses where none is read."""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from copg.errors import ConfigError
+
+STORES = ("s3", "s3a", "gs", "gcs", "minio", "abfs", "abfss", "az", "adl", "hdfs", "http", "https")
+"""Schemes after whose two slashes a bucket or a server comes."""
+RIGHT = {"file": (2, 3), "sqlite": (3, 4)}
+"""Slashes of addresses of files, which may name a machine, or a path from the root; of all others two."""
+_START = re.compile(rf"({'|'.join((*STORES, *RIGHT))})(:[/\\]*|[/\\]{{2,}})(?=\S)", re.IGNORECASE)
+ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://\S", re.IGNORECASE)
+READ_HERE = ("records", "model", "train.start_from", "reward.model", "sample.model", "validate.reader.model")
+"""Settings that name files, a folder or something on the hub, and never an address."""
+OF_CODE = "name"
+"""Setting that may hold ``module:function``, in which a colon is none of an address."""
+
+
+def address_meant(text: str) -> str:
+    """The address that a text is but for its slashes; empty where it is one, or none is meant."""
+    found = _START.match(text)
+    if found is None or "\n" in text:
+        return ""
+    scheme, between, rest = found[1].lower(), found[2], text[found.end() :]
+    if between == ":" and (" " in rest or rest.isdecimal()):
+        return ""  # words after a colon, or a port
+    num_slashes = len(between.removeprefix(":"))
+    if between == f":{'/' * num_slashes}" and num_slashes in RIGHT.get(scheme, (2,)):
+        return ""
+    if scheme == "sqlite" and num_slashes == 1:
+        return f"sqlite:////{rest}"  # whose fourth slash is that of a path from the root
+    return f"{scheme}:{'///' if scheme in RIGHT else '//'}{rest}"
+
+
+def check_spelling(value: Any, where: str) -> None:
+    """Refuse an address whose slashes are too few or too many: it would be taken for a folder.
+
+    Args:
+        value: a setting, or several of them.
+        where: how the user calls it, for the message; empty for the whole of a recipe.
+
+    Raises:
+        ConfigError: names the setting and the spelling that is meant, of all of them.
+    """
+    if mistakes := [*_misspelt(value, where)]:
+        raise ConfigError("; ".join(mistakes))
+
+
+def _misspelt(value: Any, where: str) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _misspelt(item, f"{where}.{key}" if where else str(key))
+    elif isinstance(value, list | tuple):
+        for place, item in enumerate(value):
+            yield from _misspelt(item, f"{where}.{place}")
+    elif isinstance(value, str) and (meant := address_meant(value)):
+        if where.rpartition(".")[2] == OF_CODE and "/" not in value:
+            return
+        start = _START.match(value)
+        begins = start[0] if start else ""
+        # the rest is told as an address alone, of which no secret is ever printed
+        yield f"{where} begins with {begins!r}, as a folder may and no address: did you mean {meant!r}?"
+
+
+def read_nowhere(values: Mapping[str, Any]) -> Iterator[str]:
+    """A line for each address where files of this machine or a name of the hub are asked for.
+
+    Args:
+        values: of a recipe, its sections among them.
+    """
+    for key in READ_HERE:
+        value: Any = values
+        for part in key.split("."):
+            value = value.get(part) if isinstance(value, Mapping) else None
+        if isinstance(value, str) and ADDRESS.match(value):
+            kind = "records are read from files" if key == "records" else "a model is read from a folder"
+            yield (
+                f"{key}={value!r} is an address: {kind} that the tasks see, or by its name from the hub: "
+                "copy it to such a place, or mount it there"
+            )
