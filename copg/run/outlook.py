@@ -108,7 +108,7 @@ def tell_outlook(size: Mapping[str, Any] | None, logs: Mapping[str, Any] | None)
     given, bounds = _given(size), logs["bounds"]
     if given.refuse_hopeless and given.needs_contrast and (reason := logs.get("no_contrast")):
         raise ConfigError(
-            f"nothing can be learnt: {reason}; mend the reward, name one that tells these completions apart, or "
+            f"nothing can be learnt: {reason}; mend the reward, name one that tells these completions apart, "
             f"bring others (sample draws more), or {ALL_THE_SAME}"
         )
     gate = Gate(

@@ -9,8 +9,10 @@ import fcntl
 import logging
 import os
 import socket
+import ssl
 import sys
 from collections.abc import Callable, Iterator
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -30,10 +32,15 @@ _SQLITE = "sqlite:///"
 _PORTS = {"http": 80, "https": 443}
 
 
-def connect(uri: str) -> Any:
+def connect(uri: str, *, answer_s: float = 10.0) -> Any:
     """An ``MlflowClient`` for runs and registry at ``uri``; call it inside ``one_line_errors``.
 
     Three seconds go into loading MLflow, and a new SQLite file takes some seconds to fill.
+
+    Args:
+        uri: a server, or a database.
+        answer_s: seconds in which a server that takes a connection has to say something, in the second
+            attempt at the latest.
     """
     _keep_quiet()
     from mlflow import MlflowClient
@@ -42,7 +49,7 @@ def connect(uri: str) -> Any:
     set_telemetry_client()  # takes a client away that an earlier import of MLflow may have made
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    _check_reachable(uri)
+    _check_reachable(uri, answer_s)
     with exclusive(uri):
         if (path := sqlite_path(uri)) is not None:
             _make_whole(path)
@@ -102,8 +109,8 @@ def is_half_made(path: Path) -> bool:
     return bool(revision != migrations.get_current_head())
 
 
-def _check_reachable(uri: str) -> None:
-    """Raise ``OSError`` within seconds where nothing listens: MLflow would try for minutes."""
+def _check_reachable(uri: str, answer_s: float) -> None:
+    """Raise ``OSError`` within seconds where nothing listens or answers: MLflow would try for minutes."""
     try:
         parts = urlsplit(uri)
         port = parts.port or _PORTS.get(parts.scheme, 0)
@@ -113,17 +120,35 @@ def _check_reachable(uri: str) -> None:
         return
     if parts.scheme in getproxies() and not proxy_bypass(parts.hostname):
         return
+    host, path = parts.hostname, f"{parts.path.rstrip('/')}/health"
     try:
-        Retries(attempts=3, first_s=1.0)(lambda: _knock(parts.hostname, port))
+        Retries(attempts=3, first_s=1.0)(lambda: _knock(host, port))
+        Retries(attempts=2, first_s=1.0)(lambda: _ask(parts.scheme, host, port, path, answer_s))
     except Busy as busy:
         raise OSError(str(busy)) from None
 
 
-def _knock(host: Any, port: int) -> None:
+def _knock(host: str, port: int) -> None:
     try:
         socket.create_connection((host, port), timeout=5.0).close()
     except OSError as error:
         raise Busy(f"nothing answers at {host}:{port}: {error.strerror or error}") from None
+
+
+def _ask(scheme: str, host: str, port: int, path: str, answer_s: float) -> None:
+    """See that a server says anything at all, be it a refusal; its certificate is for MLflow to look at."""
+    if scheme == "https":
+        unverified = ssl._create_unverified_context()  # nothing is sent that anybody could read
+        asked: HTTPConnection = HTTPSConnection(host, port, timeout=answer_s, context=unverified)
+    else:
+        asked = HTTPConnection(host, port, timeout=answer_s)
+    with contextlib.closing(asked), contextlib.suppress(OSError, HTTPException):
+        try:
+            asked.request("GET", path)
+            asked.getresponse()
+        except TimeoutError:
+            told = f"{host}:{port} accepts connections, and answers none within {answer_s:g} s"
+            raise Busy(f"{told}: is it a tracking server, and has it workers left?") from None
 
 
 def _keep_quiet() -> None:

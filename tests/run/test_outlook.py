@@ -171,7 +171,7 @@ def test_what_learns_without_contrast_or_was_asked_for_is_trained_all_the_same(t
     logs = {**measure_gate(SIZE, score(tmp_path, UNEVEN, FORMAT)), "prompts": 128}
     for change in ({"needs_contrast": False}, {"refuse_hopeless": False}):
         tell_outlook({**SIZE, **change}, logs)
-    with pytest.raises(ConfigError, match="promote.error.refuse_hopeless: false$"):
+    with pytest.raises(ConfigError, match=r"promote\.error\.refuse_hopeless: false$"):
         tell_outlook(SIZE, logs)
 
 

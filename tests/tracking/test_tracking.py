@@ -28,6 +28,7 @@ from copg.tracking.mlflow import (
 from copg.tracking.pointer import POINTER
 from copg.tracking.registry import CHALLENGER, CHAMPION, PREVIOUS, PROMOTED, Registry, champion
 from copg.tracking.runs import PROCESS, TRAINING, Tracker
+from tests.serving import JsonHandler, serving
 
 
 @pytest.fixture(scope="module")
@@ -637,6 +638,32 @@ def test_a_server_lost_in_the_middle_stops_the_tracking_and_not_the_training(
     with pytest.raises(TrackingError, match=r"cannot be opened: nothing answers at 127\.0\.0\.1:"):
         connect_and_enter(address)  # but a server that is not there at the start is an error
     assert time.monotonic() - began < 20.0  # seconds, where MLflow's own attempts go on for minutes
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_server_that_takes_connections_and_answers_none_is_told_within_seconds(scheme: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:  # the kernel takes them, and nobody reads
+        address = f"{scheme}://127.0.0.1:{mute.getsockname()[1]}"
+        began = time.monotonic()
+        message = (
+            rf"tracking at {address} cannot be opened: 127\.0\.0\.1:\d+ accepts connections, and answers"
+        )
+        with pytest.raises(TrackingError, match=message), one_line_errors(address):
+            connect(address, answer_s=0.1)
+        assert time.monotonic() - began < 20.0  # two attempts, a second apart, after MLflow is loaded
+
+
+def test_a_server_that_refuses_to_say_how_it_is_has_answered() -> None:
+    asked = []
+
+    class Refusing(JsonHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.say(403, {})
+
+    with serving(Refusing) as address:
+        connect(f"{address}/mlflow/")
+    assert asked == ["/mlflow/health"]
 
 
 def test_a_database_whose_disk_is_full_says_what_any_full_disk_does(tmp_path: Path) -> None:
