@@ -20,7 +20,8 @@ KILLED = -9
 MOMENTS = 20
 MOST_WRITES = 40
 """At which a stage is killed one after the other; of more, a sample."""
-SIZES = 6
+SIZES = 20
+"""Of the disk, from nothing to all but a twentieth of what a stage writes."""
 
 
 def digests(out: Path) -> dict[str, str]:
