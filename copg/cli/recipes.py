@@ -4,6 +4,7 @@ import functools
 import sys
 from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -65,8 +66,8 @@ def init(
     """
     from copg.config import check_address
     from copg.data.found import Reading
-    from copg.run.first_look import read_first
     from copg.run.first_recipe import as_seen_from, write_recipe
+    from copg.run.first_records import read_first
     from copg.run.recipe import NAME
     from copg.run.spelling import check_spelling
 
@@ -101,12 +102,14 @@ def check(
 
     copg check my.yaml
     """
-    from copg.run.first_look import ERROR, look_at
-    from copg.run.recipe import load_recipe
+    from copg.run.first_look import ERROR, Look, look_at
+    from copg.run.mending import mended
+    from copg.run.recipe import read_recipe
 
-    loaded = load_recipe(recipe, sets or (), here=Path.cwd())
+    loaded, gone, told = mended(read_recipe(recipe, sets or (), here=Path.cwd()))
+    first = [Look(ERROR, f"settings: {told}")] if told else []
     well = True
-    for look in look_at(loaded, runs_here(loaded, run_dir), joined_sections()):
+    for look in chain(first, look_at(loaded, runs_here(loaded, run_dir), joined_sections(), gone)):
         print(look, flush=True)
         well = well and look.kind != ERROR
     if not well:

@@ -1,14 +1,16 @@
 """What is wrong with a recipe, told without its data and models: before a DAG is made of it, and in it."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from copg.config import parse_config
 from copg.errors import ConfigError, CopgError
 from copg.rewards.contract import RewardSpec
 from copg.rewards.registry import build_reward, check_parts
-from copg.run.recipe import Recipe, parse_stages
+from copg.run.recipe import Recipe, parse_each, parse_stages
 from copg.run.spelling import read_nowhere
 from copg.run.stage_settings import stage_settings
 from copg.run.task_names import subject_name
@@ -33,14 +35,21 @@ def check_recipe(recipe: Recipe, run_dir: Path, *, library: bool = False) -> Non
     Raises:
         ConfigError: all mistakes, not just the first.
     """
-    mistakes = [*_of_sections(recipe, run_dir)]
-    if not mistakes:
-        configs = settings_of(recipe, run_dir)
-        mistakes = [*_of_splits(configs["validate"]), *_of_rewards(configs), *_of_mixes(configs)]
-        mistakes += _of_kept(recipe, configs["promote"].keep)
-        mistakes += _of_stores(configs, library=library)
-    if mistakes:
-        raise ConfigError("; ".join(dict.fromkeys(mistakes)))
+    if mistakes := mistakes_of(recipe, run_dir, library=library):
+        raise ConfigError("; ".join(mistakes))
+
+
+def mistakes_of(recipe: Recipe, run_dir: Path, *, library: bool = False) -> list[str]:
+    """What ``check_recipe`` refuses, each told once; a section with a mistake hides none of another."""
+    known = partial(stage_settings, recipe, run_dir=run_dir)
+    waiting = [stage for stage in OPTIONAL if stage in recipe.stages and stage not in recipe.planned]
+    configs, told = parse_each(recipe, {stage: known(stage) for stage in recipe.planned})
+    _, apart = parse_each(recipe, {stage: known(stage) for stage in waiting})
+    found = [*read_nowhere({"records": recipe.records, "model": recipe.model, **recipe.stages})]
+    found += [*_of_sections(recipe), *told, *apart]
+    found += [*_of_splits(configs), *_of_rewards(recipe, configs), *_of_mixes(configs)]
+    found += [*_of_kept(recipe, configs), *_of_stores(configs, library=library)]
+    return [*dict.fromkeys(found)]
 
 
 def settings_of(recipe: Recipe, run_dir: Path, *, revision: str | None = None, digest: str = "") -> Any:
@@ -59,19 +68,24 @@ def settings_of(recipe: Recipe, run_dir: Path, *, revision: str | None = None, d
     return parse_stages(recipe, {stage: known(stage) for stage in recipe.planned})
 
 
-def called_rewards(configs: dict[str, Any]) -> dict[str, list[RewardSpec]]:
-    """The rewards that each stage calls: one list of the recipe's, unless a section has its own."""
-    score = configs["score"]
-    return {
-        "score": score.rewards if score.source == "computed" else [],
-        "train": configs["train"].samples.rewards,
-        "evaluate": configs["evaluate"].rewards,
+def called_rewards(configs: Mapping[str, Any]) -> dict[str, list[RewardSpec]]:
+    """The rewards that each stage calls: one list of the recipe's, unless a section has its own.
+
+    Args:
+        configs: of the stages, of which those may be missing that are wrong.
+    """
+    calls: dict[str, Callable[[Any], list[RewardSpec]]] = {
+        "score": lambda score: score.rewards if score.source == "computed" else [],
+        "train": lambda train: train.samples.rewards,
+        "evaluate": lambda evaluate: evaluate.rewards,
     }
+    return {stage: rewards(configs[stage]) for stage, rewards in calls.items() if stage in configs}
 
 
 def _of_stores(configs: Mapping[str, Any], *, library: bool) -> Iterator[str]:
     stores = {f"{stage}.store": getattr(configs.get(stage), "store", None) for stage in STORING}
-    stores["train.checkpoint.folder"] = configs["train"].checkpoint.folder
+    if "train" in configs:
+        stores["train.checkpoint.folder"] = configs["train"].checkpoint.folder
     for key, location in stores.items():
         try:
             check_scheme(location or "", library=library)
@@ -79,8 +93,7 @@ def _of_stores(configs: Mapping[str, Any], *, library: bool) -> Iterator[str]:
             yield f"{key}={error}"
 
 
-def _of_sections(recipe: Recipe, run_dir: Path) -> Iterator[str]:
-    yield from read_nowhere({"records": recipe.records, "model": recipe.model, **recipe.stages})
+def _of_sections(recipe: Recipe) -> Iterator[str]:
     if not recipe.rewards and not recipe.stages.get("evaluate", {}).get("rewards"):
         yield (
             "rewards is empty: rewards that came with the records cannot score what a policy will write; "
@@ -92,24 +105,18 @@ def _of_sections(recipe: Recipe, run_dir: Path) -> Iterator[str]:
             "score.source='given' leaves what sample draws without a reward: name rewards and "
             "set score.source: computed, or leave sample out"
         )
-    waiting = [stage for stage in OPTIONAL if stage in recipe.stages and stage not in recipe.planned]
-    apart = {stage: stage_settings(recipe, stage, run_dir=run_dir) for stage in waiting}
-    for look in (partial(settings_of, recipe, run_dir), partial(parse_stages, recipe, apart)):
-        try:
-            look()
-        except CopgError as error:
-            yield str(error)
 
 
-def _of_splits(validate: Any) -> Iterator[str]:
-    for split in HELD_OUT:
-        if not getattr(validate, f"{split}_fraction"):
+def _of_splits(configs: Mapping[str, Any]) -> Iterator[str]:
+    for split in HELD_OUT if "validate" in configs else ():
+        if not getattr(configs["validate"], f"{split}_fraction"):
             purpose = "promotion is decided" if split == "gate" else "the best trial is chosen"
             yield f"validate.{split}_fraction=0 must be > 0: these are the prompts on which {purpose}"
 
 
-def _of_rewards(configs: dict[str, Any]) -> Iterator[str]:
-    for specs in called_rewards(configs).values():
+def _of_rewards(recipe: Recipe, configs: Mapping[str, Any]) -> Iterator[str]:
+    called = [*called_rewards(configs).values()]
+    for specs in called or [_readable(recipe.rewards)]:
         ours = [each for each in specs if ":" not in each.name and not means_trained(vars(each))]
         looks: list[Callable[[], Any]] = [partial(check_parts, specs)]
         looks += [partial(build_reward, spec) for spec in ours]
@@ -120,8 +127,19 @@ def _of_rewards(configs: dict[str, Any]) -> Iterator[str]:
                 yield str(error)
 
 
-def _of_mixes(configs: dict[str, Any]) -> Iterator[str]:
+def _readable(rewards: Sequence[Mapping[str, Any]]) -> list[RewardSpec]:
+    """The entries of a list that are right in themselves, where others in it made every stage wrong."""
+    found = []
+    for values in rewards:
+        with suppress(CopgError):
+            found.append(parse_config(RewardSpec, values, where="rewards"))
+    return found
+
+
+def _of_mixes(configs: Mapping[str, Any]) -> Iterator[str]:
     """Trials of all weights are mixed by their logits, for which both models are in our own process."""
+    if not {"evaluate", "train"} <= configs.keys():
+        return
     evaluate, train = configs["evaluate"], configs["train"]
     engine = evaluate.generation.engine_name
     if evaluate.mixes and train.lora is None and train.start_from is None and engine != "own":
@@ -131,8 +149,9 @@ def _of_mixes(configs: dict[str, Any]) -> Iterator[str]:
         )
 
 
-def _of_kept(recipe: Recipe, keep: str | list[str]) -> Iterator[str]:
+def _of_kept(recipe: Recipe, configs: Mapping[str, Any]) -> Iterator[str]:
     """Trials whose weights are to stay that are none: the last task would find it out, after all training."""
+    keep = configs["promote"].keep if "promote" in configs else []
     names = [subject_name(trial) for trial in recipe.trials]
     if unknown := sorted(set(keep) - set(names)) if isinstance(keep, list) else []:
         yield f"promote.keep={unknown} are no trials; use names of {names}, or 'all' or 'winner'"

@@ -1,36 +1,29 @@
 """What can be said of a recipe in seconds, without a GPU: settings, the first records, the model's files."""
 
-import json
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
-from functools import partial
-from itertools import islice
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from copg.config import parse_config
-from copg.data.columns import exact_id
 from copg.data.found import Reading
-from copg.data.json_lines import Defect
-from copg.data.readers import Rows
-from copg.data.shapes import RecordReader
-from copg.errors import CopgError
+from copg.errors import ConfigError, CopgError
 from copg.evaluation.power import MIN_PROMPTS
 from copg.lm.weights import check_files
+from copg.losses import WITHOUT_CONTRAST
 from copg.rewards.contract import RewardSpec
 from copg.rewards.registry import build_reward
-from copg.run.check import check_recipe, settings_of
+from copg.run.check import mistakes_of, settings_of
+from copg.run.first_records import Sample, read_first
 from copg.run.footprint import estimate_needs, measure_model, shortfalls
+from copg.run.hub_names import absent_names
 from copg.run.recipe import Recipe, parse_stages
 from copg.run.sources import looks_like_path
 from copg.run.stage_settings import stage_settings
-from copg.run.task_names import subject_name
+from copg.run.task_names import subject_name, trial_method
 from copg.run.text_check import check_text
-from copg.run.trained_reward import means_trained
 
-ROWS = 200
-"""As many records are read."""
 MOST_CHARS = 1000
 """Of the names of columns, in one line."""
 OK, NOTE, ERROR = "ok", "note", "error"
@@ -49,32 +42,11 @@ class Look:
         return f"{self.kind:<6}{self.text}"
 
 
-@dataclass(slots=True)
-class Sample:
-    """The first records."""
-
-    read: int = 0
-    shapes: Counter[str] = field(default_factory=Counter)
-    """How many were read as what, in words."""
-    refused: list[str] = field(default_factory=list)
-    """File, line and reason of each that is none."""
-    rewarded: int = 0
-    """How many came with rewards, preferences or thumbs."""
-    columns: set[str] = field(default_factory=set)
-    """What else they hold."""
-    unused: Counter[str] = field(default_factory=Counter)
-    """Of how many what is said to be no reward."""
-    texts: dict[int, set[str]] = field(default_factory=dict)
-    """The completions of each prompt, by its digest."""
-
-    @property
-    def lacking(self) -> int:
-        """Prompts with fewer than two distinct completions."""
-        return sum(len(texts) < 2 for texts in self.texts.values())
-
-
 def look_at(
-    recipe: Recipe, run_dir: Path, sections: Mapping[str, Callable[[Mapping[str, Any]], Any]]
+    recipe: Recipe,
+    run_dir: Path,
+    sections: Mapping[str, Callable[[Mapping[str, Any]], Any]],
+    gone: Collection[str] = (),
 ) -> Iterator[Look]:
     """Look at everything, all mistakes and not just the first.
 
@@ -82,56 +54,31 @@ def look_at(
         recipe: with absolute paths.
         run_dir: directory of the runs, which need not be there.
         sections: those that other packages read.
+        gone: keys of the recipe that say nothing that could be looked at, see ``mended``.
     """
     mistakes: list[Look] = []
     for look in _of_settings(recipe, run_dir, sections):
         mistakes += [look] if look.kind == ERROR else []
         yield look
-    yield from _of_records(recipe, run_dir)
-    if not mistakes:
-        yield from _of_rewards(recipe)
-        yield from _of_model(recipe, run_dir)
-
-
-def read_first(records: str, reading: Reading, **where: Any) -> Sample:
-    """The first ``ROWS`` records; none of a data set on the hub.
-
-    Args:
-        records: as the recipe names them.
-        reading: how they are to be read.
-        where: ``subset``, ``split`` and ``revision`` of a data set.
-
-    Raises:
-        RecordError: there is nothing to read under that name.
-    """
-    found, rows, reader = Sample(), Rows(records, **where), RecordReader(reading)
-    if not rows.files and not Path(records).exists():
-        return found
-    for row in islice(rows, ROWS):
-        found.read += 1
-        try:
-            for record in reader.read(row.parse(), cells=row.cells):
-                found.shapes[record.read_as] += 1
-                found.rewarded += record.rewards is not None
-                found.columns |= set(json.loads(record.columns))
-                found.unused.update(filter(None, [record.unused]))
-                found.texts.setdefault(exact_id(record.prompt), set()).update(record.texts)
-        except Defect as defect:
-            found.refused.append(f"{row.file}:{row.line}: {defect}")
-    return found
+    if "records" not in gone:
+        yield from _of_records(recipe, run_dir)
+    absent = [each for each in absent_names(recipe) if each[0].partition("=")[0] not in gone]
+    yield from (Look(ERROR if sure else NOTE, told) for told, sure in absent)
+    yield from _of_rewards(recipe)
+    if "model" in gone:
+        return
+    yield from _of_files(recipe) if mistakes or gone else _of_model(recipe, run_dir)
 
 
 def _of_settings(recipe: Recipe, run_dir: Path, sections: Mapping[str, Any]) -> Iterator[Look]:
-    looks: list[Callable[[], Any]] = [partial(check_recipe, recipe, run_dir)]
-    looks += [partial(parse, getattr(recipe, name, None) or {}) for name, parse in sections.items()]
-    well = True
-    for look in looks:
+    told = mistakes_of(recipe, run_dir)
+    for name, parse in sections.items():
         try:
-            look()
+            parse(getattr(recipe, name, None) or {})
         except CopgError as error:
-            well = False
-            yield Look(ERROR, f"settings: {error}")
-    if well:
+            told.append(str(error))
+    yield from (Look(ERROR, f"settings: {line}") for line in told)
+    if not told:
         names = ", ".join(subject_name(trial) for trial in recipe.trials)
         yield Look(OK, f"settings: of {len(recipe.planned)} stages; trials {names}")
         yield from _of_gate(settings_of(recipe, run_dir))
@@ -197,8 +144,15 @@ def _of_records(recipe: Recipe, run_dir: Path) -> Iterator[Look]:
 
 def _of_columns(recipe: Recipe, found: Sample) -> Iterator[Look]:
     """What rewards and settings need of records and these do not hold."""
-    if (recipe.stages.get("score") or {}).get("source") == "given" and not found.rewarded:
+    given = (recipe.stages.get("score") or {}).get("source") == "given"
+    if given and not found.rewarded:
         yield Look(ERROR, "score.source=given: none of the first records came with a reward")
+    if given and found.tied and not any(trial_method(each) in WITHOUT_CONTRAST for each in recipe.trials):
+        yield Look(
+            NOTE,
+            "score.source=given: the rewards of the first records differ within no prompt; where none does, "
+            "nothing can be learnt, and the run stops after score",
+        )
     if recipe.trains_reward and not found.rewarded:
         yield Look(ERROR, "reward: none of the first records came with preferences or rewards to learn from")
     for spec in recipe.rewards:
@@ -221,14 +175,26 @@ def _spec(values: Mapping[str, Any]) -> RewardSpec:
 
 
 def _of_rewards(recipe: Recipe) -> Iterator[Look]:
+    """Those of the user's own, whose code is here; the others were told with the settings."""
     for values in recipe.rewards:
-        spec = _spec(values)
-        if means_trained(vars(spec)):
-            continue
-        try:
-            build_reward(spec)
-        except CopgError as error:
-            yield Look(ERROR, f"rewards: {error}")
+        with suppress(ConfigError):  # told with the settings
+            spec = _spec(values)
+            try:
+                _ = build_reward(spec) if ":" in spec.name else None
+            except CopgError as error:
+                yield Look(ERROR, f"rewards: {error}")
+
+
+def _of_files(recipe: Recipe) -> Iterator[Look]:
+    """What the files of a model tell whatever the settings are."""
+    folder = Path(recipe.model)
+    try:
+        if folder.is_dir():
+            check_files(folder)
+        elif looks_like_path(recipe.model):
+            yield Look(ERROR, f"model={recipe.model!r}: no such directory")
+    except CopgError as error:
+        yield Look(ERROR, f"model: {error}")
 
 
 def _of_model(recipe: Recipe, run_dir: Path) -> Iterator[Look]:

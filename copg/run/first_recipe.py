@@ -5,7 +5,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from copg.run.first_look import Sample
+from copg.run.first_records import Sample
 from copg.run.keys import Key, keys_of_stage
 from copg.run.yaml_file import as_yaml
 from copg.stages.table import ROWS

@@ -2,7 +2,7 @@
 
 import importlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field, fields
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from copg.config import configuration, parse_config, unknown_key
 from copg.errors import ConfigError, CopgError
 from copg.run.recipe_paths import PATHS, make_absolute
 from copg.run.shared import ORIGINS, as_written
-from copg.run.spelling import check_spelling
+from copg.run.spelling import misspelt
 from copg.run.task_names import subject_name
 from copg.run.trained_reward import REWARD as REWARD_MODEL
 from copg.run.trained_reward import STAGE as REWARD
@@ -54,29 +54,35 @@ class Recipe:
     """Where the tasks run on Kubernetes; without effect elsewhere."""
 
     def __post_init__(self) -> None:
+        if mistakes := [*self._mistakes()]:
+            raise ValueError("; ".join(mistakes))
+
+    def _mistakes(self) -> Iterator[str]:
         if not NAME.fullmatch(self.name):
-            raise ValueError(f"name={self.name!r} must be letters, digits, '.', '_' and '-', at most 63")
+            yield f"name={self.name!r} must be letters, digits, '.', '_' and '-', at most 63"
         if not self.trials:
-            raise ValueError("trials is empty: name at least one, such as {method: copg, beta: 0.05}")
+            yield "trials is empty: name at least one, such as {method: copg, beta: 0.05}"
         try:
             names = [subject_name(trial) for trial in self.trials]
         except (KeyError, TypeError, ValueError, OverflowError):
             betas = [trial.get("beta") for trial in self.trials]
-            raise ValueError(
-                f"the betas of trials must be numbers, or {{kl: NATS}}, found {betas!r:.200}"
-            ) from None
-        for name in names:
+            yield f"the betas of trials must be numbers, or {{kl: NATS}}, found {betas!r:.200}"
+            names = []
+        for name in dict.fromkeys(names):
             if not NAME.fullmatch(name):
-                raise ValueError(f"trial name={name!r} must be letters, digits, '.', '_' and '-', at most 63")
+                yield f"trial name={name!r} must be letters, digits, '.', '_' and '-', at most 63"
             if name in BASELINES:
-                raise ValueError(f"trial name={name!r} is taken by the baselines; choose another")
+                yield f"trial name={name!r} is taken by the baselines; choose another"
             if names.count(name) > 1:
-                raise ValueError(f"{names.count(name)} trials are called {name!r}: give each a 'name'")
+                yield f"{names.count(name)} trials are called {name!r}: give each a 'name'"
         if unknown := set(self.stages) - set(STAGES + OPTIONAL):
-            raise ValueError(f"stages {sorted(unknown)} are unknown; use {list(STAGES + OPTIONAL)}")
+            yield f"stages {sorted(unknown)} are unknown; use {list(STAGES + OPTIONAL)}"
         if "trial" in (self.stages.get("train") or {}):
-            raise ValueError("train.trial comes from trials: set it there")
-        trains_reward(self.rewards, self.stages)
+            yield "train.trial comes from trials: set it there"
+        try:
+            trains_reward(self.rewards, self.stages)
+        except ValueError as error:
+            yield str(error)
 
     @property
     def trains_reward(self) -> bool:
@@ -111,6 +117,19 @@ def load_recipe(path: Path, overrides: Sequence[str] = (), *, here: Path | None 
     Raises:
         ConfigError: the file cannot be read, or a key is unknown, missing or of the wrong type.
     """
+    try:
+        return parse_recipe(read_recipe(path, overrides, here=here))
+    except ConfigError as error:
+        line = str(error)
+        raise ConfigError(line if line.startswith(str(path)) else f"{path}: {line}") from None
+
+
+def read_recipe(path: Path, overrides: Sequence[str] = (), *, here: Path | None = None) -> dict[str, Any]:
+    """The plain values of ``load_recipe``, which takes the same.
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
     values = read_yaml(path)
     if here is not None:
         make_absolute(values, PATHS, path.resolve().parent)
@@ -118,30 +137,45 @@ def load_recipe(path: Path, overrides: Sequence[str] = (), *, here: Path | None 
         set_value(values, override)
     if here is not None:
         make_absolute(values, [override.partition("=")[0] for override in overrides], here)
-    try:
-        return parse_recipe(values)
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from None
+    return values
 
 
 def parse_recipe(values: Mapping[str, Any]) -> Recipe:
-    """A recipe from plain values, a key for each stage's settings."""
+    """A recipe from plain values, a key for each stage's settings.
+
+    Raises:
+        ConfigError: all mistakes of the recipe's own keys, not just the first; those of sections come later.
+    """
+    flat, mistakes = settle_recipe(values)
+    try:
+        recipe = parse_config(Recipe, flat, where="recipe")
+    except ConfigError as error:
+        mistakes.append(str(error))
+    if mistakes:
+        raise ConfigError("; ".join(mistakes))
+    return recipe
+
+
+def settle_recipe(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The fields of a recipe from plain values with a key for each stage, and what is wrong with the keys."""
     flat = dict(values)
     stages = {stage: flat.pop(stage) for stage in STAGES + OPTIONAL if stage in flat}
     stages = {stage: {} if section is None else section for stage, section in stages.items()}
     known = {each.name for each in fields(Recipe)} - {"stages"} | {*STAGES, *OPTIONAL}
-    if strange := [key for key in flat if key not in known | {"stages"}]:
-        raise ConfigError("; ".join(_unknown(key, sorted(known)) for key in strange))
-    apart = flat.get("stages") or {}
+    strange = [key for key in flat if key not in known | {"stages"}]
+    mistakes = [_unknown(key, sorted(known)) for key in strange]
+    flat = {key: item for key, item in flat.items() if key not in strange}
+    apart = flat.pop("stages", None) or {}
     if not isinstance(apart, Mapping):
-        raise ConfigError(f"recipe.stages={apart!r:.200} must be keys, each with keys and values")
+        mistakes.append(f"recipe.stages={apart!r:.200} must be keys, each with keys and values")
+        apart = {}
     if twice := sorted(set(apart) & set(stages)):
-        raise ConfigError(f"{twice} are given both at the top of the recipe and in its 'stages': keep one")
-    check_spelling({**{key: item for key, item in flat.items() if key != "stages"}, **apart, **stages}, "")
+        mistakes.append(f"{twice} are given both at the top of the recipe and in its 'stages': keep one")
+    mistakes += misspelt({**flat, **apart, **stages}, "")
     flat["stages"] = {**apart, **stages}
     if REWARD in stages and not flat.get("rewards"):
         flat["rewards"] = [{"name": REWARD_MODEL}]
-    return parse_config(Recipe, flat, where="recipe")
+    return flat, mistakes
 
 
 def _unknown(key: str, known: list[str]) -> str:
@@ -168,6 +202,14 @@ def parse_stages(recipe: Recipe, settings: Mapping[str, Mapping[str, Any]]) -> d
     Raises:
         ConfigError: all mistakes, not just the first.
     """
+    configs, mistakes = parse_each(recipe, settings)
+    if mistakes:
+        raise ConfigError("; ".join(mistakes))
+    return configs
+
+
+def parse_each(recipe: Recipe, settings: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, Any], list[str]]:
+    """``parse_stages`` of the stages whose settings are right, and what is wrong with the others'."""
     configs: dict[str, Any] = {}
     mistakes: dict[str, list[str]] = {}
     for stage in settings:
@@ -178,9 +220,7 @@ def parse_stages(recipe: Recipe, settings: Mapping[str, Mapping[str, Any]]) -> d
             except CopgError as error:
                 line = as_written(str(error), recipe.stages)
                 mistakes.setdefault(line, []).append(subject_name(trial) if trial else "")
-    if mistakes:
-        raise ConfigError("; ".join(_told(mistake, who, recipe) for mistake, who in mistakes.items()))
-    return configs
+    return configs, [_told(mistake, who, recipe) for mistake, who in mistakes.items()]
 
 
 def _told(mistake: str, trials: list[str], recipe: Recipe) -> str:

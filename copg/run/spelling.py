@@ -44,17 +44,18 @@ def check_spelling(value: Any, where: str) -> None:
     Raises:
         ConfigError: names the setting and the spelling that is meant, of all of them.
     """
-    if mistakes := [*_misspelt(value, where)]:
+    if mistakes := [*misspelt(value, where)]:
         raise ConfigError("; ".join(mistakes))
 
 
-def _misspelt(value: Any, where: str) -> Iterator[str]:
+def misspelt(value: Any, where: str) -> Iterator[str]:
+    """A line for each; arguments as those of ``check_spelling``."""
     if isinstance(value, Mapping):
         for key, item in value.items():
-            yield from _misspelt(item, f"{where}.{key}" if where else str(key))
+            yield from misspelt(item, f"{where}.{key}" if where else str(key))
     elif isinstance(value, list | tuple):
         for place, item in enumerate(value):
-            yield from _misspelt(item, f"{where}.{place}")
+            yield from misspelt(item, f"{where}.{place}")
     elif isinstance(value, str) and (meant := address_meant(value)):
         if where.rpartition(".")[2] == OF_CODE and "/" not in value:
             return

@@ -85,6 +85,24 @@ def test_all_mistakes_are_told_each_once_and_one_of_every_trial_without_their_na
     assert "max_kl=-1" in line
 
 
+def test_a_section_with_a_mistake_hides_none_of_another() -> None:
+    line = told(
+        train={"seed": 1},
+        promote={"keep": ["x"]},
+        validate={"gate_fraction": 0},
+        score={"store": "ss3://bucket"},
+        rewards=[{"name": "lenght"}, LENGTH],
+    )
+    for mistake in (
+        "train.seed is unknown",
+        "promote.keep=['x'] are no trials",
+        "validate.gate_fraction=0 must be > 0",
+        "score.store='ss3://bucket': no file system",
+        "reward='lenght' is unknown",
+    ):
+        assert line.count(mistake) == 1, line
+
+
 @pytest.mark.parametrize("address", ["minio://bucket/a", "s3://bucket/a", "gs://bucket/a", "file:///a", "/a"])
 def test_a_store_that_tasks_may_open_is_left_to_them(address: str) -> None:
     away = {"score": {"store": address}, "train": {"checkpoint": {"folder": address}}}

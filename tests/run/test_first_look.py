@@ -13,8 +13,9 @@ from copg_pipelines.placement.config import parse_placement
 from copg.cli import main as command_line
 from copg.cli import recipes
 from copg.data.found import Reading
-from copg.run.first_look import ERROR, NOTE, OK, Sample, look_at, read_first
+from copg.run.first_look import ERROR, NOTE, OK, look_at
 from copg.run.first_recipe import TURNED, write_recipe
+from copg.run.first_records import Sample, read_first
 from copg.run.keys import keys_of_stage
 from copg.run.recipe import load_recipe, parse_recipe
 from copg.run.yaml_file import read_yaml
@@ -134,6 +135,83 @@ def test_a_newcomer_s_mistake_is_one_line_that_names_field_value_and_what_is_all
 def test_a_key_at_the_top_that_is_none_is_told_with_where_it_belongs(key: str, told: str, home: Path) -> None:
     with pytest.raises(ValueError, match=re.escape(told)):
         parse_recipe(recipe(home, **{key: 1}))
+
+
+def test_mistakes_of_several_places_are_all_told_and_each_once(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = recipe(
+        home,
+        trails=[],
+        records="./nowhere.jsonl",
+        model="./nowhere",
+        rewards=[{"name": "rogue"}, {"name": "rouge", "parms": {}}],
+        score={"store": "s3:/bucket/x"},
+        train={"epoch": 3},
+        promote={"max_kl": -1, "keep": ["mine"]},
+        placement={"shards": "two"},
+    )
+    values["name"] = "a/b"
+    (tmp_path / "bad.yaml").write_text(yaml.safe_dump(values))
+    assert call(monkeypatch, "check", str(tmp_path / "bad.yaml")) == 1
+    told = capsys.readouterr().out
+    for mistake in (
+        "recipe.trails is unknown",
+        "name='a/b' must be letters",
+        "score.store begins with 's3:/'",
+        "train.epoch is unknown",
+        "rewards.1.parms is unknown",
+        "reward='rogue' is unknown",
+        "promote.max_kl=-1.0 must be > 0",
+        "placement.shards='two' must be",
+        "nowhere.jsonl: no such file or folder",
+        "nowhere': no such directory",
+    ):
+        assert told.count(mistake) == 1, (mistake, told)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"records": 3}, ["recipe.records=3 must be a text"]),
+        ({"trials": "copg"}, ["recipe.trials='copg' must be a list"]),
+        (
+            {"train": [1], "promote": {"max_kl": -1}},
+            ["recipe.stages.train=[1] must be keys", "promote.max_kl=-1"],
+        ),
+        (
+            {"rewards": [{"name": "reward_model"}], "report_beta": "x"},
+            ["names no model: set", "report_beta='x'"],
+        ),
+    ],
+)
+def test_what_is_no_recipe_hides_nothing_else(
+    changes: dict[str, Any],
+    told: list[str],
+    home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "bad.yaml").write_text(yaml.safe_dump(recipe(home, **changes, validate={"workers": -1})))
+    assert call(monkeypatch, "check", str(tmp_path / "bad.yaml")) == 1
+    said = capsys.readouterr().out
+    assert all(said.count(each) == 1 for each in [*told, "validate.workers=-1 must be >= 0"]), said
+    assert "owner/" not in said, "nothing is told of what merely stands in"
+
+
+def test_given_rewards_that_differ_within_no_prompt_are_noted(home: Path, tmp_path: Path) -> None:
+    def notes(rewards: list[float], **changes: Any) -> list[str]:
+        path = write(
+            tmp_path / "r.jsonl", [{**RECORDS[0], "prompt": f"p {n}", "rewards": rewards} for n in range(9)]
+        )
+        values = recipe(home, records=str(path), score={"source": "given"}, **changes)
+        looks = look_at(parse_recipe(values), home / "runs", {})
+        return [look.text for look in looks if "differ within no prompt" in look.text]
+
+    assert len(notes([1.0, 1.0])) == 1
+    assert notes([1.0, 0.0]) == []
+    assert notes([1.0, 1.0], trials=[{"method": "sft", "beta": 1.0}]) == []
 
 
 def test_what_cannot_be_looked_at_is_noted(home: Path) -> None:

@@ -65,6 +65,13 @@ def test_a_mistake_in_a_recipe_is_named_with_its_file(
     assert message in str(error.value)
 
 
+def test_all_mistakes_in_the_keys_of_a_recipe_are_told_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as error:
+        load_recipe(written(tmp_path, trails=[], name="a/b", trials=[{"beta": 1}, {"beta": 1}]))
+    for mistake in ("recipe.trails is unknown", "name='a/b' must be letters", "2 trials are called 'copg_1'"):
+        assert str(error.value).count(mistake) == 1
+
+
 def test_relative_paths_start_from_the_recipes_folder_and_hub_names_stay(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     path = written(

@@ -76,13 +76,11 @@ def test_what_is_an_address_or_none_is_left_alone(text: str) -> None:
     check_spelling({"a": text}, "")
 
 
-@pytest.mark.parametrize("setting", sorted(set(SETTINGS)))
-def test_any_setting_of_a_recipe_may_be_an_address_and_is_refused_by_its_name(setting: str) -> None:
-    with pytest.raises(
-        ConfigError, match=r"begins with 'minio:/', .*did you mean 'minio://bucket/x'"
-    ) as told:
-        parse_recipe(settle(RECIPE, setting.split("."), "minio:/bucket/x"))
-    assert setting.replace(".N", ".0").removeprefix("stages.") in str(told.value)
+def test_any_setting_of_a_recipe_may_be_an_address_and_is_refused_by_its_name() -> None:
+    for setting in sorted(set(SETTINGS)):
+        told = rf"{setting.replace('.N.', '.0.')}.* begins with 'minio:/', .*did you mean 'minio://bucket/x'"
+        with pytest.raises(ConfigError, match=told):
+            parse_recipe(settle(RECIPE, setting.split("."), "minio:/bucket/x"))
 
 
 def test_a_reward_of_the_user_s_own_may_stand_in_a_module_of_that_name() -> None:

@@ -1,0 +1,97 @@
+"""Names of the hub that stand for nothing there, told before anything is run."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from copg.config import ADDRESS
+from copg.run.recipe import Recipe
+from copg.run.sources import looks_like_path
+
+PLACES = ("model", "train.start_from", "reward.model", "sample.model", "validate.reader.model")
+"""Keys of a recipe that may hold the name of a model."""
+REVISIONS = {"model": "revision", "train.start_from": "train.start_revision"}
+"""Keys of their branch, tag or commit, where it is not called ``revision`` beside them."""
+MIRROR = "HF_ENDPOINT"
+"""Variable by which the tasks of a placement ask another hub than this machine does."""
+
+
+def absent_names(recipe: Recipe, *, endpoint: str | None = None) -> Iterator[tuple[str, bool]]:
+    """A line for each name of a recipe that the hub answers with 404, and whether it is surely a mistake.
+
+    What cannot be asked, since there is no network or none is wanted, is not told; nor is a name that the
+    hub's cache on this machine still holds, for which that answers. Without a token of its own this machine
+    does not see what is private, and the tasks of a placement may have one.
+
+    Args:
+        recipe: with absolute paths.
+        endpoint: of the hub; None: the one that the environment names.
+    """
+    from huggingface_hub import get_token
+
+    if MIRROR in str(recipe.placement):
+        return
+    values: dict[str, Any] = {"model": recipe.model, "revision": recipe.revision, **recipe.stages}
+    validate = recipe.stages.get("validate") or {}
+    asked = [(key, _at(values, key), _at(values, _revision_of(key)), "model") for key in PLACES]
+    asked.append(("records", recipe.records, _at(validate, "revision"), "dataset"))
+    sure = not recipe.placement or bool(get_token())
+    for key, name, revision, kind in asked:
+        if isinstance(name, str) and _may_be_on_hub(name):
+            told = absent_from_hub(name, revision, kind, endpoint=endpoint)
+            if told:
+                yield f"{key}={name!r}: {told}", sure
+
+
+def absent_from_hub(
+    name: str, revision: str | None, kind: str, *, endpoint: str | None = None, timeout_s: float = 5.0
+) -> str:
+    """What is said of a name that the hub answers with 404; empty where it knows it, or cannot be asked.
+
+    Args:
+        name: ``name`` or ``owner/name``.
+        revision: branch, tag or commit; None: the latest of the main one.
+        kind: ``model`` or ``dataset``.
+        endpoint: of the hub; None: the one that the environment names.
+        timeout_s: for one answer.
+    """
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
+
+    what = "data set" if kind == "dataset" else kind
+    try:
+        HfApi(endpoint=endpoint).repo_info(name, revision=revision, repo_type=kind, timeout=timeout_s)
+    except HFValidationError as error:
+        return f"neither a folder here nor a name that the hub allows: {str(error).partition('.')[0]}"
+    except RevisionNotFoundError:
+        told = f"the hub has this {what}, and no revision {revision!r} of it"
+    except RepositoryNotFoundError:
+        told = (
+            f"no such folder here, and the hub has no {what} of that name, or hides it: correct it, or give "
+            "HF_TOKEN of somebody who may see it"
+        )
+    except Exception:  # whatever the network does: nobody was asked
+        return ""
+    else:
+        return ""
+    try:
+        snapshot_download(name, revision=revision, repo_type=kind, local_files_only=True)
+    except (OSError, ValueError):
+        return told
+    return ""
+
+
+def _may_be_on_hub(name: str) -> bool:
+    return not (ADDRESS.match(name) or looks_like_path(name) or Path(name).exists())
+
+
+def _revision_of(key: str) -> str:
+    return REVISIONS.get(key) or f"{key.rpartition('.')[0]}.revision"
+
+
+def _at(values: Mapping[str, Any], key: str) -> Any:
+    """A value at a dotted key; None where there is none."""
+    here: Any = values
+    for part in key.split("."):
+        here = here.get(part) if isinstance(here, Mapping) else None
+    return here

@@ -1,0 +1,58 @@
+"""A recipe with stand-ins for what is wrong with it, so that the rest of it can be looked at all the same."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from copg.config import parse_config
+from copg.errors import ConfigError
+from copg.run.recipe import Recipe, parse_recipe, settle_recipe
+from copg.run.spelling import misspelt
+
+STAND_INS: Mapping[str, Any] = {
+    "name": "recipe",
+    "records": "owner/records",
+    "model": "owner/model",
+    "rewards": [{"name": "length", "params": {"max": 1}}],
+    "trials": [{"method": "copg", "beta": 1.0}],
+}
+"""Of the keys that a recipe must have, and rewards, which go with sections."""
+SECTIONS, REWARDS = "stages", "rewards"
+
+
+def mended(values: Mapping[str, Any]) -> tuple[Recipe, frozenset[str], str]:
+    """A recipe that can be made, whatever is wrong with the keys of this one.
+
+    Args:
+        values: as they stand in a file, a key for each stage.
+
+    Returns:
+        The recipe; which of its keys say nothing that could be looked at; and what is wrong, in one line, ""
+        where nothing is.
+    """
+    try:
+        return parse_recipe(values), frozenset(), ""
+    except ConfigError as error:
+        told = str(error)
+    flat, _ = settle_recipe(values)
+    sections = {name: item for name, item in flat.pop(SECTIONS).items() if _holds({SECTIONS: {name: item}})}
+    known = {each.name for each in fields(Recipe)}
+    right = {key: item for key, item in flat.items() if key in known and _holds({key: item})}
+    needed = {key: item for key, item in STAND_INS.items() if key in flat or key != REWARDS}
+    gone = {*needed, *flat} - right.keys()
+    gone |= {key for key in right if [*misspelt(right[key], key)]}
+    whole = {**needed, **right, SECTIONS: sections}
+    if not _holds(whole):  # rewards, and the section that they ask for
+        whole, gone = {**whole, REWARDS: STAND_INS[REWARDS]}, gone | {REWARDS}
+    if not _holds(whole):
+        whole, gone = {**whole, SECTIONS: {}}, gone | {SECTIONS}
+    return parse_config(Recipe, whole, where="recipe"), frozenset(gone), told
+
+
+def _holds(some: Mapping[str, Any]) -> bool:
+    """Whether some keys are right, whatever the others are."""
+    try:
+        parse_config(Recipe, {**STAND_INS, **some}, where="recipe")
+    except ConfigError:
+        return False
+    return True

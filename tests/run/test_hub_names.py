@@ -1,0 +1,86 @@
+"""Names of the hub that stand for nothing there: a hub of our own answers as the real one does."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import huggingface_hub
+import pytest
+
+from copg.run.hub_names import absent_from_hub, absent_names
+from copg.run.recipe import parse_recipe
+from tests.serving import JsonHandler, serving
+
+MODEL = "/api/models/owner/tiny"
+KNOWN = {MODEL: "model", f"{MODEL}/revision/v1": "model", "/api/datasets/owner/records": "data set"}
+RECIPE: dict[str, Any] = {
+    "name": "x",
+    "records": "owner/records",
+    "model": "owner/tiny",
+    "rewards": [{"name": "length", "params": {"max": 5}}],
+    "trials": [{"beta": 1.0}],
+}
+
+
+class Hub(JsonHandler):
+    """Knows one model, with one revision, and one data set."""
+
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0]
+        if path in KNOWN:
+            self.say(200, {"id": "owner/x", "sha": "0" * 40, "siblings": []})
+            return
+        known = path.partition("/revision/")[0] in KNOWN
+        self.send_response(404)
+        self.send_header("X-Error-Code", "RevisionNotFound" if known else "RepoNotFound")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    with serving(Hub) as address:
+        yield address
+
+
+def told(hub: str, **changes: Any) -> list[tuple[str, bool]]:
+    return [*absent_names(parse_recipe({**RECIPE, **changes}), endpoint=hub)]
+
+
+def test_names_that_the_hub_knows_are_not_told(hub: str) -> None:
+    assert told(hub) == []
+    assert told(hub, revision="v1") == []
+
+
+def test_a_name_with_a_typo_is_told_by_the_key_that_holds_it(hub: str) -> None:
+    line = (
+        "no such folder here, and the hub has no model of that name, or hides it: correct it, or give "
+        "HF_TOKEN of somebody who may see it"
+    )
+    assert told(hub, model="owner/tyni") == [(f"model='owner/tyni': {line}", True)]
+    ((start, _),) = told(hub, train={"start_from": "owner/tyni"})
+    assert start == f"train.start_from='owner/tyni': {line}"
+    ((records, sure),) = told(hub, records="owner/recrods")
+    assert records.startswith("records='owner/recrods': no such folder here, and the hub has no data set")
+    assert sure
+    ((revision, _),) = told(hub, revision="v2")
+    assert revision == "model='owner/tiny': the hub has this model, and no revision 'v2' of it"
+
+
+def test_what_lies_here_or_at_an_address_is_not_asked_for(hub: str, tmp_path) -> None:
+    assert told(hub, model=str(tmp_path), records="./nowhere.jsonl") == []
+    assert told(hub, model="s3://bucket/model") == []
+
+
+def test_a_hub_that_cannot_be_asked_knows_of_no_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert absent_from_hub("owner/tyni", None, "model", endpoint="http://127.0.0.1:9") == ""  # offline
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    assert absent_from_hub("owner/tyni", None, "model", endpoint="http://127.0.0.1:9", timeout_s=0.5) == ""
+
+
+def test_pods_may_see_what_this_machine_does_not(hub: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    mirror = {"environment": {"HF_ENDPOINT": "http://mirror.example"}}
+    assert told(hub, model="owner/tyni", placement=mirror) == []
+    for token, sure in ((None, False), ("hf_x", True)):
+        monkeypatch.setattr(huggingface_hub, "get_token", lambda token=token: token)
+        assert [each for _, each in told(hub, model="owner/tyni", placement={"shards": 2})] == [sure]
