@@ -20,6 +20,7 @@ from copg.stores.files import check_scheme
 
 STORING = ("sample", "score", "reference")
 HELD_OUT = ("select", "gate")
+NO_REWARDS = "rewards is empty"
 
 
 def check_recipe(recipe: Recipe, run_dir: Path, *, library: bool = False) -> None:
@@ -46,7 +47,10 @@ def mistakes_of(recipe: Recipe, run_dir: Path, *, library: bool = False) -> list
     configs, told = parse_each(recipe, {stage: known(stage) for stage in recipe.planned})
     _, apart = parse_each(recipe, {stage: known(stage) for stage in waiting})
     found = [*read_nowhere({"records": recipe.records, "model": recipe.model, **recipe.stages})]
-    found += [*_of_sections(recipe), *told, *apart]
+    of_sections = [*_of_sections(recipe)]
+    if any(line.startswith(NO_REWARDS) for line in of_sections):
+        told = [line for line in told if NO_REWARDS not in line]  # score has no other words for it
+    found += [*of_sections, *told, *apart]
     found += [*_of_splits(configs), *_of_rewards(recipe, configs), *_of_mixes(configs)]
     found += [*_of_kept(recipe, configs), *_of_stores(configs, library=library)]
     return [*dict.fromkeys(found)]
@@ -96,7 +100,7 @@ def _of_stores(configs: Mapping[str, Any], *, library: bool) -> Iterator[str]:
 def _of_sections(recipe: Recipe) -> Iterator[str]:
     if not recipe.rewards and not recipe.stages.get("evaluate", {}).get("rewards"):
         yield (
-            "rewards is empty: rewards that came with the records cannot score what a policy will write; "
+            f"{NO_REWARDS}: rewards that came with the records cannot score what a policy will write; "
             "name those that evaluate it, or have one learnt from preferences or thumbs: "
             "rewards: [{name: reward_model}] and reward: {}"
         )

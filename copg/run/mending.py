@@ -35,24 +35,31 @@ def mended(values: Mapping[str, Any]) -> tuple[Recipe, frozenset[str], str]:
     except ConfigError as error:
         told = str(error)
     flat, _ = settle_recipe(values)
-    sections = {name: item for name, item in flat.pop(SECTIONS).items() if _holds({SECTIONS: {name: item}})}
+    sections = {
+        name: item for name, item in flat.pop(SECTIONS).items() if not _wrong({SECTIONS: {name: item}})
+    }
     known = {each.name for each in fields(Recipe)}
-    right = {key: item for key, item in flat.items() if key in known and _holds({key: item})}
+    right = {}
+    for key, item in flat.items():
+        beside = {SECTIONS: sections} if key == REWARDS else {}  # one of which they may ask for
+        wrong = _wrong({**beside, key: item}) if key in known else told
+        if not wrong:
+            right[key] = item
+        elif wrong not in told:
+            told = f"{told}; {wrong}"
     needed = {key: item for key, item in STAND_INS.items() if key in flat or key != REWARDS}
     gone = {*needed, *flat} - right.keys()
     gone |= {key for key in right if [*misspelt(right[key], key)]}
     whole = {**needed, **right, SECTIONS: sections}
-    if not _holds(whole):  # rewards, and the section that they ask for
-        whole, gone = {**whole, REWARDS: STAND_INS[REWARDS]}, gone | {REWARDS}
-    if not _holds(whole):
+    if _wrong(whole):  # a section asks for more than stands in
         whole, gone = {**whole, SECTIONS: {}}, gone | {SECTIONS}
     return parse_config(Recipe, whole, where="recipe"), frozenset(gone), told
 
 
-def _holds(some: Mapping[str, Any]) -> bool:
-    """Whether some keys are right, whatever the others are."""
+def _wrong(some: Mapping[str, Any]) -> str:
+    """What is wrong with some keys, whatever the others are; empty where nothing is."""
     try:
         parse_config(Recipe, {**STAND_INS, **some}, where="recipe")
-    except ConfigError:
-        return False
-    return True
+    except ConfigError as error:
+        return str(error)
+    return ""

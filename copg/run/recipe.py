@@ -21,6 +21,8 @@ from copg.run.yaml_file import read_yaml, set_value
 from copg.stages.table import OPTIONAL, STAGES
 
 SAMPLE = "sample"
+BEGINS = re.compile(r"[a-z_]+(\.\w+)*(=| is unknown| is missing)")
+"""How a mistake begins."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
@@ -218,9 +220,20 @@ def parse_each(recipe: Recipe, settings: Mapping[str, Mapping[str, Any]]) -> tup
             try:
                 configs[stage] = parse_config(config_class(stage), merged, where=stage)
             except CopgError as error:
-                line = as_written(str(error), recipe.stages)
-                mistakes.setdefault(line, []).append(subject_name(trial) if trial else "")
+                for line in _apart(as_written(str(error), recipe.stages)):
+                    mistakes.setdefault(line, []).append(subject_name(trial) if trial else "")
     return configs, [_told(mistake, who, recipe) for mistake, who in mistakes.items()]
+
+
+def _apart(mistakes: str) -> list[str]:
+    """The mistakes of one line, each of which begins with its key; what follows is of the one before."""
+    found: list[str] = []
+    for part in mistakes.split("; "):
+        if found and not BEGINS.match(part):
+            found[-1] += f"; {part}"
+        else:
+            found.append(part)
+    return found
 
 
 def _told(mistake: str, trials: list[str], recipe: Recipe) -> str:

@@ -103,6 +103,10 @@ def test_a_section_with_a_mistake_hides_none_of_another() -> None:
         assert line.count(mistake) == 1, line
 
 
+def test_rewards_that_are_empty_are_told_once() -> None:
+    assert told(rewards=[]).count("rewards is empty") == 1
+
+
 @pytest.mark.parametrize("address", ["minio://bucket/a", "s3://bucket/a", "gs://bucket/a", "file:///a", "/a"])
 def test_a_store_that_tasks_may_open_is_left_to_them(address: str) -> None:
     away = {"score": {"store": address}, "train": {"checkpoint": {"folder": address}}}
