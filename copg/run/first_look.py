@@ -195,6 +195,8 @@ def _of_files(recipe: Recipe) -> Iterator[Look]:
             yield Look(ERROR, f"model={recipe.model!r}: no such directory")
     except CopgError as error:
         yield Look(ERROR, f"model: {error}")
+    except OSError as error:  # a name that no path may have
+        yield Look(ERROR, f"model={recipe.model!r:.300}: {error.strerror}")
 
 
 def _of_model(recipe: Recipe, run_dir: Path) -> Iterator[Look]:

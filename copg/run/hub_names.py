@@ -40,7 +40,7 @@ def absent_names(recipe: Recipe, *, endpoint: str | None = None) -> Iterator[tup
         if isinstance(name, str) and _may_be_on_hub(name):
             told = absent_from_hub(name, revision, kind, endpoint=endpoint)
             if told:
-                yield f"{key}={name!r}: {told}", sure
+                yield f"{key}={name!r:.300}: {told}", sure
 
 
 def absent_from_hub(
@@ -62,7 +62,8 @@ def absent_from_hub(
     try:
         HfApi(endpoint=endpoint).repo_info(name, revision=revision, repo_type=kind, timeout=timeout_s)
     except HFValidationError as error:
-        return f"neither a folder here nor a name that the hub allows: {str(error).partition('.')[0]}"
+        reason = " ".join(str(error).split())[:200]  # which repeats the name as it is
+        return f"neither a folder here nor a name that the hub allows: {reason}"
     except RevisionNotFoundError:
         told = f"the hub has this {what}, and no revision {revision!r} of it"
     except RepositoryNotFoundError:
@@ -82,7 +83,10 @@ def absent_from_hub(
 
 
 def _may_be_on_hub(name: str) -> bool:
-    return not (ADDRESS.match(name) or looks_like_path(name) or Path(name).exists())
+    try:
+        return not (not name or ADDRESS.match(name) or looks_like_path(name) or Path(name).exists())
+    except OSError:  # too long for a path, and for a name
+        return False
 
 
 def _revision_of(key: str) -> str:

@@ -67,6 +67,15 @@ def test_a_name_with_a_typo_is_told_by_the_key_that_holds_it(hub: str) -> None:
     assert revision == "model='owner/tiny': the hub has this model, and no revision 'v2' of it"
 
 
+def test_what_can_be_no_name_is_told_in_one_line(hub: str) -> None:
+    for name in ("owner/a b", "owner/a\nb", "-owner/x"):
+        ((line, sure),) = told(hub, model=name)
+        assert "neither a folder here nor a name that the hub allows: " in line
+        assert "\n" not in line
+        assert sure
+    assert told(hub, model="a" * 5000) == []
+
+
 def test_what_lies_here_or_at_an_address_is_not_asked_for(hub: str, tmp_path) -> None:
     assert told(hub, model=str(tmp_path), records="./nowhere.jsonl") == []
     assert told(hub, model="s3://bucket/model") == []
