@@ -8,6 +8,7 @@ from copg.config import parse_config
 from copg.errors import ConfigError
 from copg.run.recipe import Recipe, parse_recipe, settle_recipe
 from copg.run.spelling import misspelt
+from copg.run.trained_reward import STAGE as REWARD
 
 STAND_INS: Mapping[str, Any] = {
     "name": "recipe",
@@ -35,9 +36,9 @@ def mended(values: Mapping[str, Any]) -> tuple[Recipe, frozenset[str], str]:
     except ConfigError as error:
         told = str(error)
     flat, _ = settle_recipe(values)
-    sections = {
-        name: item for name, item in flat.pop(SECTIONS).items() if not _wrong({SECTIONS: {name: item}})
-    }
+    asked: dict[str, Any] = {REWARD: {}}  # by rewards in other sections
+    given = flat.pop(SECTIONS).items()
+    sections = {name: item for name, item in given if not _wrong({SECTIONS: {**asked, name: item}})}
     known = {each.name for each in fields(Recipe)}
     right = {}
     for key, item in flat.items():
@@ -52,7 +53,7 @@ def mended(values: Mapping[str, Any]) -> tuple[Recipe, frozenset[str], str]:
     gone |= {key for key in right if [*misspelt(right[key], key)]}
     whole = {**needed, **right, SECTIONS: sections}
     if _wrong(whole):  # a section asks for more than stands in
-        whole, gone = {**whole, SECTIONS: {}}, gone | {SECTIONS}
+        whole, gone = {**whole, SECTIONS: {}, REWARDS: STAND_INS[REWARDS]}, gone | {SECTIONS, REWARDS}
     return parse_config(Recipe, whole, where="recipe"), frozenset(gone), told
 
 
