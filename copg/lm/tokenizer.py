@@ -89,7 +89,7 @@ def open_codec(
 
 def no_tokenizer(model: str | Path, error: Exception) -> str:
     """What is said of a tokeniser that cannot be loaded, in one line."""
-    reason = str(error).strip().split("\n")[0][:MOST_CHARS] or type(error).__name__
+    reason = " ".join(str(error).split())[:MOST_CHARS] or type(error).__name__
     return f"{model}: no tokeniser can be loaded: {reason}"
 
 

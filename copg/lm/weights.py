@@ -1,5 +1,6 @@
 """What the files of a model say before it is loaded: whole, of weights, and without a kernel of their own."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,16 @@ MOST_HEADER = 100_000_000
 
 def check_files(model: str | Path, revision: str | None = None) -> None:
     """Refuse a model or adapter directory whose files cannot be loaded, or would choose code; of a hub name
-    its configuration alone is looked at.
+    its configuration alone is looked at, if it can be had.
 
     Raises:
         ModelError: names the file, and what is wrong with it.
     """
     folder = Path(model)
     if not folder.is_dir():
-        _check_settings_on_hub(str(model), revision)
+        with suppress(OSError):  # whoever loads it says so
+            if (found := _config_on_hub(str(model), revision)) is not None:
+                _check_settings(found)
         return
     for file in sorted(file for pattern in MODEL_FILES for file in folder.glob(pattern)):
         with file.open("rb") as stream:
@@ -81,15 +84,34 @@ def read_shapes(file: Path) -> dict[str, list[int]]:
     return shapes
 
 
-def _check_settings_on_hub(model: str, revision: str | None) -> None:
+def read_settings(model: str, revision: str | None = None) -> dict[str, Any]:
+    """``config.json`` of a model directory, or of a name of the hub.
+
+    Raises:
+        ModelError: there is none, it is no JSON object, or the hub cannot be reached and its cache has none.
+    """
+    file: Path | None = Path(model, "config.json")
+    if not Path(model).is_dir():
+        try:
+            file = _config_on_hub(model, revision)
+        except OSError as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise ModelError(f"{model}: config.json cannot be fetched: {reason}") from None
+    if file is None or not file.is_file():
+        raise ModelError(f"{model}: no model, 'config.json' is missing")
+    return _json(file)
+
+
+def _config_on_hub(model: str, revision: str | None) -> Path | None:
+    """Where its configuration lies in the hub's cache, fetched if need be; None where it has none.
+
+    Raises:
+        OSError: the hub cannot be reached, and its cache does not hold it.
+    """
     from transformers.utils.hub import cached_file
 
-    try:
-        found = cached_file(model, "config.json", revision=revision)
-    except OSError:  # whoever loads it says so
-        return
-    if found is not None:
-        _check_settings(Path(found))
+    found = cached_file(model, "config.json", revision=revision)
+    return None if found is None else Path(found)
 
 
 def _check_settings(file: Path) -> None:

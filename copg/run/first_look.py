@@ -17,9 +17,10 @@ from copg.rewards.registry import build_reward
 from copg.run.check import mistakes_of, settings_of
 from copg.run.first_records import Sample, read_first
 from copg.run.footprint import estimate_needs, measure_model, shortfalls
+from copg.run.hub import Source, has_weights, look_up
 from copg.run.hub_names import absent_names
 from copg.run.recipe import Recipe, parse_stages
-from copg.run.sources import looks_like_path
+from copg.run.sources import check_source, looks_like_path
 from copg.run.stage_settings import stage_settings
 from copg.run.task_names import subject_name, trial_method
 from copg.run.text_check import check_text
@@ -200,25 +201,30 @@ def _of_files(recipe: Recipe) -> Iterator[Look]:
 
 
 def _of_model(recipe: Recipe, run_dir: Path) -> Iterator[Look]:
-    folder = Path(recipe.model)
-    if not folder.is_dir():
-        if looks_like_path(recipe.model):
-            yield Look(ERROR, f"model={recipe.model!r}: no such directory")
-        else:
-            yield Look(NOTE, f"model: {recipe.model} is a name of the hub: not looked at")
-        return
+    name, found = recipe.model, Source("", Path(recipe.model))
+    if not Path(name).is_dir():
+        if looks_like_path(name):
+            yield Look(ERROR, f"model={name!r}: no such directory")
+            return
+        try:
+            found = look_up(name, recipe.revision)
+        except CopgError as error:
+            yield Look(NOTE, f"model: a name of the hub, not looked at: {error}")
+            return
+    impossible, doubtful = list[str](), list[str]()
     try:
-        configs = settings_of(recipe, run_dir)
-        check_files(folder)
+        check_source(name, found)
+        configs = settings_of(recipe, run_dir, revision=found.revision)
         ending, doubts = check_text(configs)
-        size = measure_model(folder)
-        needs = estimate_needs(
-            size, asdict(configs["train"]), num_trials=len(recipe.trials), at_once=1, records_bytes=0
-        )
-        impossible, doubtful = shortfalls(needs, run_dir.resolve())
+        told = "not on this machine yet"
+        if has_weights(found.folder):
+            size, train = measure_model(found.folder), asdict(configs["train"])
+            told = f"{size.num_parameters / 1e6:,.1f} million parameters"
+            needs = estimate_needs(size, train, num_trials=len(recipe.trials), at_once=1, records_bytes=0)
+            impossible, doubtful = shortfalls(needs, run_dir.resolve())
     except CopgError as error:
         yield Look(ERROR, f"model: {error}")
         return
-    yield Look(OK, f"model: {size.num_parameters / 1e6:,.1f} million parameters; {ending}")
+    yield Look(OK, f"model: {told}; {ending}")
     yield from (Look(ERROR, f"this machine: {line}") for line in impossible)
     yield from (Look(NOTE, line) for line in [*doubts, *doubtful])

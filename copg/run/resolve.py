@@ -22,11 +22,12 @@ from copg.rewards.registry import digest_of_inputs, digest_of_purpose, digest_of
 from copg.run.check import called_rewards, check_recipe, settings_of
 from copg.run.cut_off import unfinished
 from copg.run.footprint import estimate_needs, lack_of_disk, measure_model, shortfalls
+from copg.run.hub import Source, has_weights
 from copg.run.outlook import GATE, tell_known_outlook
 from copg.run.plan import Plan, make_plan
 from copg.run.recipe import Recipe
 from copg.run.sampler import find_sampler
-from copg.run.sources import DigestMemo, Source, digest_text, find_model, find_policy, find_records, find_text
+from copg.run.sources import DigestMemo, digest_text, find_model, find_policy, find_records, find_text
 from copg.run.task_names import RENEWAL, trial_method
 from copg.run.task_record import RUN
 from copg.run.text_check import check_text
@@ -179,7 +180,7 @@ def _check_machine(config: ResolveConfig, train: Any, model: Source, records: So
     Where each task has a machine of its own, and policies go to an object store, the volume alone is looked
     at, and doubted rather than refused.
     """
-    if model.folder is None:
+    if not has_weights(model.folder):
         return []
     num_trials = len(config.recipe.trials)
     needs = estimate_needs(

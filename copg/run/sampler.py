@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from copg.digests import json_digest
+from copg.lm.kinds import check_kind
 from copg.run.champion import unfit
 from copg.run.sources import DigestMemo, find_model, find_policy
 from copg.stages.sample import CHAMPION, SampleConfig
@@ -38,7 +39,7 @@ def find_sampler(
         memo: of files read before.
 
     Raises:
-        ModelError: there is no such model.
+        ModelError: there is no such model, or it is none that draws.
         TrackingError: the registry of the champion cannot be reached.
         ArtifactError: the store of the champion does not answer.
     """
@@ -63,5 +64,7 @@ def find_sampler(
         note = f"sample: {note}: completions are drawn from the reference" if note else ""
     adapter = (Path(config.model) / ADAPTER).is_file()
     found = (find_policy if adapter else find_model)(config.model, config.revision, memo)
+    if not adapter:
+        check_kind(config.model, found.revision)
     config = replace(config, revision=found.revision, model_digest=found.digest)
     return FoundSampler(config, found.digest, note)

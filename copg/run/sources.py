@@ -3,36 +3,20 @@
 import glob
 import sys
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from copg.data.files import file_format, source_digest, source_files
 from copg.digests import json_digest
 from copg.errors import DamageError, ModelError, RecordError
+from copg.lm.kinds import check_kind
 from copg.lm.weights import check_files
-from copg.stores.files import open_files, passes, patiently
+from copg.run.hub import Source, check_weights_on_hub, find_on_hub, has_weights
+from copg.stores.files import open_files
 from copg.stores.model_files import ADAPTER, MODEL_FILES, model_digest, policy_digest, text_digest, text_files
-from copg.stores.retrying import Retries
 from copg.stores.sealed import read_sealed, write_sealed
 
 MEMO, ENTRIES = "digests.json", "entries"
-COMMIT_LENGTH = 40
-HUB = Retries(first_s=2.0, longest_s=10.0, patience_s=30.0)
-"""For a hub that is away: ``resolve``, which asks it, is tried once."""
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """What a name stands for."""
-
-    digest: str
-    folder: Path | None
-    """Where its files lie on this machine; None for what is still on the hub."""
-    revision: str | None = None
-    """Commit on the hub; None for local files."""
-    num_bytes: int = 0
-    """Size of the local files."""
 
 
 class DigestMemo:
@@ -95,7 +79,7 @@ def find_records(records: str, revision: str | None, memo: DigestMemo) -> Source
     """
     named = source_files(records)
     if not named:
-        return _on_hub(records, revision, "dataset", RecordError)
+        return find_on_hub(records, revision, "dataset", RecordError)
     files = [file for _, file in named]
     digest = memo.digest(f"records {records}", files, lambda: source_digest(named))
     return Source(digest, Path(records), num_bytes=sum(file.stat().st_size for file in files))
@@ -105,7 +89,7 @@ def find_model(model: str, revision: str | None, memo: DigestMemo) -> Source:
     """A model directory, or the name of a model on the hub at a revision.
 
     Raises:
-        ModelError: there is no loadable model under that name.
+        ModelError: there is no loadable model under that name; of the hub, as far as it can be reached.
     """
     path = Path(model)
     if path.is_dir():
@@ -114,7 +98,20 @@ def find_model(model: str, revision: str | None, memo: DigestMemo) -> Source:
         return Source(memo.digest(f"model {model}", files, lambda: model_digest(path)), path)
     if looks_like_path(model):
         raise ModelError(f"model={model!r}: no such directory")
-    return _on_hub(model, revision, "model", ModelError)
+    found = find_on_hub(model, revision, "model", ModelError)
+    check_source(model, found)
+    return found
+
+
+def check_source(model: str, found: Source) -> None:
+    """Refuse files that cannot be loaded: in a directory, or on the hub as far as it can be reached.
+
+    Raises:
+        ModelError: names the file, and what is wrong with it.
+    """
+    check_files(model, found.revision)
+    if found.revision is not None and not has_weights(found.folder):
+        check_weights_on_hub(model, found.revision)
 
 
 def digest_text(model: str, source: Source, memo: DigestMemo) -> str:
@@ -146,7 +143,9 @@ def find_policy(policy: str, revision: str | None, memo: DigestMemo) -> Source:
     if looks_like_path(policy) and not path.is_dir():
         raise ModelError(f"train.start_from={policy!r}: no such directory")
     if not (path / ADAPTER).is_file():
-        return find_model(policy, revision, memo)
+        found = find_model(policy, revision, memo)
+        check_kind(policy, found.revision)
+        return found
     digest = policy_digest(policy, lambda base: find_model(base, None, memo).digest)
     check_files(path)
     return Source(digest, path)
@@ -157,47 +156,6 @@ def looks_like_path(name: str) -> bool:
     if name.startswith((".", "/", "~")) or name.count("/") > 1 or glob.has_magic(name):
         return True
     return file_format(Path(name)) is not None
-
-
-def _on_hub(
-    name: str, revision: str | None, kind: str, error: type[RecordError] | type[ModelError]
-) -> Source:
-    """The commit that a hub name points to; without network, the one in the hub's local cache."""
-    from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    if revision is not None and len(revision) == COMMIT_LENGTH:
-        return Source(json_digest([kind, name, revision]), _cached(name, revision, kind), revision)
-
-    def ask() -> Source:
-        commit = str(HfApi().repo_info(name, revision=revision, repo_type=kind).sha)
-        return Source(json_digest([kind, name, commit]), _cached(name, commit, kind), commit)
-
-    try:
-        return ask()
-    except Exception as problem:  # whatever the network does, the hub's cache may still know the name
-        try:
-            found = snapshot_download(name, revision=revision, repo_type=kind, local_files_only=True)
-            return Source(json_digest([kind, name, Path(found).name]), Path(found), Path(found).name)
-        except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError):
-            reason = str(problem).partition("\n")[0]
-            passing = passes(problem)
-    try:
-        if passing:
-            return patiently(ask, what=f"the hub, asked for {name},", retries=HUB)
-    except Exception as problem:
-        reason = str(problem).partition("\n")[0]
-    raise error(f"{kind}={name!r}: no such local path, and the hub gave none: {reason}")
-
-
-def _cached(name: str, commit: str, kind: str) -> Path | None:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(name, revision=commit, repo_type=kind, local_files_only=True))
-    except (LocalEntryNotFoundError, OSError, ValueError):
-        return None
 
 
 def fetch(uri: str, into: Path) -> Path:

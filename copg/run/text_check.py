@@ -3,6 +3,7 @@
 from typing import Any
 
 from copg.errors import ConfigError, ModelError, RecordError
+from copg.lm.kinds import check_kind
 from copg.lm.text import TextCodec
 from copg.lm.tokenizer import Limits, read_codec, read_limits
 
@@ -15,9 +16,11 @@ def check_text(configs: dict[str, Any]) -> tuple[str, list[str]]:
 
     Raises:
         ConfigError: settings that no prompt could meet, or that the template does not read.
-        ModelError: there is no tokeniser, or the token that ends a completion has no embedding.
+        ModelError: it is no language model, there is no tokeniser, or the token that ends a completion has no
+            embedding.
     """
     reference = configs["reference"]
+    check_kind(reference.model, reference.revision)
     codec = read_codec(reference.model, revision=reference.revision, text=reference.text)
     limits = read_limits(reference.model, revision=reference.revision)
     mistakes = [*_of_lengths(configs, limits.context), *codec.template.unread("text.template_kwargs")]

@@ -1,16 +1,22 @@
 """Every causal kind of transformers as docs/models.md has it: exact in its form, or refused with a reason."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from transformers.utils import logging
 
+from copg.errors import ModelError
 from copg.lm.anatomy import read_anatomy
+from copg.lm.kinds import PACKAGES, REFUSED, check_kind
 from copg.lm.load import load_config
 from copg.lm.tokenizer import read_limits
 from tests import kinds, models_table
 
 FORMS = models_table.read_forms()
+LLAMA = {"model_type": "llama", "architectures": ["LlamaForCausalLM"]}
+BERT = {"model_type": "bert", "architectures": ["BertForMaskedLM"]}
 MOST_REFUSED = 8
 
 
@@ -18,6 +24,44 @@ def test_the_table_has_every_kind_and_few_are_refused() -> None:
     assert sorted(FORMS) == kinds.KINDS
     assert "not examined" not in models_table.DOCUMENT.read_text()
     assert sum(not form for form in FORMS.values()) <= MOST_REFUSED
+
+
+def test_those_that_the_table_refuses_are_refused_by_their_configuration() -> None:
+    assert {kind for kind, form in FORMS.items() if not form} == REFUSED.keys() | PACKAGES.keys()
+
+
+def saved(folder: Path, config: dict[str, Any]) -> str:
+    (folder / "config.json").write_text(json.dumps(config))
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("config", "why"),
+    [
+        ({"model_type": "reformer"}, "'reformer' is refused: it reads texts of set lengths alone"),
+        ({"model_type": "gemma3n"}, "'gemma3n' is refused: transformers needs the package timm for it"),
+        (BERT, "'bert' is refused: it fills gaps, and sees what follows"),
+        ({"model_type": "t5"}, "'t5' is refused: it is no language model that draws from left to right"),
+        ({"model_type": "t5", "architectures": ["LlamaForCausalLM"]}, "'t5' is refused"),
+        ({"model_type": "own", "architectures": ["OwnForCausalLM"]}, "cannot be loaded: .*model type `own`"),
+        ({}, "cannot be loaded: Unrecognized model"),
+    ],
+)
+def test_a_model_that_does_not_draw_is_refused_by_its_configuration(
+    config: Any, why: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ModelError, match=why):
+        check_kind(saved(tmp_path, config))
+
+
+@pytest.mark.parametrize("config", [LLAMA, {"model_type": "gemma3"}, {**BERT, "is_decoder": True}])
+def test_a_model_that_draws_is_not(config: Any, tmp_path: Path) -> None:
+    check_kind(saved(tmp_path, config))
+
+
+def test_without_a_configuration_there_is_no_model(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"no model, 'config\.json' is missing"):
+        check_kind(str(tmp_path))
 
 
 def check(kind: str, folder: Path, *, train: bool) -> None:

@@ -2,10 +2,12 @@
 
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub.constants
 import pytest
 import yaml
 from copg_pipelines.placement.config import parse_placement
@@ -219,6 +221,29 @@ def test_what_cannot_be_looked_at_is_noted(home: Path) -> None:
         *look_at(parse_recipe(recipe(home, records="owner/data", model="owner/model")), home / "runs", {})
     ]
     assert [look.kind for look in looks] == [OK, NOTE, NOTE]
+
+
+def test_a_model_of_the_hub_is_looked_at_where_its_files_can_be_had(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit, cached = "0123456789abcdef0123456789abcdef01234567", tmp_path / "models--owner--tiny"
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    snapshot = shutil.copytree(home / "model", cached / "snapshots" / commit)
+    (cached / "refs").mkdir()
+    (cached / "refs/main").write_text(commit)
+
+    def of_model(**changes: Any) -> str:
+        values = recipe(home, model="owner/tiny", **changes)
+        return str([*look_at(parse_recipe(values), home / "runs", {})][2])
+
+    assert of_model().startswith("ok    model: 0.0 million parameters; a turn ends with `</s>`")
+    too_long = {"generation": {"max_new_tokens": 500}}
+    assert "leaves no room for a prompt: the model's context is 160" in of_model(evaluate=too_long)
+    (snapshot / "model.safetensors").unlink()
+    assert of_model() == "ok    model: not on this machine yet; a turn ends with `</s>`"
+    assert "note  model: a name of the hub, not looked at: owner/tiny: config" in of_model(revision="f" * 40)
+    (snapshot / "config.json").write_text(json.dumps({"model_type": "reformer"}))
+    assert "error model: owner/tiny: model type 'reformer' is refused" in of_model()
 
 
 def test_records_are_told_by_their_first_lines(home: Path) -> None:

@@ -1,14 +1,16 @@
 """What names stand for: files by their bytes, hub names by a commit, addresses by what lies there."""
 
+import json
 import os
 import shutil
 from pathlib import Path
 
 import huggingface_hub.constants
 import pytest
+from huggingface_hub import HfApi
 
 from copg.errors import ModelError, RecordError
-from copg.run.sources import DigestMemo, fetch, find_model, find_records, looks_like_path
+from copg.run.sources import DigestMemo, fetch, find_model, find_policy, find_records, looks_like_path
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -78,6 +80,32 @@ def test_a_hub_name_is_the_commit_it_points_to(hub: Path, memo: DigestMemo) -> N
     records = find_records("owner/records", None, memo)
     assert (records.revision, records.num_bytes) == (COMMIT, 0)
     assert records.digest != model.digest
+
+
+def test_a_model_of_the_hub_is_refused_for_what_its_files_say_as_one_that_lies_here(
+    hub: Path, memo: DigestMemo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = hub / "models--owner--tiny/snapshots" / COMMIT
+    weights = (snapshot / "model.safetensors").rename(hub / "elsewhere")
+    held = ["config.json", "pytorch_model.bin"]
+    monkeypatch.setattr(HfApi, "list_repo_files", lambda self, name, revision: held)
+    with pytest.raises(ModelError, match=r"owner/tiny: no \*\.safetensors weights on the hub; pickled"):
+        find_model("owner/tiny", None, memo)
+    held.append("model.safetensors")
+    assert find_model("owner/tiny", None, memo).revision == COMMIT
+    weights.rename(snapshot / "model.safetensors")
+    config = json.loads((snapshot / "config.json").read_text())
+    (snapshot / "config.json").write_text(json.dumps({**config, "_attn_implementation": "someone/kernel"}))
+    with pytest.raises(ModelError, match=r"_attn_implementation='someone/kernel' would choose the code"):
+        find_model("owner/tiny", None, memo)
+
+
+def test_where_training_starts_must_draw(hub: Path, memo: DigestMemo) -> None:
+    assert find_policy("owner/tiny", None, memo).revision == COMMIT
+    snapshot = hub / "models--owner--tiny/snapshots" / COMMIT
+    (snapshot / "config.json").write_text(json.dumps({"model_type": "musicgen"}))
+    with pytest.raises(ModelError, match="owner/tiny: model type 'musicgen' is refused: it writes codes of"):
+        find_policy("owner/tiny", None, memo)
 
 
 def test_a_commit_needs_neither_network_nor_cache(hub: Path, memo: DigestMemo) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import huggingface_hub.constants
 import pytest
 
 from copg.errors import ConfigError, ModelError
@@ -12,13 +13,21 @@ from copg.lm.config import GenerationConfig, TextConfig
 from copg.run.text_check import check_text
 from tests.lm.test_text import DATED, TURNS, build
 
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
 
 def check(
     folder: Path, template: str = TURNS, *, drawn: int = 8, sampled: int = 8, longest: int = 0, **more: Any
 ) -> tuple[str, list[str]]:
-    """With a model of 64 positions and 200 embeddings."""
+    """With a model of 64 positions and 200 embeddings, in a folder or under the ``name`` that it has."""
+    name, revision = more.pop("name", str(folder)), more.pop("revision", None)
     build(template).save_pretrained(folder)
-    known = {"model_type": "llama", "max_position_embeddings": 64, "vocab_size": more.pop("vocab_size", 200)}
+    known = {
+        "model_type": "llama",
+        "architectures": ["LlamaForCausalLM"],
+        "max_position_embeddings": 64,
+        "vocab_size": more.pop("vocab_size", 200),
+    }
     (folder / "config.json").write_text(json.dumps(known))
     text, num_prompts = TextConfig(**more), 4 if sampled else 0
     samples = SimpleNamespace(
@@ -26,7 +35,7 @@ def check(
     )
     return check_text(
         {
-            "reference": SimpleNamespace(model=str(folder), revision=None, text=text, max_tokens=longest),
+            "reference": SimpleNamespace(model=name, revision=revision, text=text, max_tokens=longest),
             "evaluate": SimpleNamespace(generation=GenerationConfig(max_new_tokens=drawn)),
             "train": SimpleNamespace(samples=samples),
         }
@@ -74,3 +83,28 @@ def test_what_may_not_be_meant_is_a_warning(tmp_path: Path) -> None:
 def test_an_end_without_embedding_is_another_model_s(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"'<end>' ends a completion and has the id 5, the model 5 "):
         check(tmp_path, vocab_size=5)
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the hub's cache has a commit of ``owner/tiny``."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    return tmp_path / "models--owner--tiny/snapshots" / COMMIT
+
+
+def test_a_model_of_the_hub_is_held_against_the_same(hub: Path) -> None:
+    named: Any = {"name": "owner/tiny", "revision": COMMIT}
+    assert check(hub, drawn=63, **named) == ("a turn ends with `<end>`, plain text with `</s>`", [])
+    with pytest.raises(
+        ConfigError, match=r"evaluate.generation.max_new_tokens=64 leaves no room for a prompt"
+    ):
+        check(hub, drawn=64, **named)
+    with pytest.raises(ConfigError, match="'loud' is nothing that the chat template reads"):
+        check(hub, template_kwargs={"loud": 1}, **named)
+    with pytest.raises(ModelError, match="the model 5 embeddings: the tokeniser is another model's"):
+        check(hub, vocab_size=5, **named)
+
+
+def test_a_model_that_is_neither_in_the_hub_s_cache_nor_to_be_had_is_one_line(hub: Path) -> None:
+    with pytest.raises(ModelError, match=r"^owner/other: config.json cannot be fetched: We couldn't conn.*$"):
+        check(hub, name="owner/other", revision=COMMIT)

@@ -1,0 +1,78 @@
+"""Kinds of models that draw text from left to right: told by ``config.json``, before anything is loaded."""
+
+import sys
+from collections.abc import Mapping
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+from copg.errors import ModelError
+from copg.lm.anatomy import plain_text_config
+from copg.lm.weights import read_settings
+
+_DRAFTS = "it drafts for another Gemma 4 and takes that one's keys and values with every token"
+_SOUNDS = "it writes codes of sounds, no text"
+REFUSED = {
+    "cpmant": "it sees what follows a token that it should predict",
+    "gemma4_assistant": _DRAFTS,
+    "gemma4_unified_assistant": _DRAFTS,
+    "musicgen": _SOUNDS,
+    "musicgen_melody": _SOUNDS,
+    "reformer": "it reads texts of set lengths alone",
+}
+"""Causal kinds of ``transformers`` that no form of rows computes, and why."""
+PACKAGES = {"gemma3n": "timm"}
+"""What ``transformers`` asks for to load a kind."""
+DRAWS, FILLS = ("ForCausalLM", "LMHeadModel"), "ForMaskedLM"
+"""How the classes of models end that draw, and of those that fill gaps."""
+
+
+def check_kind(model: str, revision: str | None = None) -> None:
+    """Refuse a model that is no language model, or one that sees what it should predict.
+
+    Where the class that ``config.json`` names does not tell it, says so and loads torch.
+
+    Args:
+        model: directory or hub name.
+        revision: of the hub.
+
+    Raises:
+        ModelError: names the kind and the reason; or there is no configuration.
+    """
+    settings = read_settings(model, revision)
+    kind = settings.get("model_type")
+    missing = PACKAGES.get(str(kind))
+    why = REFUSED.get(str(kind))
+    if missing is not None and find_spec(missing) is None:
+        why = f"transformers needs the package {missing} for it"
+    if any(name.endswith(FILLS) for name in _classes(settings)):
+        decides = plain_text_config(settings).get("is_decoder")
+        why = why or (None if decides else "it fills gaps, and sees what follows (no is_decoder: true)")
+    if why is not None:
+        raise ModelError(f"{model}: model type {kind!r} is refused: {why}")
+    if _draws_by_name(settings):
+        return
+    print(
+        f"{model}: transformers must say whether model type {kind!r} draws: torch is loaded", file=sys.stderr
+    )
+    config = import_module("copg.lm.load").load_config(model, revision=revision)
+    if type(config) not in import_module("transformers").MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise ModelError(
+            f"{model}: model type {kind!r} is refused: it is no language model that draws from left to right"
+        )
+
+
+def _classes(settings: Mapping[str, Any]) -> list[str]:
+    named = settings.get("architectures")
+    return [name for name in named if isinstance(name, str)] if isinstance(named, list) else []
+
+
+def _draws_by_name(settings: Mapping[str, Any]) -> bool:
+    """Whether it names a class of its kind that draws: ``GPT2LMHeadModel`` of ``gpt2``."""
+    kind = str(settings.get("model_type")).replace("_", "").replace("-", "")
+    known = dir(import_module("transformers"))
+    return any(
+        name.removesuffix(end).lower() == kind and name.endswith(end) and name in known
+        for name in _classes(settings)
+        for end in DRAWS
+    )
