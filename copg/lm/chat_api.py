@@ -8,6 +8,14 @@ from http.client import HTTPResponse
 from typing import Any
 
 READ_BYTES = 2**16
+CONTINUE = "continue_final_message"
+CONTINUES = {CONTINUE: True, "add_generation_prompt": False}
+"""What is sent where a prompt ends with the start of an answer: vLLM would close it, and answer anew."""
+
+
+def is_begun(prompt: str | Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a prompt ends with the start of an answer, with which completions go on."""
+    return not isinstance(prompt, str) and bool(prompt) and prompt[-1]["role"] == "assistant"
 
 
 def sent_messages(prompt: str | Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from copg.errors import ModelError, RecordError
-from copg.lm.chat_api import parsed, sent_messages
+from copg.lm.chat_api import CONTINUE, CONTINUES, is_begun, parsed, sent_messages
 from copg.lm.config import EndpointConfig, GenerationConfig, RowConfig, TextConfig
 from copg.lm.endpoint import RETRIES, Endpoint
 from copg.lm.tally import Tally
@@ -190,7 +190,8 @@ class EndpointSampler:
         Raises:
             ModelError: the endpoint refuses whoever asks, cannot be used, or the budget is spent.
         """
-        groups = {key.hex(): each.group for each in wanted for key in each.keys}
+        asked = [each for each in wanted if not self._refuses(each.group, tally)]
+        groups = {key.hex(): each.group for each in asked for key in each.keys}
         bodies = {key: self._body(group, key) for key, group in groups.items()}
         for key, answer in self._endpoint.answers(bodies, accept=lambda text: bool(text.strip())):
             if answer.text is None:
@@ -209,19 +210,33 @@ class EndpointSampler:
             "completions/failed": float(self.num_failed),
         }
 
+    def _refuses(self, group: Group, tally: Tally) -> bool:
+        """Whether its prompt ends with the beginning of an answer, and the endpoint goes on with none."""
+        refused = is_begun(_asked(group)) and self.config.body.get(CONTINUE, True) is None
+        if refused:
+            why = f"its prompt ends with the start of an answer, and endpoint.body says {CONTINUE}: null"
+            tally.drop("prompts_refused", group.source, why)
+        return refused
+
     def _body(self, group: Group, key: str) -> dict[str, Any]:
         drawing = self.generation
         body: dict[str, Any] = {
             "model": self.config.model,
-            "messages": sent_messages(group.columns.get(MESSAGES) or group.prompt),
+            "messages": sent_messages(_asked(group)),
             "max_tokens": drawing.max_new_tokens,
             "temperature": drawing.temperature,
             "top_p": drawing.top_p,
             "seed": _seed(drawing.seed, key),
             **{name: asked for name in (TOOLS, SETTINGS) if (asked := parsed(group.columns.get(name)))},
+            **(CONTINUES if is_begun(_asked(group)) else {}),
             **self.config.body,
         }
         return {name: value for name, value in body.items() if value is not None}
+
+
+def _asked(group: Group) -> Any:
+    """Its prompt, with the calls and results that it may hold."""
+    return group.columns.get(MESSAGES) or group.prompt
 
 
 def _seed(seed: int, key: str) -> int:

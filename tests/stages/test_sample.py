@@ -284,6 +284,50 @@ def test_an_endpoint_is_sent_calls_and_tools_as_they_were_logged(
     assert body["chat_template_kwargs"] == {"enable_thinking": False}
 
 
+def begun_and_not(tmp_path: Path) -> Path:
+    """Two prompts, of which the second ends with the start of an answer."""
+    asked = [{"role": "user", "content": "red?"}]
+    rows = [{"prompt": asked}, {"prompt": [*asked, {"role": "assistant", "content": "It is"}]}]
+    (tmp_path / "r.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    settings = ValidateConfig(
+        min_completions=0, select_fraction=0, gate_fraction=0, read_as="prompts", reader=None
+    )
+    validate_records(settings, str(tmp_path / "r.jsonl"), tmp_path / "groups")
+    return tmp_path / "groups"
+
+
+def test_an_endpoint_is_asked_to_go_on_with_an_answer_that_the_prompt_begins(
+    config: SampleConfig, tmp_path: Path
+) -> None:
+    groups = begun_and_not(tmp_path)
+    with endpoint(fails=0) as (asked, kind):
+        sample_groups(replace(config, endpoint=asked), groups, tmp_path / "out")
+    begun = [body for body in kind.bodies if body["messages"][-1]["role"] == "assistant"]
+    assert len(begun) == 4
+    for body in kind.bodies:
+        how = (body.get("continue_final_message"), body.get("add_generation_prompt"))
+        assert how == ((True, False) if body in begun else (None, None))
+
+
+def test_where_an_endpoint_goes_on_with_no_answer_such_a_prompt_is_refused(
+    config: SampleConfig, tmp_path: Path
+) -> None:
+    groups = begun_and_not(tmp_path)
+    with endpoint(fails=0) as (settings, kind):
+        asked = replace(settings, body={"continue_final_message": None})
+        metrics = sample_groups(replace(config, endpoint=asked), groups, tmp_path / "out")
+    assert [body["messages"][-1]["role"] for body in kind.bodies] == ["user"] * 4
+    assert (metrics["groups/train"], metrics["dropped/prompts_refused"]) == (1, 1)
+    told = read_manifest(tmp_path / "out", schema="groups").facts["warnings"]
+    assert any(
+        line.endswith(
+            "r.jsonl:2: its prompt ends with the start of an answer, and endpoint.body says "
+            "continue_final_message: null"
+        )
+        for line in told
+    )
+
+
 @pytest.mark.usefixtures("quick")
 def test_a_few_failures_are_borne_counted_and_asked_for_again_the_next_time(
     config: SampleConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
