@@ -9,6 +9,7 @@ from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
 
 from copg.lm.anatomy import read_anatomy
+from copg.lm.load import forward_errors
 from copg.lm.memory import memory_mistake
 
 TOLERANCES = {torch.float32: 1e-3, torch.bfloat16: 0.5}
@@ -86,7 +87,8 @@ class WholeDecoder:
         device, found = next(self.model.parameters()).device, dict[tuple[int, ...], Tensor]()
         for length in sorted({len(row) for row in self.rows}):
             texts = list(dict.fromkeys(tuple(row) for row in self.rows if len(row) == length))
-            logits = self.model(input_ids=torch.tensor(texts, device=device)).logits[:, -1].float()
+            with forward_errors(self.model, "the next token"):
+                logits = self.model(input_ids=torch.tensor(texts, device=device)).logits[:, -1].float()
             found |= dict(zip(texts, logits, strict=True))
         return torch.stack([found[tuple(row)] for row in self.rows])
 
@@ -125,15 +127,16 @@ class CachedDecoder:
 
     @torch.no_grad()
     def _forward(self, tokens: Tensor, positions: Tensor) -> Tensor:
-        output = self.model(
-            input_ids=tokens,
-            attention_mask=self.mask,
-            position_ids=positions,
-            past_key_values=self.cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        logits: Tensor = output.logits[:, -1].float()
+        with forward_errors(self.model, "the next token"):
+            output = self.model(
+                input_ids=tokens,
+                attention_mask=self.mask,
+                position_ids=positions,
+                past_key_values=self.cache,
+                use_cache=True,
+                logits_to_keep=1,
+            )
+            logits: Tensor = output.logits[:, -1].float()
         return logits
 
 

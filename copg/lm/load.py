@@ -1,5 +1,7 @@
 """Models and tokenisers from a directory or the hub: safetensors only, no remote code."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -8,19 +10,18 @@ from safetensors import safe_open
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
-    AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
-from copg.errors import ModelError
+from copg.errors import CopgError, ModelError
 from copg.lm.anatomy import read_anatomy
 from copg.lm.checkpoint import check_loaded, first_line, load_checkpoint
 from copg.lm.config import TextConfig
 from copg.lm.head import Head
 from copg.lm.memory import memory_mistake
 from copg.lm.text import TextCodec
-from copg.lm.tokenizer import no_tokenizer, open_codec
+from copg.lm.tokenizer import auto_tokenizer, no_tokenizer, open_codec
 from copg.lm.weights import check_files
 from copg.stores.model_files import ADAPTER, adapter_base
 
@@ -76,7 +77,7 @@ def load_tokenizer(model: str | Path, *, revision: str | None = None) -> PreTrai
         ModelError: there is none, or it has no end-of-sequence token.
     """
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(model), revision=revision, trust_remote_code=False)
+        tokenizer: PreTrainedTokenizerBase = auto_tokenizer(str(model), revision)
     except Exception as error:  # tokenizers and templates each raise their own
         raise ModelError(no_tokenizer(model, error)) from None
     if tokenizer.eos_token_id is None:
@@ -137,6 +138,28 @@ def _missing_from_adapter(folder: Path, adapted: Any) -> list[str]:
 def bare_model(model: Any) -> Any:
     """The transformers model inside a peft wrapper, or the model itself."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+@contextmanager
+def forward_errors(model: Any, what: str) -> Iterator[None]:
+    """What goes wrong within it is the model's: it is told with its kind; memory that is full is not.
+
+    Args:
+        model: that computes.
+        what: it is to compute.
+
+    Raises:
+        ModelError: in the place of whatever a forward raises.
+    """
+    try:
+        yield
+    except Exception as error:
+        if memory_mistake(error, {}) is not None or isinstance(error, FloatingPointError):
+            raise
+        if isinstance(error, CopgError) and not isinstance(error, ModelError):
+            raise
+        kind = bare_model(model).config.model_type
+        raise ModelError(f"model type {kind!r} does not compute {what}: {first_line(error)}") from error
 
 
 def model_head(model: Any) -> Head:

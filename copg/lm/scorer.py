@@ -6,14 +6,13 @@ a group, and of each beginning that completions share once.
 """
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from copg.errors import CopgError, ModelError
+from copg.errors import ModelError
 from copg.lm.attention.dispatch import (
     as_scores,
     own_attention,
@@ -24,8 +23,7 @@ from copg.lm.attention.dispatch import (
 )
 from copg.lm.config import RowConfig
 from copg.lm.head import Head, token_logps
-from copg.lm.load import bare_model, model_decoder, model_head
-from copg.lm.memory import memory_mistake
+from copg.lm.load import bare_model, forward_errors, model_decoder, model_head
 from copg.lm.row_batch import RowBatch, build_batch
 from copg.lm.rows import TokenGroup, plan_batches, split_group, take_completions
 from copg.progress import track
@@ -62,7 +60,7 @@ class SequenceScorer(torch.nn.Module):
         form = self._form
         # at each forward, as the model may be drawn from, or scored in another form, between two of them
         attend = use_prefix_attention if form == "packed" else use_own_attention
-        with _forward(self.model, form):
+        with forward_errors(self.model, f"{form} rows"):
             attend(model_decoder(self.model))
             if form == "plain":
                 states = self._one_by_one(batch)
@@ -108,25 +106,10 @@ class SequenceScorer(torch.nn.Module):
     def forward(self, batch: RowBatch) -> Tensor:
         """[num_completions] log pi(y|x), summed over completion tokens, nats, float32."""
         states, head, dtype = self.states(batch), self.head, DTYPES[self.config.compute_dtype]
-        with _forward(self.model, self._form):
+        with forward_errors(self.model, f"{self._form} rows"):
             logps = token_logps(states, batch.targets, head, dtype=dtype, tile=self.config.tile_tokens)
         each = batch.of_completions(logps)
         return torch.zeros(batch.num_completions, device=logps.device).index_add(0, batch.completion, each)
-
-
-@contextmanager
-def _forward(model: Any, form: str) -> Iterator[None]:
-    """What goes wrong within it is the model's: it is told with its kind; memory that is full is not."""
-    try:
-        yield
-    except Exception as error:
-        if memory_mistake(error, {}) is not None or isinstance(error, FloatingPointError):
-            raise
-        if isinstance(error, CopgError) and not isinstance(error, ModelError):
-            raise
-        said = str(error).strip().partition("\n")[0] or type(error).__name__
-        kind = bare_model(model).config.model_type
-        raise ModelError(f"model type {kind!r} does not compute {form} rows: {said}") from error
 
 
 def score_batch(scorer: Scorer, batch: RowBatch, config: RowConfig) -> Tensor:

@@ -4,7 +4,6 @@ import json
 import sys
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,10 @@ from copg.lm.anatomy import CONTEXTS, plain_context, plain_text_config, read_ana
 from copg.lm.config import TextConfig
 from copg.lm.text import TextCodec
 
+TEKKEN, OWN = "tekken.json", "tokenizer.json"
+"""Mistral's file of a tokeniser, and that of ``tokenizers``."""
+TEMPLATES = ("chat_template.jinja", "chat_template.json")
+"""Files in which a chat template may lie beside Mistral's."""
 PLAIN = ("PreTrainedTokenizerFast", "TokenizersBackend", "PythonBackend")
 """Names under which ``tokenizer.json`` alone says all."""
 MOST_CHARS = 500
@@ -38,8 +41,8 @@ def read_codec(model: str, *, revision: str | None = None, text: TextConfig | No
     Raises:
         ModelError: there is no tokeniser, or it has no end-of-sequence token.
     """
-    name = _class_of(model, revision)
-    if name is None:
+    name, tekken = _class_of(model, revision), _tekken(model, revision)
+    if name is None and tekken is None:
         print(
             f"{model}: only AutoTokenizer can load its tokeniser: torch is loaded",
             file=sys.stderr,
@@ -49,12 +52,46 @@ def read_codec(model: str, *, revision: str | None = None, text: TextConfig | No
         codec: TextCodec = import_module("copg.lm.load").load_codec(model, revision=revision, text=text)
         return codec
     try:
-        tokenizer = getattr(import_module("transformers"), name).from_pretrained(model, revision=revision)
+        if name is None:
+            tokenizer = auto_tokenizer(model, revision)
+        else:
+            tokenizer = getattr(import_module("transformers"), name).from_pretrained(model, revision=revision)
     except Exception as error:  # tokenizers and templates each raise their own
         raise ModelError(no_tokenizer(model, error)) from None
     if tokenizer.eos_token_id is None:
         raise ModelError(f"{model}: the tokeniser has no end-of-sequence token")
     return open_codec(model, tokenizer, text, revision=revision)
+
+
+def auto_tokenizer(model: str, revision: str | None = None) -> Any:
+    """The tokeniser beside a model, by ``AutoTokenizer``; of Mistral's file alone what ``transformers`` makes
+    of it, with its special tokens, which ``AutoTokenizer`` leaves unnamed.
+
+    ``mistral-common`` never stands in its place: it has no chat template that could be asked, and reads no
+    text as a special token.
+
+    Raises:
+        Exception: whatever ``transformers`` meets there.
+    """
+    file = _tekken(model, revision)
+    if file is None:
+        options = {"trust_remote_code": False, "mistral_format": False}
+        return import_module("transformers").AutoTokenizer.from_pretrained(
+            model, revision=revision, **options
+        )
+    for name in TEMPLATES:  # of the hub, so that they lie beside it
+        _file(model, name, revision)
+    own = _read_json(model, "tokenizer_config.json", revision).get("chat_template")
+    convert = import_module("transformers.integrations.mistral").convert_tekken_tokenizer
+    tokenizer = convert(str(file), chat_template=own)
+    tokenizer.add_bos_token = True  # as its models were trained
+    return tokenizer
+
+
+def _tekken(model: str, revision: str | None) -> Path | None:
+    """Mistral's file where no other tokeniser lies beside it."""
+    others = (_file(model, name, revision) for name in (OWN, "tokenizer.model"))
+    return None if any(others) else _file(model, TEKKEN, revision)
 
 
 def open_codec(
@@ -118,13 +155,11 @@ def _class_of(model: str, revision: str | None) -> str | None:
     """The class in ``transformers`` that ``AutoTokenizer`` would choose; None where it must choose itself."""
     settings = _read_json(model, "tokenizer_config.json", revision)
     declared = settings.get("tokenizer_class")
-    own_code = "auto_map" in settings
-    mistral = find_spec("mistral_common") is not None and _file(model, "tekken.json", revision) is not None
-    if declared is None or own_code or mistral or _file(model, "tokenizer.json", revision) is None:
+    if declared is None or "auto_map" in settings or _file(model, OWN, revision) is None:
         return None
     name = PLAIN[0] if declared in PLAIN else str(declared).removesuffix("Fast")
     if name == "LlamaTokenizer":  # its class knows nothing of bytes
-        rules = _read_json(model, "tokenizer.json", revision)
+        rules = _read_json(model, OWN, revision)
         if '"ByteLevel"' in json.dumps([rules.get("pre_tokenizer"), rules.get("decoder")]):
             return PLAIN[0]
     return name if hasattr(import_module("transformers"), name) else None

@@ -8,11 +8,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from copg.errors import ModelError
 from copg.lm.batches import length_batches
 from copg.lm.checkpoint import load_checkpoint
+from copg.lm.tokenizer import auto_tokenizer
 from copg.progress import track
 
 Encoding = Mapping[str, Sequence[int]]
@@ -45,9 +46,7 @@ class Classifier:
         self.name = model
         try:
             self.config: Any = AutoConfig.from_pretrained(model, revision=revision, trust_remote_code=False)
-            self.tokenizer: Any = AutoTokenizer.from_pretrained(
-                model, revision=revision, trust_remote_code=False
-            )
+            self.tokenizer: Any = auto_tokenizer(model, revision)
         except (OSError, ValueError, TypeError) as error:
             raise ModelError(f"{model}: no classifier can be loaded: {str(error).splitlines()[0]}") from None
         loaded = load_checkpoint(

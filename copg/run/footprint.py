@@ -8,6 +8,7 @@ from typing import Any
 
 from copg.artifacts import json_value
 from copg.errors import ModelError
+from copg.lm.anatomy import plain_text_config
 from copg.lm.memory import container_limit, gib
 from copg.lm.weights import read_shapes
 
@@ -62,9 +63,7 @@ def _language_part(file: Path) -> dict[str, Any]:
     Raises:
         ModelError: a size is no whole number.
     """
-    config = json_value(file.read_bytes())
-    inner = config.get("text_config")
-    found = inner if isinstance(inner, dict) else config
+    found = plain_text_config(json_value(file.read_bytes()))
     for name in ("num_hidden_layers", "hidden_size", "vocab_size"):
         if type(found.get(name)) not in (int, type(None)):
             raise ModelError(f"{file}: {name}={found[name]!r:.100} must be a whole number")

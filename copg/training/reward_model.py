@@ -8,13 +8,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModelForSequenceClassification
 
 from copg.errors import ModelError, RewardError
 from copg.lm.anatomy import read_anatomy
 from copg.lm.checkpoint import load_checkpoint
 from copg.lm.load import pick_device
-from copg.lm.tokenizer import no_tokenizer
+from copg.lm.tokenizer import auto_tokenizer, no_tokenizer
 from copg.progress import track
 from copg.rewards.classifier import forward
 from copg.training.config import LoraConfig, OptimizerConfig
@@ -46,7 +46,7 @@ def load_with_head(
         num_labels=1,
     )
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=False)
+        tokenizer = auto_tokenizer(name, revision)
     except Exception as error:  # tokenizers and templates each raise their own
         raise ModelError(no_tokenizer(name, error)) from None
     disable_dropout(model)

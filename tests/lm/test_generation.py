@@ -15,7 +15,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import PreTrainedModel
 
-from copg.errors import RecordError
+from copg.errors import ModelError, RecordError
 from copg.lm.config import GenerationConfig
 from copg.lm.engines import own
 from copg.lm.engines.own import draw, uniform_noise
@@ -215,6 +215,30 @@ def test_logits_that_are_not_finite_are_told(temperature: float, value: float) -
     broken.get_output_embeddings().weight.data[5] = value
     with pytest.raises(FloatingPointError, match="the policy has diverged"):
         generate(broken, TOKENIZER, prompts(2), ["a", "b"], replace(CONFIG, temperature=temperature))
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (
+            RuntimeError("shapes of a layer do not match\n at ..."),
+            "^model type 'llama' does not compute the next",
+        ),
+        (NotImplementedError(), "^model type 'llama' does not compute the next token: NotImplementedError$"),
+        (torch.OutOfMemoryError("CUDA out of memory"), None),
+    ],
+)
+def test_a_forward_that_fails_is_told_with_the_model_s_kind_and_full_memory_as_it_is(
+    error: Exception, told: str | None
+) -> None:
+    failing = tiny.build_model()
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    failing.register_forward_pre_hook(fail)
+    with pytest.raises(ModelError if told else type(error), match=told):
+        generate(failing, TOKENIZER, prompts(2), ["a", "b"], CONFIG)
 
 
 def test_a_models_other_end_tokens_end_a_completion_when_they_are_special(tmp_path: Path) -> None:

@@ -1,6 +1,9 @@
 """The tokeniser beside a model, by its files: the same that ``AutoTokenizer`` gives, without torch."""
 
 import json
+import subprocess
+import sys
+from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +68,56 @@ def test_what_auto_tokenizer_alone_can_load_is_said(tmp_path: Path, capsys: Any)
     write(tmp_path, config={"model_type": "llama"}, tokenizer_config=settings)
     assert read_codec(str(tmp_path)).about()["end_of_turn"] == "<end>"
     assert "only AutoTokenizer can load its tokeniser: torch is loaded" in capsys.readouterr().err
+
+
+INSTRUCT = (
+    "{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}[INST]{{ m.content }}[/INST]"
+    "{% else %}{{ m.content }}{{ eos_token }}{% endif %}{% endfor %}"
+)
+
+
+def tekken(folder: Path) -> dict[str, Any]:
+    """Mistral's file alone: special tokens, then the 256 bytes, then two merges of ``yes``."""
+    specials = ["<unk>", "<s>", "</s>", "[INST]", "[/INST]", "<pad>"]
+    words = [*(bytes([byte]) for byte in range(256)), b"ye", b"yes"]
+    held = {
+        "config": {"pattern": r"\p{L}+|\s+|[^\p{L}\s]+", "default_num_special_tokens": len(specials)},
+        "vocab": [{"rank": i, "token_bytes": b64encode(w).decode()} for i, w in enumerate(words)],
+        "special_tokens": [{"rank": i, "token_str": token} for i, token in enumerate(specials)],
+    }
+    write(folder, tekken=held, config={"model_type": "mistral", "vocab_size": 264})
+    (folder / "chat_template.jinja").write_text(INSTRUCT)
+    return held
+
+
+def test_mistral_s_file_alone_is_a_tokeniser(tmp_path: Path) -> None:
+    from copg.lm.load import load_codec
+
+    tekken(tmp_path)
+    for codec in (read_codec(str(tmp_path)), load_codec(str(tmp_path))):
+        assert codec.ending == "a turn ends with `</s>`"
+        opening = codec.open([{"role": "user", "content": "yes"}])
+        assert opening.ids == [1, 3, 263, 4]  # <s> [INST] yes [/INST]
+        # "no" is its bytes: 6 special tokens, then n = 110, o = 111
+        assert codec.encode(opening, "yes", finished=True).ids == [263, 2]
+        assert codec.encode(codec.open("no"), "no", finished=True).ids == [116, 117, 2]
+        assert codec.open("no").ids == [1, 116, 117]  # its models were trained behind <s>
+
+
+@pytest.mark.nightly
+def test_mistral_s_file_alone_needs_no_torch(tmp_path: Path) -> None:
+    tekken(tmp_path)
+    program = "import sys; from copg.lm.tokenizer import read_codec; read_codec(sys.argv[1]); "
+    program += "sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=False).returncode == 0
+
+
+def test_an_old_file_of_mistral_s_without_special_tokens_is_a_line(tmp_path: Path) -> None:
+    held = tekken(tmp_path)
+    del held["special_tokens"]
+    write(tmp_path, tekken=held)
+    with pytest.raises(ModelError, match=r"no tokeniser can be loaded: .*mistral-common.*$"):
+        read_codec(str(tmp_path))
 
 
 def test_a_file_that_is_no_json_is_named(tmp_path: Path) -> None:

@@ -4,15 +4,18 @@ import os
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from peft import LoraConfig, get_peft_model
+from transformers import GPT2Config, MambaConfig, RwkvConfig
 
 from copg.config import parse_config
 from copg.errors import ConfigError, ModelError
 from copg.lm.config import GenerationConfig
 from copg.lm.engines.own import draw as draw_own
-from copg.lm.engines.vllm import asked, draw
+from copg.lm.engines.vllm import asked, draw, share_out
 from copg.lm.generation import Policy
 from copg.lm.load import load_codec, load_model
 from copg.lm.text import TextCodec
@@ -165,6 +168,27 @@ def test_a_sequence_has_its_own_seed_whatever_shares_its_request(
     (alone,) = draw(Policy(location=model, codec=codec), PROMPTS[:1], KEYS[:1], hot)
     assert first == alone
     assert first != second  # another sample of the same prompt
+
+
+@pytest.mark.parametrize(
+    ("heads", "expected"),
+    [
+        ({"num_attention_heads": 12}, [1, 2, 3, 4, 6, 6]),  # of 1, 2, 3, 4, 6 and 8 GPUs
+        ({"num_attention_heads": 12, "mamba_n_heads": 128}, [1, 2, 2, 4, 4, 4]),  # by 4 at most
+        ({"num_attention_heads": [16, 8]}, [1, 2, 2, 4, 4, 8]),  # layer by layer
+        ({"linear_num_key_heads": 16, "linear_num_value_heads": 32}, [1, 2, 2, 4, 4, 8]),
+        ({"num_attention_heads": None}, [1] * 6),
+        ({}, [1] * 6),
+    ],
+)
+def test_a_model_is_shared_out_over_gpus_as_its_heads_allow(heads: Any, expected: list[int]) -> None:
+    assert [share_out(SimpleNamespace(**heads), gpus) for gpus in (1, 2, 3, 4, 6, 8)] == expected
+    assert share_out(SimpleNamespace(**heads), 0) == 1
+
+
+def test_a_model_without_heads_of_attention_is_shared_out_over_none() -> None:
+    assert share_out(MambaConfig(), 8) == share_out(RwkvConfig(), 8) == 1
+    assert share_out(GPT2Config(n_head=6), 8) == 6
 
 
 @pytest.mark.nightly

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from math import gcd
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,12 @@ from copg.lm.config import GenerationConfig
 from copg.lm.generation import Generated, Policy, generated, noise_digest
 from copg.lm.load import load_config
 from copg.stores.model_files import ADAPTER, adapter_base
+
+HEADS = (
+    *("num_attention_heads", "linear_num_key_heads", "linear_num_value_heads", "linear_num_heads"),
+    *("mamba_n_heads", "mamba_num_heads", "n_mamba_heads", "num_heads"),
+)
+"""Names under which a configuration has the heads of some of its layers: of attention, and of states."""
 
 
 def draw(
@@ -94,6 +101,21 @@ def _where(model: str | Path, revision: str | None) -> dict[str, Any]:
 
 
 def _gpus(where: Mapping[str, Any]) -> int:
-    """As many of this machine's GPUs as the model's attention heads can be shared out over."""
-    heads = text_config(load_config(where["model"], revision=where["revision"])).num_attention_heads
-    return max(n for n in range(1, max(1, torch.cuda.device_count()) + 1) if heads % n == 0)
+    """As many of this machine's GPUs as the heads of each of the model's layers can be shared out over."""
+    config = load_config(where["model"], revision=where["revision"])
+    return share_out(text_config(config), torch.cuda.device_count())
+
+
+def share_out(text: Any, num_gpus: int) -> int:
+    """Over how many GPUs, of ``num_gpus``, vLLM can share out a model: one where no heads are told.
+
+    Args:
+        text: configuration of the language model: Mamba has no heads, layers of a hybrid each their own.
+        num_gpus: of this machine; at least one is assumed.
+    """
+    told = [getattr(text, name, None) for name in HEADS]
+    each = [
+        n for value in told for n in (value if isinstance(value, list) else [value]) if isinstance(n, int)
+    ]
+    heads = gcd(*each)  # 0 of none
+    return max(n for n in range(1, max(1, num_gpus) + 1) if n == 1 or (heads and heads % n == 0))
