@@ -84,19 +84,25 @@ class Template:
         Args:
             where: how the user calls them.
         """
-        taken = set(inspect.signature(self._tokenizer.apply_chat_template).parameters) - {TOOLS, "documents"}
         return [
             f"{where}: {name!r} is nothing that the chat template reads"
             for name in self._settings
-            if name in taken or not re.search(rf"\b{re.escape(name)}\b", self._source)
+            if not self._reads(name)
         ]
 
-    def asked(self, messages: Sequence[dict[str, Any]], columns: Mapping[str, Any]) -> "Template":
+    def _reads(self, name: str) -> bool:
+        taken = set(inspect.signature(self._tokenizer.apply_chat_template).parameters) - {TOOLS, "documents"}
+        return name not in taken and bool(re.search(rf"\b{re.escape(name)}\b", self._source))
+
+    def asked(
+        self, messages: Sequence[dict[str, Any]], columns: Mapping[str, Any], *, own: bool = True
+    ) -> "Template":
         """The same with what a record asks of it: its tools, and settings of its own.
 
         Args:
             messages: of the record.
             columns: what else it holds.
+            own: its settings are meant for this template; else those are left out that it does not read.
 
         Raises:
             RecordError: they are of a wrong kind, or would not reach what the template writes.
@@ -105,6 +111,8 @@ class Template:
         if not tools and not settings:
             return self
         found = copy.copy(self)
+        if not own:
+            settings = {name: value for name, value in settings.items() if self._reads(name)}
         found._settings = settings
         if unread := found.unread(SETTINGS):
             raise RecordError("; ".join(unread))

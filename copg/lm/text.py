@@ -11,12 +11,13 @@ from copg.lm.config import TextConfig
 from copg.lm.encoded import Encoded
 from copg.lm.end_of_turn import find_end_of_turn
 from copg.lm.pieces import Pieces
+from copg.lm.prompts import open_chat, open_text
 from copg.lm.speech import Speech
-from copg.lm.template import Opening, Template, spoken
-from copg.records import MESSAGES, Prompt
+from copg.lm.template import Opening, Template
+from copg.records import Prompt
 
-CONTEXT, HEAD = 32, 48
-"""Characters before and after the start of a completion, in which a token that spans both is looked for."""
+HEAD = 48
+"""Characters after the start of a completion, in which a token that spans it is looked for."""
 
 
 class TextCodec:
@@ -40,10 +41,12 @@ class TextCodec:
         self.tokenizer = tokenizer
         self.config = config or TextConfig()
         self.template = Template(tokenizer, self.config.template_kwargs, self.config.day())
-        self._added = AddedTokens(tokenizer)
-        self._named = frozenset(named_ends) & self._added.special_ids
-        self._speech = Speech(self.config, self._added.special)
-        self._pieces = Pieces(tokenizer, split_special=self.config.special_tokens == "text")
+        self.added = AddedTokens(tokenizer)
+        """The tokens that are found in text before it is cut into words."""
+        self._named = frozenset(named_ends) & self.added.special_ids
+        self._speech = Speech(self.config, self.added.special)
+        self.pieces = Pieces(tokenizer, split_special=self.config.special_tokens == "text")
+        """Words to ids, whatever stands before them."""
 
     @property
     def end_of_text(self) -> int:
@@ -63,7 +66,7 @@ class TextCodec:
         Raises:
             ModelError: it cannot be told, or there is no template.
         """
-        return find_end_of_turn(self.template, self._added.id_of, self.end_of_text, self._named)
+        return find_end_of_turn(self.template, self.added.id_of, self.end_of_text, self._named)
 
     @cached_property
     def stops(self) -> frozenset[int]:
@@ -113,52 +116,17 @@ class TextCodec:
             RecordError: the template refuses the messages, or a prompt has no tokens at all (the first
                 completion token would have nothing to be predicted from).
         """
-        if isinstance(prompt, str):
-            opening = self._open_text(prompt)
-        else:
-            columns = columns or {}
-            opening = self._open_chat(columns.get(MESSAGES) or prompt, columns)
+        opening = (
+            open_text(self, prompt) if isinstance(prompt, str) else open_chat(self, prompt, columns or {})
+        )
         if not opening.ids:
             raise RecordError(f"prompt {prompt!r:.60} has no tokens, and the tokeniser adds no start token")
         return opening
 
-    def _open_text(self, prompt: str) -> Opening:
-        ids = list(self.tokenizer(prompt, verbose=False).input_ids)
-        bos, eos = self.tokenizer.bos_token_id, self.tokenizer.eos_token_id
-        if bos is not None and ids[:2] == [bos, bos]:  # the text spells it, as a conversation rendered before
-            ids.pop(0)
-        while ids and ids[-1] == eos and eos != self.tokenizer.bos_token_id:
-            ids.pop()
-        return Opening(self.template, ids, None, "", prompt, "", "", "", prompt[-CONTEXT:])
-
-    def _open_chat(self, prompt: Sequence[dict[str, Any]], columns: Mapping[str, Any]) -> Opening:
-        messages, begun = list(prompt), ""
-        if messages and messages[-1]["role"] == "assistant":
-            begun = messages.pop()["content"]
-        template = self.template.asked(messages, columns)
-        frame = template.frame(messages, begun)
-        end = self.tokenizer.convert_ids_to_tokens(self.end_of_turn)
-        before = frame.before
-        lead: str | None = ""
-        if self.config.lead == "drawn" and not begun:
-            before = frame.opened
-            lead = frame.before[len(before) :] if frame.before.startswith(before) else None
-        elif before.startswith(frame.opened) or begun:
-            # a space is part of the word that follows it: [/INST] | " yes"
-            least = len(frame.opened) if before.startswith(frame.opened) else 0
-            cut = max(len(before.rstrip(" ")), least)
-            before, lead = before[:cut], before[cut:]
-        gap, found, _ = frame.after.partition(end)
-        tail = before[-CONTEXT:]
-        ends = [tail.rfind(token) + len(token) for token in self._added.id_of if token in tail]
-        ids = self.ids_of(before)
-        gap, context = gap if found else "", tail[max(ends, default=0) :]
-        return Opening(template, ids, messages, begun, before, lead, frame.after, gap, context)
-
     def spells_special_tokens(self, prompt: Prompt) -> bool:
         """Whether a prompt spells special tokens in its text, which the model then reads as such."""
         texts = [prompt] if isinstance(prompt, str) else [message["content"] for message in prompt]
-        return any(self._added.special.search(text) for text in texts)
+        return any(self.added.special.search(text) for text in texts)
 
     def encode(self, opening: Opening, text: str, *, finished: bool, boundary: bool = True) -> Encoded:
         """Token ids of a completion, apart from its prompt, so that the boundary between them never moves.
@@ -175,7 +143,7 @@ class TextCodec:
             RecordError: ``thinking`` refuses it, the template does not write such words, or it goes on after
                 a token at which the model stops.
         """
-        notes = ["spells_special_tokens"] if self._added.special.search(text) else []
+        notes = ["spells_special_tokens"] if self.added.special.search(text) else []
         spelled = next((token for token in self._read_ends if text.endswith(token)), "")
         text, end = text.removesuffix(spelled), self._read_ends.get(spelled)
         if end is None and finished:
@@ -184,16 +152,16 @@ class TextCodec:
         if opening.messages is not None:
             gap = opening.gap if end is not None and end == self.end_of_turn else ""
             drawn = self._speech.drawn(opening, text, notes) + gap
-        after_token = opening.ids[-1] in self._added.ids
+        after_token = opening.ids[-1] in self.added.ids
         own = self._tokens_of_template(opening, drawn)
-        ids = self._pieces.whole(own) if own else []
-        kept = drawn.rstrip() if end in self._added.takes_before else drawn
-        said = self._pieces.ids(kept[len(own) :], after_token=after_token or bool(own))
+        ids = self.pieces.whole(own) if own else []
+        kept = drawn.rstrip() if end in self.added.takes_before else drawn
+        said = self.pieces.ids(kept[len(own) :], after_token=after_token or bool(own))
         if (stop := next((token for token in said if token in self.stops), None)) is not None:
             name = self.tokenizer.convert_ids_to_tokens(stop)
             raise RecordError(f"it goes on after {name!r}, at which the model stops")
         ids += said
-        if self._pieces.text(ids, after_token=after_token, skip_special=False) != drawn:
+        if self.pieces.text(ids, after_token=after_token, skip_special=False) != drawn:
             notes.append("changed_by_tokenizer")
         if boundary and drawn and self._merges(opening, drawn):
             notes.append("merges_with_prompt")
@@ -204,32 +172,32 @@ class TextCodec:
     @cached_property
     def _read_ends(self) -> dict[str, int]:
         """The tokens that end what is drawn and that text is read as where it spells them."""
-        return self._added.read_among(self.stops, special=self.config.special_tokens == "tokens")
+        return self.added.read_among(self.stops, special=self.config.special_tokens == "tokens")
 
     def _merges(self, opening: Opening, drawn: str) -> bool:
         """Whether, in one text, a token would span the start of what is drawn, or take its first space."""
-        if opening.ids[-1] in self._added.takes_after and drawn[0].isspace():
+        if opening.ids[-1] in self.added.takes_after and drawn[0].isspace():
             return True
-        return bool(opening.context) and self._pieces.span(opening.context, drawn[:HEAD])
+        return bool(opening.context) and self.pieces.span(opening.context, drawn[:HEAD])
 
     def _tokens_of_template(self, opening: Opening, drawn: str) -> str:
         """The start of what is drawn that the template wrote, up to its last special token.
 
         It is read as tokens whatever the words after it are read as.
         """
-        own = max((found.end() for found in self._added.special.finditer(opening.lead or "")), default=0)
+        own = max((found.end() for found in self.added.special.finditer(opening.lead or "")), default=0)
         return drawn[:own] if drawn.startswith((opening.lead or "")[:own]) else ""
 
     def rendered(self, text: str, after: int) -> list[int]:
         """Ids of text that the template wrote after a token: what spells a special token is one."""
         ids: list[int] = []
         at = 0
-        for found in [*self._added.special.finditer(text), None]:
+        for found in [*self.added.special.finditer(text), None]:
             words = text[at : found.start() if found else len(text)]
-            after_token = (ids or [after])[-1] in self._added.ids
-            ids += self._pieces.ids(words, after_token=after_token) if words else []
+            after_token = (ids or [after])[-1] in self.added.ids
+            ids += self.pieces.ids(words, after_token=after_token) if words else []
             if found:
-                ids.append(self._added.id_of[found.group()])
+                ids.append(self.added.id_of[found.group()])
                 at = found.end()
         return ids
 
@@ -242,7 +210,7 @@ class TextCodec:
         skip = self.config.special_tokens == "text"
         if ids and ids[-1] in self.stops:
             ids = ids[:-1]
-        return self._pieces.text(ids, after_token=prompt_ids[-1] in self._added.ids, skip_special=skip)
+        return self.pieces.text(ids, after_token=prompt_ids[-1] in self.added.ids, skip_special=skip)
 
     def read_back(self, opening: Opening, encoded: Encoded) -> str:
         """What rewards read of a logged completion: its words as they come back from a model that drew it."""
@@ -252,29 +220,8 @@ class TextCodec:
         """The words alone of a completion that was drawn: without what the template writes around them."""
         lead, gap = opening.lead or "", opening.gap
         if self.config.special_tokens == "text":
-            lead = self._added.special.sub("", lead)
+            lead = self.added.special.sub("", lead)
         return drawn.removeprefix(lead).removesuffix(gap) if opening.messages is not None else drawn
-
-    def whole(self, prompt: Sequence[dict[str, Any]], text: str | None) -> list[int]:
-        """Ids of a conversation rendered whole, the assistant's last message closed; without it if None.
-
-        What spells a special token in ``text`` is text unless ``special_tokens`` says else: nobody can write
-        turns of his own into a conversation that is judged.
-        """
-        messages = list(prompt)
-        if text is None:
-            return self.ids_of(self.template.render(messages))
-        begun = messages.pop()["content"] if messages[-1]["role"] == "assistant" else ""
-        rendered = self.template.render([*messages, spoken(begun + text)])
-        if self.config.special_tokens == "tokens" or not self._added.special.search(text):
-            return self.ids_of(rendered)
-        frame = self.template.frame(messages, begun)
-        if not (rendered.startswith(frame.before) and rendered.endswith(frame.after)):
-            raise RecordError("the chat template writes these words of an assistant differently from others")
-        words = rendered[len(frame.before) : len(rendered) - len(frame.after)]
-        ids = self.ids_of(frame.before)
-        ids += self._pieces.ids(words, after_token=bool(ids) and ids[-1] in self._added.ids)
-        return ids + (self.rendered(frame.after, ids[-1]) if frame.after else [])
 
     def ids_of(self, rendered: str) -> list[int]:
         """Ids of a conversation as the template wrote it, cut as one text."""

@@ -85,6 +85,7 @@ class Reward(Protocol):
     What a reward may also say about itself, by attributes:
 
     - ``reads``: columns its value depends on; without it, all of them.
+    - ``may_read``: beside those, columns that it depends on where a record has them.
     - ``reads_prompt``: False when the prompt does not matter.
     - ``whole_group``: True as above.
     - ``repeatable``: False when a second call may give another value; stored ones are then not checked.

@@ -22,6 +22,7 @@ class OwnReward:
         self.params = dict(params)
         for name in (
             "reads",
+            "may_read",
             "reads_prompt",
             "whole_group",
             "repeatable",

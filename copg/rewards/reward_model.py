@@ -1,18 +1,20 @@
 """A learned reward model: any sequence classifier with one output."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Literal
 
 from copg.config import configuration
-from copg.errors import ModelError
+from copg.errors import ModelError, RecordError
+from copg.lm.judged import judged_ids
 from copg.lm.text import TextCodec
-from copg.records import Prompt, prompt_text
+from copg.records import MESSAGES, SETTINGS, TOOLS, Prompt, prompt_text
 from copg.rewards.contract import Columns, Prompts, RecordFault
 from copg.rewards.weights import OfClassifier
 
 Form = Literal["chat", "pair", "text"]
+HINT = "; form: text has the reward model read the words alone"
 
 
 @configuration
@@ -32,6 +34,7 @@ class RewardModel(OfClassifier):
     """Whether a longer sequence is an error or loses the start of its prompt."""
 
     reads: ClassVar[tuple[str, ...]] = ()
+    may_read: ClassVar[tuple[str, ...]] = (TOOLS, SETTINGS, MESSAGES)
 
     def content(self) -> dict[str, str]:
         """What the model is, wherever it lies."""
@@ -51,11 +54,19 @@ class RewardModel(OfClassifier):
         codec = TextCodec(self._scorer.tokenizer)
         form = self.form or pick_form(codec.tokenizer)
         encodings = [
-            self._fit(i, encode(codec, prompt, text, form=form))
-            for i, (prompt, text) in enumerate(zip(prompts, completions, strict=True))
+            self._read(i, codec, *each, form)
+            for i, each in enumerate(zip(prompts, completions, columns, strict=True))
         ]
         logits = self._scorer.logits(encodings, tokens_per_batch=self.tokens_per_batch)
         return [float(row[0]) for row in logits]
+
+    def _read(
+        self, index: int, codec: TextCodec, prompt: Prompt, text: str, columns: Mapping[str, Any], form: Form
+    ) -> dict[str, list[int]]:
+        try:
+            return self._fit(index, encode(codec, prompt, text, form=form, columns=columns))
+        except RecordError as error:
+            raise RecordFault(index, f"{error}{HINT if form == 'chat' else ''}") from None
 
     def _fit(self, index: int, encoded: "EncodedPair") -> dict[str, list[int]]:
         limit = self._scorer.max_tokens
@@ -91,7 +102,14 @@ def pick_form(tokenizer: Any) -> Form:
     return "pair" if tokenizer.sep_token_id is not None else "text"
 
 
-def encode(codec: TextCodec, prompt: Prompt, completion: str, *, form: Form) -> EncodedPair:
+def encode(
+    codec: TextCodec,
+    prompt: Prompt,
+    completion: str,
+    *,
+    form: Form,
+    columns: Mapping[str, Any] | None = None,
+) -> EncodedPair:
     """Token ids of a prompt with its completion.
 
     Args:
@@ -101,12 +119,15 @@ def encode(codec: TextCodec, prompt: Prompt, completion: str, *, form: Form) -> 
         form: ``chat``: the chat template over the messages and the completion as the assistant's (a text
             is the user's message); ``pair``: two segments, as BERT reads them; ``text``: prompt, completion
             and the end-of-sequence token, where there is one.
+        columns: what else the record holds: ``chat`` gives the template its tools, its calls of tools, and
+            those of its ``chat_template_kwargs`` that it reads; the other forms are of words alone.
 
     Raises:
         ModelError: ``chat`` without a chat template.
+        RecordError: the template refuses the messages, or writes nothing of their tools.
     """
     if form == "chat":
-        return _encode_chat(codec, prompt, completion)
+        return _encode_chat(codec, prompt, completion, columns or {})
     tokenizer = codec.tokenizer
     text = prompt_text(prompt)
     if form == "pair":
@@ -121,11 +142,13 @@ def encode(codec: TextCodec, prompt: Prompt, completion: str, *, form: Form) -> 
     return EncodedPair({"input_ids": [*opening.ids, *said]}, start, len(opening.ids) - start)
 
 
-def _encode_chat(codec: TextCodec, prompt: Prompt, completion: str) -> EncodedPair:
+def _encode_chat(
+    codec: TextCodec, prompt: Prompt, completion: str, columns: Mapping[str, Any]
+) -> EncodedPair:
     if codec.tokenizer.chat_template is None:
         raise ModelError("form: chat, but the reward model's tokeniser has no chat template")
     messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
     # the template writes the start token itself: one made by the tokeniser as well would be a second
-    whole, opened = codec.whole(messages, completion), codec.whole(messages, None)
+    whole, opened = (judged_ids(codec, messages, text, columns) for text in (completion, None))
     start = int(bool(whole) and whole[0] == codec.tokenizer.bos_token_id)
     return EncodedPair({"input_ids": whole}, start, max(0, min(len(opened), len(whole)) - start))

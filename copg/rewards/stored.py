@@ -67,6 +67,7 @@ class StoredReward:
 
     def _keys(self, prompts: Prompts, completions: Sequence[str], columns: Columns) -> list[bytes]:
         reads = getattr(self.reward, "reads", None)
+        may_read = getattr(self.reward, "may_read", ())
         reads_prompt = getattr(self.reward, "reads_prompt", True)
         groups = [""] * len(prompts)
         if self.whole_group:
@@ -78,7 +79,7 @@ class StoredReward:
             reward_key(
                 prompts[i] if reads_prompt else None,
                 completions[i],
-                row if reads is None else {name: _column(row, name, i) for name in reads},
+                row if reads is None else _read(row, reads, may_read, i),
                 groups[i],
             )
             for i, row in enumerate(columns)
@@ -98,6 +99,14 @@ class StoredReward:
         if not abs(computed - stored) <= REWARDS.tolerance * REWARDS.unit(stored, {}):
             name = " ".join(prompt_text(prompts[index]).split())[:60]
             self.changed.append(f"{computed:.6g} where {stored:.6g} was stored, prompt {name!r}")
+
+
+def _read(
+    row: Mapping[str, Any], reads: Sequence[str], may_read: Sequence[str], index: int
+) -> dict[str, Any]:
+    """What a reward's value depends on of a record."""
+    found = {name: _column(row, name, index) for name in reads}
+    return found | {name: row[name] for name in may_read if name in row}
 
 
 def _column(row: Mapping[str, Any], name: str, index: int) -> Any:

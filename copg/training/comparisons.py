@@ -75,6 +75,7 @@ def read_comparisons(
 
     Raises:
         RewardError: a completion without a reward to rank it by.
+        RecordError: the model's chat template refuses a prompt.
     """
     for group in groups:
         rewards = []
@@ -87,7 +88,7 @@ def read_comparisons(
             dropped["groups_without_pair"] += 1
             continue
         used = sorted({k for pair in pairs for k in pair})
-        read = {k: reader.read(group.prompt, group.completions[k].text) for k in used}
+        read = {k: reader.read(group, group.completions[k].text) for k in used}
         fits = {k: encoding for k, encoding in read.items() if encoding is not None}
         kept = [(i, j) for i, j in pairs if i in fits and j in fits]
         dropped["pairs_too_long"] += len(pairs) - len(kept)

@@ -7,10 +7,11 @@ from typing import Protocol
 
 from torch import Tensor
 
+from copg.errors import RecordError
 from copg.lm.text import TextCodec
-from copg.records import Prompt
+from copg.records import Group
 from copg.rewards.classifier import Encoding
-from copg.rewards.reward_model import Form, encode
+from copg.rewards.reward_model import HINT, Form, encode
 
 
 class Lesson(Protocol):
@@ -41,9 +42,16 @@ class Reader:
     max_tokens: int
     """Of a prompt and its completion."""
 
-    def read(self, prompt: Prompt, text: str) -> Encoding | None:
-        """A completion, 4 bytes a token instead of a list's 8; None where it is too long."""
-        ids = encode(self.codec, prompt, text, form=self.form).ids
+    def read(self, group: Group, text: str) -> Encoding | None:
+        """A completion of a prompt, 4 bytes a token instead of a list's 8; None where it is too long.
+
+        Raises:
+            RecordError: the chat template refuses the messages, or writes nothing of their tools.
+        """
+        try:
+            ids = encode(self.codec, group.prompt, text, form=self.form, columns=group.columns).ids
+        except RecordError as error:
+            raise RecordError(f"{group.source}: {error}{HINT if self.form == 'chat' else ''}") from None
         if len(ids["input_ids"]) > self.max_tokens:
             return None
         return {key: array("i", of) for key, of in ids.items()}

@@ -64,6 +64,7 @@ def read_thumbs(groups: Iterable[Group], reader: Reader, *, dropped: Counter[str
 
     Raises:
         RewardError: a reward that is neither 0 nor 1.
+        RecordError: the model's chat template refuses a prompt.
     """
     for group in groups:
         encodings, lengths, up = [], [], []
@@ -76,7 +77,7 @@ def read_thumbs(groups: Iterable[Group], reader: Reader, *, dropped: Counter[str
                     f"{group.source}: completion {k} has reward={completion.reward:g}, a thumb is 1 or 0; "
                     "reward.learns: pairs ranks the completions of a prompt by any reward"
                 )
-            encoding = reader.read(group.prompt, completion.text)
+            encoding = reader.read(group, completion.text)
             if encoding is None:
                 dropped["thumbs_too_long"] += 1
                 continue

@@ -19,6 +19,7 @@ from transformers import PreTrainedTokenizerFast
 from copg.config import parse_config
 from copg.errors import ConfigError, ModelError, RecordError
 from copg.lm.config import TextConfig
+from copg.lm.judged import judged_ids
 from copg.lm.template import Opening
 from copg.lm.text import TextCodec
 from tests import tiny
@@ -93,7 +94,7 @@ def test_ids_are_those_of_the_conversation_rendered_whole(
     codec = TextCodec(build(template, spaces=spaces), TextConfig(lead=lead))
     opening = opened(codec)
     encoded = codec.encode(opening, text, finished=True)
-    whole = codec.whole(ASK, text)
+    whole = judged_ids(codec, ASK, text, {})
     assert whole[: len(opening.ids) + len(encoded.ids)] == opening.ids + encoded.ids
     assert whole.count(1) == 1  # one start token
     rest = codec.tokenizer.decode(whole[len(opening.ids) + len(encoded.ids) :])
@@ -384,7 +385,7 @@ def test_white_space_that_a_token_takes_in_a_whole_text_is_told(side: str, text:
     codec = TextCodec(tokenizer)
     opening = opened(codec)
     encoded = codec.encode(opening, text, finished=True)
-    same = codec.whole(ASK, text) == opening.ids + encoded.ids
+    same = judged_ids(codec, ASK, text, {}) == opening.ids + encoded.ids
     # what the prompt takes can be drawn all the same; what the end takes cannot be in its conversation
     expected = (("merges_with_prompt",), False) if side == "rstrip" else (("changed_by_tokenizer",), True)
     assert (encoded.notes, same) == expected
@@ -414,5 +415,5 @@ def test_a_space_that_byte_level_tokens_put_in_front_is_none_of_the_text(templat
         assert codec.read_back(opening, encoded) == kept
         assert set(encoded.notes) <= {"changed_by_template"}
         if template is not None:
-            whole = codec.whole(ASK, text)
+            whole = judged_ids(codec, ASK, text, {})
             assert whole[: len(opening.ids) + len(encoded.ids)] == opening.ids + encoded.ids

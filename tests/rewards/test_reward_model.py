@@ -224,3 +224,61 @@ def test_a_completion_writes_no_turns_of_its_own_into_the_conversation_that_is_j
     assert codec.tokenizer.decode(read) == codec.template.render([*ask, spoken(text)])
     plain = encode(codec, ask, "no", form="chat").ids["input_ids"]
     assert plain == codec.ids_of(codec.template.render([*ask, spoken("no")]))
+
+
+KNOWS_TOOLS = (
+    "{% if tools %}{{ tools | tojson }}{% endif %}{{ mood }}"
+    "{% for m in messages %}<turn>{{ m.role }}\n{{ m.content }}{% if m.tool_calls %}"
+    "{{ m.tool_calls | tojson }}{% endif %}<end>\n{% endfor %}"
+)
+TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
+CALL = {"type": "function", "id": "c1", "function": {"name": "look", "arguments": {"at": "Rome"}}}
+CALLED = [
+    {"role": "user", "content": "why"},
+    {"role": "assistant", "content": "", "tool_calls": [CALL]},
+    {"role": "tool", "tool_call_id": "c1", "content": "20"},
+]
+ASKED = {
+    "tools": json.dumps([TOOL]),
+    "chat_template_kwargs": {"mood": "calm", "enable_thinking": False},
+    "_prompt_messages": CALLED,
+}
+
+
+def test_tools_calls_and_the_settings_that_it_reads_reach_the_template_of_a_reward_model() -> None:
+    codec = TextCodec(build(KNOWS_TOOLS))
+    words = [{"role": "user", "content": "why"}]
+    read = codec.tokenizer.decode(encode(codec, words, "yes", form="chat", columns=ASKED).ids["input_ids"])
+    expected = codec.tokenizer.apply_chat_template(
+        [*CALLED, spoken("yes")], tools=[TOOL], mood="calm", tokenize=False
+    )
+    assert read == expected
+    assert '"at": "Rome"' in read
+    assert read.count("calm") == 1
+    # cut from the front of the prompt, not of the words of the completion
+    encoded = encode(codec, words, "yes", form="chat", columns=ASKED)
+    rest = encoded.ids["input_ids"][encoded.prompt_start + encoded.prompt_tokens :]
+    assert codec.tokenizer.decode(rest) == "<turn>assistant\nyes<end>\n"
+
+
+@pytest.mark.parametrize("columns", [{"tools": [TOOL]}, {"_prompt_messages": CALLED}])
+def test_a_record_whose_tools_a_reward_model_cannot_see_is_refused_by_name(columns, chat_model) -> None:
+    mixture = build_mixture([RewardSpec("reward_model", params={"model": chat_model})])
+    rows = [{}, {"chat_template_kwargs": {"enable_thinking": False}}, columns]
+    said = r"r:3: reward 'reward_model': the chat template writes nothing of .* form: text has the reward"
+    with pytest.raises(RewardError, match=said):
+        mixture.parts(["who"] * 3, ["cat"] * 3, rows, ["r:1", "r:2", "r:3"])
+    words = RewardModel(model=chat_model, form="text")
+    assert words(["who"] * 2, ["cat"] * 2, rows[1:])[0] == words(["who"], ["cat"], [{}])[0]
+
+
+def test_a_stored_value_is_of_the_tools_and_other_records_keep_theirs(chat_model, tmp_path: Path) -> None:
+    spec = RewardSpec("reward_model", params={"model": chat_model, "form": "text"})
+    rows = [{}, {"id": 1}, {"tools": [TOOL]}, {"tools": [TOOL], "id": 2}]
+    computed = []
+    for part in (rows[:1], rows[1:2], rows[2:3], rows[3:]):
+        mixture = build_mixture([spec], store=str(tmp_path))
+        mixture.parts(["who"], ["cat"], part, ["r:1"])
+        mixture.flush()
+        computed += [reward.num_computed for reward in mixture.rewards.values()]
+    assert computed == [1, 0, 1, 0]

@@ -4,13 +4,13 @@ from collections import Counter
 import pytest
 import torch
 
-from copg.errors import RewardError
+from copg.errors import RecordError, RewardError
 from copg.evaluation.learnt_reward import log_loss
 from copg.lm.text import TextCodec
 from copg.records import Completion, Group
 from copg.training.comparisons import bradley_terry_loss, ranked_pairs, read_comparisons
 from copg.training.lessons import Reader
-from tests.rewards.conftest import llama_tokenizer
+from tests.rewards.conftest import TEMPLATE, llama_tokenizer
 
 
 def test_the_loss_is_the_cross_entropy_of_a_pair() -> None:
@@ -47,6 +47,15 @@ def read(groups: list[Group], max_tokens: int = 99) -> tuple[list, Counter]:
     dropped: Counter[str] = Counter()
     reader = Reader(TextCodec(llama_tokenizer()), "text", max_tokens)
     return list(read_comparisons(groups, reader, min_gap=0, limit=9, dropped=dropped)), dropped
+
+
+def test_a_prompt_that_the_chat_template_cannot_write_is_named() -> None:
+    tools = [{"type": "function", "function": {"name": "look"}}]
+    called = group([1, 0], ["cat", "dog"])
+    called.columns = {"tools": tools}
+    reader = Reader(TextCodec(llama_tokenizer(TEMPLATE)), "chat", 99)
+    with pytest.raises(RecordError, match=r"^d:4: the chat template writes nothing of the 1 tools"):
+        list(read_comparisons([called], reader, min_gap=0, limit=9, dropped=Counter()))
 
 
 def test_only_completions_in_a_pair_are_read_and_the_rest_is_counted() -> None:
