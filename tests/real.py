@@ -21,6 +21,7 @@ from typing import Any
 
 from copg.errors import CopgError
 from copg.lm.config import TextConfig
+from copg.lm.judged import judged_ids
 from copg.lm.text import TextCodec
 
 ROOT = Path(__file__).parents[1]
@@ -212,7 +213,7 @@ def judge(name: str, template: str, lead: Any = "prompt") -> Verdict:
 
 def _compare(codec: TextCodec, prompt: Any, opening: Any, text: str, verdict: Verdict) -> None:
     encoded = codec.encode(opening, text, finished=True)
-    whole = codec.whole(prompt, text)[: len(opening.ids) + len(encoded.ids)]
+    whole = judged_ids(codec, prompt, text, {})[: len(opening.ids) + len(encoded.ids)]
     drawn = codec.decode(encoded.ids, opening.ids)
     rendered = codec.template.render([*prompt, {"role": "assistant", "content": text}])
     said = rendered[len(opening.before + (opening.lead or "")) :]

@@ -11,7 +11,7 @@ from copg.lm.config import TextConfig
 from copg.lm.encoded import Encoded
 from copg.lm.end_of_turn import find_end_of_turn
 from copg.lm.pieces import Pieces
-from copg.lm.prompts import open_chat, open_text
+from copg.lm.prompts import Prompts
 from copg.lm.speech import Speech
 from copg.lm.template import Opening, Template
 from copg.records import Prompt
@@ -43,6 +43,8 @@ class TextCodec:
         self.template = Template(tokenizer, self.config.template_kwargs, self.config.day())
         self.added = AddedTokens(tokenizer)
         """The tokens that are found in text before it is cut into words."""
+        lead_drawn = self.config.lead == "drawn"
+        self._prompts = Prompts(tokenizer, self.template, self.added, lead_drawn=lead_drawn)
         self._named = frozenset(named_ends) & self.added.special_ids
         self._speech = Speech(self.config, self.added.special)
         self.pieces = Pieces(tokenizer, split_special=self.config.special_tokens == "text")
@@ -116,9 +118,10 @@ class TextCodec:
             RecordError: the template refuses the messages, or a prompt has no tokens at all (the first
                 completion token would have nothing to be predicted from).
         """
-        opening = (
-            open_text(self, prompt) if isinstance(prompt, str) else open_chat(self, prompt, columns or {})
-        )
+        if isinstance(prompt, str):
+            opening = self._prompts.text(prompt)
+        else:
+            opening = self._prompts.chat(prompt, columns or {}, lambda: self.end_of_turn)
         if not opening.ids:
             raise RecordError(f"prompt {prompt!r:.60} has no tokens, and the tokeniser adds no start token")
         return opening
@@ -225,4 +228,4 @@ class TextCodec:
 
     def ids_of(self, rendered: str) -> list[int]:
         """Ids of a conversation as the template wrote it, cut as one text."""
-        return list(self.tokenizer(rendered, add_special_tokens=False, verbose=False).input_ids)
+        return self._prompts.ids(rendered)

@@ -151,7 +151,7 @@ def test_a_planted_end_of_text_or_space_of_the_tokeniser_is_seen(monkeypatch: py
         codec = TextCodec(build(template, spaces=spaces))
         opening = opened(codec)
         ids = opening.ids + codec.encode(opening, "yes", finished=True).ids
-        return codec.whole(ASK, "yes")[: len(ids)] == ids
+        return judged_ids(codec, ASK, "yes", {})[: len(ids)] == ids
 
     assert exact(TURNS, spaces=False)
     assert exact(LLAMA_2, spaces=True)

@@ -87,7 +87,7 @@ def test_a_model_of_the_hub_is_refused_for_what_its_files_say_as_one_that_lies_h
 ) -> None:
     snapshot = hub / "models--owner--tiny/snapshots" / COMMIT
     weights = (snapshot / "model.safetensors").rename(hub / "elsewhere")
-    held = ["config.json", "pytorch_model.bin"]
+    held = ["config.json", "pytorch_model.bin", "onnx/model.safetensors"]
     monkeypatch.setattr(HfApi, "list_repo_files", lambda self, name, revision: held)
     with pytest.raises(ModelError, match=r"owner/tiny: no \*\.safetensors weights on the hub; pickled"):
         find_model("owner/tiny", None, memo)
