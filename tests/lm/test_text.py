@@ -124,7 +124,7 @@ def test_plain_text_has_no_space_that_was_not_written_and_keeps_those_that_were(
 
 def test_a_tokeniser_of_words_has_no_space_to_cut() -> None:
     codec = TextCodec(tiny.build_tokenizer())
-    assert not codec._pieces.puts_space
+    assert not codec.pieces.puts_space
     opening = opened(codec, "red cat")
     ids = codec.encode(opening, "blue dog", finished=True).ids
     assert tokens(codec, ids) == ["blue", "dog", "</s>"]

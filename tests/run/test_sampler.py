@@ -51,6 +51,10 @@ def test_another_model_has_its_own_digest_and_a_missing_one_is_named(
     settings, memo = configs(reference_dir, tmp_path, model="./nowhere")
     with pytest.raises(ModelError, match=r"'\./nowhere': no such directory"):
         find_sampler(settings, {}, memo)
+    (other / "config.json").write_text('{"model_type": "musicgen"}')
+    settings, memo = configs(reference_dir, tmp_path, model=str(other))
+    with pytest.raises(ModelError, match="model type 'musicgen' is refused: it writes codes of sounds"):
+        find_sampler(settings, {}, memo)
 
 
 def test_while_nobody_is_champion_the_reference_draws_and_it_is_said(
