@@ -65,7 +65,7 @@ def passed_over(records: str) -> list[str]:
             kinds.setdefault("files whose ending nobody reads", []).append(name)
         elif not entry.is_file() and not entry.is_dir():
             kinds.setdefault("no files, or links that lead nowhere", []).append(name)
-    return [f"{kind}: {_some(names)}" for kind, names in sorted(kinds.items())]
+    return [f"{kind}: {some(names)}" for kind, names in sorted(kinds.items())]
 
 
 def _is_saved(folder: Path) -> bool:
@@ -81,7 +81,8 @@ def _entries(records: str) -> list[tuple[str, Path]]:
     return [(name, p) for name, p in named if not any(part[:1] == "." for part in name.split("/"))]
 
 
-def _some(names: list[str]) -> str:
+def some(names: list[str]) -> str:
+    """The first few names, and how many more there are."""
     more = len(names) - MAX_NAMED
     return ", ".join(names[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
 

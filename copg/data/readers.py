@@ -12,14 +12,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from copg.data.bounds import BOUNDS, Bounds
-from copg.data.files import COMPRESSIONS, file_format, find_files, passed_over
+from copg.data.files import COMPRESSIONS, file_format, find_files, passed_over, some
 from copg.data.json_lines import Defect, is_unicode
+from copg.data.json_values import BOM, LIST, OBJECTS, kind_of_values, read_values
 from copg.data.rows import Lines, Row, rows_of, twice_named
 from copg.errors import RecordError
 
 ROWS_PER_BATCH = 1024
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
-BOM = b"\xef\xbb\xbf"
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -53,6 +53,7 @@ class Rows:
         self.total_bytes = sum(path.stat().st_size for _, path in self.files)
         self._records, self._dataset = records, (subset, split, revision)
         self._finished_bytes = 0
+        self._values: dict[str, dict[str, None]] = {LIST: {}, OBJECTS: {}}
         self._open: io.BufferedReader[Any] | None = None
 
     @property
@@ -75,7 +76,7 @@ class Rows:
                 case "csv":
                     yield from _read_csv(name, path, file, self.bounds)
                 case _:
-                    for lines in _read_lines(name, path, file, self.bounds):
+                    for lines in self._lines_of(name, path, file):
                         yield from lines.rows()
 
     def lines(self) -> Iterator[Lines]:
@@ -85,7 +86,20 @@ class Rows:
             RecordError: what makes a whole file unusable, with the line reached where there is one.
         """
         for name, path, file in self._opened():
-            yield from _read_lines(name, path, file, self.bounds)
+            yield from self._lines_of(name, path, file)
+
+    def told(self) -> list[str]:
+        """A line for each kind of JSON file that is no lines, once such files were read."""
+        read = {kind: some([*names]) for kind, names in self._values.items() if names}
+        return [f"read as {kind}, numbered by their places: {names}" for kind, names in read.items()]
+
+    def _lines_of(self, name: str, path: Path, file: "io.BufferedReader[Any]") -> Iterator[Lines]:
+        with _text_of(path, file) as stream:
+            if kind := kind_of_values(stream):
+                self._values[kind][name] = None
+                yield from read_values(name, path, stream, self.bounds, kind=kind)
+            else:
+                yield from _read_lines(name, path, stream, self.bounds)
 
     def _opened(self) -> Iterator[tuple[str, Path, "io.BufferedReader[Any]"]]:
         for name, path in self.files:
@@ -98,8 +112,10 @@ class Rows:
                     how = "fetch it with 'git lfs pull'"
                     raise RecordError(f"{path}: is a git-lfs pointer, not the data; {how}")
                 self._open = file
-                yield name, path, file
-                self._open = None
+                try:
+                    yield name, path, file
+                finally:
+                    self._open = None
             self._finished_bytes += path.stat().st_size
 
 
@@ -124,25 +140,22 @@ def _decompress(path: Path, file: "io.BufferedReader[Any]", head: bytes) -> "io.
     return file
 
 
-def _read_lines(name: str, path: Path, file: "io.BufferedReader[Any]", bounds: Bounds) -> Iterator[Lines]:
+def _read_lines(name: str, path: Path, stream: "io.BufferedReader[Any]", bounds: Bounds) -> Iterator[Lines]:
     """Blocks of about a mebibyte, longer where a line is, and of a bounded number of lines."""
-    with _text_of(path, file) as stream:
-        if stream.peek(64)[:64].removeprefix(BOM).lstrip().startswith(b"["):
-            raise RecordError(f"{path}:1: begins with a list; write one object a line, as 'jq -c .[]' does")
-        first = 1
-        while data := stream.read(bounds.bytes_per_block):
-            if not data.endswith(b"\n"):
-                data += stream.readline(bounds.max_line_bytes)
-            num_lines = data.count(b"\n") + (not data.endswith(b"\n"))
-            last = data.removesuffix(b"\n")
-            if len(last) - last.rfind(b"\n") > bounds.max_line_bytes:
-                where = f"{path}:{first + num_lines - 1}"
-                raise RecordError(f"{where}: a line of {bounds.max_line_bytes >> 20} MiB or more")
-            data = data.removeprefix(BOM) if first == 1 else data
-            lines = [data] if num_lines <= bounds.lines_per_block else io.BytesIO(data).readlines()
-            for start in range(0, len(lines), bounds.lines_per_block):
-                yield Lines(name, first + start, b"".join(lines[start : start + bounds.lines_per_block]))
-            first += num_lines
+    first = 1
+    while data := stream.read(bounds.bytes_per_block):
+        if not data.endswith(b"\n"):
+            data += stream.readline(bounds.max_line_bytes)
+        num_lines = data.count(b"\n") + (not data.endswith(b"\n"))
+        last = data.removesuffix(b"\n")
+        if len(last) - last.rfind(b"\n") > bounds.max_line_bytes:
+            where = f"{path}:{first + num_lines - 1}"
+            raise RecordError(f"{where}: a line of {bounds.max_line_bytes >> 20} MiB or more")
+        data = data.removeprefix(BOM) if first == 1 else data
+        lines = [data] if num_lines <= bounds.lines_per_block else io.BytesIO(data).readlines()
+        for start in range(0, len(lines), bounds.lines_per_block):
+            yield Lines(name, first + start, b"".join(lines[start : start + bounds.lines_per_block]))
+        first += num_lines
 
 
 def _read_csv(name: str, path: Path, file: "io.BufferedReader[Any]", bounds: Bounds) -> Iterator[Row]:

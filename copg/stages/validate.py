@@ -129,7 +129,7 @@ def validate_records(
     with Rejections(groups) as rejections, Spool(groups, RECORD_SCHEMA, bounds) as spool:
         with records_as_promised(records, config.records_digest):
             record_pass.run(rows, rejections, spool, num_workers=config.workers)
-        told = record_pass.told()
+        told = [*rows.told(), *record_pass.told()]
         for line in told:
             print(line, file=sys.stderr)
         with GroupWriter(groups) as writer:

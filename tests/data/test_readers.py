@@ -92,12 +92,10 @@ def test_a_git_lfs_pointer_is_named_as_such(tmp_path: Path, name: str) -> None:
     assert error(path) == f"{path}: is a git-lfs pointer, not the data; fetch it with 'git lfs pull'"
 
 
-def test_utf_16_and_lists_and_endless_lines_are_errors(tmp_path: Path) -> None:
+def test_utf_16_and_endless_lines_are_errors(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes('{"a": 1}'.encode("utf-16"))
     assert "is UTF-16" in error(path)
-    path.write_text('[\n  {"a": 1}\n]\n')
-    assert f"{path}:1: begins with a list" in error(path)
     path.write_text('{"a": 1}\n{"a": "' + "x" * 2**20 + '"}\n')
     assert f"{path}:2: a line of 1 MiB or more" in error(path, bounds=Bounds(max_line_bytes=2**20))
 
