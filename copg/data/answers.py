@@ -6,7 +6,7 @@ from typing import Any
 
 from copg.data.found import Found, Wish
 from copg.data.json_lines import Defect, kind_of
-from copg.data.marks import read_ranks
+from copg.data.marks import read_ranks, unused_rewards
 from copg.data.messages import is_transcript, read_transcript
 from copg.records import Prompt
 
@@ -55,6 +55,9 @@ def read_answers(row: Mapping[str, Any], wish: Wish) -> Found:
         took=(asked, answered),
         note=f"{score!r} as the reward" if score else "",
     )
+    if not score:
+        numbers = {n: v for item in items for n, v in item.items() if type(v) in (int, float)}
+        found.unused = unused_rewards(numbers, (), "answers")
     return by_rank(found, found.rewards or []) if score == "rank" else found
 
 

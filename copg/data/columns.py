@@ -41,8 +41,10 @@ RECORD_SCHEMA = pa.schema(
 - ``distinct``: how many of its completions differ.
 """
 
-REMARKS = ("read_as", "unused")
-"""Of each record, in words: its shape, and what of it was not used, or was read as absent."""
+REMARKS = ("read_as", "unused", "dropped")
+"""Of each record, in words: its shape; what of it was not used, or was read as absent; and the keys of its
+messages that nothing reads, a line each.
+"""
 
 PORTION_SCHEMA = pa.schema(
     [

@@ -1,6 +1,6 @@
 """How rows are to be read, and what one was found to hold before it is known to be right."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,3 +56,19 @@ class Wish:
     """The feedback of a trace, or the score of answers, that is the reward, where there are several."""
     settled: bool = False
     """The shape was asked for: what stands beside it is no other reading."""
+    dropped: set[str] = field(default_factory=set)
+    """Gets the keys of a row's messages that nothing reads."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """One shape of rows."""
+
+    name: str
+    """As in ``read_as``."""
+    says: str
+    """What a row is, in words."""
+    takes: tuple[str, ...]
+    """Columns that make the record; all others stay with it."""
+    fits: Callable[[Mapping[str, Any]], bool]
+    read: Callable[[Mapping[str, Any], Wish], list[Found]]

@@ -23,7 +23,8 @@ MAX_WORD_CHARS = 40
 """Of a text that may stand for a thumb; a longer one is a comment."""
 _LIKE = re.compile(
     r"(?:^|[_.\- ])(rewards?|scores?|ratings?|ranks?|labels?|thumbs?|thumbs_up|liked|kto_tag|feedback|votes?"
-    r"|upvotes?|grades?|preferences?|helpfulness|margin)(?:$|[_.\- ])",
+    r"|upvotes?|likes?|stars?|grades?|preferences?|helpfulness|correct|correctness|quality|accuracy|margin"
+    r"|winner|is_safe|passed|verified)(?:$|[_.\- ])",
     re.IGNORECASE,
 )
 
@@ -100,7 +101,10 @@ def unused_rewards(others: Mapping[str, Any], used: Container[str], shape: str) 
     alike = _look_like_rewards if len(others) < MAX_CACHED else _look_like_rewards.__wrapped__
     found = (n for n in alike(tuple(others)) if n not in used and _is_mark(others[n], thumb=n in THUMBS[1:]))
     names = tuple(found)[:MAX_CACHED]
-    return _unused_line(names, shape, usable=_is_mark(others[names[0]], thumb=False)) if names else ""
+    if not names:
+        return ""
+    several = type(others[names[0]]) is list
+    return _unused_line(names, shape, usable=_is_mark(others[names[0]], thumb=False), several=several)
 
 
 def unused_system(others: Mapping[str, Any], prompt: Prompt) -> str:
@@ -139,13 +143,15 @@ def _is_mark(value: Any, *, thumb: bool) -> bool:
 
 
 @lru_cache(4096)
-def _unused_line(names: tuple[str, ...], shape: str, *, usable: bool) -> str:
+def _unused_line(names: tuple[str, ...], shape: str, *, usable: bool, several: bool) -> str:
     better = [name for name in names if re.search("chosen|prefer|better|win", name)]
     worse = [name for name in names if re.search("reject|worse|los", name)]
     line = f"{{reward: {names[0]}}}"
     if "pair" in shape:
         line = f"{{chosen_reward: {better[0]}, rejected_reward: {worse[0]}}}" if better and worse else ""
-    elif "group" in shape:
+    elif several != ("group" in shape):
+        line = ""  # one for each of several completions, or one for all
+    elif several:
         line = f"{{{'ranks' if 'rank' in names[0].lower() else 'rewards'}: {names[0]}}}"
     elif "rank" in names[0].lower():
         line = ""  # the smallest is the best, and one alone says nothing

@@ -1,13 +1,14 @@
 """Chats as logs hold them, and where in a chat its completion begins."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 from copg.data.found import Found
 from copg.data.json_lines import Defect, kind_of
+from copg.data.langchain import of_langchain
+from copg.data.message_keys import WORDS, refuse_unlearnt, take_weight
 from copg.data.turns import (
-    WORDS,
     Messages,
     as_completion,
     begin_of_turn,
@@ -23,61 +24,84 @@ _ROLES = {
     "prompter": "user",
     "gpt": "assistant",
     "chatgpt": "assistant",
+    "chatbot": "assistant",
     "model": "assistant",
     "bot": "assistant",
     "ai": "assistant",
     "observation": "tool",
 }
 """Names of who speaks, as ShareGPT and others have them, in any case."""
-_TEXT_PARTS = ("text", "input_text", "output_text")
+_TEXT_PARTS = ("text", "input_text", "output_text", "refusal")
 _PLACES = re.compile(r"\n\n(Human|Assistant):")
 
 
-def read_messages(value: Any, where: str) -> Messages:
+def read_messages(value: Any, where: str, dropped: set[str]) -> Messages:
     """Messages with a role and a text, from ``role`` and ``content`` or ``from`` and ``value``.
 
     Content in parts, as ``{"type": "text", "text": ...}``, is the text of all of them. An assistant's message
     may hold calls of tools and thinking beside its words, a tool's the call that it answers.
 
+    Args:
+        where: what is said of it in errors.
+        dropped: gets the names of what messages hold beside that.
+
     Raises:
-        Defect: ``wrong_type``, for a message that holds more than that.
+        Defect: ``wrong_type``, for a message without words, or that would mean something else without the
+            rest.
     """
     if type(value) is not list:
         raise Defect("wrong_type", f"{where} is {kind_of(value)}, not chat messages")
-    messages = [_read_message(item, where) for item in value]
+    messages = [_read_message(item, where, dropped) for item in value]
     if not messages:
         raise Defect("wrong_type", f"{where} holds no message")
     return messages
 
 
-def _read_message(item: Any, where: str) -> dict[str, str]:
+def read_end(value: Any, where: str, dropped: set[str]) -> Messages:
+    """Messages whose last one is a completion, or a part of it.
+
+    Raises:
+        Defect: ``wrong_type``, as ``read_messages``, and for a completion that is not learnt from.
+    """
+    refuse_unlearnt(value, where)
+    return read_messages(value, where, dropped)
+
+
+def _read_message(item: Any, where: str, dropped: set[str]) -> dict[str, str]:
+    item = (of_langchain(item) or item) if type(item) is dict and "type" in item else item
     held = {key: v for key, v in item.items() if v is not None and v != []} if type(item) is dict else {}
-    held.pop("weight", None)  # OpenAI's: whether a turn of a chat is trained on, which is ours to say
-    if set(held) == {"from", "value"}:
-        role = held["from"]
-        if role == "function_call" and type(held["value"]) is str:
-            return read_more(call_of(held["value"], where), where)
-        held = {"role": role, "content": held["value"]}
+    if len(held) > len(WORDS):
+        take_weight(held, where)  # of completions it was looked at before
+    if "from" in held and "value" in held and "role" not in held:
+        role, said = held.pop("from"), held.pop("value")
+        if role == "function_call" and type(said) is str:
+            return read_more(held | call_of(said, where), where, dropped)
+        held |= {"role": role, "content": said}
     if type(role := held.get("role")) is str:
         held["role"] = _ROLES.get(role.lower(), role)
-    if "parts" in held and set(held) <= {"role", "parts", "finish_reason"}:
-        if type(held["parts"]) is list and (whole := read_parts(held.get("role"), held["parts"])):
-            return read_more(whole, where)
-        held = {"role": held.get("role"), "content": held["parts"]}
-    if type(parts := held.get("content")) is list and (text := _join_parts(parts)) is not None:
-        held["content"] = text
+    if "parts" in held and "content" not in held:
+        parts, _ = held.pop("parts"), held.pop("finish_reason", None)
+        if type(parts) is list and (whole := read_parts(held.get("role"), parts)):
+            return read_more(held | whole, where, dropped)
+        held["content"] = parts
+    if type(parts := held.get("content")) is list:
+        if (text := join_parts(parts)) is not None:
+            held["content"] = text
+        elif whole := read_parts(held.get("role"), parts):
+            held |= whole
     if set(held) == WORDS and type(held["role"]) is type(held["content"]) is str:
         return {"role": held["role"], "content": held["content"]}
-    return read_more(held, where)
+    return read_more(held, where, dropped)
 
 
-def _join_parts(parts: list[Any]) -> str | None:
+def join_parts(parts: list[Any]) -> str | None:
     """The text of all parts; None where one is no text."""
     texts = []
     for part in parts:
-        held = part if type(part) is dict else {"type": "text", "text": part}
-        text = held.get("text", held.get("content"))
-        if held.get("type") not in _TEXT_PARTS or type(text) is not str:
+        held = part if type(part) is dict else {"text": part}
+        kind = "text" if held.keys() == {"text"} else held.get("type")
+        text = held.get("refusal") if kind == "refusal" else held.get("text", held.get("content"))
+        if kind not in _TEXT_PARTS or type(text) is not str:
             return None
         texts.append(text)
     return "".join(texts)
@@ -103,13 +127,16 @@ def read_transcript(text: str) -> Messages:
     ]
 
 
-def split_chat(messages: Messages, *, all_turns: bool) -> list[Found]:
+def split_chat(messages: Messages, *, all_turns: bool, unlearnt: Container[int] = ()) -> list[Found]:
     """A chat as a prompt and its last assistant turn, or as one such for every assistant turn.
 
     A chat that ends with its user is a prompt without a completion.
 
+    Args:
+        unlearnt: places of messages that say that nothing is to be learnt from them.
+
     Raises:
-        Defect: ``wrong_type``, where an assistant's turn has nothing before it.
+        Defect: ``wrong_type``, where an assistant's turn has nothing before it, or none is learnt from.
     """
     ends = [n for n, message in enumerate(messages, 1) if message["role"] == "assistant"]
     ends = [n for n in ends if n == len(messages) or (all_turns and messages[n]["role"] != "tool")]
@@ -121,9 +148,20 @@ def split_chat(messages: Messages, *, all_turns: bool) -> list[Found]:
         raise Defect("wrong_type", "the chat is one message of 'assistant', without a prompt before it")
     if not spans:
         return [Found(messages, [])]
-    spans = [(start, end) for start, end in spans if start]
+    spans = [(start, end) for start, end in spans if start and _is_learnt(messages, start, end, unlearnt)]
+    if not spans:
+        hint = "" if all_turns else "; completion: all_turns reads those before it"
+        raise Defect("wrong_type", f"the turn that would be read is of weight 0, not learnt from{hint}")
     root = messages[: spans[0][0]] if all_turns else None
     return [Found(messages[:start], [as_completion(messages[start:end])], root=root) for start, end in spans]
+
+
+def _is_learnt(messages: Messages, start: int, end: int, unlearnt: Container[int]) -> bool:
+    said = {n not in unlearnt for n in range(start, end) if messages[n]["role"] == "assistant"}
+    if len(said) > 1:
+        where = f"messages {start + 1} to {end} are one turn"
+        raise Defect("wrong_type", f"{where}, and some of them are of weight 0, not learnt from")
+    return said == {True}
 
 
 def split_pair(chosen: Messages, rejected: Messages) -> Found:

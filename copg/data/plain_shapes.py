@@ -9,8 +9,9 @@ from copg.data.answers import by_rank
 from copg.data.found import Found
 from copg.data.json_lines import Defect, kind_of, parse_json
 from copg.data.marks import as_number, read_thumb
-from copg.data.messages import read_messages
+from copg.data.messages import read_end, read_messages
 from copg.data.turns import Messages, as_completion, begin_of_turn, is_turn
+from copg.data.unfolding import as_object
 from copg.records import Prompt
 
 Fields = Mapping[str, Any]
@@ -86,8 +87,11 @@ _READERS: dict[str, Callable[[Fields], Found]] = {
 }
 
 
-def read_prompt(value: Any) -> Prompt:
+def read_prompt(value: Any, dropped: set[str]) -> Prompt:
     """A prompt of text or chat messages.
+
+    Args:
+        dropped: gets the keys of messages that nothing reads.
 
     Raises:
         Defect: ``wrong_type``, for anything else.
@@ -95,22 +99,27 @@ def read_prompt(value: Any) -> Prompt:
     if type(value) is str:
         return value
     if type(value) is list:
-        return read_messages(value, "prompt")
+        return read_messages(value, "prompt", dropped)
     raise Defect("wrong_type", f"'prompt' is {kind_of(value)}, not text or chat messages")
 
 
-def read_chats(prompt: Prompt, texts: Sequence[Any]) -> tuple[Prompt, list[str | Messages]]:
+def read_chats(
+    prompt: Prompt, texts: Sequence[Any], dropped: set[str]
+) -> tuple[Prompt, list[str | Messages]]:
     """Prompt and completion texts where some completions are chats.
 
     A text prompt that the chats repeat as their user's message becomes that message, with what all of them
     have before and after it: words of the system, earlier turns.
+
+    Args:
+        dropped: gets the keys of messages that nothing reads.
 
     Raises:
         Defect: ``wrong_type``, for a completion that is neither text nor such a chat.
     """
     texts = [[value] if type(value) is dict else value for value in texts]
     if isinstance(prompt, str):
-        prompt = _beginning(prompt, texts)
+        prompt = _beginning(prompt, texts, dropped)
     chat = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
     plain: list[str | Messages] = []
     for number, value in enumerate(texts, 1):
@@ -120,7 +129,7 @@ def read_chats(prompt: Prompt, texts: Sequence[Any]) -> tuple[Prompt, list[str |
         where = "the completion" if len(texts) == 1 else f"completion {number}"
         if type(value) is not list:
             raise Defect("wrong_type", f"{where} is {kind_of(value)}, not text or chat messages")
-        turn = read_messages(value, where)
+        turn = read_end(value, where, dropped)
         if turn[: len(chat)] == chat and len(turn) > len(chat):
             prompt, turn = chat, turn[len(chat) :]
         if not is_turn(turn):
@@ -133,13 +142,13 @@ def read_chats(prompt: Prompt, texts: Sequence[Any]) -> tuple[Prompt, list[str |
     return prompt, plain
 
 
-def _beginning(prompt: str, texts: Sequence[Any]) -> Prompt:
+def _beginning(prompt: str, texts: Sequence[Any], dropped: set[str]) -> Prompt:
     """What whole chats have in common before their last turns, where the prompt is a message of it, or blank;
     else the prompt.
     """
     if not all(type(value) is list for value in texts):
         return prompt
-    turns = [read_messages(value, "a completion") for value in texts]
+    turns = [read_messages(value, "a completion", dropped) for value in texts]
     before = [turn[: begin_of_turn(turn)] for turn in turns]
     said = [message["content"] for message in before[0] if message["role"] != "assistant"]
     alike = all(each == before[0] for each in before)
@@ -226,11 +235,12 @@ def read_cell(field: str, cell: str) -> Any:
 
 
 def pick_path(row: Mapping[str, Any], name: str) -> Any:
-    """The value under a name, or under a path ``a.b`` where no such name is there."""
+    """The value under a name, or a path ``a.b`` where no such name is there, also through JSON in texts."""
     if name in row or "." not in name:
         return row.get(name)
     value: Any = row
     for key in name.split("."):
+        value = as_object(value)
         if isinstance(value, list):
             value = [item.get(key) if isinstance(item, dict) else None for item in value]
         else:

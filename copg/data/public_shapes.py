@@ -1,15 +1,19 @@
 """The shapes in which logs and data sets are published, each known by the columns it has."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from copg.data.answers import LISTS, PROMPTS, are_answers, is_tree, read_answers, read_tree
-from copg.data.found import Found, Wish
-from copg.data.json_lines import Defect
+from copg.data.found import Found, Shape, Wish
+from copg.data.json_lines import Defect, kind_of
+from copg.data.log_shapes import SHAPES as LOGS
+from copg.data.message_keys import is_learnt
 from copg.data.messages import (
     is_chat,
     is_transcript,
+    join_parts,
+    read_end,
     read_messages,
     read_transcript,
     split_chat,
@@ -17,49 +21,65 @@ from copg.data.messages import (
     split_texts,
     text_of,
 )
-from copg.data.misfits import CHATS, refuse_answers
-from copg.data.traces import read_mlflow, read_spans
-from copg.data.turns import tools_of
+from copg.data.misfits import CHATS, refuse_answers, unused_answers
+from copg.data.turns import begin_of_turn, tools_of
 
 Row = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """One shape of rows."""
-
-    name: str
-    """As in ``read_as``."""
-    says: str
-    """What a row is, in words."""
-    takes: tuple[str, ...]
-    """Columns that make the record; all others stay with it."""
-    fits: Callable[[Row], bool]
-    read: Callable[[Row, Wish], list[Found]]
+_CHATS = ("messages", "conversation")
+_REJECTED = ("rejected_response", "rejected_messages")
+"""Where the other end of a chat stands."""
 
 
 def _read_chat(column: str, row: Row, wish: Wish) -> list[Found]:
     """A chat; where a text prompt stands beside it, one that the chat repeats."""
-    messages = read_messages(row[column], column)
-    if type(row.get("system")) is str and row["system"] and messages[0]["role"] != "system":
-        messages = [{"role": "system", "content": row["system"]}, *messages]
+    messages = read_messages(row[column], column, wish.dropped)
+    unlearnt = {n for n, item in enumerate(row[column]) if not is_learnt(item, column)}
+    if (system := _system(row)) and messages[0]["role"] != "system":
+        messages = [{"role": "system", "content": system}, *messages]
+        unlearnt = {n + 1 for n in unlearnt}
     prompt = row.get("prompt")
     said = [message["content"] for message in messages if message["role"] != "assistant"]
     if prompt and not wish.settled and prompt not in said and prompt not in (messages, messages[:-1]):
         readings = f"{column!r} as a chat, or 'prompt' as a prompt that is no part of it"
         hint = f"say read_as: {CHATS[column]} or read_as: prompts"
         raise Defect("ambiguous_shape", f"the row can be read with {readings}; {hint}")
-    found = split_chat(messages, all_turns=wish.all_turns)
+    found = split_chat(messages, all_turns=wish.all_turns, unlearnt=unlearnt)
     if not found[-1].completions and not wish.settled:
         refuse_answers(column, row)
+    for each in found:
+        each.took, each.unused = (column, "system", "prompt"), unused_answers(row)
     return found
 
 
+def _system(row: Row) -> str:
+    """Words of the system beside a chat, which may stand in parts.
+
+    Raises:
+        Defect: ``wrong_type``, for what are no words.
+    """
+    system = row.get("system") or ""
+    said = join_parts(system) if type(system) is list else system
+    if type(said) is not str:
+        raise Defect("wrong_type", f"'system' is {kind_of(system)}, not text or parts of it")
+    return said
+
+
+def _read_rejected(row: Row, wish: Wish) -> list[Found]:
+    """A chat and another end of it, which may be its words alone."""
+    chosen = read_end(row["messages"], "messages", wish.dropped)
+    rejected = row.get("rejected_messages")
+    if rejected is None:
+        said = {"role": "assistant", "content": row["rejected_response"]}
+        return [split_pair(chosen, [*chosen[: begin_of_turn(chosen)], said])]
+    return [split_pair(chosen, read_end(rejected, "rejected_messages", wish.dropped))]
+
+
 def _read_sharegpt_pair(row: Row, wish: Wish) -> list[Found]:
-    before = read_messages(row["conversations"], "conversations")
+    before = read_messages(row["conversations"], "conversations", wish.dropped)
     ends = (row[name] if type(row[name]) is list else [row[name]] for name in ("chosen", "rejected"))
     chosen, rejected = (
-        [*before, *read_messages(end, name)] for end, name in zip(ends, ("chosen", "rejected"), strict=True)
+        [*before, *read_end(end, name, wish.dropped)]
+        for end, name in zip(ends, ("chosen", "rejected"), strict=True)
     )
     return [split_pair(chosen, rejected)]
 
@@ -89,15 +109,14 @@ def _read_alpaca(row: Row, wish: Wish) -> list[Found]:
 
 
 def _read_openai(row: Row, wish: Wish) -> list[Found]:
-    before = read_messages(row["input"].get("messages"), "input.messages")
-    chosen, rejected = (
-        [*before, *read_messages(row[name], name)] for name in ("preferred_output", "non_preferred_output")
-    )
+    before = read_messages(row["input"].get("messages"), "input.messages", wish.dropped)
+    names = ("preferred_output", "non_preferred_output")
+    chosen, rejected = ([*before, *read_end(row[name], name, wish.dropped)] for name in names)
     return [replace(split_pair(chosen, rejected), more=tools_of(row["input"]))]
 
 
 def _read_pair(row: Row, wish: Wish) -> list[Found]:
-    chosen, rejected = (read_messages(row[name], name) for name in ("chosen", "rejected"))
+    chosen, rejected = (read_end(row[name], name, wish.dropped) for name in ("chosen", "rejected"))
     return [split_pair(chosen, rejected)]
 
 
@@ -119,23 +138,12 @@ def _are_whole_texts(row: Row) -> bool:
 
 def _fits_chat(column: str, row: Row) -> bool:
     """Whether the chat is the record, and not the prompt of completions beside it, or one of them again."""
-    others = {"chosen", "rejected", "completion", "completions"}
+    others = {"chosen", "rejected", "completion", "completions", *_REJECTED}
     return is_chat(row.get(column)) and not others & row.keys()
 
 
 def _is_text(value: Any) -> bool:
     return type(value) is str
-
-
-def _is_span(row: Row) -> bool:
-    attributes = row.get("attributes")
-    spans = type(row.get("resourceSpans")) is list
-    return spans or (type(attributes) is dict and "context" in row and "name" in row)
-
-
-def _is_trace(row: Row) -> bool:
-    whole = type(row.get("info")) is dict and type(row.get("data")) is dict
-    return whole or ("trace_id" in row and ("trace" in row or {"request", "response"} <= row.keys()))
 
 
 def _fits_alpaca(row: Row) -> bool:
@@ -149,9 +157,19 @@ SHAPES = (
     Shape(
         "messages",
         "chats, each with its last turn as the completion",
-        ("messages", "system", "prompt"),
-        lambda row: _fits_chat("messages", row),
-        lambda row, wish: _read_chat("messages", row, wish),
+        ("messages", "conversation", "system", "prompt"),
+        lambda row: any(_fits_chat(column, row) for column in _CHATS),
+        lambda row, wish: _read_chat(next(c for c in _CHATS if is_chat(row.get(c))), row, wish),
+    ),
+    Shape(
+        "messages_pairs",
+        "pairs of a chat and another end of it",
+        ("messages", *_REJECTED),
+        lambda row: (
+            is_chat(row.get("messages"))
+            and (_is_text(row.get("rejected_response")) or is_chat(row.get("rejected_messages")))
+        ),
+        _read_rejected,
     ),
     Shape(
         "sharegpt",
@@ -227,19 +245,6 @@ SHAPES = (
         lambda row: is_tree(row.get("prompt")),
         lambda row, wish: read_tree(row),
     ),
-    Shape(
-        "mlflow",
-        "traces of MLflow",
-        ("data", "trace", "request", "response", "spans"),
-        _is_trace,
-        lambda row, wish: [read_mlflow(row, wish)],
-    ),
-    Shape(
-        "spans",
-        "OpenTelemetry's spans of calls of a model",
-        ("resourceSpans", "attributes", "events"),
-        _is_span,
-        read_spans,
-    ),
+    *LOGS,
 )
 """Tried where a row has none of the plain shapes; a row that fits two of them is refused."""

@@ -11,6 +11,7 @@ from copg.data.checks import record_checks
 from copg.data.columns import RECORD_SCHEMA, REMARKS, Portion
 from copg.data.counts import COUNTS
 from copg.data.found import Reading
+from copg.data.json_lines import MAX_NAMES
 from copg.data.portions import portions
 from copg.data.readers import Rows
 from copg.data.rejections import Rejections
@@ -87,11 +88,12 @@ class RecordPass:
                 counter[each["values"]] += each["counts"]
 
     def told(self) -> list[str]:
-        """A line for each shape that was read, for each that leaves out what looks like a reward, and for
-        completions of which nobody said whether they were cut off.
+        """A line for each shape that was read, for each that leaves out what looks like a reward, for keys of
+        messages, and for completions of which nobody said whether they were cut off.
         """
-        shapes = self.remarks[REMARKS[0]].most_common()
+        shapes = self.remarks["read_as"].most_common()
         lines = [*(f"read as: {words}, {_records(count)}" for words, count in shapes), *self.unused()]
+        lines += told_keys(self.remarks["dropped"])
         unsaid, count = self._sums["unsaid_ends"], self._sums["completions"]
         if unsaid:
             lines.append(f"{unsaid} of {count} completions have no 'finished': they count as not cut off")
@@ -99,7 +101,7 @@ class RecordPass:
 
     def unused(self) -> list[str]:
         """A line for each shape that leaves out what looks like a reward."""
-        unused = [each for each in self.remarks[REMARKS[1]].most_common() if each[0]]
+        unused = [each for each in self.remarks["unused"].most_common() if each[0]]
         more = len(unused) - MAX_TOLD
         lines = [f"{words} ({_records(count)})" for words, count in unused[:MAX_TOLD]]
         return [*lines, *([f"and {more} more kinds of records leave columns out"] if more > 0 else [])]
@@ -108,7 +110,7 @@ class RecordPass:
         """What of the records is not used, in a line each."""
         left = self._sums["unranked_completions"]
         unranked = f"{left} completions are left out: they have no rank, and others of their prompt do"
-        return [*self.unused(), *([unranked] if left else [])]
+        return [*self.unused(), *told_keys(self.remarks["dropped"]), *([unranked] if left else [])]
 
     def _check(self, frame: "_Frame", rejections: Rejections, spool: Spool) -> None:
         derived, positions = frame.derived()
@@ -180,6 +182,22 @@ class _Frame:
             columns[name] = np.full(self.num_rows, np.nan)
             columns[name][positions] = np.concatenate(arrays)
         return columns, positions
+
+
+def told_keys(dropped: Mapping[str, int]) -> list[str]:
+    """A line for the keys of messages that nothing reads, with how many records have each; none without any.
+
+    Args:
+        dropped: how many records have such keys, which stand in a line each.
+    """
+    counts: Counter[str] = Counter()
+    for names, count in dropped.items():
+        counts.update(dict.fromkeys(filter(None, names.split("\n")), count))
+    shown = ", ".join(f"{name!r} ({_records(count)})" for name, count in counts.most_common(MAX_NAMES))
+    more = f" and {len(counts) - MAX_NAMES:,} more" if len(counts) > MAX_NAMES else ""
+    return (
+        [f"keys of messages are left out, which no chat template is given: {shown}{more}"] if counts else []
+    )
 
 
 def _records(count: int) -> str:

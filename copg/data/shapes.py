@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from copg.data.answers import are_answers
-from copg.data.found import Found, Reading, Wish
-from copg.data.json_lines import Defect, kind_of, listed, write_columns
+from copg.data.found import Found, Reading, Shape, Wish
+from copg.data.json_lines import MAX_NAME_CHARS, MAX_NAMES, Defect, kind_of, listed, write_columns
 from copg.data.marks import find_thumb, unused_rewards, unused_system
 from copg.data.misfits import misfit
 from copg.data.plain_shapes import (
@@ -39,7 +39,6 @@ from copg.data.plain_shapes import (
     shape_of,
 )
 from copg.data.public_shapes import SHAPES as PUBLIC
-from copg.data.public_shapes import Shape
 from copg.data.sides import cluster_digest
 from copg.data.turns import put_aside
 from copg.data.unfolding import CHATS, unfold, unfold_chat
@@ -79,6 +78,8 @@ class Record:
     """The shape, in words."""
     unused: str = ""
     """What is said of columns that look like rewards and were not used, and of nulls that were left out."""
+    dropped: str = ""
+    """Keys of its messages that nothing reads, a line each."""
 
 
 class RecordReader:
@@ -116,6 +117,7 @@ class RecordReader:
         if self._read_as in SHAPES:
             fields = {f: v for f, v in fields.items() if f in ("prompt", *SHAPES[self._read_as], *MARKS)}
         shape = shape_of(tuple(fields))
+        self._wish.dropped.clear()
         asked = self._read_as
         if shape in SHAPES and asked in (None, shape) and not _are_objects(shape, fields):
             found = read_plain(shape, fields)
@@ -188,14 +190,14 @@ class RecordReader:
         taken: frozenset[str],
         says: str,
     ) -> Record:
-        prompt = read_prompt(found.prompt)
+        prompt = read_prompt(found.prompt, self._wish.dropped)
         others = {name: value for name, value in row.items() if name not in taken}
         if found.more:
             others = {**found.more, **others}
         texts = found.completions
         own = found.own
         if set(map(type, texts)) - {str}:
-            prompt, texts = read_chats(prompt, texts)
+            prompt, texts = read_chats(prompt, texts, self._wish.dropped)
         if type(prompt) is list or set(map(type, texts)) - {str}:
             prompt, texts, own = put_aside(prompt, texts, others, own)
         rewards = mapped_rewards(found, fields)
@@ -206,6 +208,7 @@ class RecordReader:
         flags = [True] * len(texts) if found.finished is None else read_flags(found.finished, len(texts))
         used = {self._names.get(mark, mark) for mark in found.marks}
         cluster = fields.get("cluster")
+        unused = found.unused, unused_rewards(others, used, says), unused_system(others, prompt)
         side = None if found.root is None else bytes.fromhex(prompt_id(found.root))
         return Record(
             prompt,
@@ -218,11 +221,8 @@ class RecordReader:
             unranked=found.unranked,
             unsaid_ends=len(texts) if found.finished is None else 0,
             read_as=f"{says}, {found.note}" if found.note else says,
-            unused="; ".join(
-                filter(
-                    None, (found.unused, unused_rewards(others, used, says), unused_system(others, prompt))
-                )
-            ),
+            unused="; ".join(filter(None, unused)),
+            dropped="\n".join(sorted(name[:MAX_NAME_CHARS] for name in self._wish.dropped)[:MAX_NAMES]),
         )
 
 

@@ -7,39 +7,43 @@ from itertools import pairwise
 from typing import Any
 
 from copg.data.json_lines import Defect, kind_of, listed, parse_json
+from copg.data.message_keys import MORE, WORDS, left_out, refused_words
 from copg.records import MESSAGES, TOOLS, TURNS, Prompt
 
 Messages = list[dict[str, Any]]
 
-WORDS = {"role", "content"}
-_MORE = {
-    "assistant": ("tool_calls", "reasoning_content", "thinking"),
-    "tool": ("tool_call_id", "name"),
-}
-"""What a message may hold beside its words, by its role."""
+
+_GIVEN = ("arguments", "args", "parameters", "input")
+"""What a call is given, by the names of those who write it."""
 
 
-def read_more(held: dict[str, Any], where: str) -> dict[str, Any]:
-    """A message that holds more than a role and words."""
-    held = _of_others(held)
+def read_more(held: dict[str, Any], where: str, dropped: set[str]) -> dict[str, Any]:
+    """A message that holds more than a role and words.
+
+    Args:
+        dropped: gets the names of what it holds and nothing reads.
+    """
+    held = refused_words(_of_others(held))
     role = held.get("role")
-    more = _MORE.get(role, ()) if type(role) is str else ()
-    texts = {name: value for name, value in held.items() if name != "tool_calls"}
-    known = set(held) <= {*WORDS, *more} and all(type(value) is str for value in texts.values())
-    if type(role) is not str or not known or len(held) < 2:
+    more = MORE.get(role, ()) if type(role) is str else ()
+    others = left_out(held, (*WORDS, *more), where)
+    known = {name: held[name] for name in held if name in WORDS or name in more}
+    texts = all(type(value) is str for name, value in known.items() if name != "tool_calls")
+    if type(role) is not str or not texts or len(known) < 2:
         allowed = f"a 'role' and a 'content' of text{', or ' + ', '.join(map(repr, more)) if more else ''}"
-        raise Defect("wrong_type", f"a message of {where} is not {allowed} alone{_too_much(held, more)}")
-    message = {"role": role, "content": held.get("content", "")}
-    message |= {name: held[name] for name in more if name in held}
-    if "tool_calls" in held:
-        message["tool_calls"] = _read_calls(held["tool_calls"], where)
+        raise Defect("wrong_type", f"a message of {where} is not {allowed}{_too_much(held, others)}")
+    dropped.update(others)
+    message = {"role": role, "content": known.get("content", "")}
+    message |= {name: known[name] for name in more if name in known}
+    if "tool_calls" in known:
+        message["tool_calls"] = _read_calls(known["tool_calls"], where)
     return message
 
 
-def _too_much(held: Mapping[str, Any], more: Sequence[str]) -> str:
-    """What a message holds that it may not, in words."""
-    if unknown := held.keys() - {*WORDS, *more}:
-        return f": it holds {listed(unknown)}"
+def _too_much(held: Mapping[str, Any], others: Sequence[str]) -> str:
+    """What a message holds instead, in words."""
+    if "content" not in held and others:
+        return f": it holds {listed(others)}"
     if type(parts := held.get("content")) is list:
         kinds = {str(part.get("type")) if type(part) is dict else kind_of(part) for part in parts}
         return f": its 'content' has parts of {listed(kinds)}"
@@ -54,7 +58,7 @@ def _of_others(held: dict[str, Any]) -> dict[str, Any]:
         return {**held, "role": "tool"}
     if held.get("role") == "assistant" and "reasoning" in held and "reasoning_content" not in held:
         held = {("reasoning_content" if name == "reasoning" else name): v for name, v in held.items()}
-    if "function_call" in held and "tool_calls" not in held:
+    if "function_call" in held and "tool_calls" not in held and held.get("role") == "assistant":
         rest = {name: value for name, value in held.items() if name != "function_call"}
         return {**rest, "tool_calls": [{"type": "function", "function": held["function_call"]}]}
     return held
@@ -68,7 +72,7 @@ def _read_calls(calls: Any, where: str) -> list[dict[str, Any]]:
         function = held.get("function", held)
         if type(function) is not dict or type(function.get("name")) is not str:
             raise Defect("wrong_type", f"'tool_calls' of {where} has a call without the name of a function")
-        arguments = function.get("arguments", {})
+        arguments: Any = next((function[name] for name in _GIVEN if name in function), {})
         if type(arguments) is str:
             with suppress(Defect):
                 arguments = parse_json((arguments or "{}").encode())
@@ -78,7 +82,8 @@ def _read_calls(calls: Any, where: str) -> list[dict[str, Any]]:
 
 
 def read_parts(role: Any, parts: Sequence[Any]) -> dict[str, Any] | None:
-    """A message whose parts hold calls of tools, their results or thinking, as OpenTelemetry writes them.
+    """A message whose parts hold calls of tools, their results or thinking, as those of OpenTelemetry and of
+    Anthropic do.
 
     None where a part is of another kind, or all of them are words.
     """
@@ -89,6 +94,17 @@ def read_parts(role: Any, parts: Sequence[Any]) -> dict[str, Any] | None:
             case "text" | "reasoning" as kind if type(held.get("content")) is str:
                 name = "content" if kind == "text" else "reasoning_content"
                 message[name] = message.get(name, "") + held["content"]
+            case "text" | "thinking" as kind if type(held.get(kind)) is str:
+                name = "content" if kind == "text" else "reasoning_content"
+                message[name] = message.get(name, "") + held[kind]
+            case "tool_use":
+                function = {"name": held.get("name"), "arguments": held.get("input")}
+                call = {"id": held.get("id"), "function": function}
+                message["tool_calls"] = [*message.get("tool_calls", ()), call]
+            case "tool_result" if len(parts) == 1:
+                if (said := _result(held.get("content", ""))) is None:
+                    return None
+                message = {"role": "tool", "content": said, "tool_call_id": held.get("tool_use_id", "")}
             case "tool_call":
                 function = {name: held[name] for name in ("name", "arguments") if name in held}
                 call = ({"id": held["id"]} if "id" in held else {}) | {"function": function}
@@ -101,6 +117,13 @@ def read_parts(role: Any, parts: Sequence[Any]) -> dict[str, Any] | None:
             case _:
                 return None
     return message if len(message) > len(WORDS) or message["role"] == "tool" else None
+
+
+def _result(said: Any) -> str | None:
+    """The text of a result of Anthropic's, which may stand in parts; None where some are no text."""
+    if type(said) is list and all(type(part) is dict and type(part.get("text")) is str for part in said):
+        return "".join(part["text"] for part in said)
+    return said if type(said) is str else None
 
 
 def call_of(text: str, where: str) -> dict[str, Any]:

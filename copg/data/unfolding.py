@@ -15,7 +15,14 @@ _STRUCTURED = (
     "request",
     "response",
 )
-CHATS = ("messages", "conversations", "preferred_output", "non_preferred_output")
+CHATS = (
+    "messages",
+    "conversation",
+    "conversations",
+    "rejected_messages",
+    "preferred_output",
+    "non_preferred_output",
+)
 """Columns of public shapes that hold chats."""
 _CHAT = re.compile(r"""\s*\[\s*\{\s*(["'])(?:role|content|from|value|tool_calls)\1\s*:""")
 _SPEAKS = {"role", "from"}
@@ -37,6 +44,16 @@ def unfold_chat(column: str, value: Any) -> Any:
     except Defect:
         return value
     return messages if all(type(each) is dict and _SPEAKS & each.keys() for each in messages) else value
+
+
+def as_object(value: Any) -> Any:
+    """Of a text that spells an object, or a list of them, those; any other value as it is."""
+    if type(value) is str and _OBJECTS.match(value):
+        try:
+            return parse_json(value.encode())
+        except Defect:
+            return value
+    return value
 
 
 def unfold(column: str, value: Any) -> Any:

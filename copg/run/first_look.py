@@ -8,6 +8,7 @@ from typing import Any
 
 from copg.config import parse_config
 from copg.data.found import Reading
+from copg.data.record_pass import told_keys
 from copg.errors import ConfigError, CopgError
 from copg.evaluation.power import MIN_PROMPTS
 from copg.lm.weights import check_files
@@ -133,6 +134,8 @@ def _of_records(recipe: Recipe, run_dir: Path) -> Iterator[Look]:
     yield Look(OK, f"records: of the first {found.read} {shapes}{f'; {refused}' if refused else ''}")
     for words, count in found.unused.items():
         yield Look(NOTE, f"records: {words} ({count} of them)")
+    for line in told_keys(found.dropped):
+        yield Look(NOTE, f"records: {line}")
     lacking, prompts = found.lacking, len(found.texts)
     if lacking > limit * prompts and not recipe.samples and validate.min_completions in (None, 2):
         yield Look(

@@ -32,6 +32,8 @@ class Sample:
     """What else they hold."""
     unused: Counter[str] = field(default_factory=Counter)
     """Of how many what is said to be no reward."""
+    dropped: Counter[str] = field(default_factory=Counter)
+    """How many have keys of messages that nothing reads, a line each."""
     texts: dict[int, set[str]] = field(default_factory=dict)
     """The completions of each prompt, by its digest."""
     rewards: dict[int, set[float]] = field(default_factory=dict)
@@ -73,6 +75,7 @@ def read_first(records: str, reading: Reading, **where: Any) -> Sample:
                 found.rewarded += record.rewards is not None
                 found.columns |= set(json.loads(record.columns))
                 found.unused.update(filter(None, [record.unused]))
+                found.dropped.update(filter(None, [record.dropped]))
                 prompt = exact_id(record.prompt)
                 found.texts.setdefault(prompt, set()).update(record.texts)
                 values = {reward for reward in record.rewards or () if reward is not None}

@@ -28,6 +28,7 @@ from tests.data.public import (
     ultrafeedback_binarised,
     user,
 )
+from tests.data.public_calls import CALLS_SAID
 
 Make = Callable[[int], tuple[Any, list[Group]]]
 
@@ -42,17 +43,20 @@ def refusal(row: Any, **reading: Any) -> str:
     return f"{caught.value.reason}: {caught.value.detail}"
 
 
-@pytest.mark.parametrize("make", SAID, ids=lambda make: make.__name__)
+EVERY = SAID | CALLS_SAID
+
+
+@pytest.mark.parametrize("make", EVERY, ids=lambda make: make.__name__)
 def test_records_of_a_public_shape_mean_the_groups_that_were_worked_out(make: Make) -> None:
     for n in range(COUNT):
         row, expected = make(n)
         found = read(json.loads(json.dumps(row)))
         assert [(record.prompt, record.texts, record.rewards) for record in found] == expected
-        assert found[0].read_as == SAID[make]
+        assert found[0].read_as == EVERY[make]
         assert ("look" in found[0].unused) == (make in (ultrafeedback_binarised,))
 
 
-OF_ONE_TYPE = [make for make in SAID if make not in (messages, mlflow_trace)]
+OF_ONE_TYPE = [make for make in EVERY if make not in (messages, mlflow_trace)]
 """What Arrow can hold: in the others, a column has values of two types."""
 
 
@@ -66,7 +70,7 @@ def test_the_same_records_mean_the_same_from_a_table(make: Make) -> None:
 
 
 def test_there_are_more_than_twelve_shapes() -> None:
-    assert len(READ_AS) == 17
+    assert len(READ_AS) == 20
     assert len({says.partition(",")[0] for says in SAID.values()}) >= 12
 
 

@@ -128,11 +128,14 @@ def test_the_older_form_of_calls_is_read_as_tools() -> None:
 @pytest.mark.parametrize(
     ("messages", "says"),
     [
-        ([USER, {"role": "assistant", "content": "x", "audio": "y"}], "'content' of text, or 'tool_calls', "),
+        (
+            [USER, {"role": "assistant", "content": "x", "audio": "y"}],
+            "holds 'audio', without which it would",
+        ),
         ([USER, {"role": "assistant", "tool_calls": [{"function": {}}]}], "a call without the name"),
         (
             [{"role": "user", "content": "x", "tool_calls": [1]}, SAYS],
-            "is not a 'role' and a 'content' of text",
+            "holds 'tool_calls', without which it would mean something else",
         ),
         ([CALLED, RESULT, SAYS], "without a prompt before it"),
     ],

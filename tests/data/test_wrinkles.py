@@ -13,6 +13,7 @@ from copg.data.rows import Row
 from copg.data.shapes import Record, RecordReader
 from copg.records import TURNS
 from tests.data.public import SAID, SYSTEM, said, user
+from tests.data.public_calls import CALLS_SAID
 
 
 def read(row: Any, *, cells: bool = False, **reading: Any) -> Record:
@@ -128,10 +129,10 @@ def test_a_chat_that_ends_with_nobody_known_is_refused_and_no_prompt() -> None:
 
 
 def test_a_message_that_holds_too_much_is_told_what() -> None:
-    assert refusal({"messages": [{**user("q"), "id": 3}, said("a")]}).endswith(" alone: it holds ['id']")
+    assert refusal({"messages": [{"role": "user", "words": "q"}, said("a")]}).endswith(": it holds ['words']")
     parts = [{"type": "text", "text": "x"}, {"type": "image_url", "image_url": {}}]
     refused = refusal({"messages": [{"role": "user", "content": parts}, said("a")]})
-    assert refused.endswith(" alone: its 'content' has parts of ['image_url', 'text']")
+    assert refused.endswith(" of text: its 'content' has parts of ['image_url', 'text']")
 
 
 def test_thinking_may_be_called_reasoning() -> None:
@@ -206,7 +207,7 @@ def test_one_of_two_scores_or_texts_of_answers_is_named_as_the_refusal_says() ->
     [
         ({"prompt": "q", "source": "web"}, "read_as: prompts where it is a prompt alone"),
         ({"id": "x", "chosen": "a b", "rejected": "a c"}, "read_as: text_pairs where both hold their prompt"),
-        ({"parent_id": None, "role": "prompter", "text": "q", "rank": None}, "(read_as: trees)"),
+        ({"parent_id": None, "role": "prompter", "text": "q", "rank": None}, ", are read as trees"),
     ],
 )
 def test_a_refusal_names_the_reading_that_can_be_asked_for(row: dict[str, Any], way: str) -> None:
@@ -237,7 +238,7 @@ def bent(value: Any) -> Iterator[Any]:
         yield from map(json.dumps, bent(json.loads(value)))
 
 
-@pytest.mark.parametrize("make", SAID, ids=lambda make: make.__name__)
+@pytest.mark.parametrize("make", SAID | CALLS_SAID, ids=lambda make: make.__name__)
 def test_a_row_with_something_else_at_any_place_is_read_or_refused_and_ends_nothing(make: Any) -> None:
     rows = [Row("f", n, value=row) for n, row in enumerate(bent(make(1)[0]), 1)]
     made = to_portion(rows, RecordReader(Reading()))
