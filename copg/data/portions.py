@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from copg.data.columns import DEFECT_SCHEMA, PORTION_SCHEMA, Portion, to_portion
 from copg.data.found import Reading
+from copg.data.message_rows import may_gather, message_of, whole_trees
 from copg.data.parents import die_with_parent
 from copg.data.pool import ProcessPool
 from copg.data.readers import Rows
@@ -30,7 +31,8 @@ def portions(rows: Rows, reading: Reading, *, num_workers: int) -> Iterator[Port
     Args:
         num_workers: processes that parse JSON lines; 0 to do it here, as for rows of any other kind.
     """
-    if num_workers and rows.are_lines:
+    gathers = may_gather(reading) and (not rows.are_lines or _are_messages(rows))
+    if num_workers and rows.are_lines and not gathers:
         with ProcessPool(
             "validate",
             [sys.executable, "-c", _START, json.dumps(sys.path), json.dumps(asdict(reading))],
@@ -46,16 +48,23 @@ def portions(rows: Rows, reading: Reading, *, num_workers: int) -> Iterator[Port
                 yield _unpack_portion(answer)
         return
     reader = RecordReader(reading)
-    chunks = (lines.rows() for lines in rows.lines()) if rows.are_lines else _chunks(rows)
+    lines = rows.are_lines and not gathers
+    chunks = (each.rows() for each in rows.lines()) if lines else _chunks(rows, gathers=gathers)
     for chunk in chunks:
         yield to_portion(chunk, reader)
 
 
-def _chunks(rows: Rows) -> Iterator[list[Row]]:
-    """Of files of several kinds, or of one that is no JSON lines."""
+def _are_messages(rows: Rows) -> bool:
+    """Whether the first row is a message of a tree, which rows after it may belong to."""
+    first = next(iter(rows), None)
+    return first is not None and message_of(first) is not None
+
+
+def _chunks(rows: Rows, *, gathers: bool) -> Iterator[list[Row]]:
+    """Of files of several kinds, or of one that is no JSON lines, or holds messages of trees."""
     chunk: list[Row] = []
     size = 0
-    for row in rows:
+    for row in whole_trees(rows) if gathers else rows:
         chunk.append(row)
         size += len(row.raw) if row.raw is not None else 0
         if len(chunk) == rows.bounds.rows_per_chunk or size >= rows.bounds.bytes_per_chunk:

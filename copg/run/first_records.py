@@ -10,6 +10,7 @@ from typing import Any
 from copg.data.columns import exact_id
 from copg.data.found import Reading
 from copg.data.json_lines import Defect
+from copg.data.message_rows import may_gather, whole_trees
 from copg.data.readers import Rows
 from copg.data.shapes import RecordReader
 
@@ -67,7 +68,7 @@ def read_first(records: str, reading: Reading, **where: Any) -> Sample:
     found, rows, reader = Sample(), Rows(records, **where), RecordReader(reading)
     if not rows.files and not Path(records).exists():
         return found
-    for row in islice(rows, ROWS):
+    for row in islice(whole_trees(rows) if may_gather(reading) else rows, ROWS):
         found.read += 1
         try:
             for record in reader.read(row.parse(), cells=row.cells):
