@@ -117,12 +117,12 @@ def test_an_empty_list_holds_no_row_and_an_item_has_a_bounded_length(tmp_path: P
 
 def test_memory_is_that_of_a_block_and_a_long_text_is_gone_through_a_few_times_only(tmp_path: Path) -> None:
     path = write(
-        tmp_path, "[" + ",".join(['{"prompt": "p", "completion": "' + "x" * 1000 + '"}'] * 2000) + "]"
+        tmp_path, "[" + ",".join(['{"prompt": "p", "completion": "' + "x" * 1000 + '"}'] * 6000) + "]"
     )
     tracemalloc.start()
     try:
         assert sum(len(block.data) for block in Rows(str(path), bounds=Bounds(bytes_per_block=2**14)).lines())
-        assert tracemalloc.get_traced_memory()[1] < 2**20 < path.stat().st_size
+        assert tracemalloc.get_traced_memory()[1] < 2**22 < path.stat().st_size
     finally:
         tracemalloc.stop()
     path.write_text('[{"a": "' + "\\\\" * 2 * 10**6 + '"}]')

@@ -25,6 +25,7 @@ from tests.fuzz.record_files import (
     Made,
     read_compressed,
     read_lines,
+    read_list,
     read_parquet,
     read_saved,
     read_table,
@@ -172,7 +173,8 @@ def _hurt_model(rng: random.Random, folder: Path, made: Made) -> Path:
 
 
 CASES: dict[str, tuple[int, Callable[[random.Random, Path, Made], None]]] = {
-    "lines": (250, read_lines),
+    "lines": (200, read_lines),
+    "list": (50, read_list),
     "csv": (140, read_table),
     "parquet": (140, read_parquet),
     "compressed": (50, read_compressed),

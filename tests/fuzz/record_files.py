@@ -59,8 +59,29 @@ def reading(rng: random.Random) -> Reading:
     return Reading(columns if rng.random() < 0.2 else {}, asked, rng.random() < 0.2)
 
 
+def lines(rng: random.Random, most: int) -> list[bytes]:
+    """Lines of a file that is not one list."""
+    rows = [line(rng).replace(b"\n", b" ") for _ in range(rng.randint(1, most))]
+    return [b"{}", *rows] if b"".join(rows).strip(b" \t\n\r\x0b\f").startswith(b"[") else rows
+
+
+def read_list(rng: random.Random, folder: Path, made: Made) -> None:
+    """One list over any number of lines, whole or hurt: items have their places, or the file is refused."""
+    rows = [row(rng) for _ in range(rng.randint(1, 12))]
+    text = json.dumps(rows, ensure_ascii=rng.random() < 0.5, indent=rng.choice((None, 1)))
+    data = text.encode("utf-8", "surrogatepass")
+    path = folder / rng.choice(("a.json", "b.jsonl"))
+    if rng.random() < 0.5:
+        path.write_bytes(data)
+        account(path, reading(rng), range(1, len(rows) + 1))
+        return
+    path.write_bytes(b"[" + damaged(rng, data[1:]))
+    there = sum(1 for _ in Rows(str(path)))
+    account(path, reading(rng), range(1, there + 1))
+
+
 def read_lines(rng: random.Random, folder: Path, made: Made) -> None:
-    rows = [line(rng).replace(b"\n", b" ") for _ in range(rng.randint(1, 12))]
+    rows = lines(rng, 12)
     data = rng.choice((b"", b"", b"\xef\xbb\xbf")) + b"\n".join(rows) + rng.choice((b"", b"\n", b"\n\n"))
     path = folder / rng.choice(("a.jsonl", "b.json", "c.ndjson"))
     path.write_bytes(data)
@@ -107,7 +128,7 @@ def read_parquet(rng: random.Random, folder: Path, made: Made) -> None:
 
 
 def read_compressed(rng: random.Random, folder: Path, made: Made) -> None:
-    data = b"\n".join(line(rng).replace(b"\n", b" ") for _ in range(3))
+    data = b"\n".join(lines(rng, 3))
     kinds = (("a.jsonl.gz", gzip.compress(data)), ("a.jsonl.zst", zstandard.compress(data)))
     name, packed = rng.choice(kinds)
     hurt = rng.random() < 0.6
@@ -141,7 +162,7 @@ def read_saved(rng: random.Random, folder: Path, made: Made) -> None:
 
 def validate_lines(rng: random.Random, folder: Path, made: Made) -> None:
     """A file through the whole stage: every record is in a group, merged, or kept with its reason."""
-    rows = [line(rng).replace(b"\n", b" ") for _ in range(rng.randint(1, 40))]
+    rows = lines(rng, 40)
     (folder / "a.jsonl").write_bytes(b"\n".join(rows))
     asked = rng.choice((*[None] * 9, *READ_AS))
     config = ValidateConfig(workers=0, max_rejected_fraction=1.0, min_completions=1, read_as=asked)
