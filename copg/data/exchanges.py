@@ -168,6 +168,8 @@ def completion_of(value: Any, dropped: set[str]) -> tuple[Messages, str | Messag
         begin = begin_of_turn(messages)
         if begin < len(messages):
             return messages[:begin], as_completion(messages[begin:]), not was_cut(value[-1])
+    if type(value) is str and value.startswith("data: {"):
+        raise Defect("wrong_type", "the outputs are a stream of events, of which none is the whole answer")
     if type(value) is not str:
         found = sorted(value) if type(value) is dict else kind_of(value)
         raise Defect("missing_field", f"the outputs hold neither one text nor a message, found {found}")

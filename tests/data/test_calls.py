@@ -136,6 +136,11 @@ def test_texts_of_the_inputs_that_are_no_part_of_the_prompt_are_said(make: Any) 
         assert (record.prompt, record.texts) == ("x", ["z"])
 
 
+def test_a_stream_of_events_is_no_answer() -> None:
+    row = {"request": {"messages": [user("q")], "stream": True}, "response": 'data: {"choices": []}\n\n'}
+    assert refusal(row) == "wrong_type: the outputs are a stream of events, of which none is the whole answer"
+
+
 def test_texts_beside_each_other_are_no_call_and_keep_their_line() -> None:
     assert "columns: {prompt: input, completion: output}" in refusal({"input": "q", "output": "a"})
     assert "columns: {prompt: request, completion: response}" in refusal({"request": "q", "response": "a"})
