@@ -126,11 +126,11 @@ def _added_by_parts(one: Measured, draws: Draws) -> Parts:
         specs = [parse_config(RewardSpec, each, where="rewards") for each in manifest.config["rewards"]]
         scales = {part: Scale(**scale) for part, scale in manifest.facts.get("scales", {}).items()}
         mixture = Mixture(specs, {}, scales)
-        found: dict[str, dict[str, list[float]]] = {part: {} for part in mixture.specs}
+        found: dict[str, dict[str, list[float]]] = {}
         for prompt in draws.rewards:
             values = {part: of_prompts[prompt] for part, of_prompts in draws.parts.items()}
             for part, added in mixture.contributions(values).items():
-                found[part][prompt] = added
+                found.setdefault(part, {})[prompt] = added
     except (CopgError, KeyError):  # of an earlier version, or of parts with other names
         return {}
     return found

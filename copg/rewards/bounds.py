@@ -4,7 +4,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from copg.errors import RewardError
 from copg.rewards.contract import RewardSpec, Scale
+from copg.rewards.ensemble import coefficient_of, ensembles_of, lower_bound_range
 
 Bounds = tuple[float, float] | None
 """Lowest and highest value; None where there is none."""
@@ -38,12 +40,39 @@ def bounds_of_parts(
         scales: of the parts that are standardised.
     """
     parts = {spec.part: _of_part(spec, rewards.get(spec.part)) for spec in specs}
-    added = [_added(spec, parts[spec.part], scales) for spec in specs]
+    of_each = {spec.part: _added(spec, parts[spec.part], scales) for spec in specs}
+    added = [of_each[spec.part] for spec in specs if spec.ensemble is None]
+    added += [_of_ensemble(members, of_each) for members in ensembles_of(specs).values()]
     found = {part: bounds for part, bounds in parts.items() if bounds is not None}
     known = [each for each in added if each is not None]
     if known and len(known) == len(added):
         found["reward"] = math.fsum(low for low, _ in known), math.fsum(high for _, high in known)
     return found
+
+
+def check_ranges(specs: Sequence[RewardSpec], rewards: Mapping[str, Any]) -> None:
+    """Refuse ensembles whose members are in units that cannot be the same.
+
+    Args:
+        specs: how the rewards are mixed.
+        rewards: each of them, by the name of its part, as far as it is known.
+
+    Raises:
+        RewardError: members that are not standardised lie between different values.
+    """
+    for name, members in ensembles_of(specs).items():
+        known = {spec.part: _of_part(spec, rewards.get(spec.part)) for spec in members}
+        told = [f"'{part}' from {ends[0]:g} to {ends[1]:g}" for part, ends in known.items() if ends]
+        if len({ends for ends in known.values() if ends}) > 1 and not members[0].standardise:
+            raise RewardError(
+                f"ensemble '{name}': its members are not on one scale, {' and '.join(told)}: set "
+                "standardise: true in each"
+            )
+
+
+def _of_ensemble(members: Sequence[RewardSpec], of_each: Mapping[str, Bounds]) -> Bounds:
+    known = [each for spec in members if (each := of_each[spec.part]) is not None]
+    return lower_bound_range(known, coefficient_of(members)) if len(known) == len(members) else None
 
 
 def _of_part(spec: RewardSpec, reward: Any) -> Bounds:

@@ -1,5 +1,6 @@
 """Rewards by the mixture of a recipe: parts of a split first, then, once the scales are known, their sum."""
 
+import math
 from array import array
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from copg.records import Group
 from copg.rewards.bulk import BulkScorer
 from copg.rewards.contract import RewardSpec
 from copg.rewards.distribution import scale_of
+from copg.rewards.ensemble import coefficient_of
 from copg.rewards.mixture import Mixture
 from copg.rewards.registry import digest_of_rewards
 
@@ -29,6 +31,7 @@ class Computed:
         self._rewards, self._mixture, self._scorer = rewards, mixture, scorer
         self.part_names = list(self._mixture.rewards)
         self._num_replaced = 0
+        self._apart: dict[str, array[float]] = {name: array("d") for name in mixture.ensembles}
 
     def fill(self, groups: Path, split: str) -> Iterator[Group]:
         """The groups of a split with their rewards, without those whose reward failed.
@@ -56,7 +59,11 @@ class Computed:
         for group, keep in zip(read_groups(groups, split), kept, strict=True):
             if keep:
                 end = start + len(group.completions)
-                self._write(group, {part: list(values[part][start:end]) for part in values})
+                parts = {part: list(values[part][start:end]) for part in values}
+                self._write(group, parts)
+                if split == "train":
+                    for name, apart in self._mixture.disagreements(parts).items():
+                        self._apart[name].extend(apart)
                 start = end
                 yield group
 
@@ -69,8 +76,13 @@ class Computed:
             completion.parts = {part: values[k] for part, values in parts.items()}
 
     def metrics(self) -> dict[str, float]:
-        """Counts of what was computed, found in the store, and replaced."""
-        return {"rewards/replaced": float(self._num_replaced), **self._scorer.metrics()}
+        """Counts of what was computed, found in the store, and replaced; how far ensembles disagree."""
+        apart = {f"disagreement_{name}/mean": mean for name, mean in self._disagreements().items()}
+        return {"rewards/replaced": float(self._num_replaced), **self._scorer.metrics(), **apart}
+
+    def _disagreements(self) -> dict[str, float]:
+        """Of each ensemble, the mean over training completions."""
+        return {name: math.fsum(apart) / len(apart) for name, apart in self._apart.items() if apart}
 
     def facts(self) -> dict[str, Any]:
         """What later stages need: the meaning of the rewards, and the scales; and why records failed."""
@@ -81,10 +93,16 @@ class Computed:
         }
 
     def remarks(self) -> list[str]:
-        """That rewards which came with the records count no more, in a line."""
-        if not self._num_replaced:
-            return []
-        return [f"{self._num_replaced} completions came with a reward, which the recipe's replaces"]
+        """That rewards which came with the records count no more, and how far ensembles disagree."""
+        replaced = f"{self._num_replaced} completions came with a reward, which the recipe's replaces"
+        found = [replaced] if self._num_replaced else []
+        for name, mean in self._disagreements().items():
+            members = self._mixture.ensembles[name]
+            found.append(
+                f"ensemble '{name}': its {len(members)} members disagree by {mean:.3g} on a training "
+                f"completion, of which {coefficient_of(members):g} times is taken off their mean"
+            )
+        return found
 
     def warnings(self) -> list[str]:
         """That records are left out, and what the rewards have to tell."""

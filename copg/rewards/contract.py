@@ -5,7 +5,7 @@ from dataclasses import field
 from math import isfinite, nan
 from typing import Any, ClassVar, NamedTuple, Protocol
 
-from copg.config import configuration
+from copg.config import NotNegative, configuration
 from copg.errors import RewardError
 from copg.records import Prompt
 
@@ -36,6 +36,27 @@ class Condition:
         )
 
 
+@configuration
+class Ensemble:
+    """Several rewards that count as one: the mean of what they say, less a part of how far they disagree.
+
+    Off the logs learnt rewards disagree, and a policy finds where one of them errs upwards; see Coste and
+    others, https://arxiv.org/abs/2310.02743, whose uncertainty-weighted optimisation takes off the variance.
+    The standard deviation is in reward units, so that no scale of rewards changes what is best. With two
+    members and a coefficient of 1 it is the lower of both: their worst-case optimisation.
+    """
+
+    name: str
+    """Shared by the members. These have one weight, which is the ensemble's, and are on one scale: all of
+    them standardised, as reward models have to be, or all in the same unit."""
+    coefficient: NotNegative = 1.0
+    """Standard deviations over the members that are taken off their mean; 0 is the mean alone."""
+
+    def __post_init__(self) -> None:
+        if not (self.name and isfinite(self.coefficient)):
+            raise ValueError(f"ensemble: name={self.name!r} and coefficient={self.coefficient} must be given")
+
+
 @configuration(kw_only=False)
 class RewardSpec:
     """One entry of a recipe's ``rewards``."""
@@ -54,6 +75,8 @@ class RewardSpec:
     """Lowest and highest value that counts, after standardisation."""
     only_if: Condition | None = None
     """Count it only where another part passes."""
+    ensemble: Ensemble | None = None
+    """Count it together with others as one reward, whose value is their mean less what they disagree by."""
     digest: str = ""
     """Of the model, tokeniser or code of your own that is meant, when it is known; empty: what lies there."""
 

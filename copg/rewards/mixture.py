@@ -1,10 +1,11 @@
-"""The weighted sum of several rewards, with its parts."""
+"""The weighted sum of several rewards, with its parts; an ensemble of them is one reward of it."""
 
 import math
 from collections.abc import Mapping, Sequence
 
 from copg.errors import CopgError, RewardError
 from copg.records import prompt_text
+from copg.rewards.bounds import check_ranges
 from copg.rewards.contract import (
     Columns,
     Prompts,
@@ -15,6 +16,7 @@ from copg.rewards.contract import (
     Scores,
     finite_floats,
 )
+from copg.rewards.ensemble import coefficient_of, ensembles_of, spread
 from copg.rewards.own import describe
 from copg.rewards.registry import build_reward, check_parts, check_promised, reward_digest
 from copg.rewards.stored import StoredReward
@@ -34,6 +36,7 @@ class Mixture:
         self.rewards = dict(rewards)
         self.scales = dict(scales or {})
         """Of the parts that are standardised."""
+        self.ensembles = ensembles_of(specs)
 
     def __call__(
         self,
@@ -98,12 +101,34 @@ class Mixture:
     def contributions(self, parts: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:
         """[N] what each part adds to the sum: standardised, clipped, constrained and weighted.
 
+        A member of an ensemble adds its share of the mean; what is taken off for their disagreement stands
+        under the ensemble's name.
+
         Raises:
             RewardError: a part is standardised and its scale is not known.
         """
-        return {part: self._contribution(spec, parts) for part, spec in self.specs.items()}
+        counted = {part: self._counted(spec, parts) for part, spec in self.specs.items()}
+        weights = {part: spec.weight for part, spec in self.specs.items()}
+        for members in self.ensembles.values():
+            weights |= {spec.part: spec.weight / len(members) for spec in members}
+        found = {part: [weights[part] * value for value in values] for part, values in counted.items()}
+        for name, members in self.ensembles.items():
+            cost = -members[0].weight * coefficient_of(members)
+            found[name] = [cost * apart for apart in _disagreement(members, counted)]
+        return found
 
-    def _contribution(self, spec: RewardSpec, parts: Mapping[str, Sequence[float]]) -> list[float]:
+    def disagreements(self, parts: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:
+        """[N] standard deviation over the members of each ensemble, on the scale on which they are averaged.
+
+        Raises:
+            RewardError: a part is standardised and its scale is not known.
+        """
+        counted = {
+            spec.part: self._counted(spec, parts) for members in self.ensembles.values() for spec in members
+        }
+        return {name: _disagreement(members, counted) for name, members in self.ensembles.items()}
+
+    def _counted(self, spec: RewardSpec, parts: Mapping[str, Sequence[float]]) -> list[float]:
         values = list(parts[spec.part])
         if spec.standardise:
             if spec.part not in self.scales:
@@ -121,7 +146,11 @@ class Mixture:
                 value if condition.passes(other) else condition.otherwise
                 for value, other in zip(values, deciding, strict=True)
             ]
-        return [spec.weight * value for value in values]
+        return values
+
+
+def _disagreement(members: Sequence[RewardSpec], counted: Mapping[str, Sequence[float]]) -> list[float]:
+    return [spread(each) for each in zip(*(counted[spec.part] for spec in members), strict=True)]
 
 
 def _values(
@@ -166,14 +195,15 @@ def build_mixture(
         check_samples: size of the sample of stored values of each reward to compute again and compare.
 
     Raises:
-        RewardError: no reward, an unknown one, two parts of one name, a condition on no part, or a reward
-            that reads something else than was promised.
+        RewardError: no reward, an unknown one, two parts of one name, a condition on no part, an ensemble
+            that means nothing, or a reward that reads something else than was promised.
         ConfigError: a reward's settings are wrong.
     """
     if not specs:
         raise RewardError("rewards is empty: name at least one reward")
     check_parts(specs)
     rewards = {spec.part: build_reward(spec) for spec in specs}
+    check_ranges(specs, rewards)
     for spec in specs:
         check_promised(spec, rewards[spec.part])
     if store is not None:

@@ -10,6 +10,7 @@ from copg.digests import code_closure, code_digest, json_digest
 from copg.errors import CopgError, RewardError, nearest
 from copg.rewards import REWARDS, load_reward
 from copg.rewards.contract import Reward, RewardSpec
+from copg.rewards.ensemble import check_ensembles
 from copg.rewards.own import code_of_own, describe, load_own
 from copg.stores.promised import as_promised
 
@@ -54,10 +55,10 @@ def build_reward(spec: RewardSpec) -> Reward:
 
 
 def check_parts(specs: Sequence[RewardSpec]) -> None:
-    """Refuse rewards that cannot be told apart.
+    """Refuse rewards that cannot be told apart, or not be summed.
 
     Raises:
-        RewardError: two parts of one name, or a condition on no part.
+        RewardError: two parts of one name, a condition on no part, or an ensemble that means nothing.
     """
     parts = [spec.part for spec in specs]
     for spec in specs:
@@ -67,6 +68,7 @@ def check_parts(specs: Sequence[RewardSpec]) -> None:
             )
         if spec.only_if is not None and spec.only_if.part not in parts:
             raise RewardError(f"reward '{spec.part}': only_if.part='{spec.only_if.part}' is none of {parts}")
+    check_ensembles(specs)
 
 
 def code_of_reward(name: str) -> str:
@@ -179,6 +181,8 @@ def _mixed(specs: Sequence[RewardSpec], digest: Callable[[RewardSpec], str]) -> 
             "standardise": spec.standardise,
             "clip": spec.clip,
             "only_if": asdict(spec.only_if) if spec.only_if else None,
+            # nothing where there is none: a purpose stays what it was, and so does its error budget
+            **({"ensemble": asdict(spec.ensemble)} if spec.ensemble else {}),
         }
         for spec in specs
     }

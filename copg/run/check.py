@@ -8,6 +8,7 @@ from typing import Any
 
 from copg.config import parse_config
 from copg.errors import ConfigError, CopgError
+from copg.rewards.bounds import check_ranges
 from copg.rewards.contract import RewardSpec
 from copg.rewards.registry import build_reward, check_parts
 from copg.run.recipe import Recipe, parse_each, parse_stages
@@ -52,7 +53,7 @@ def mistakes_of(recipe: Recipe, run_dir: Path, *, library: bool = False) -> list
         told = [line for line in told if NO_REWARDS not in line]  # score has no other words for it
     found += [*of_sections, *told, *apart]
     found += [*_of_splits(configs), *_of_rewards(recipe, configs), *_of_mixes(configs)]
-    found += [*_of_kept(recipe, configs), *_of_stores(configs, library=library)]
+    found += [*_of_guards(configs), *_of_kept(recipe, configs), *_of_stores(configs, library=library)]
     return [*dict.fromkeys(found)]
 
 
@@ -124,6 +125,7 @@ def _of_rewards(recipe: Recipe, configs: Mapping[str, Any]) -> Iterator[str]:
         ours = [each for each in specs if ":" not in each.name and not means_trained(vars(each))]
         looks: list[Callable[[], Any]] = [partial(check_parts, specs)]
         looks += [partial(build_reward, spec) for spec in ours]
+        looks.append(partial(_check_ranges, specs, ours))
         for look in looks:
             try:
                 look()
@@ -138,6 +140,30 @@ def _readable(rewards: Sequence[Mapping[str, Any]]) -> list[RewardSpec]:
         with suppress(CopgError):
             found.append(parse_config(RewardSpec, values, where="rewards"))
     return found
+
+
+def _check_ranges(specs: list[RewardSpec], ours: list[RewardSpec]) -> None:
+    check_ranges(specs, {spec.part: build_reward(spec) for spec in ours})
+
+
+def _of_guards(configs: Mapping[str, Any]) -> Iterator[str]:
+    """One that is not measured fails in the very last task; one that is trained on guards nothing."""
+    if not {"score", "evaluate", "promote"} <= configs.keys():
+        return
+    called = called_rewards(configs)
+    weights = {spec.part: spec.weight for spec in called["score"]}
+    measured = sorted(spec.part for spec in called["evaluate"])
+    for part in configs["promote"].guards.rewards:
+        if part not in measured:
+            yield (
+                f"promote.guards.rewards: '{part}' is none of the rewards that are measured, {measured}: "
+                "name it among rewards with weight 0"
+            )
+        elif weights.get(part):
+            yield (
+                f"promote.guards.rewards: '{part}' is trained on with weight {weights[part]:g}: a guard has "
+                "weight 0, and sees what no training sees"
+            )
 
 
 def _of_mixes(configs: Mapping[str, Any]) -> Iterator[str]:

@@ -93,10 +93,12 @@ class Sampler:
         scores = score_drawn(self._mixture, drawn)
         total = [each.total[0] for each in scores]
         parts = {name: [each.parts[name][0] for each in scores] for name in self._mixture.specs}
+        apart = self._mixture.disagreements(parts)
         return {
             "reward/mean": statistics.fmean(total),
             "reward/std": statistics.pstdev(total),
             **{f"reward_{name}/mean": statistics.fmean(values) for name, values in parts.items()},
+            **{f"disagreement_{name}/mean": statistics.fmean(values) for name, values in apart.items()},
         }
 
 

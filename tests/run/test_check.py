@@ -13,6 +13,7 @@ from copg.run.check import check_recipe
 from copg.run.recipe import parse_recipe
 
 LENGTH = {"name": "length", "params": {"target": 20}}
+ROUGE, NEAR = {"name": "rouge"}, {"name": "similarity", "params": {"model": "/nowhere/embedder"}}
 RECIPE: dict[str, Any] = {
     "name": "demo",
     "records": "/nowhere/records.jsonl",
@@ -30,6 +31,14 @@ def told(**changes: Any) -> str:
 
 def test_a_recipe_without_a_mistake_passes_where_nothing_of_it_lies() -> None:
     check_recipe(parse_recipe(RECIPE), Path("/nowhere/runs"))
+
+
+def test_a_guard_is_a_reward_of_weight_0_or_one_that_evaluate_alone_knows() -> None:
+    watched = {"name": "rouge", "weight": 0}
+    guarded = {**RECIPE, "promote": {"guards": {"rewards": ["rouge"]}}}
+    check_recipe(parse_recipe({**guarded, "rewards": [LENGTH, watched]}), Path("/nowhere/runs"))
+    judged = {"rewards": [LENGTH, {"name": "rouge"}]}
+    check_recipe(parse_recipe({**guarded, "evaluate": judged}), Path("/nowhere/runs"))
 
 
 def test_an_engine_of_its_own_process_draws_from_scaled_adapters() -> None:
@@ -65,6 +74,26 @@ def test_an_engine_of_its_own_process_draws_from_scaled_adapters() -> None:
         (
             {"promote": {"keep": ["copg_0.05", "copg_0.5"]}},
             "promote.keep=['copg_0.5'] are no trials; use names of ['copg_0.05', 'ipo_0.1'], or 'all' or",
+        ),
+        (
+            {"promote": {"guards": {"rewards": ["lenth"]}}},
+            "promote.guards.rewards: 'lenth' is none of the rewards that are measured, ['length']: name it",
+        ),
+        (
+            {"promote": {"guards": {"rewards": ["length"]}}},
+            "promote.guards.rewards: 'length' is trained on with weight 1: a guard has weight 0",
+        ),
+        (
+            {"rewards": [{**LENGTH, "ensemble": {"name": "judges"}}]},
+            "ensemble 'judges': has one member, 'length', which disagrees with nobody",
+        ),
+        (
+            {"rewards": [{**each, "ensemble": {"name": "judges"}} for each in (ROUGE, NEAR)]},
+            "ensemble 'judges': its members are not on one scale, 'rouge' from 0 to 1 and 'similarity'",
+        ),
+        (
+            {"rewards": [{"name": "rouge", "ensemble": {"name": "judges", "coefficient": -1}}]},
+            "rewards.0.ensemble.coefficient=-1.0 must be >= 0",
         ),
         ({"reward": {"model": "m", "epoch": 2}}, "reward.epoch is unknown"),  # waits for --only reward
     ],

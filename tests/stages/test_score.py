@@ -9,7 +9,7 @@ from copg.config import parse_config
 from copg.data.group_files import GroupWriter, read_groups
 from copg.errors import ArtifactError, ConfigError, RewardError
 from copg.records import Completion, Group
-from copg.rewards.contract import RewardSpec
+from copg.rewards.contract import Ensemble, RewardSpec
 from copg.stages.score import ScoreConfig, score_groups
 
 BREVITY = RewardSpec("length", 2.0, {"unit": "characters", "max": 0, "slope": 0.25, "floor": -100})
@@ -258,6 +258,42 @@ def test_standardised_parts_use_the_train_split_for_every_split(tmp_path) -> Non
     assert [c.parts["n"] for c in found] == [-1, -3, -2, -2, -6]
     facts = read_manifest(tmp_path / "scored", schema="scored").facts
     assert facts["scales"] == {"n": {"mean": -2.0, "std": pytest.approx(math.sqrt(0.5))}}
+
+
+def test_members_of_an_ensemble_are_put_on_the_scale_of_the_train_split_which_is_recorded(
+    tmp_path, capsys
+) -> None:
+    def judge(label: str, slope: float) -> RewardSpec:
+        params = {"unit": "characters", "max": 0, "slope": slope, "floor": -99}
+        return RewardSpec("length", 2.0, params, label, True, ensemble=Ensemble(name="judges"))
+
+    flat = {"unit": "characters", "target": 2, "floor": -99}
+    odd = RewardSpec("length", 2.0, flat, "odd", True, ensemble=Ensemble(name="judges"))
+    groups = write(
+        tmp_path / "groups", [group(1, ["a", "abc"]), group(2, ["ab", "abcd"])], [group(3, ["abcdef"])]
+    )
+    metrics = score_groups(ScoreConfig(rewards=[judge("long", 5.0), odd]), groups, tmp_path / "scored")
+    # characters 1, 3, 2, 4: long -5, -15, -10, -20: mean -12.5, deviation 5 sqrt(1.25); odd by its slope s,
+    # -s, -s, 0, -2s: mean -s, deviation s sqrt(.5). Standardised: long 1.342, -.447, .447, -1.342 and odd
+    # 0, 0, 1.414, -1.414, of which the lower counts twice
+    low, lower = -1 / math.sqrt(5), -math.sqrt(2)
+    found = [c for g in read_groups(tmp_path / "scored", "train") for c in g.completions]
+    assert [c.reward for c in found] == pytest.approx([0, 2 * low, -2 * low, 2 * lower])
+    # 6 characters by the same constants: (-30 + 12.5) / 5.590 = -3.130; (-4s + s) / .7071s = -4.243
+    (held,) = next(iter(read_groups(tmp_path / "scored", "select"))).completions
+    assert held.reward == pytest.approx(2 * 3 * lower)
+    facts = read_manifest(tmp_path / "scored", schema="scored").facts
+    assert facts["scales"]["long"] == {"mean": -12.5, "std": pytest.approx(5 * math.sqrt(1.25))}
+    assert set(facts["scales"]) == {"long", "odd"}
+    # half of the distances 1.342, .447, .967, .073
+    apart = (
+        3 / math.sqrt(5) + 1 / math.sqrt(5) + (math.sqrt(2) + low) + (math.sqrt(2) - 3 / math.sqrt(5))
+    ) / 8
+    assert metrics["disagreement_judges/mean"] == pytest.approx(apart)
+    told = (
+        f"ensemble 'judges': its 2 members disagree by {apart:.3g} on a training completion, of which 1 times"
+    )
+    assert told in capsys.readouterr().err
 
 
 def test_a_part_without_spread_cannot_be_standardised(tmp_path) -> None:
