@@ -17,6 +17,7 @@ LOSSES = {
     "copg_mean": "copg.losses.copg:copg_mean_loss",
     "dpo": "copg.losses.dpo:dpo_loss",
     "ipo": "copg.losses.ipo:ipo_loss",
+    "kto": "copg.losses.kto:kto_loss",
     "qrpo": "copg.losses.qrpo:qrpo_loss",
     "rpo": "copg.losses.rpo:rpo_loss",
     "sft": "copg.losses.sft:sft_loss",
@@ -32,12 +33,12 @@ VARIANTS = {
 }
 """What the paper compares CoPG with, for the experiments: a trial may name one, and no list offers it."""
 ORDER_ALONE = frozenset(
-    ("dpo", "dpo_disjoint", "ipo", "ipo_disjoint", "ipo_length_normalised", "qrpo", "sft")
+    ("dpo", "dpo_disjoint", "ipo", "ipo_disjoint", "ipo_length_normalised", "kto", "qrpo", "sft")
 )
 """Methods that see no more of rewards than their order, and whose beta is not in reward units."""
 WITHOUT_CONTRAST = frozenset(("pg", "sft"))
 """Methods that learn from a prompt whose rewards are all equal; to the others it is the pull alone."""
-DRAWN_BY_REFERENCE = frozenset(("astar_po", "qrpo"))
+DRAWN_BY_REFERENCE = frozenset(("astar_po", "kto", "qrpo"))
 """Methods that take the completions for draws of the reference."""
 PUBLISHED_AS = {
     "agro": "copg",
