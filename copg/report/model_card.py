@@ -1,10 +1,11 @@
 """The model card of a registered policy, in Markdown: only what was measured or is known."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from copg import __version__
 from copg.evaluation.gate import Decision, interval
-from copg.evaluation.objective import measure_objective, pick_beta
+from copg.evaluation.objective import Objective, measure_objective, pick_beta
 from copg.evaluation.results import Evaluations, Measured, read_draws
 from copg.records import Evaluation
 
@@ -45,7 +46,7 @@ def model_card(
         "prompts; neither training nor the choice among trials looked at that split. KL is the policy's from "
         "the reference, a completion.",
         "",
-        *_worth(evaluations, best, report_beta),
+        *_worth(objective_of(evaluations, best, report_beta)),
         "## Promoted" if decision.promoted else "## Not promoted",
         "",
         *(f"- {reason}" for reason in decision.reasons),
@@ -61,18 +62,21 @@ def model_card(
     return "\n".join(lines)
 
 
-def _worth(evaluations: Evaluations, best: Measured, beta: float | None) -> list[str]:
-    """J and what it gains, at the beta that the report has as well."""
+def objective_of(evaluations: Evaluations, best: Measured, beta: float | None) -> Objective | None:
+    """J on the gate split and what it gains, at the beta that the report has as well; None without one."""
     if beta is None:
         beta = pick_beta([trial.splits["gate"] for trial in evaluations.trials], best.splits["gate"])
     if beta is None:
-        return []
+        return None
     draws, reference = (read_draws(one, "gate") for one in (best, evaluations.reference))
-    found = measure_objective(draws.rewards, draws.kls, reference.rewards, beta=beta)
+    return measure_objective(draws.rewards, draws.kls, reference.rewards, beta=beta)
+
+
+def _worth(found: Objective | None) -> list[str]:
     if found is None:
         return []
     return [
-        f"Its J, reward less {beta:g} reward units a nat, is {interval(found.value)}: "
+        f"Its J, reward less {found.beta:g} reward units a nat, is {interval(found.value)}: "
         f"{interval(found.gain)} more than the reference's, on the same prompts.",
         "",
     ]
@@ -87,13 +91,26 @@ def _origin(best: Measured) -> list[str]:
     scaled = "" if best.weight is None else f", its adapter counted {best.weight:g} times"
     lines = [f"A policy trained offline{start}{revision} by {method}{beta}{scaled}, for this reward:", ""]
     rewards = config.get("rewards") or []
-    lines += [f"- {reward['weight']:g} x `{reward['name']}`{_params(reward)}" for reward in rewards]
+    lines += [
+        f"- {reward['weight']:g} x `{reward['name']}`{_params(reward)}{_ensemble(reward)}"
+        for reward in rewards
+    ]
     return lines if rewards else [lines[0].replace(", for this reward:", ".")]
 
 
 def _params(reward: Mapping[str, object]) -> str:
     params = reward.get("params")
     return f" `{params}`" if params else ""
+
+
+def _ensemble(reward: Mapping[str, Any]) -> str:
+    found = reward.get("ensemble")
+    if not found:
+        return ""
+    return (
+        f", in ensemble `{found['name']}`, which counts by the mean of its members less "
+        f"{found['coefficient']:g} standard deviations over them"
+    )
 
 
 def _line(evaluation: Evaluation) -> str:

@@ -5,7 +5,7 @@ from dataclasses import field
 from math import isfinite, nan
 from typing import Any, ClassVar, NamedTuple, Protocol
 
-from copg.config import NotNegative, configuration
+from copg.config import Natural, NotNegative, configuration
 from copg.errors import RewardError
 from copg.records import Prompt
 
@@ -51,6 +51,9 @@ class Ensemble:
     them standardised, as reward models have to be, or all in the same unit."""
     coefficient: NotNegative = 1.0
     """Standard deviations over the members that are taken off their mean; 0 is the mean alone."""
+    member: Natural = 0
+    """Which of the models that ``reward.members`` trains a ``reward_model`` without a model stands for, from
+    0 on; an entry that does not say stands for all of them."""
 
     def __post_init__(self) -> None:
         if not (self.name and isfinite(self.coefficient)):

@@ -2,11 +2,14 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 from copg.errors import RewardError
 from copg.rewards.contract import RewardSpec
 
-ALIKE = ("weight", "standardise", "clip", "only_if", "ensemble")
+ALIKE = ("weight", "standardise", "clip", "only_if")
 """Settings that are of the ensemble, and that its members have in common."""
 LEARNT = "reward_model"
 """The reward whose values have a zero and a unit of their own."""
@@ -48,14 +51,14 @@ def _problem(name: str, members: Sequence[RewardSpec], parts: set[str]) -> str:
     if len(members) < 2:
         return f"has one member, '{first.part}', which disagrees with nobody: name another, or leave it out"
     for place, other in enumerate(members):
-        for setting in ALIKE:
-            if getattr(other, setting) != getattr(first, setting):
+        for setting, value in _of_all(other).items():
+            if value != _of_all(first)[setting]:
                 return (
                     f"'{first.part}' and '{other.part}' differ in {setting}, which is the ensemble's: give "
                     "its members the same"
                 )
         for before in members[:place]:
-            if (before.name, before.params) == (other.name, other.params):
+            if _what(before) == _what(other):
                 return f"'{before.part}' and '{other.part}' are the same reward, which never disagree"
     if first.weight < 0:
         return f"weight={first.weight:g} must be >= 0: of a penalty the lower bound is the most it can be"
@@ -66,6 +69,23 @@ def _problem(name: str, members: Sequence[RewardSpec], parts: set[str]) -> str:
             "member, which puts them on the scale of the train split"
         )
     return ""
+
+
+def _of_all(spec: RewardSpec) -> dict[str, Any]:
+    """Settings that are the ensemble's."""
+    ensemble = spec.ensemble and replace(spec.ensemble, member=0)
+    return {**{name: getattr(spec, name) for name in ALIKE}, "ensemble": ensemble}
+
+
+def _what(spec: RewardSpec) -> tuple[Any, ...]:
+    """What a member is beside its name; which of the trained models counts where none is named."""
+    trained = spec.name == LEARNT and not spec.params.get("model")
+    return spec.name, spec.params, spec.ensemble.member if trained and spec.ensemble else None
+
+
+def member_folder(model: Path, member: int) -> Path:
+    """Where a reward model of several that are trained together lies: the first where one alone would."""
+    return model / f"member_{member}" if member else model
 
 
 def spread(values: Sequence[float]) -> float:

@@ -16,7 +16,7 @@ from copg.run.spelling import misspelt
 from copg.run.task_names import subject_name
 from copg.run.trained_reward import REWARD as REWARD_MODEL
 from copg.run.trained_reward import STAGE as REWARD
-from copg.run.trained_reward import trains_reward
+from copg.run.trained_reward import as_ensembles, trains_reward
 from copg.run.yaml_file import read_yaml, set_value
 from copg.stages.table import OPTIONAL, STAGES
 
@@ -177,6 +177,8 @@ def settle_recipe(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]
     flat["stages"] = {**apart, **stages}
     if REWARD in stages and not flat.get("rewards"):
         flat["rewards"] = [{"name": REWARD_MODEL}]
+    section = flat["stages"].get(REWARD)
+    flat = as_ensembles(flat, section.get("members") if isinstance(section, Mapping) else None)
     return flat, mistakes
 
 

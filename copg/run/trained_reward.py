@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from copg.rewards.ensemble import member_folder
+
 STAGE, REWARD = "reward", "reward_model"
 FOLDER = "reward_models"
 
@@ -41,6 +43,35 @@ def all_rewards(value: Any) -> Iterator[Any]:
             yield from item if key == "rewards" and isinstance(item, list) else all_rewards(item)
 
 
+def as_ensembles(settings: Any, members: Any) -> Any:
+    """The same settings, in which a reward model that is to be trained is ``members`` of them, one ensemble.
+
+    Args:
+        settings: a recipe's, at any depth.
+        members: as the recipe has it; what is no number above 1 changes nothing.
+    """
+    if not isinstance(settings, Mapping) or type(members) is not int or members < 2:
+        return settings
+    return {
+        key: [one for each in item for one in _members(each, members)]
+        if key == "rewards" and isinstance(item, list)
+        else as_ensembles(item, members)
+        for key, item in settings.items()
+    }
+
+
+def _members(reward: Any, members: int) -> list[Any]:
+    ensemble = (reward.get("ensemble") or {}) if means_trained(reward) else None
+    if not isinstance(ensemble, Mapping) or "member" in ensemble:
+        return [reward]
+    label = str(reward.get("label") or REWARD)
+    shared = {"standardise": True, **reward}
+    return [
+        {**shared, "label": f"{label}_{member}", "ensemble": {"name": label, **ensemble, "member": member}}
+        for member in range(members)
+    ]
+
+
 def model_folder(run_dir: Path, key: str) -> Path:
     """Where the reward model of a run lies.
 
@@ -52,7 +83,7 @@ def model_folder(run_dir: Path, key: str) -> Path:
 
 
 def with_model(settings: Any, model: Path) -> Any:
-    """The same settings, in which every such reward names ``model``."""
+    """The same settings, in which every such reward names ``model``, or the member of it that it means."""
     if not isinstance(settings, Mapping):
         return settings
     return {
@@ -66,4 +97,5 @@ def with_model(settings: Any, model: Path) -> Any:
 def _named(reward: Any, model: Path) -> Any:
     if not means_trained(reward):
         return reward
-    return {**reward, "params": {**(reward.get("params") or {}), "model": str(model)}}
+    folder = member_folder(model, (reward.get("ensemble") or {}).get("member", 0))
+    return {**reward, "params": {**(reward.get("params") or {}), "model": str(folder)}}

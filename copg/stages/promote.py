@@ -22,7 +22,7 @@ from copg.evaluation.gate import gain, interval
 from copg.evaluation.results import Evaluations, Measured, Outcome, contender, read_evaluations
 from copg.evaluation.spending import judge_within_budget
 from copg.evaluation.succession import register_best, rejected_if_champion_changed
-from copg.report.model_card import model_card
+from copg.report.model_card import model_card, objective_of
 from copg.tracking.champions import retire_champions
 from copg.tracking.mlflow import DEFAULT_URI
 from copg.tracking.pointer import RUN_KEY
@@ -133,7 +133,9 @@ def promote_best(
         (registration / CARD).write_text(_card(config, found, outcome))
     decision = _decision(outcome, registry, version, retired)
     error = {"budget": config.error.budget, **asdict(spent)} if spent else None
-    write_json(registration / "registration.json", {**decision, "error": error})
+    worth = objective_of(found, outcome.best, config.report_beta) if outcome.best else None
+    told = {"error": error, "objective": asdict(worth) if worth else None}
+    write_json(registration / "registration.json", {**decision, **told})
     metrics = _metrics(outcome, found)
     weights = _free_disk(config, registry, found.trials, outcome)
     seal(

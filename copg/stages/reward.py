@@ -6,7 +6,7 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, field
+from dataclasses import asdict, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,6 +17,7 @@ from copg.data.group_files import read_groups
 from copg.data.holding import hold_folder
 from copg.errors import RewardError
 from copg.evaluation.trust import Learnt
+from copg.rewards.ensemble import member_folder
 from copg.stores.promised import weights_as_promised
 from copg.training.config import LoraConfig, OptimizerConfig
 
@@ -43,6 +44,9 @@ class RewardConfig:
     itself (logistic). ``auto``: thumbs where all rewards are 1 or 0 and most prompts hold no pair."""
     seed: Natural = 0
     """Of the new head and of the order of groups."""
+    members: AtLeastOne = 1
+    """Models to train, from this seed and the next ones; several count as one ensemble, standardised: see
+    ``rewards.N.ensemble``."""
     epochs: AtLeastOne = 1
     """How often every prompt of the train split is seen."""
     groups_per_step: AtLeastOne = 32
@@ -72,16 +76,21 @@ def train_reward(config: RewardConfig, groups: Path, reward_model: Path) -> dict
         Of held-out pairs: accuracy with its 95 % interval over prompts; of held-out thumbs: AUC with its
         interval. Log loss (nats), calibration error, how far length alone comes, and what the model gets
         beyond that, with its interval: a gate refuses what a reward model judged that gets nothing for sure.
+        Of several members the first's, and under ``/1``, ``/2`` the others', which lie below its directory.
 
     Raises:
         RewardError: nothing to learn from or to test on, a record without reward, or a loss not finite.
         ModelError: the model cannot be loaded, or is not the one promised.
     """
     from copg.training.reward_model import load_with_head
+    from copg.training.thumbs import hold_thumbs
 
     manifest = read_manifest(groups, schema="groups")
     begin(reward_model)
-    learns = _what_to_learn(config, groups)
+    others = _train_others(config, groups, reward_model)
+    learns = config.learns
+    if learns == "auto":
+        learns = "thumbs" if hold_thumbs(read_groups(groups, "train")) else "pairs"
     with weights_as_promised(config.model, config.model_digest):
         model, tokenizer, max_tokens = load_with_head(
             config.model, revision=config.revision, lora=config.lora, seed=config.seed
@@ -92,6 +101,7 @@ def train_reward(config: RewardConfig, groups: Path, reward_model: Path) -> dict
     metrics, table = _test(config, learns, reward_model, train, held_out)
     metrics |= {"steps/done": float(len(steps)), "loss/train": steps[-1]["loss/mean"]}
     metrics |= {f"dropped/{reason}": float(count) for reason, count in sorted(dropped.items())}
+    metrics |= others
     told, doubtful = _told(learns, metrics), doubts(learns, metrics, dropped)
     warned = [f"warning: {doubt}" for doubt in doubtful]
     for line in warned if any(told in doubt for doubt in doubtful) else [told, *warned]:
@@ -109,8 +119,20 @@ def train_reward(config: RewardConfig, groups: Path, reward_model: Path) -> dict
             "reliability": table,
             "warnings": [*warnings_of(manifest), *(f"reward: {doubt}" for doubt in doubtful)],
         },
-        volatile=("metrics.jsonl",),
+        # members are artifacts of their own, whose manifests hold their digests
+        volatile=("metrics.jsonl", *(str(member_folder(Path(), m)) for m in range(1, config.members))),
     )
+    return metrics
+
+
+def _train_others(config: RewardConfig, groups: Path, reward_model: Path) -> dict[str, float]:
+    """Train all members but the first; what each warns of stands with its own model."""
+    metrics: dict[str, float] = {}
+    for member in range(1, config.members):
+        print(f"member {member} of the reward models, from seed {config.seed + member}:", file=sys.stderr)
+        alone = replace(config, members=1, seed=config.seed + member)
+        found = train_reward(alone, groups, member_folder(reward_model, member))
+        metrics |= {f"{name}/{member}": value for name, value in found.items()}
     return metrics
 
 
@@ -141,15 +163,6 @@ def train_reward_once(config: RewardConfig, groups: Path, reward_model: Path) ->
                 shutil.rmtree(part, ignore_errors=True)
     found = read_manifest(reward_model, schema="reward_model").facts["metrics"]
     return {name: float(value) for name, value in found.items()}
-
-
-def _what_to_learn(config: RewardConfig, groups: Path) -> str:
-    """``pairs`` or ``thumbs``."""
-    from copg.training.thumbs import hold_thumbs
-
-    if config.learns != "auto":
-        return config.learns
-    return "thumbs" if hold_thumbs(read_groups(groups, "train")) else "pairs"
 
 
 def _lessons(

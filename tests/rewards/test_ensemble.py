@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,6 +15,7 @@ from copg.evaluation.draws import Draws
 from copg.evaluation.estimates import estimate
 from copg.evaluation.gate import Contender, Decision, decide
 from copg.records import Estimate, Evaluation
+from copg.report.model_card import _origin
 from copg.report.numbers import _added_by_parts
 from copg.rewards.bounds import bounds_of_parts, check_ranges
 from copg.rewards.contract import Condition, Ensemble, RewardSpec, Scale
@@ -68,6 +69,19 @@ def test_the_report_splits_a_gain_into_what_members_say_and_what_they_disagree_b
     found = _added_by_parts(SimpleNamespace(manifest=manifest), draws)
     # means 2 and 4, deviations 1 and 2: the rewards that were drawn
     assert found == {"a": {"p": [0.5, 3.0]}, "b": {"p": [1.5, 1.0]}, "judges": {"p": [-1.0, -2.0]}}
+
+
+def test_the_card_of_a_policy_says_which_rewards_counted_as_one() -> None:
+    specs = [asdict(member(part, 0.5)) for part in "ab"]
+    gate = SimpleNamespace(beta=0.1, method="copg")
+    best = SimpleNamespace(
+        splits={"gate": gate}, manifest=SimpleNamespace(config={"rewards": specs}), weight=None
+    )
+    assert _origin(best)[2:] == [
+        f"- 1 x `m:f` `{{'of': '{part}'}}`, in ensemble `judges`, which counts by the mean of its members "
+        "less 0.5 standard deviations over them"
+        for part in "ab"
+    ]
 
 
 def test_of_two_members_it_is_the_lower_one_and_without_a_coefficient_the_mean() -> None:

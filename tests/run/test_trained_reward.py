@@ -16,10 +16,11 @@ from copg.errors import ConfigError, ModelError, RewardError
 from copg.rewards.contract import RewardSpec
 from copg.rewards.mixture import build_mixture
 from copg.rewards.registry import digest_of_rewards
+from copg.run.check import check_recipe
 from copg.run.recipe import STAGES, parse_recipe
 from copg.run.resolve import Resolution, ResolveConfig, resolve_recipe
 from copg.run.task_record import TaskRecord, record_path, write_record
-from copg.run.trained_reward import model_folder, trains_reward, with_model
+from copg.run.trained_reward import as_ensembles, model_folder, trains_reward, with_model
 from copg.stages.reward import RewardConfig, train_reward, train_reward_once
 from tests.stages.test_reward import FAST, write
 from tests.tiny import save_model
@@ -47,6 +48,50 @@ def test_a_section_without_any_reward_asks_for_that_reward() -> None:
     assert parse_recipe({**BASE, "rewards": [{"name": "length"}]}).planned == STAGES
     with pytest.raises(ConfigError, match="names no model"):
         parse_recipe({**BASE, "rewards": [TRAINED]})
+
+
+def test_several_members_stand_for_one_entry_as_an_ensemble_which_is_standardised() -> None:
+    judged = {
+        "name": "reward_model",
+        "label": "judges",
+        "weight": 2.0,
+        "ensemble": {"name": "j", "coefficient": 0.5},
+    }
+    recipe = parse_recipe(
+        {**BASE, "reward": {"members": 2}, "rewards": [NAMED, TRAINED], "evaluate": {"rewards": [judged]}}
+    )
+    one = {**TRAINED, "standardise": True}
+    pair = [
+        {**one, "label": f"reward_model_{i}", "ensemble": {"name": "reward_model", "member": i}}
+        for i in (0, 1)
+    ]
+    assert recipe.rewards == [NAMED, *pair]
+    assert recipe.stages["evaluate"]["rewards"] == [
+        {
+            **judged,
+            "standardise": True,
+            "label": f"judges_{i}",
+            "ensemble": {"name": "j", "coefficient": 0.5, "member": i},
+        }
+        for i in (0, 1)
+    ]
+    again = parse_recipe({**BASE, "rewards": recipe.rewards, "stages": recipe.stages})
+    assert (again.rewards, again.stages) == (recipe.rewards, recipe.stages), "as resolve reads it"
+    placed = with_model({"rewards": recipe.rewards}, Path("/runs/x"))["rewards"]
+    assert [each["params"]["model"] for each in placed] == ["/models/other", "/runs/x", "/runs/x/member_1"]
+
+
+def test_members_of_a_recipe_pass_its_check_and_those_that_are_not_standardised_do_not(tmp_path) -> None:
+    asked = {**BASE, "reward": {"members": 3}}
+    check_recipe(parse_recipe(asked), tmp_path)
+    assert [each["label"] for each in parse_recipe(asked).rewards] == [f"reward_model_{i}" for i in range(3)]
+    plain = {**TRAINED, "standardise": False}
+    with pytest.raises(ConfigError, match="reward model 'reward_model_0' has a zero and a unit of its own"):
+        check_recipe(parse_recipe({**asked, "rewards": [plain]}), tmp_path)
+    for members in (1, True, "3", 0):
+        assert as_ensembles({"rewards": [TRAINED]}, members) == {"rewards": [TRAINED]}
+    with pytest.raises(ConfigError, match=r"reward.members=0 must be >= 1"):
+        check_recipe(parse_recipe({**BASE, "reward": {"members": 0}}), tmp_path)
 
 
 def test_the_model_is_put_where_it_is_meant_and_nowhere_else() -> None:

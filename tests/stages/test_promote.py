@@ -128,11 +128,19 @@ def test_the_card_says_what_how_and_against_what_with_intervals(run) -> None:
         assert guess not in card.lower()
 
 
-def test_the_card_tells_j_at_the_beta_of_the_report(run) -> None:
-    run.promote(BETTER)
+def test_card_and_decision_tell_j_at_the_beta_of_the_report(run) -> None:
+    found = run.promote(BETTER)
     assert "Its J, reward less 0.05 reward units a nat, is" in (run.out / "model_card.md").read_text()
-    run.promote(BETTER, report_beta=0.2)
+    again = run.promote(BETTER, report_beta=0.2)
     assert "Its J, reward less 0.2 reward units a nat, is" in (run.out / "model_card.md").read_text()
+    told = [each["objective"] for each in (found, again)]
+    assert [each["beta"] for each in told] == [0.05, 0.2]
+    # J gains what the reward does less beta for each of 5 nats: the reference's KL is 0
+    low, high = (each["gain"]["mean"] for each in told)
+    kl = (low - high) / 0.15
+    assert kl == pytest.approx(5, abs=0.2)
+    assert low == pytest.approx(run.metrics["gain/reference"] - 0.05 * kl)
+    assert told[0]["gain"]["low"] < low < told[0]["gain"]["high"]
 
 
 def test_a_trial_no_better_than_the_reference_becomes_challenger_and_the_run_succeeds(run, uri) -> None:

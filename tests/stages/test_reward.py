@@ -2,6 +2,7 @@ import itertools
 import json
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from copg.config import parse_config
 from copg.data.group_files import GroupWriter
 from copg.errors import ConfigError, RewardError
 from copg.records import Completion, Group, prompt_id
+from copg.rewards.contract import Ensemble, RewardSpec, Scale
+from copg.rewards.mixture import build_mixture
 from copg.rewards.reward_model import RewardModel
 from copg.stages.reward import RewardConfig, train_reward
 from copg.training.config import LoraConfig, OptimizerConfig
@@ -66,6 +69,33 @@ def base(tmp_path_factory) -> str:
     LlamaForCausalLM(config).save_pretrained(directory)
     llama_tokenizer().save_pretrained(directory)
     return str(directory)
+
+
+def test_members_are_trained_from_the_next_seeds_and_each_is_a_reward_model_of_its_own(
+    base, tmp_path
+) -> None:
+    groups = write(tmp_path / "groups", 40)
+    config = RewardConfig(model=base, groups_per_step=8, optimizer=FAST, members=2, seed=3)
+    metrics = train_reward(config, groups, tmp_path / "model")
+    alone = {seed: replace(config, members=1, seed=seed) for seed in (3, 4)}
+    found = {seed: train_reward(one, groups, tmp_path / f"{seed}") for seed, one in alone.items()}
+    assert metrics == {**found[3], **{f"{name}/1": value for name, value in found[4].items()}}
+    kept = {seed: read_manifest(tmp_path / f"{seed}", schema="reward_model").files for seed in found}
+    both = [read_manifest(tmp_path / at, schema="reward_model").files for at in ("model", "model/member_1")]
+    assert both == [kept[3], kept[4]]
+    assert kept[3] != kept[4]
+
+    judges = Ensemble(name="judges")
+    specs = [
+        RewardSpec(
+            "reward_model", params={"model": str(tmp_path / at)}, label=at, ensemble=judges, standardise=True
+        )
+        for at in ("model", "model/member_1")
+    ]
+    mixture = build_mixture(specs, scales={spec.part: Scale(0.0, 1.0) for spec in specs})
+    scores = mixture(["the dog"] * 2, ["cat cat", "dog dog dog"], [{}] * 2)
+    assert scores.total == pytest.approx([min(values) for values in zip(*scores.parts.values(), strict=True)])
+    assert min(mixture.disagreements(scores.parts)["judges"]) > 0
 
 
 def test_a_language_model_learns_the_preference_and_score_can_use_it(base, groups, tmp_path) -> None:
