@@ -174,6 +174,7 @@ def test_our_modules_import_one_another_by_file_so_that_what_they_use_is_found()
         ("copg.losses", "DRAWN_BY_REFERENCE"),
         ("copg.losses", "LOSSES"),
         ("copg.losses", "ORDER_ALONE"),
+        ("copg.losses", "WITHOUT_CONTRAST"),
         ("copg.losses", "check_method"),
         ("copg.losses", "find_loss"),
         ("copg.losses", "load_loss"),

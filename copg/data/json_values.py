@@ -14,7 +14,8 @@ BOM = b"\xef\xbb\xbf"
 LIST, OBJECTS = "one JSON list of records", "JSON objects over several lines"
 _HEAD = 64
 """Bytes of a file that tell what it is."""
-_OPEN_OBJECT = re.compile(rb"\{[ \t\r]*\n")
+_OPEN_OBJECT = re.compile(rb'\{[ \t\r]*\n[ \t\r\n]*(?:["}]|\Z)')
+"""A brace, and what is next stands on another line; where that is no key, a line of its own is broken."""
 _TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+("?)|[\[\]{},]', re.DOTALL)
 """What decides where an item ends; a text that goes on beyond the bytes at hand has no second quote."""
 _WHITE = b" \t\r\n"

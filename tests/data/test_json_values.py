@@ -67,6 +67,13 @@ def test_objects_over_several_lines_follow_each_other(tmp_path: Path, size: int)
     assert rows.told() == ["read as JSON objects over several lines, numbered by their places: a.json"]
 
 
+def test_a_broken_first_line_swallows_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b'{\n{"a": 1}\n')
+    rows = list(Rows(str(path)))
+    assert [(row.line, row.raw) for row in rows] == [(1, b"{\n"), (2, b'{"a": 1}\n')]
+
+
 def test_a_list_in_a_compressed_file_of_any_name_is_read(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl.gz"
     path.write_bytes(gzip.compress(json.dumps(ROWS).encode()))
