@@ -84,7 +84,7 @@ def read_lines(rng: random.Random, folder: Path, made: Made) -> None:
     rows = lines(rng, 12)
     data = rng.choice((b"", b"", b"\xef\xbb\xbf")) + b"\n".join(rows) + rng.choice((b"", b"\n", b"\n\n"))
     path = folder / rng.choice(("a.jsonl", "b.json", "c.ndjson"))
-    path.write_bytes(data)
+    path.write_bytes(data if rng.random() < 0.95 else data.decode(errors="replace").encode("utf-16"))
     there = data.removeprefix(b"\xef\xbb\xbf").split(b"\n")
     account(path, reading(rng), (n for n, each in enumerate(there, 1) if each.strip(b" \t\n\r\x0b\f")))
 
