@@ -1,4 +1,6 @@
 import json
+import re
+from pathlib import Path
 
 import pytest
 
@@ -65,3 +67,11 @@ def test_a_fraction_that_was_never_finite_is_an_empty_chart() -> None:
     chart = curve_chart("c", "title", "fraction", [("pg", Curve([1, 2], [None, None]))], styles)
     assert chart.figure["data"][0]["y"] == [None, None]
     assert "range" not in chart.figure["layout"]["yaxis"]
+
+
+def test_every_metric_of_a_step_has_a_title() -> None:
+    page = (Path(__file__).parents[2] / "docs/metrics.md").read_text()
+    table = page[page.index("| `loss/mean`") :].partition("\n\n")[0]
+    named = re.findall(r"^\| `([a-z_]+/[a-z_]+)`", table, re.MULTILINE)
+    assert "log_ratio/weighted" in named
+    assert set(named) <= set(KNOWN)
