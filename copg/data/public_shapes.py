@@ -23,6 +23,7 @@ from copg.data.messages import (
 )
 from copg.data.misfits import CHATS, refuse_answers, unused_answers
 from copg.data.turns import begin_of_turn, tools_of
+from copg.data.verdicts import SHAPE as VERDICTS
 
 Row = Mapping[str, Any]
 _CHATS = ("messages", "conversation")
@@ -118,10 +119,6 @@ def _read_openai(row: Row, wish: Wish) -> list[Found]:
 def _read_pair(row: Row, wish: Wish) -> list[Found]:
     chosen, rejected = (read_end(row[name], name, wish.dropped) for name in ("chosen", "rejected"))
     return [split_pair(chosen, rejected)]
-
-
-def _read_hh(row: Row, wish: Wish) -> list[Found]:
-    return [split_pair(read_transcript(row["chosen"]), read_transcript(row["rejected"]))]
 
 
 def _both(row: Row, holds: Callable[[Any], bool]) -> bool:
@@ -220,7 +217,7 @@ SHAPES = (
         "pairs of whole transcripts of Human and Assistant",
         ("chosen", "rejected"),
         lambda row: _both(row, is_transcript),
-        _read_hh,
+        lambda row, wish: [split_pair(read_transcript(row["chosen"]), read_transcript(row["rejected"]))],
     ),
     Shape(
         "text_pairs",
@@ -245,6 +242,7 @@ SHAPES = (
         lambda row: is_tree(row.get("prompt")),
         lambda row, wish: read_tree(row),
     ),
+    VERDICTS,
     *LOGS,
 )
 """Tried where a row has none of the plain shapes; a row that fits two of them is refused."""

@@ -97,7 +97,7 @@ def test_a_score_of_answers_under_another_name_is_said_and_the_line_uses_it() ->
         ({"context": [user("q")], "response1": "a", "response2": "b"}, ["response1", "response2"]),
         ({"history": "q", "human_ref_A": "a", "human_ref_B": "b"}, ["human_ref_A", "human_ref_B"]),
         (
-            {"model_a": "m", "model_b": "n", "winner": "model_a", "conversation_a": [user("q"), said("a")],
+            {"model_a": "m", "model_b": "n", "vote": "model_a", "conversation_a": [user("q"), said("a")],
              "conversation_b": [user("q"), said("b")]},
             ["conversation_a", "conversation_b"],
         ),
