@@ -1,5 +1,6 @@
 """What a model was asked and answered, as inputs and outputs of a logged call, and the feedback on it."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,6 +9,7 @@ from copg.data.json_lines import Defect, kind_of, listed, parse_json
 from copg.data.langchain import of_langchain, was_cut
 from copg.data.marks import as_number, may_mark, read_thumb
 from copg.data.messages import is_chat, read_messages
+from copg.data.system_words import after_system, system_of
 from copg.data.turns import Messages, as_completion, begin_of_turn, tools_of
 from copg.records import TOOLS, Prompt
 
@@ -29,6 +31,8 @@ _DESCRIBES = (
     *("stop_reason", "stop_sequence", "created", "object"),
 )
 """Keys of messages in outputs that say how they came, and nothing else."""
+_STREAM = re.compile(r"(?:(?:event|id|retry|):[^\n]*\n|\s)*data: ?[{\[]")
+"""How a stream of events begins, whose first lines may name one or be a comment."""
 
 
 def read_exchange(asked: Any, answered: Any, marks: Iterator[Mark], wish: Wish) -> Found:
@@ -45,10 +49,11 @@ def read_exchange(asked: Any, answered: Any, marks: Iterator[Mark], wish: Wish) 
     answers = [completion_of(each, wish.dropped) for each in _choices(answered)]
     prompt, before = prompt_of(asked, wish.dropped), answers[0][0]
     prompt = _gone_on(prompt, before) if before else prompt
+    prompt, beside = after_system(asked, prompt), _beside(asked)
     texts, finished = [text for _, text, _ in answers], [ended for _, _, ended in answers]
     found = Found(prompt, texts, finished=finished, more=tools_of(asked))
     found = with_feedback(found, marks, wish)
-    if beside := _beside(asked):
+    if beside:
         said = f"{listed(beside)} of the inputs: no part of the prompt"
         found.unused = "; ".join(filter(None, [found.unused, said]))
     return found
@@ -69,7 +74,9 @@ def _beside(asked: Any) -> list[str]:
         return []
     texts = [name for name, held in asked.items() if held and type(held) in (str, list, dict)]
     chosen = next((name for name in _ASKED if name in texts), None)
-    return [name for name in texts if name not in (chosen, TOOLS, "model")] if chosen else []
+    return (
+        [name for name in texts if name not in (chosen, TOOLS, "model", system_of(asked))] if chosen else []
+    )
 
 
 def _gone_on(asked: Prompt, before: Messages) -> Messages:
@@ -134,7 +141,8 @@ def prompt_of(value: Any, dropped: set[str]) -> Prompt:
         texts = [held for held in value.values() if type(held) is str]
         value = texts[0] if len(texts) == 1 else value
     if is_chat(value):
-        return read_messages(value, "the inputs", dropped)
+        items = any(str(item.get("type")).startswith("function_call") for item in value)
+        return read_messages(_said(value) if items else value, "the inputs", dropped)
     if type(value) is not str:
         found = sorted(value) if type(value) is dict else kind_of(value)
         raise Defect("missing_field", f"the inputs hold neither one text nor 'messages', found {found}")
@@ -160,7 +168,8 @@ def completion_of(value: Any, dropped: set[str]) -> tuple[Messages, str | Messag
             return [], value["text"], False
         for name in _ANSWERED:
             if type(value.get(name)) in (str, list, dict):
-                return completion_of(value[name], dropped)
+                before, text, ended = completion_of(value[name], dropped)
+                return before, text, ended and not was_cut(value)
     if type(value) is list and len(value) == 1 and type(value[0]) is dict and _HOLDS & value[0].keys():
         return completion_of(value[0], dropped)
     if is_chat(value):
@@ -168,7 +177,7 @@ def completion_of(value: Any, dropped: set[str]) -> tuple[Messages, str | Messag
         begin = begin_of_turn(messages)
         if begin < len(messages):
             return messages[:begin], as_completion(messages[begin:]), not was_cut(value[-1])
-    if type(value) is str and value.startswith("data: {"):
+    if type(value) is str and _STREAM.match(value):
         raise Defect("wrong_type", "the outputs are a stream of events, of which none is the whole answer")
     if type(value) is not str:
         found = sorted(value) if type(value) is dict else kind_of(value)

@@ -10,6 +10,8 @@ _DESCRIBES = (
 )
 """What stands beside what was said, or is read here."""
 
+_CUT = ("length", "max_tokens", "content_filter", "model_context_window_exceeded")
+
 
 def of_langchain(item: Mapping[str, Any]) -> dict[str, Any] | None:
     """One message with a role, its words and its calls of tools; None where it is none of LangChain's.
@@ -48,9 +50,11 @@ def _call(held: Any) -> Any:
 
 
 def was_cut(held: Any) -> bool:
-    """Whether a generation, a choice or a message says that it was cut off at its longest length."""
+    """Whether a generation, a choice, a message or a reply says that it was cut off."""
     if type(held) is not dict:
         return False
+    if held.get("status") == "incomplete":
+        return True
     inner = (held.get(name) for name in ("generation_info", "response_metadata", "kwargs", "message", "data"))
     said = next((held[n] for n in ("finish_reason", "stop_reason", "done_reason") if held.get(n)), None)
-    return (type(said) is str and said.lower() in ("length", "max_tokens")) or any(map(was_cut, inner))
+    return (type(said) is str and said.lower() in _CUT) or any(map(was_cut, inner))

@@ -81,8 +81,14 @@ def _tree(gathered: list[tuple[Row, dict[str, Any]]]) -> Iterator[Row]:
         node = waiting.pop()
         reached.add(node["message_id"])
         waiting += node["replies"]
+    seen: set[str] = set()
     for row, message in gathered:
-        if root is not None and message["message_id"] == root["message_id"] and reached:
+        if message["message_id"] in seen:
+            why = f"message_id={message['message_id']!r:.100} stands in its tree already"
+            yield Row(row.file, row.line, value=message, defect=Defect("duplicate_key", why))
+            continue
+        seen.add(message["message_id"])
+        if root is not None and message["message_id"] == root["message_id"]:
             columns = {name: root[name] for name in ("message_tree_id", "lang") if name in root}
             yield Row(row.file, row.line, value={**columns, "prompt": root})
             root = None

@@ -6,13 +6,12 @@ from typing import Any
 
 from copg.data.answers import LISTS, PROMPTS, are_answers, is_tree, read_answers, read_tree
 from copg.data.found import Found, Shape, Wish
-from copg.data.json_lines import Defect, kind_of
+from copg.data.json_lines import Defect
 from copg.data.log_shapes import SHAPES as LOGS
 from copg.data.message_keys import is_learnt
 from copg.data.messages import (
     is_chat,
     is_transcript,
-    join_parts,
     read_end,
     read_messages,
     read_transcript,
@@ -22,6 +21,7 @@ from copg.data.messages import (
     text_of,
 )
 from copg.data.misfits import CHATS, refuse_answers, unused_answers
+from copg.data.system_words import system_words
 from copg.data.turns import begin_of_turn, tools_of
 from copg.data.verdicts import SHAPE as VERDICTS
 
@@ -35,7 +35,7 @@ def _read_chat(column: str, row: Row, wish: Wish) -> list[Found]:
     """A chat; where a text prompt stands beside it, one that the chat repeats."""
     messages = read_messages(row[column], column, wish.dropped)
     unlearnt = {n for n, item in enumerate(row[column]) if not is_learnt(item, column)}
-    if (system := _system(row)) and messages[0]["role"] != "system":
+    if (system := system_words(row, "system")) and messages[0]["role"] != "system":
         messages = [{"role": "system", "content": system}, *messages]
         unlearnt = {n + 1 for n in unlearnt}
     prompt = row.get("prompt")
@@ -50,19 +50,6 @@ def _read_chat(column: str, row: Row, wish: Wish) -> list[Found]:
     for each in found:
         each.took, each.unused = (column, "system", "prompt"), unused_answers(row)
     return found
-
-
-def _system(row: Row) -> str:
-    """Words of the system beside a chat, which may stand in parts.
-
-    Raises:
-        Defect: ``wrong_type``, for what are no words.
-    """
-    system = row.get("system") or ""
-    said = join_parts(system) if type(system) is list else system
-    if type(said) is not str:
-        raise Defect("wrong_type", f"'system' is {kind_of(system)}, not text or parts of it")
-    return said
 
 
 def _read_rejected(row: Row, wish: Wish) -> list[Found]:

@@ -207,7 +207,7 @@ class RecordReader:
             rewards = [read_reward(reward) for reward in rewards]
         flags = [True] * len(texts) if found.finished is None else read_flags(found.finished, len(texts))
         used = {self._names.get(mark, mark) for mark in found.marks}
-        cluster = fields.get("cluster")
+        cluster = None if fields.get("cluster") == "" else fields.get("cluster")
         unused = found.unused, unused_rewards(others, used, says), unused_system(others, prompt)
         side = None if found.root is None else bytes.fromhex(prompt_id(found.root))
         return Record(

@@ -6,6 +6,7 @@ from typing import Any
 from copg.data.exchanges import Mark, as_list, plain, read_exchange, with_feedback
 from copg.data.found import Found, Wish
 from copg.data.json_lines import Defect
+from copg.data.langchain import was_cut
 from copg.data.messages import read_messages
 from copg.data.misfits import mapped
 from copg.data.turns import as_completion, tools_of
@@ -73,7 +74,7 @@ def read_spans(row: Mapping[str, Any], wish: Wish) -> list[Found]:
         choices = as_list(answered)
         said = read_messages(choices, "gen_ai.output.messages", wish.dropped)
         texts = [as_completion([message]) for message in said]
-        finished = [choice.get("finish_reason") != "length" for choice in choices]
+        finished = [not was_cut(choice) for choice in choices]
         marks = [mark for event in events if (mark := _evaluation(event)) is not None]
         more = tools_of({TOOLS: plain(attributes.get(_TOOLS))})
         found.append(with_feedback(Found(prompt, texts, None, finished, more=more), iter(marks), wish))

@@ -136,11 +136,68 @@ def test_texts_of_the_inputs_that_are_no_part_of_the_prompt_are_said(make: Any) 
         assert (record.prompt, record.texts) == ("x", ["z"])
 
 
-def test_a_stream_of_events_is_no_answer() -> None:
-    row = {"request": {"messages": [user("q")], "stream": True}, "response": 'data: {"choices": []}\n\n'}
+@pytest.mark.parametrize(
+    "stream",
+    [
+        'data: {"choices": []}\n\n',
+        'data:{"choices": []}\n\n',
+        'event: message_start\ndata: {"type": "message_start"}\n\n',
+        ': OPENROUTER PROCESSING\n\ndata: {"choices": []}\n\n',
+        "id: 1\r\nevent: end\r\ndata: [DONE]\r\n\r\n",
+    ],
+)
+def test_a_stream_of_events_is_no_answer(stream: str) -> None:
+    row = {"request": {"messages": [user("q")], "stream": True}, "response": stream}
     assert refusal(row) == "wrong_type: the outputs are a stream of events, of which none is the whole answer"
 
 
 def test_texts_beside_each_other_are_no_call_and_keep_their_line() -> None:
     assert "columns: {prompt: input, completion: output}" in refusal({"input": "q", "output": "a"})
     assert "columns: {prompt: request, completion: response}" in refusal({"request": "q", "response": "a"})
+
+
+@pytest.mark.parametrize(
+    "system", ["Be brief.", [{"type": "text", "text": "Be brief.", "cache_control": {}}]]
+)
+def test_words_of_the_system_beside_a_request_s_messages_begin_its_prompt(system: Any) -> None:
+    reply = {"type": "message", "role": "assistant", "content": [{"type": "text", "text": "a"}]}
+    asked = {"model": "m", "max_tokens": 9, "system": system, "messages": [user("q")]}
+    record = read({"request": asked, "response": reply})
+    assert (record.prompt, record.texts, record.unused) == ([SYSTEM, user("q")], ["a"], "")
+    asked["messages"] = [{"role": "system", "content": "Be kind."}, user("q")]
+    assert read({"request": asked, "response": reply}).prompt == asked["messages"]
+    assert "'system' is an object" in refusal(
+        {"request": asked | {"system": {"a": 1}, "messages": [user("q")]}, "response": reply}
+    )
+
+
+def test_openai_s_responses_have_instructions_and_calls_among_their_items() -> None:
+    call = {
+        "type": "function_call",
+        "id": "i",
+        "call_id": "c1",
+        "name": "look",
+        "arguments": '{"at": "Rome"}',
+    }
+    result = {"type": "function_call_output", "call_id": "c1", "output": "20"}
+    asked = {"model": "m", "instructions": "Be brief.", "input": [user("q"), call, result]}
+    part = {"type": "output_text", "text": "It is", "annotations": []}
+    output = [{"type": "message", "id": "m", "role": "assistant", "content": [part]}]
+    record = read({"request": asked, "response": {"status": "incomplete", "output": output}})
+    assert (record.texts, record.finished, record.unused) == (["It is"], [False], "")
+    messages = json.loads(record.columns)["_prompt_messages"]
+    assert [message["role"] for message in messages] == ["system", "user", "assistant", "tool"]
+    assert messages[0] == SYSTEM
+    assert messages[2]["tool_calls"] == [CALLED]
+    assert messages[3] == {"role": "tool", "content": "20", "tool_call_id": "c1"}
+    plain = read({"request": asked | {"input": "q"}, "response": {"status": "completed", "output": output}})
+    assert (plain.prompt, plain.finished) == ([SYSTEM, user("q")], [True])
+
+
+@pytest.mark.parametrize("why", ["length", "max_tokens", "content_filter", "model_context_window_exceeded"])
+def test_a_reply_that_was_cut_off_is_not_finished(why: str) -> None:
+    for reply in (
+        {"choices": [{"message": said("a"), "finish_reason": why}]},
+        {"role": "assistant", "content": [{"type": "text", "text": "a"}], "stop_reason": why},
+    ):
+        assert read({"request": {"messages": [user("q")]}, "response": reply}).finished == [False]

@@ -124,6 +124,12 @@ def test_messages_in_a_ring_or_of_one_id_are_refused_and_not_lost() -> None:
 
     ring = made(("a", None), ("b", "c"), ("c", "b"), ("d", "d"))
     assert [(row.line, row.defect is None) for row in ring] == [(1, True), (2, False), (3, False), (4, False)]
+    twice = made(("a", None), ("b", "a"), ("b", "a"), ("a", None))
+    assert [(row.line, row.defect is None) for row in twice] == [(1, True), (3, False), (4, False)]
+    assert [row.defect.detail for row in twice if row.defect] == [
+        "message_id='b' stands in its tree already",
+        "message_id='a' stands in its tree already",
+    ]
 
 
 def test_other_rows_and_trees_themselves_pass_as_they_are(tmp_path: Path) -> None:

@@ -160,3 +160,9 @@ def test_cells_that_mean_nothing_are_refused(cells: dict[str, str], expected: st
 def test_an_empty_cell_is_absent_but_an_empty_text_is_blank() -> None:
     record = read({"prompt": "", "completion": "", "reward": ""}, cells=True)
     assert (record.prompt, record.texts, record.rewards) == ("", [""], None)
+
+
+def test_an_empty_cluster_is_none_and_one_called_zero_is_one() -> None:
+    row = {"prompt": "p", "completion": "a"}
+    assert read({**row, "cluster": ""}).side is None
+    assert read({**row, "cluster": 0}).side not in (None, read({**row, "cluster": "a"}).side)
