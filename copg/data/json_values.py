@@ -91,8 +91,9 @@ def _items(path: Path, stream: "io.BufferedReader[Any]", bounds: Bounds, *, as_l
 
 
 def _whole(path: Path, item: bytes, number: int) -> bytes:
-    if not item.strip(_WHITE):
-        raise RecordError(f"{path}: item {number} of its list is missing: there is a comma too many")
+    if not item.strip():  # as blank lines are no rows, it would be lost
+        why = "it is white space that JSON has not" if item.strip(_WHITE) else "there is a comma too many"
+        raise RecordError(f"{path}: item {number} of its list is missing: {why}")
     return item
 
 

@@ -97,10 +97,14 @@ def test_each_file_of_the_json_suite_as_it_is_ends_in_one_clear_error(tmp_path: 
     assert all(not (folder / name).read_bytes().removeprefix(b"\xef\xbb\xbf").strip() for name in silent)
     # lists are refused as files, or item by item as none holds a record
     for number, name in enumerate(names):
-        message = refusal(DIRTY / "json_test_suite" / name, tmp_path / f"list{number}")
+        file = DIRTY / "json_test_suite" / name
+        message = refusal(file, tmp_path / f"out{number}").removeprefix(str(file))
+        if message == ": holds no records":
+            assert json.loads(file.read_bytes()) == []
+            continue
         assert "list" in message or "is UTF-16" in message or "nothing is left" in message
         if name.startswith("y_") and "nothing is left" in message:
-            reasons = {entry["reason"] for entry in rejected_in(tmp_path / f"list{number}")}
+            reasons = {entry["reason"] for entry in rejected_in(tmp_path / f"out{number}")}
             assert reasons <= {"not_an_object", "missing_field"}, name
 
 

@@ -104,6 +104,8 @@ def test_an_item_that_is_no_record_costs_itself_alone(tmp_path: Path, size: int)
         ('[{"a": "x}, {"b": "y"}]', "the list that it is does not end: the file does, with item 1"),
         ('[{"a": 1},]', "item 2 of its list is missing: there is a comma too many"),
         ('[,{"a": 1}]', "item 1 of its list is missing: there is a comma too many"),
+        ('[{"a": 1},\f]', "item 2 of its list is missing: it is white space that JSON has not"),
+        ('[\v,{"a": 1}]', "item 1 of its list is missing: it is white space that JSON has not"),
         ('[{"a": 1}}]', "item 1 of its list closes more brackets than it opens"),
         ("[1]\f", "goes on after the list that it begins with: '\\x0c'; one list is read"),
         ("[1]\n\n[2]", "goes on after the list that it begins with: '[2]'; one list is read"),
