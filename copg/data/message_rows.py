@@ -27,7 +27,11 @@ def message_of(row: Row) -> dict[str, Any] | None:
         return None
     if type(value) is not dict or not value.keys() >= FIELDS or "replies" in value:
         return None
-    ids = type(value["message_id"]) is str and type(value["parent_id"]) in (str, type(None))
+    ids = (
+        type(value["message_id"]) is str
+        and value["message_id"] != ""
+        and type(value["parent_id"]) in (str, type(None))
+    )
     return value if ids else None
 
 
@@ -66,9 +70,13 @@ def whole_trees(rows: Iterable[Row]) -> Iterator[Row]:
 
 
 def _tree(gathered: list[tuple[Row, dict[str, Any]]]) -> Iterator[Row]:
-    """One row for the messages of a tree, and one with a defect for each that does not hang on its root."""
+    """One row for the messages of a tree, and one with a defect for each that does not hang on its root, or
+    has the ``message_id`` of an earlier one.
+    """
     nodes: dict[str, dict[str, Any]] = {}
-    for _, message in gathered:
+    first: dict[str, int] = {}
+    for row, message in gathered:
+        first.setdefault(message["message_id"], row.line)
         nodes.setdefault(
             message["message_id"], {**message, "rank": _number(message.get("rank")), "replies": []}
         )
@@ -81,14 +89,11 @@ def _tree(gathered: list[tuple[Row, dict[str, Any]]]) -> Iterator[Row]:
         node = waiting.pop()
         reached.add(node["message_id"])
         waiting += node["replies"]
-    seen: set[str] = set()
     for row, message in gathered:
-        if message["message_id"] in seen:
-            why = f"message_id={message['message_id']!r:.100} stands in its tree already"
-            yield Row(row.file, row.line, value=message, defect=Defect("duplicate_key", why))
-            continue
-        seen.add(message["message_id"])
-        if root is not None and message["message_id"] == root["message_id"]:
+        if row.line != (earlier := first[message["message_id"]]):
+            told = f"message_id={message['message_id']!r:.100} is that of line {earlier}, which counts"
+            yield Row(row.file, row.line, value=message, defect=Defect("duplicate_key", told))
+        elif root is not None and message["message_id"] == root["message_id"] and reached:
             columns = {name: root[name] for name in ("message_tree_id", "lang") if name in root}
             yield Row(row.file, row.line, value={**columns, "prompt": root})
             root = None

@@ -124,12 +124,21 @@ def test_messages_in_a_ring_or_of_one_id_are_refused_and_not_lost() -> None:
 
     ring = made(("a", None), ("b", "c"), ("c", "b"), ("d", "d"))
     assert [(row.line, row.defect is None) for row in ring] == [(1, True), (2, False), (3, False), (4, False)]
-    twice = made(("a", None), ("b", "a"), ("b", "a"), ("a", None))
+    twice = made(("a", None), ("b", "a"), ("b", "a"), ("a", None), ("c", "b"))
     assert [(row.line, row.defect is None) for row in twice] == [(1, True), (3, False), (4, False)]
-    assert [row.defect.detail for row in twice if row.defect] == [
-        "message_id='b' stands in its tree already",
-        "message_id='a' stands in its tree already",
+    assert [row.defect and row.defect.detail for row in twice[1:]] == [
+        "message_id='b' is that of line 2, which counts",
+        "message_id='a' is that of line 1, which counts",
     ]
+    (reply,) = twice[0].value["prompt"]["replies"]
+    assert [each["message_id"] for each in reply["replies"]] == ["c"]
+
+
+def test_messages_without_an_id_are_no_trees_and_end() -> None:
+    nameless = {"message_id": "", "parent_id": None, "role": "prompter", "text": "q"}
+    named = {**nameless, "message_id": "a"}
+    for rows in ([Row("f", 1, value=nameless)], [Row("f", 1, value=named), Row("f", 2, value=nameless)]):
+        assert [row.line for row in whole_trees(rows)] == [row.line for row in reversed(rows)]
 
 
 def test_other_rows_and_trees_themselves_pass_as_they_are(tmp_path: Path) -> None:
