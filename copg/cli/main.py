@@ -134,8 +134,9 @@ def main() -> None:
             raise
         code, message = 1, str(mistake)
     except usage_error as error:
-        message = error.format_message() if len(sys.argv) > 1 else ""
-        if not message:
+        message = error.format_message()
+        if message.startswith("Usage:"):  # commands alone, of which the help tells
+            message = ""
             error.show()
     if message:
         print(f"error: {without_secrets(message)}", file=sys.stderr)

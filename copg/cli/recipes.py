@@ -4,7 +4,6 @@ import functools
 import sys
 from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
-from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -69,6 +68,7 @@ def init(
     from copg.run.first_recipe import as_seen_from, write_recipe
     from copg.run.first_records import read_first
     from copg.run.recipe import NAME
+    from copg.run.sources import looks_like_path
     from copg.run.spelling import check_spelling
 
     for option, value in (("--records", records), ("--model", model)):
@@ -80,6 +80,8 @@ def init(
         raise ConfigError(f"{recipe}: is there already; name another, or remove it")
     if not recipe.parent.is_dir():
         raise ConfigError(f"{recipe}: there is no folder {recipe.parent}")
+    if not model or (looks_like_path(model) and not Path(model).is_dir()):
+        raise ConfigError(f"--model={model!r}: no such directory; name one with a model, or one of the hub")
     found = read_first(records, Reading())
     there, base = (as_seen_from(Path(each), recipe.parent) for each in (records, model))
     with recipe.open("x") as file:
@@ -102,14 +104,13 @@ def check(
 
     copg check my.yaml
     """
-    from copg.run.first_look import ERROR, Look, look_at
+    from copg.run.first_look import ERROR, look_at
     from copg.run.mending import mended
     from copg.run.recipe import read_recipe
 
     loaded, gone, told = mended(read_recipe(recipe, sets or (), here=Path.cwd()))
-    first = [Look(ERROR, f"settings: {told}")] if told else []
     well = True
-    for look in chain(first, look_at(loaded, runs_here(loaded, run_dir), joined_sections(), gone)):
+    for look in look_at(loaded, runs_here(loaded, run_dir), joined_sections(), gone, told):
         print(look, flush=True)
         well = well and look.kind != ERROR
     if not well:

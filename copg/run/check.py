@@ -1,5 +1,6 @@
 """What is wrong with a recipe, told without its data and models: before a DAG is made of it, and in it."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -20,6 +21,8 @@ from copg.stages.table import OPTIONAL
 from copg.stores.files import check_scheme
 
 STORING = ("sample", "score", "reference")
+MACHINE = re.compile(r"[\w.-]+:\d+(/.*)?")
+"""A server without its scheme."""
 HELD_OUT = ("select", "gate")
 NO_REWARDS = "rewards is empty"
 
@@ -52,7 +55,13 @@ def mistakes_of(recipe: Recipe, run_dir: Path, *, library: bool = False) -> list
     if any(line.startswith(NO_REWARDS) for line in of_sections):
         told = [line for line in told if NO_REWARDS not in line]  # score has no other words for it
     found += [*of_sections, *told, *apart]
-    found += [*_of_splits(configs), *_of_rewards(recipe, configs), *_of_mixes(configs)]
+    found += [
+        *_of_splits(configs),
+        *_of_weights(recipe, configs),
+        *_of_tracking(recipe),
+        *_of_rewards(recipe, configs),
+        *_of_mixes(configs),
+    ]
     found += [*_of_guards(configs), *_of_kept(recipe, configs), *_of_stores(configs, library=library)]
     return [*dict.fromkeys(found)]
 
@@ -117,6 +126,21 @@ def _of_splits(configs: Mapping[str, Any]) -> Iterator[str]:
         if not getattr(configs["validate"], f"{split}_fraction"):
             purpose = "promotion is decided" if split == "gate" else "the best trial is chosen"
             yield f"validate.{split}_fraction=0 must be > 0: these are the prompts on which {purpose}"
+
+
+def _of_weights(recipe: Recipe, configs: Mapping[str, Any]) -> Iterator[str]:
+    """Rewards that are all merely watched, so that every completion is worth the same."""
+    called = called_rewards(configs)
+    for stage in ("score", "evaluate"):
+        specs = called.get(stage)
+        if specs and not any(spec.weight for spec in specs):
+            key = f"{stage}.rewards" if "rewards" in (recipe.stages.get(stage) or {}) else "rewards"
+            yield f"{key}: each has weight 0, which merely watches it; give one that is to be raised another"
+
+
+def _of_tracking(recipe: Recipe) -> Iterator[str]:
+    if MACHINE.fullmatch(recipe.tracking):
+        yield f"tracking={recipe.tracking!r} has no scheme: did you mean 'http://{recipe.tracking}'?"
 
 
 def _of_rewards(recipe: Recipe, configs: Mapping[str, Any]) -> Iterator[str]:

@@ -11,17 +11,18 @@ from copg.data.found import Reading
 from copg.data.record_pass import told_keys
 from copg.errors import ConfigError, CopgError
 from copg.evaluation.power import MIN_PROMPTS
-from copg.lm.weights import check_files
 from copg.losses import WITHOUT_CONTRAST
 from copg.rewards.contract import RewardSpec
 from copg.rewards.registry import build_reward
 from copg.run.check import mistakes_of, settings_of
+from copg.run.first_folders import of_files, of_others, of_root
 from copg.run.first_records import Sample, read_first
 from copg.run.footprint import estimate_needs, measure_model, shortfalls
 from copg.run.hub import Source, has_weights, look_up
 from copg.run.hub_names import absent_names
 from copg.run.recipe import Recipe, parse_stages
 from copg.run.sources import check_source, looks_like_path
+from copg.run.spelling import is_address
 from copg.run.stage_settings import stage_settings
 from copg.run.task_names import subject_name, trial_method
 from copg.run.text_check import check_text
@@ -49,6 +50,7 @@ def look_at(
     run_dir: Path,
     sections: Mapping[str, Callable[[Mapping[str, Any]], Any]],
     gone: Collection[str] = (),
+    wrong: str = "",
 ) -> Iterator[Look]:
     """Look at everything, all mistakes and not just the first.
 
@@ -57,9 +59,10 @@ def look_at(
         run_dir: directory of the runs, which need not be there.
         sections: those that other packages read.
         gone: keys of the recipe that say nothing that could be looked at, see ``mended``.
+        wrong: what is wrong with the recipe that this one stands for, in one line.
     """
     mistakes: list[Look] = []
-    for look in _of_settings(recipe, run_dir, sections):
+    for look in _of_settings(recipe, run_dir, sections, wrong):
         mistakes += [look] if look.kind == ERROR else []
         yield look
     if "records" not in gone:
@@ -67,13 +70,17 @@ def look_at(
     absent = [each for each in absent_names(recipe) if each[0].partition("=")[0] not in gone]
     yield from (Look(ERROR if sure else NOTE, told) for told, sure in absent)
     yield from _of_rewards(recipe)
-    if "model" in gone:
-        return
-    yield from _of_files(recipe) if mistakes or gone else _of_model(recipe, run_dir)
+    yield from (Look(ERROR, told) for told in [*of_others(recipe), *of_root(run_dir)])
+    if "model" in gone or is_address(recipe.model) or any(told.startswith("model=") for told, _ in absent):
+        return  # told by now
+    if mistakes:
+        yield from (Look(ERROR, told) for told in of_files("model", recipe.model))
+    else:
+        yield from _of_model(recipe, run_dir)
 
 
-def _of_settings(recipe: Recipe, run_dir: Path, sections: Mapping[str, Any]) -> Iterator[Look]:
-    told = mistakes_of(recipe, run_dir)
+def _of_settings(recipe: Recipe, run_dir: Path, sections: Mapping[str, Any], wrong: str) -> Iterator[Look]:
+    told = [*filter(None, [wrong]), *mistakes_of(recipe, run_dir)]
     for name, parse in sections.items():
         try:
             parse(getattr(recipe, name, None) or {})
@@ -187,20 +194,6 @@ def _of_rewards(recipe: Recipe) -> Iterator[Look]:
                 _ = build_reward(spec) if ":" in spec.name else None
             except CopgError as error:
                 yield Look(ERROR, f"rewards: {error}")
-
-
-def _of_files(recipe: Recipe) -> Iterator[Look]:
-    """What the files of a model tell whatever the settings are."""
-    folder = Path(recipe.model)
-    try:
-        if folder.is_dir():
-            check_files(folder)
-        elif looks_like_path(recipe.model):
-            yield Look(ERROR, f"model={recipe.model!r}: no such directory")
-    except CopgError as error:
-        yield Look(ERROR, f"model: {error}")
-    except OSError as error:  # a name that no path may have
-        yield Look(ERROR, f"model={recipe.model!r:.300}: {error.strerror}")
 
 
 def _of_model(recipe: Recipe, run_dir: Path) -> Iterator[Look]:

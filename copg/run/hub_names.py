@@ -33,8 +33,8 @@ def absent_names(recipe: Recipe, *, endpoint: str | None = None) -> Iterator[tup
         return
     values: dict[str, Any] = {"model": recipe.model, "revision": recipe.revision, **recipe.stages}
     validate = recipe.stages.get("validate") or {}
-    asked = [(key, _at(values, key), _at(values, _revision_of(key)), "model") for key in PLACES]
-    asked.append(("records", recipe.records, _at(validate, "revision"), "dataset"))
+    asked = [(key, value_at(values, key), value_at(values, _revision_of(key)), "model") for key in PLACES]
+    asked.append(("records", recipe.records, value_at(validate, "revision"), "dataset"))
     sure = not recipe.placement or bool(get_token())
     for key, name, revision, kind in asked:
         if isinstance(name, str) and _may_be_on_hub(name):
@@ -93,7 +93,7 @@ def _revision_of(key: str) -> str:
     return REVISIONS.get(key) or f"{key.rpartition('.')[0]}.revision"
 
 
-def _at(values: Mapping[str, Any], key: str) -> Any:
+def value_at(values: Mapping[str, Any], key: str) -> Any:
     """A value at a dotted key; None where there is none."""
     here: Any = values
     for part in key.split("."):

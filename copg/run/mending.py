@@ -4,9 +4,8 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from copg.config import parse_config
 from copg.errors import ConfigError
-from copg.run.recipe import Recipe, parse_recipe, settle_recipe
+from copg.run.recipe import Recipe, make_recipe, parse_recipe, settle_recipe
 from copg.run.spelling import misspelt
 from copg.run.trained_reward import STAGE as REWARD
 
@@ -54,13 +53,13 @@ def mended(values: Mapping[str, Any]) -> tuple[Recipe, frozenset[str], str]:
     whole = {**needed, **right, SECTIONS: sections}
     if _wrong(whole):  # a section asks for more than stands in
         whole, gone = {**whole, SECTIONS: {}, REWARDS: STAND_INS[REWARDS]}, gone | {SECTIONS, REWARDS}
-    return parse_config(Recipe, whole, where="recipe"), frozenset(gone), told
+    return make_recipe(whole), frozenset(gone), told
 
 
 def _wrong(some: Mapping[str, Any]) -> str:
     """What is wrong with some keys, whatever the others are; empty where nothing is."""
     try:
-        parse_config(Recipe, {**STAND_INS, **some}, where="recipe")
+        make_recipe({**STAND_INS, **some})
     except ConfigError as error:
         return str(error)
     return ""

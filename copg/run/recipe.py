@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from copg.artifacts import BASELINES
-from copg.config import configuration, parse_config, unknown_key
+from copg.config import WHOLE, configuration, parse_config, unknown_key
 from copg.errors import ConfigError, CopgError
+from copg.run.mistakes import apart, without_echoes
 from copg.run.recipe_paths import PATHS, make_absolute
-from copg.run.shared import ORIGINS, as_written
+from copg.run.shared import ORIGINS, TRIAL, as_written
 from copg.run.spelling import misspelt
 from copg.run.task_names import subject_name
 from copg.run.trained_reward import REWARD as REWARD_MODEL
@@ -21,8 +22,6 @@ from copg.run.yaml_file import read_yaml, set_value
 from copg.stages.table import OPTIONAL, STAGES
 
 SAMPLE = "sample"
-BEGINS = re.compile(r"[a-z_]+(\.\w+)*(=| is unknown| is missing)")
-"""How a mistake begins."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
@@ -112,7 +111,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = (), *, here: Path | None 
 
     Args:
         path: the file.
-        overrides: ``key=value`` each, dots for depth (``train.steps=10``), values in YAML.
+        overrides: ``key=value`` each, dots for depth (``train.epochs=3``), values in YAML.
         here: given where the recipe runs on this machine: relative paths in the file then start from the
             file's own folder, those in ``overrides`` from ``here``. None: all stay as they are written.
 
@@ -150,12 +149,25 @@ def parse_recipe(values: Mapping[str, Any]) -> Recipe:
     """
     flat, mistakes = settle_recipe(values)
     try:
-        recipe = parse_config(Recipe, flat, where="recipe")
+        recipe = make_recipe(flat)
     except ConfigError as error:
-        mistakes.append(str(error))
+        mistakes += apart(str(error))
+    mistakes = without_echoes(mistakes)
     if mistakes:
         raise ConfigError("; ".join(mistakes))
     return recipe
+
+
+def make_recipe(flat: Mapping[str, Any]) -> Recipe:
+    """A recipe from its fields; of ``stages`` a mistake is told by the key that a user gives at the top.
+
+    Raises:
+        ConfigError: all mistakes of the fields.
+    """
+    try:
+        return parse_config(Recipe, flat, where=WHOLE)
+    except ConfigError as error:
+        raise ConfigError(str(error).replace(f"{WHOLE}.stages.", f"{WHOLE}.")) from None
 
 
 def settle_recipe(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -185,7 +197,7 @@ def settle_recipe(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]
 def _unknown(key: str, known: list[str]) -> str:
     """What is said of a key that no recipe has; that of a stage belongs into its section."""
     every = [stage for stage in STAGES + OPTIONAL if key in {f.name for f in fields(config_class(stage))}]
-    own = [stage for stage in every if f"{stage}.{key}" not in ORIGINS]
+    own = [stage for stage in every if f"{stage}.{key}" not in ORIGINS and f"{stage}.{key}." != TRIAL]
     if own:
         return f"recipe.{key} is unknown; did you mean {' or '.join(f'{stage}.{key}' for stage in own)}?"
     return unknown_key(f"recipe.{key}", known)
@@ -222,20 +234,9 @@ def parse_each(recipe: Recipe, settings: Mapping[str, Mapping[str, Any]]) -> tup
             try:
                 configs[stage] = parse_config(config_class(stage), merged, where=stage)
             except CopgError as error:
-                for line in _apart(as_written(str(error), recipe.stages)):
+                for line in without_echoes(apart(as_written(str(error), recipe.stages))):
                     mistakes.setdefault(line, []).append(subject_name(trial) if trial else "")
     return configs, [_told(mistake, who, recipe) for mistake, who in mistakes.items()]
-
-
-def _apart(mistakes: str) -> list[str]:
-    """The mistakes of one line, each of which begins with its key; what follows is of the one before."""
-    found: list[str] = []
-    for part in mistakes.split("; "):
-        if found and not BEGINS.match(part):
-            found[-1] += f"; {part}"
-        else:
-            found.append(part)
-    return found
 
 
 def _told(mistake: str, trials: list[str], recipe: Recipe) -> str:

@@ -34,6 +34,11 @@ def address_meant(text: str) -> str:
     return f"{scheme}:{'///' if scheme in RIGHT else '//'}{rest}"
 
 
+def is_address(text: str) -> bool:
+    """Whether a text is an address, be it spelt wrongly."""
+    return bool(ADDRESS.match(text) or address_meant(text))
+
+
 def check_spelling(value: Any, where: str) -> None:
     """Refuse an address whose slashes are too few or too many: it would be taken for a folder.
 

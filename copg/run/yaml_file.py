@@ -45,14 +45,14 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return values
 
 
-def _check_plain(values: Any, where: str) -> None:
+def _check_plain(values: Any, where: str, key: str = "") -> None:
     """Refuse what cannot be written down as JSON, in all that is inside.
 
     Raises:
         ConfigError: something refers to itself, is no plain value, or there is too much of it.
     """
     count = 0
-    waiting: list[tuple[Any, str, tuple[int, ...]]] = [(values, "", ())]
+    waiting: list[tuple[Any, str, tuple[int, ...]]] = [(values, key, ())]
     while waiting:
         value, key, above = waiting.pop()
         count += 1
@@ -80,12 +80,12 @@ def set_value(values: dict[str, Any], override: str) -> None:
     """
     key, equals, text = override.partition("=")
     if not equals or not key:
-        raise ConfigError(f"--set {override!r}: must be key=value, such as train.steps=10")
+        raise ConfigError(f"--set {override!r}: must be key=value, such as train.epochs=3")
     try:
         value = yaml.load(text, Loader=_Loader)
     except (yaml.YAMLError, ValueError, RecursionError):
         value = text
-    _check_plain(value, f"--set {key}")
+    _check_plain(value, "--set", key)
     *parents, last = key.split(".")
     here: Any = values
     for part in parents:

@@ -69,7 +69,6 @@ def run_local(dag: str, recipe: Recipe, root: Path, *, runner: Any = None, image
     """
     root = root.resolve()
     check_recipe(recipe, root)
-    root.mkdir(parents=True, exist_ok=True)
     with _alone(root):
         for name in (RUN, SUMMARY, PAGE):
             (root / name).unlink(missing_ok=True)
@@ -130,7 +129,6 @@ def run_stage_local(recipe: Recipe, root: Path, build: Callable[[], Any]) -> Pat
     """
     root = root.resolve()
     check_recipe(recipe, root)
-    root.mkdir(parents=True, exist_ok=True)
     with _alone(root):
         return _run_and_watch(build, recipe, root)[1]
 
@@ -233,6 +231,10 @@ def _stoppable() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _alone(root: Path) -> Iterator[None]:
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except FileNotFoundError as error:  # though its parents are made: there can be no such folder
+        raise ConfigError(f"run_dir={str(root)!r} cannot be made: {error.strerror}; choose another") from None
     with (root / ".lock").open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -36,6 +36,7 @@ def run(tmp_path: Path, root: str, monkeypatch: pytest.MonkeyPatch, *more: str) 
         ("file/below", "/file/below: Not a directory; a folder is needed there"),
         ("a" * 300, "File name too long; choose a shorter path"),
         ("loop", "links lead in a circle"),
+        ("/proc/nothing", "run_dir='/proc/nothing' cannot be made: No such file or directory"),
     ],
 )
 def test_a_root_in_which_nothing_can_be_written_is_one_line(
@@ -99,6 +100,15 @@ def test_a_store_of_no_file_system_is_one_line(
     told = capsys.readouterr().err
     assert told.startswith("error: 'ss3://bucket/store': no file system is called 'ss3'; use a path, s3://, ")
     assert told.count("\n") == 1
+
+
+def test_commands_alone_show_their_help_and_no_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["copg", "store"])
+    with pytest.raises(SystemExit, match="1"):
+        main()
+    assert capsys.readouterr().err.startswith("Usage: copg store [OPTIONS] COMMAND")
 
 
 def test_only_what_a_user_can_mend_is_told_as_a_mistake() -> None:

@@ -66,6 +66,12 @@ def test_an_engine_of_its_own_process_draws_from_scaled_adapters() -> None:
             "train.checkpoint.folder='gss://a': no file system",
         ),
         ({"rewards": []}, "rewards: [{name: reward_model}] and reward: {}"),
+        ({"rewards": [{**LENGTH, "weight": 0}]}, "rewards: each has weight 0, which merely watches it"),
+        (
+            {"evaluate": {"rewards": [{**LENGTH, "weight": 0}]}},
+            "evaluate.rewards: each has weight 0, which merely watches it",
+        ),
+        ({"tracking": "box:5000"}, "tracking='box:5000' has no scheme: did you mean 'http://box:5000'?"),
         ({"rewards": [{"name": "lenght"}]}, "reward='lenght' is unknown; use one of ['answer', "),
         ({"rewards": [{"name": "length", "params": {"goal": 1}}]}, "rewards.length.params.goal is unknown"),
         ({"rewards": [{"name": "length"}]}, "length needs either 'target', or 'min' or 'max' or both"),

@@ -179,7 +179,7 @@ def test_mistakes_of_several_places_are_all_told_and_each_once(
         ({"trials": "copg"}, ["recipe.trials='copg' must be a list"]),
         (
             {"train": [1], "promote": {"max_kl": -1}},
-            ["recipe.stages.train=[1] must be keys", "promote.max_kl=-1"],
+            ["recipe.train=[1] must be keys", "promote.max_kl=-1"],
         ),
         (
             {"rewards": [{"name": "reward_model"}], "report_beta": "x"},
@@ -200,6 +200,13 @@ def test_what_is_no_recipe_hides_nothing_else(
     said = capsys.readouterr().out
     assert all(said.count(each) == 1 for each in [*told, "validate.workers=-1 must be >= 0"]), said
     assert "owner/" not in said, "nothing is told of what merely stands in"
+    assert "ok    settings" not in said, "nor is it well"
+
+
+@pytest.mark.parametrize("model", ["https://host/owner/name", "my model"])
+def test_what_can_be_no_model_is_told_once(model: str, home: Path) -> None:
+    looks = [*look_at(parse_recipe(recipe(home, model=model)), home / "runs", {})]
+    assert [look.kind for look in looks if f"model={model!r}" in look.text] == [ERROR]
 
 
 def test_given_rewards_that_differ_within_no_prompt_are_noted(home: Path, tmp_path: Path) -> None:
@@ -330,6 +337,34 @@ def test_a_recipe_that_init_wrote_passes_check(
     assert capsys.readouterr().err == "error: first.yaml: is there already; name another, or remove it\n"
     assert call(monkeypatch, "check", "first.yaml", *small, "--set", "train.epochs=none") == 1
     assert "error settings: train.epochs='none' must be a whole number >= 1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("model", ["", "./nowhere", "records.jsonl", "/nowhere/at/all"])
+def test_init_writes_no_recipe_whose_model_is_no_folder(
+    model: str,
+    home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    where = ["--records", str(home / "records.jsonl"), "--model", model]
+    assert call(monkeypatch, "init", "first.yaml", *where) == 1
+    assert capsys.readouterr().err.startswith(f"error: --model={model!r}: no such directory; ")
+    assert not (tmp_path / "first.yaml").exists()
+
+
+def test_a_root_that_is_a_file_and_a_start_that_is_not_there_are_told(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = recipe(home, train={"start_from": "./nowhere", "epochs": 0})
+    (tmp_path / "bad.yaml").write_text(yaml.safe_dump(values))
+    assert (
+        call(monkeypatch, "check", str(tmp_path / "bad.yaml"), "--run-dir", str(tmp_path / "bad.yaml")) == 1
+    )
+    said = capsys.readouterr().out
+    assert f"error train.start_from='{tmp_path}/nowhere': no such directory" in said
+    assert "bad.yaml is a file; a folder is needed there" in said
 
 
 @pytest.mark.parametrize("name", ["2024", "1e3", "on", "null"])

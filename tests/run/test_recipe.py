@@ -6,6 +6,7 @@ import yaml
 
 from copg.errors import ConfigError
 from copg.run.recipe import Recipe, load_recipe, parse_recipe
+from copg.run.recipe_paths import make_absolute
 from copg.run.stage_settings import stage_settings
 
 VALUES: dict[str, Any] = {
@@ -46,9 +47,9 @@ def test_a_recipe_is_read_with_its_overrides(tmp_path: Path) -> None:
         ({"trials": [{"name": "../x", "beta": 1}]}, "trial name='../x' must be letters"),
         ({"trials": [{"name": "reference", "beta": 1}]}, "is taken by the baselines"),
         ({"rewards": "length"}, "recipe.rewards='length'"),
-        ({"train": [1]}, "recipe.stages.train=[1]"),
-        ({"train": []}, "recipe.stages.train=[]"),
-        ({"sample": False}, "recipe.stages.sample=False must be keys and values"),
+        ({"train": [1]}, "recipe.train=[1]"),
+        ({"train": []}, "recipe.train=[]"),
+        ({"sample": False}, "recipe.sample=False must be keys and values"),
         ({"stages": [1]}, "recipe.stages=[1] must be keys, each with keys and values"),
         (
             {"stages": {"train": {"epochs": 3}}},
@@ -151,3 +152,12 @@ def test_a_section_overrides_what_is_said_once() -> None:
 def test_a_recipe_built_in_code_is_checked_too() -> None:
     with pytest.raises(ValueError, match="stages \\['samples'\\] are unknown"):
         Recipe(name="a", records="r", model="m", trials=[{"beta": 1}], stages={"samples": {}})
+
+
+@pytest.mark.parametrize("value", ["~nobody_of_that_name/a", "./circle"])
+@pytest.mark.parametrize("key", ["records", "model", "rewards"])
+def test_a_path_that_leads_nowhere_is_one_line(key: str, value: str, tmp_path: Path) -> None:
+    (tmp_path / "circle").symlink_to("circle")
+    item = [{"name": "rouge", "params": {"a": "./circle"}}] if key == "rewards" else value
+    with pytest.raises(ConfigError, match=rf"^{key}=.* is no path: "):
+        make_absolute({key: item}, [key], tmp_path)

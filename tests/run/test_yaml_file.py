@@ -113,5 +113,10 @@ def test_what_no_run_could_write_down_is_one_line(tmp_path: Path, text: str, mes
 
 
 def test_an_override_is_held_to_the_same() -> None:
-    with pytest.raises(ConfigError, match=r"--set train\.x: =?nan must be a finite"):
+    with pytest.raises(ConfigError, match=r"--set: train\.x=nan must be a finite"):
         set_value({"train": {}}, "train.x=.nan")
+
+
+def test_a_number_that_is_not_finite_is_told_with_its_key() -> None:
+    with pytest.raises(ConfigError, match=r"^--set: train\.epochs=inf must be a finite number$"):
+        set_value({}, "train.epochs=1e400")

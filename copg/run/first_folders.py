@@ -1,0 +1,52 @@
+"""Folders that a recipe names, looked at before a run: of its models, and that of its runs."""
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from copg.errors import CopgError
+from copg.lm.weights import check_files
+from copg.run.hub_names import PLACES, value_at
+from copg.run.recipe import Recipe
+from copg.run.sources import looks_like_path
+from copg.run.spelling import is_address
+
+READER = "validate.reader.model"
+"""Which need not have weights."""
+
+
+def of_files(key: str, name: str) -> Iterator[str]:
+    """What the files of a model tell whatever the settings are."""
+    folder = Path(name)
+    try:
+        if folder.is_dir():
+            check_files(folder)
+        elif looks_like_path(name):
+            yield f"{key}={name!r}: no such directory"
+    except CopgError as error:
+        yield f"{key}: {error}"
+    except OSError as error:  # a name that no path may have
+        yield f"{key}={name!r:.300}: {error.strerror}"
+
+
+def of_others(recipe: Recipe) -> Iterator[str]:
+    """Models beside the recipe's own, which sections name."""
+    for key in PLACES[1:]:
+        name = value_at(recipe.stages, key)
+        if not isinstance(name, str) or is_address(name):  # told with the settings
+            continue
+        if key != READER:
+            yield from of_files(key, name)
+        elif looks_like_path(name) and not Path(name).is_dir():
+            yield f"{key}={name!r}: no such directory"
+
+
+def of_root(run_dir: Path) -> Iterator[str]:
+    """Why no run could write there."""
+    with suppress(OSError):  # too long a path, or one that may not be read: whoever makes it says so
+        above = next(each for each in (run_dir, *run_dir.parents) if each.exists())
+        if not above.is_dir():
+            yield f"run_dir={run_dir}: {above} is a file; a folder is needed there"
+        elif not os.access(above, os.W_OK | os.X_OK):
+            yield f"run_dir={run_dir}: {above} cannot be written; choose a folder that can"

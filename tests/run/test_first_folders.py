@@ -1,0 +1,46 @@
+"""Folders that are not there, or are none, are told before a run asks for them."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from copg.run.first_folders import of_others, of_root
+from copg.run.recipe import Recipe, parse_recipe
+
+
+def recipe(**sections: object) -> Recipe:
+    rewards = [{"name": "length", "params": {"max": 9}}]
+    return parse_recipe(
+        {"name": "x", "records": "r", "model": "m", "rewards": rewards, "trials": [{"beta": 1}], **sections}
+    )
+
+
+@pytest.mark.parametrize(
+    ("section", "key"),
+    [("train", "start_from"), ("reward", "model"), ("sample", "model"), ("validate", "reader")],
+)
+def test_models_of_sections_that_are_not_there_are_told(section: str, key: str) -> None:
+    value = {"model": "./nowhere/at/all"} if key == "reader" else "./nowhere/at/all"
+    name = f"{section}.{key}.model" if key == "reader" else f"{section}.{key}"
+    assert [*of_others(recipe(**{section: {key: value}}))] == [
+        f"{name}='./nowhere/at/all': no such directory"
+    ]
+    hub = {"model": "owner/name"} if key == "reader" else "owner/name"
+    assert [*of_others(recipe(**{section: {key: hub}}))] == []
+
+
+def test_a_folder_of_a_section_is_looked_into_and_who_only_reads_needs_no_weights(tmp_path: Path) -> None:
+    (told,) = of_others(recipe(train={"start_from": str(tmp_path)}))
+    assert told == f"train.start_from: {tmp_path}: no model directory, 'config.json' is missing"
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama"}))
+    assert [*of_others(recipe(validate={"reader": {"model": str(tmp_path)}}))] == []
+    (told,) = of_others(recipe(sample={"model": str(tmp_path)}))
+    assert told.startswith(f"sample.model: {tmp_path}: no *.safetensors weights")
+
+
+def test_runs_under_a_file_are_told_and_under_a_folder_that_is_to_be_made_are_not(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for root in (tmp_path / "file", tmp_path / "file" / "below"):
+        assert [*of_root(root)] == [f"run_dir={root}: {tmp_path}/file is a file; a folder is needed there"]
+    assert [*of_root(tmp_path / "a" / "b")] == []
