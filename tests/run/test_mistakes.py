@@ -44,7 +44,7 @@ def mistakes(**changes: Any) -> list[str]:
         ({"train": {"rows": {"tile_tokens": 0}}}, "train.rows.tile_tokens=0 must be >= 1"),
         ({"reference": {"max_tokens": -1}}, "reference.max_tokens=-1 must be >= "),
         ({"text": {"thinking": "no"}}, "text.thinking='no' must be "),
-        ({"tracking": "http://me:word@box"}, "tracking has user info in its address"),
+        ({"tracking": "http://me:word@box"}, "recipe.tracking has user info in its address"),
         ({"train": 5}, "recipe.train=5 must be keys and values"),
         ({"sample": [4]}, "recipe.sample=[4] must be keys and values"),
     ],
