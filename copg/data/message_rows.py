@@ -93,7 +93,7 @@ def _tree(gathered: list[tuple[Row, dict[str, Any]]]) -> Iterator[Row]:
         if row.line != (earlier := first[message["message_id"]]):
             told = f"message_id={message['message_id']!r:.100} is that of line {earlier}, which counts"
             yield Row(row.file, row.line, value=message, defect=Defect("duplicate_key", told))
-        elif root is not None and message["message_id"] == root["message_id"] and reached:
+        elif root is not None and message["message_id"] == root["message_id"]:
             columns = {name: root[name] for name in ("message_tree_id", "lang") if name in root}
             yield Row(row.file, row.line, value={**columns, "prompt": root})
             root = None
