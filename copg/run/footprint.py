@@ -1,14 +1,17 @@
 """How much memory and disk a run will need, told before anything heavy starts."""
 
 import math
+import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from copg.artifacts import json_value
 from copg.errors import ModelError
-from copg.lm.anatomy import plain_text_config
+from copg.lm.anatomy import plain_text_config, text_config
 from copg.lm.memory import container_limit, gib
 from copg.lm.weights import read_shapes
 
@@ -17,6 +20,10 @@ PROCESS_BYTES = 800 * 2**20
 FLOATS_PER_TOKEN = 16
 """Activations a token, layer and hidden unit that the backward pass of a Llama block keeps, about."""
 BYTES = {"float32": 4, "bfloat16": 2}
+SIZES = ("num_hidden_layers", "hidden_size", "vocab_size")
+"""By the names that configurations of every kind answer to."""
+IN_BLOCK = re.compile(r"\.\d+\.")
+"""In the names of weights of the blocks, whatever a kind calls them: ``layers.3.``, ``h.3.``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,32 +49,43 @@ class Needs:
 
 
 def measure_model(folder: Path) -> ModelSize:
-    """Read sizes from ``config.json`` and the headers of the safetensors files; no weight is loaded."""
+    """Read sizes from ``config.json`` and the headers of the safetensors files; no weight is loaded.
+
+    Raises:
+        ModelError: a size is no whole number, or no configuration can be loaded.
+    """
     shapes: dict[str, list[int]] = {}
     for file in sorted(folder.glob("*.safetensors")):
         shapes |= read_shapes(file)
-    config = _language_part(folder / "config.json")
-    linear = [shape for name, shape in shapes.items() if len(shape) == 2 and ".layers." in name]
+    sizes = _sizes(folder / "config.json")
+    linear = [shape for name, shape in shapes.items() if len(shape) == 2 and IN_BLOCK.search(name)]
     return ModelSize(
         num_parameters=sum(math.prod(shape) for shape in shapes.values()),
         num_adapter_parameters=sum(sum(shape) for shape in linear),
-        num_layers=int(config.get("num_hidden_layers") or 0),
-        hidden_size=int(config.get("hidden_size") or 0),
-        vocab_size=int(config.get("vocab_size") or 0),
+        num_layers=sizes["num_hidden_layers"],
+        hidden_size=sizes["hidden_size"],
+        vocab_size=sizes["vocab_size"],
     )
 
 
-def _language_part(file: Path) -> dict[str, Any]:
-    """What a configuration says of the sizes of its language model.
+def _sizes(file: Path) -> dict[str, int]:
+    """Sizes of its language model: 0 where not even the kind of the model is told.
 
-    Raises:
-        ModelError: a size is no whole number.
+    Where the file has one under a name of its kind's (GPT-2 has ``n_embd``) or leaves it to a default, says
+    so and loads torch, as ``transformers`` knows them in no other way.
     """
-    found = plain_text_config(json_value(file.read_bytes()))
-    for name in ("num_hidden_layers", "hidden_size", "vocab_size"):
-        if type(found.get(name)) not in (int, type(None)):
-            raise ModelError(f"{file}: {name}={found[name]!r:.100} must be a whole number")
-    return dict(found)
+    settings = json_value(file.read_bytes())
+    text = plain_text_config(settings)
+    found = {name: text.get(name) for name in SIZES}
+    kind = settings.get("model_type")
+    if kind is not None and None in found.values():
+        print(f"{file}: leaves sizes to model type {kind!r}: torch is loaded", file=sys.stderr)
+        known = text_config(import_module("copg.lm.load").load_config(file.parent))
+        found = {name: getattr(known, name, None) for name in SIZES}
+    for name, size in found.items():
+        if type(size) not in (int, type(None)):
+            raise ModelError(f"{file}: {name}={size!r:.100} must be a whole number")
+    return {name: size or 0 for name, size in found.items()}
 
 
 def estimate_needs(

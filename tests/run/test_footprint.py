@@ -1,12 +1,15 @@
 import json
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import psutil
 import pytest
 from safetensors.numpy import save_file
+from transformers import BloomConfig, GPT2Config, MptConfig, XLNetConfig
 
+from copg.errors import ModelError
 from copg.lm.memory import GIB
 from copg.run.footprint import PROCESS_BYTES, ModelSize, Needs, estimate_needs, measure_model, shortfalls
 
@@ -33,6 +36,36 @@ def test_sizes_come_from_headers_without_loading_a_weight(tmp_path: Path) -> Non
     (tmp_path / "config.json").write_text(json.dumps(config))
     # 3 * 4 + 10 * 4 + 4 = 56; a rank-1 adapter on the one linear layer: 3 + 4
     assert measure_model(tmp_path) == ModelSize(56, 7, 1, 4, 10)
+
+
+@pytest.mark.parametrize(
+    ("config", "layers", "hidden", "vocabulary"),
+    [
+        (GPT2Config(n_layer=3, n_embd=8, n_head=2, vocab_size=11), 3, 8, 11),
+        (BloomConfig(n_layer=2, hidden_size=8, n_head=2, vocab_size=12), 2, 8, 12),
+        (MptConfig(n_layers=4, d_model=8, n_heads=2, vocab_size=13), 4, 8, 13),
+        (XLNetConfig(n_layer=1, d_model=8, n_head=2, vocab_size=14), 1, 8, 14),
+    ],
+    ids=lambda value: getattr(value, "model_type", ""),
+)
+def test_sizes_are_found_under_the_names_of_every_kind(
+    tmp_path: Path, config: Any, layers: int, hidden: int, vocabulary: int
+) -> None:
+    config.save_pretrained(tmp_path)
+    save_file({"transformer.h.0.q.weight": np.zeros((8, 24), np.float32)}, tmp_path / "a.safetensors")
+    # a rank-1 adapter on the one matrix of the blocks: 8 + 24
+    assert measure_model(tmp_path) == ModelSize(192, 32, layers, hidden, vocabulary)
+
+
+def test_sizes_that_the_file_leaves_to_its_kind_are_those_of_the_kind(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "gpt2", "n_layer": 2}')
+    assert measure_model(tmp_path) == ModelSize(0, 0, 2, 768, 50257)
+
+
+def test_a_size_that_is_no_number_is_a_line(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"hidden_size": "8", "num_hidden_layers": 1, "vocab_size": 9}')
+    with pytest.raises(ModelError, match=r"config.json: hidden_size='8' must be a whole number$"):
+        measure_model(tmp_path)
 
 
 def test_full_training_needs_sixteen_bytes_a_parameter_and_the_activations() -> None:
