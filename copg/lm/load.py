@@ -21,7 +21,7 @@ from copg.lm.config import TextConfig
 from copg.lm.head import Head
 from copg.lm.memory import memory_mistake
 from copg.lm.text import TextCodec
-from copg.lm.tokenizer import auto_tokenizer, no_tokenizer, open_codec
+from copg.lm.tokenizer import auto_tokenizer, has_tokenizer, no_tokenizer, open_codec
 from copg.lm.weights import check_files
 from copg.stores.model_files import ADAPTER, adapter_base
 
@@ -76,12 +76,17 @@ def load_tokenizer(model: str | Path, *, revision: str | None = None) -> PreTrai
     Raises:
         ModelError: there is none, or it has no end-of-sequence token.
     """
+    tokenizer = _tokenizer_beside(model, revision)
+    if tokenizer.eos_token_id is None:
+        raise ModelError(f"{model}: the tokeniser has no end-of-sequence token")
+    return tokenizer
+
+
+def _tokenizer_beside(model: str | Path, revision: str | None) -> PreTrainedTokenizerBase:
     try:
         tokenizer: PreTrainedTokenizerBase = auto_tokenizer(str(model), revision)
     except Exception as error:  # tokenizers and templates each raise their own
         raise ModelError(no_tokenizer(model, error)) from None
-    if tokenizer.eos_token_id is None:
-        raise ModelError(f"{model}: the tokeniser has no end-of-sequence token")
     return tokenizer
 
 
@@ -107,11 +112,11 @@ def check_vocabulary(
         ModelError: it has another vocabulary.
     """
     folder = Path(policy)
-    if folder.is_dir() and not (folder / "tokenizer_config.json").is_file():
+    if folder.is_dir() and not has_tokenizer(folder):
         if (folder / ADAPTER).is_file():
             check_vocabulary(adapter_base(folder), tokenizer, reference)
         return
-    if load_tokenizer(policy, revision=revision).get_vocab() != tokenizer.get_vocab():
+    if _tokenizer_beside(policy, revision).get_vocab() != tokenizer.get_vocab():
         raise ModelError(f"{policy}: has another vocabulary than {reference}: there is no log-ratio")
 
 

@@ -14,6 +14,7 @@ from copg.lm.endpoint import RETRIES, Endpoint
 from copg.lm.tally import Tally
 from copg.lm.template import Opening
 from copg.lm.text import TextCodec
+from copg.lm.tokenizer import has_tokenizer
 from copg.records import MESSAGES, SETTINGS, TOOLS, Group
 from copg.stores.completion_store import Drawn
 from copg.stores.model_files import ADAPTER, adapter_base, policy_digest
@@ -131,7 +132,7 @@ class ModelSampler:
         from copg.lm.generation import Policy
         from copg.lm.load import load_codec
 
-        model, revision = self._base if self._reads_as_base else (self.model, self.revision)
+        model, revision = self.reads_as
         codec: TextCodec = load_codec(model, revision=revision, text=self.text)
         return Policy(codec=codec, location=self.model, revision=self.revision, rows=self.rows)
 
@@ -143,9 +144,9 @@ class ModelSampler:
         return adapter_base(Path(self.model)), None
 
     @property
-    def _reads_as_base(self) -> bool:
-        """Whether it is an adapter without a tokeniser of its own."""
-        return not (Path(self.model) / "tokenizer_config.json").is_file()
+    def reads_as(self) -> tuple[str, str | None]:
+        """Beside which model its tokeniser lies: an adapter may have none of its own."""
+        return (self.model, self.revision) if has_tokenizer(Path(self.model)) else self._base
 
     @cached_property
     def _room(self) -> int:

@@ -17,6 +17,8 @@ TEKKEN, OWN = "tekken.json", "tokenizer.json"
 """Mistral's file of a tokeniser, and that of ``tokenizers``."""
 TEMPLATES = ("chat_template.jinja", "chat_template.json")
 """Files in which a chat template may lie beside Mistral's."""
+FILES = ("tokenizer_config.json", OWN, TEKKEN, "*.model", "vocab.*")
+"""Of which every tokeniser has one."""
 PLAIN = ("PreTrainedTokenizerFast", "TokenizersBackend", "PythonBackend")
 """Names under which ``tokenizer.json`` alone says all."""
 MOST_CHARS = 500
@@ -86,6 +88,11 @@ def auto_tokenizer(model: str, revision: str | None = None) -> Any:
     tokenizer = convert(str(file), chat_template=own)
     tokenizer.add_bos_token = True  # as its models were trained
     return tokenizer
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Whether a tokeniser lies in a directory, whatever its files are called."""
+    return any(True for pattern in FILES for _ in folder.glob(pattern))
 
 
 def _tekken(model: str, revision: str | None) -> Path | None:

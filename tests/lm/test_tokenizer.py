@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from copg.errors import ModelError
+from copg.lm.config import GenerationConfig, RowConfig, TextConfig
+from copg.lm.sampling import ModelSampler
 from copg.lm.tokenizer import Limits, read_codec, read_limits
 from tests.lm.test_text import TURNS, build
 
@@ -102,6 +104,44 @@ def test_mistral_s_file_alone_is_a_tokeniser(tmp_path: Path) -> None:
         assert codec.encode(opening, "yes", finished=True).ids == [263, 2]
         assert codec.encode(codec.open("no"), "no", finished=True).ids == [116, 117, 2]
         assert codec.open("no").ids == [1, 116, 117]  # its models were trained behind <s>
+
+
+@pytest.mark.parametrize("left", ["tokenizer.json", "tekken.json"])
+def test_a_policy_whose_tokeniser_is_one_file_alone_is_held_against_the_reference(
+    tmp_path: Path, left: str
+) -> None:
+    from copg.lm.load import check_vocabulary, load_tokenizer
+
+    reference, policy = tmp_path / "reference", tmp_path / "policy"
+    for folder in (reference, policy):
+        if left == "tekken.json":
+            write(folder)
+            tekken(folder)
+        else:
+            build(TURNS).save_pretrained(folder)
+            write(folder, config={"model_type": "llama"})
+    (policy / "tokenizer_config.json").unlink(missing_ok=True)
+    tokenizer = load_tokenizer(reference)
+    check_vocabulary(policy, tokenizer, "reference")
+    if left == "tekken.json":
+        held = json.loads((policy / left).read_text())
+        held["vocab"][257]["token_bytes"] = b64encode(b"no").decode()
+        write(policy, tekken=held)
+    else:
+        (policy / left).write_text((policy / left).read_text().replace('"<turn>"', '"<other>"'))
+    with pytest.raises(ModelError, match="policy: has another vocabulary than reference"):
+        check_vocabulary(policy, tokenizer, "reference")
+
+
+@pytest.mark.parametrize("held", ["tokenizer.json", "tekken.json", "tokenizer_config.json", None])
+def test_an_adapter_draws_by_its_own_tokeniser_whatever_the_file_and_else_by_its_base_s(
+    tmp_path: Path, held: str | None
+) -> None:
+    write(tmp_path, adapter_config={"base_model_name_or_path": "base"})
+    if held is not None:
+        (tmp_path / held).write_text("{}")
+    sampler = ModelSampler(str(tmp_path), None, "d", GenerationConfig(), RowConfig(), TextConfig())
+    assert sampler.reads_as == (("base", None) if held is None else (str(tmp_path), None))
 
 
 @pytest.mark.nightly
