@@ -163,6 +163,8 @@ class EndpointSampler:
 
     config: EndpointConfig
     generation: GenerationConfig
+    text: TextConfig
+    """Of which its settings of the chat template are sent, unless a record has its own."""
     about: dict[str, Any] = field(init=False)
     groups_per_call: int = field(init=False)
     max_failed_fraction: float = field(init=False)
@@ -173,6 +175,8 @@ class EndpointSampler:
         named = {name: getattr(self.config, name) for name in ("url", "model", "body")}
         said = {name: value for name, value in self.config.body.items() if name in _DRAWN_BY}
         self.about = {**described(self.generation), **said, "engine": ENDPOINT, **named}
+        if self.text.template_kwargs:  # without any, what a store holds from before is found
+            self.about[SETTINGS] = self.text.template_kwargs
         self.groups_per_call = 64 * self.config.num_parallel
         self.max_failed_fraction = self.config.max_failed_fraction
         limits = ("key_file", "max_requests", "requests_per_minute", "num_parallel", "timeout_s")
@@ -228,11 +232,17 @@ class EndpointSampler:
             "temperature": drawing.temperature,
             "top_p": drawing.top_p,
             "seed": _seed(drawing.seed, key),
-            **{name: asked for name in (TOOLS, SETTINGS) if (asked := parsed(group.columns.get(name)))},
+            **({TOOLS: tools} if (tools := parsed(group.columns.get(TOOLS))) else {}),
+            **({SETTINGS: settings} if (settings := self._settings(group)) else {}),
             **(CONTINUES if is_begun(_asked(group)) else {}),
             **self.config.body,
         }
         return {name: value for name, value in body.items() if value is not None}
+
+    def _settings(self, group: Group) -> Any:
+        """Of the chat template: the recipe's, and over them the record's own."""
+        own = parsed(group.columns.get(SETTINGS)) or {}
+        return {**self.text.template_kwargs, **own} if isinstance(own, dict) else own
 
 
 def _asked(group: Group) -> Any:

@@ -176,7 +176,7 @@ def _draw(config: SampleConfig, groups: Callable[[], Iterable[Group]]) -> Drawin
         who = (config.model, config.revision, config.model_digest)
         sampler = ModelSampler(*who, config.generation, config.rows, config.text)
     else:
-        sampler = EndpointSampler(config.endpoint, config.generation)
+        sampler = EndpointSampler(config.endpoint, config.generation, config.text)
     drawing = Drawing(sampler, open_completions(config.store, sampler.about), config.completions)
     if drawing.look(groups()):
         if config.threads:

@@ -18,7 +18,7 @@ from copg.artifacts import begin, read_manifest, seal
 from copg.data.group_files import GroupWriter, read_groups
 from copg.errors import ModelError, RecordError
 from copg.lm import drawing, sampling
-from copg.lm.config import EndpointConfig, GenerationConfig, ReaderConfig
+from copg.lm.config import EndpointConfig, GenerationConfig, ReaderConfig, TextConfig
 from copg.lm.engines import own
 from copg.records import Completion, Group, prompt_id
 from copg.stages.sample import SampleConfig, sample_groups, sample_shard
@@ -282,6 +282,28 @@ def test_an_endpoint_is_sent_calls_and_tools_as_they_were_logged(
     ]
     assert body["tools"] == tools
     assert body["chat_template_kwargs"] == {"enable_thinking": False}
+
+
+def test_an_endpoint_is_sent_the_recipe_s_settings_of_the_template_and_over_them_the_record_s_own(
+    config: SampleConfig, tmp_path: Path
+) -> None:
+    asked = [{"role": "user", "content": "red?"}]
+    rows = [{"prompt": asked}, {"prompt": asked, "chat_template_kwargs": {"think": True, "own": 1}}]
+    (tmp_path / "r.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    settings = ValidateConfig(
+        min_completions=0, select_fraction=0, gate_fraction=0, read_as="prompts", reader=None
+    )
+    validate_records(settings, str(tmp_path / "r.jsonl"), tmp_path / "groups")
+    with endpoint(fails=0) as (how, kind):
+        without = replace(config, endpoint=how)
+        told = replace(without, text=TextConfig(template_kwargs={"think": False, "date": "d"}))
+        for name, each in (("without", without), ("told", told)):
+            metrics = sample_groups(each, tmp_path / "groups", tmp_path / name)
+            assert metrics["completions/drawn"] == 8  # what was drawn otherwise is no answer to this prompt
+    sent = [body.get("chat_template_kwargs") for body in kind.bodies]
+    assert [sent[:8].count(each) for each in (None, {"think": True, "own": 1})] == [4, 4]
+    recipe, own = {"think": False, "date": "d"}, {"think": True, "date": "d", "own": 1}
+    assert [sent[8:].count(each) for each in (recipe, own)] == [4, 4]
 
 
 def begun_and_not(tmp_path: Path) -> Path:
