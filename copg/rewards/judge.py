@@ -1,6 +1,7 @@
 """A language model as the judge, behind an OpenAI-compatible endpoint."""
 
 import hashlib
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import field
@@ -9,8 +10,9 @@ from math import isfinite
 from typing import Any, ClassVar
 
 from copg.config import AtLeastOne, NotNegative, Positive, configuration
+from copg.lm.chat_api import parsed
 from copg.lm.endpoint import Endpoint
-from copg.records import Prompt, prompt_text
+from copg.records import TOOLS, Prompt, prompt_text
 from copg.rewards.contract import Columns, Prompts, RecordFault, read_texts
 
 _SCORE = re.compile(r'"score"\s*:\s*"?(-?\d+(?:\.\d+)?)')
@@ -26,7 +28,8 @@ class Judge:
     """The score a language model gives to a completion by a rubric.
 
     Unit: the judge's points, from ``scale[0]`` to ``scale[1]``. Answers are cached by what was sent, so a
-    completion is paid for once; an answer without a score in range is asked for again.
+    completion is paid for once; an answer without a score in range is asked for again. The judge sees the
+    prompt with the calls of tools in it, and the tools that the record names.
     """
 
     url: str
@@ -56,6 +59,7 @@ class Judge:
     """Seconds to wait for one answer."""
 
     repeatable: ClassVar[bool] = False
+    may_read: ClassVar[tuple[str, ...]] = (TOOLS,)
     without_effect: ClassVar[tuple[str, ...]] = (
         *("key_file", "cache", "max_requests", "requests_per_minute", "num_parallel", "timeout_s"),
     )
@@ -103,6 +107,9 @@ class Judge:
 
     def _body(self, index: int, prompt: Prompt, text: str, row: Mapping[str, Any]) -> dict[str, Any]:
         parts = [f"Rubric:\n{self.rubric}", _fenced("prompt", prompt_text(prompt))]
+        tools = parsed(row.get(TOOLS))
+        if tools and TOOLS not in self.columns:
+            parts.append(_fenced(TOOLS, json.dumps(tools, ensure_ascii=False, sort_keys=True)))
         for name in self.columns:
             parts.append(_fenced(name, "\n".join(read_texts(row, name, index))))
         parts.append(_fenced("answer", text))

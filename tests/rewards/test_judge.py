@@ -14,6 +14,8 @@ from copg.rewards.contract import RewardSpec
 from copg.rewards.judge import Judge
 from copg.rewards.mixture import build_mixture
 from copg.rewards.registry import reward_digest
+from copg.rewards.stored import StoredReward
+from copg.stores.reward_store import open_rewards
 from copg.stores.sealed import read_sealed
 
 
@@ -93,6 +95,23 @@ def test_the_judge_sees_rubric_prompt_columns_and_answer_and_is_told_the_scale(s
     for shown in ("Rubric:\nCount words.", "\nuser: Who?\n", "\nf1\nf2\n", "\nAnn\n"):
         assert shown in user
     assert "s3" not in user
+
+
+def test_the_judge_sees_the_tools_that_an_answer_could_have_called_and_without_any_what_it_saw(
+    server, tmp_path
+) -> None:
+    tools = [{"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}]
+    for held in ({"tools": tools}, {"tools": json.dumps(tools)}, {}, {"tools": []}):
+        judge(server)(["p"], ["a"], [held])
+    seen = [body["messages"][1]["content"] for body in server.requests]
+    assert [text.count('"name": "look"') for text in seen] == [1, 1, 0, 0]
+    assert seen[0] == seen[1]
+    assert seen[2] == seen[3]
+    # what a store holds of an answer depends on them, of records that have some
+    stored = StoredReward(judge(server), open_rewards(str(tmp_path), "d" * 64), check_samples=0)
+    for held in ({"tools": tools}, {}, {"other": 1}):
+        stored(["p"], ["a"], [held])
+    assert (stored.num_computed, stored.num_reused) == (2, 1)
 
 
 def test_an_answer_cannot_close_its_own_fence(server) -> None:
