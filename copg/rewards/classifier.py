@@ -1,8 +1,10 @@
 """Sequence classifiers: loaded with care, run in batches of like lengths, on every GPU there is."""
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from queue import SimpleQueue
 from typing import Any
 
@@ -15,6 +17,7 @@ from copg.lm.batches import length_batches
 from copg.lm.checkpoint import load_checkpoint
 from copg.lm.tokenizer import auto_tokenizer
 from copg.progress import track
+from copg.rewards.contract import RecordFault
 
 Encoding = Mapping[str, Sequence[int]]
 """``input_ids`` of one sequence, and ``token_type_ids`` where the model has them; no padding."""
@@ -93,13 +96,33 @@ class Classifier:
         values: list[list[float]] = forward(model, encodings).tolist()
         return values
 
+    def check_finite(self, index: int, values: Sequence[float]) -> None:
+        """See that it gave numbers for a completion.
+
+        Raises:
+            RecordFault: one of them is not finite; names the kind of the model and its precision.
+        """
+        for value in values:
+            if not math.isfinite(value):
+                what = f"model type {self.config.model_type!r} in {self._models[0].dtype}"
+                raise RecordFault(index, f"{what} gave {value}, no finite number")
+
 
 def forward(model: Any, encodings: Sequence[Encoding]) -> Tensor:
     """[N, labels] logits of a sequence classifier, for sequences padded on the right.
 
     A decoder's head reads the last token that is no padding, and finds it by the id of padding; where the
     model has no such id, the head is asked at every position, and the last one of each sequence is taken.
+
+    Raises:
+        ModelError: the forward fails; names the kind of the model.
     """
+    # by name: values of a reward do not depend on how language models are loaded
+    with import_module("copg.lm.load").forward_errors(model, "scores of sequences"):
+        return _forward(model, encodings)
+
+
+def _forward(model: Any, encodings: Sequence[Encoding]) -> Tensor:
     pad_id = model.config.pad_token_id
     inputs = {
         key: _pad([e[key] for e in encodings], pad_id or 0 if key == "input_ids" else 0).to(model.device)

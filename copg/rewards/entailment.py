@@ -58,6 +58,9 @@ class Entailment(OfClassifier):
                 spans[-1].append(range(len(encodings), len(encodings) + len(windows)))
                 encodings += windows
         logits = self.classifier.logits(encodings, tokens_per_batch=self.tokens_per_batch)
+        for i, of_one in enumerate(spans):
+            for j in (j for windows in of_one for j in windows):
+                self.classifier.check_finite(i, logits[j])
         probabilities = [_softmax(row)[label] for row in logits]
         reduce = min if self.reduce == "min" else _mean
         return [

@@ -58,6 +58,8 @@ class RewardModel(OfClassifier):
             for i, each in enumerate(zip(prompts, completions, columns, strict=True))
         ]
         logits = self._scorer.logits(encodings, tokens_per_batch=self.tokens_per_batch)
+        for i, row in enumerate(logits):
+            self._scorer.check_finite(i, row)
         return [float(row[0]) for row in logits]
 
     def _read(

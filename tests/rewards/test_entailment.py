@@ -31,6 +31,17 @@ def test_it_is_the_probability_of_the_label_named_entailment(nli_model, tmp_path
     assert Entailment(model=str(tmp_path), label="neutral")(["the"], ["a"], [{}]) == pytest.approx([0.2])
 
 
+def test_logits_that_are_not_finite_are_told_with_record_and_kind(nli_model, tmp_path) -> None:
+    model = BertForSequenceClassification.from_pretrained(nli_model)
+    with torch.no_grad():
+        model.classifier.weight.fill_(3e38)
+    model.save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(nli_model).save_pretrained(tmp_path)
+    spec = RewardSpec("entailment", params={"model": str(tmp_path)})
+    with pytest.raises(RewardError, match=r"^f:2: reward 'entailment': model type 'bert' in torch.float32"):
+        build_mixture([spec])(["the cat"] * 2, ["", "a cat"], [{}] * 2, sources=["f:1", "f:2"])
+
+
 def test_labels_are_found_by_name_and_asked_for_when_in_doubt() -> None:
     assert entailment_label({0: "ENTAILMENT", 1: "not_entailment"}, None, "m") == 0
     assert entailment_label({0: "c", 1: "n", 2: "e"}, "E", "m") == 2

@@ -58,6 +58,25 @@ def test_a_forward_leaves_the_configuration_of_the_model_alone(text_model) -> No
     assert loaded.config.to_dict() == before
 
 
+def test_a_forward_that_fails_is_told_with_the_kind_of_the_model(text_model) -> None:
+    loaded = AutoModelForSequenceClassification.from_pretrained(text_model).eval()
+    with pytest.raises(ModelError, match=r"^model type 'llama' does not compute scores of .*out of range"):
+        forward(loaded, [{"input_ids": [1, 10_000]}])
+
+
+def test_scores_that_are_not_finite_are_told_with_record_kind_and_precision(
+    text_model, tmp_path: Path
+) -> None:
+    shutil.copytree(text_model, tmp_path / "m")
+    weights = load_file(tmp_path / "m" / "model.safetensors")
+    weights["score.weight"] = torch.full_like(weights["score.weight"], 3e38)
+    save_file(weights, tmp_path / "m" / "model.safetensors", metadata={"format": "pt"})
+    spec = RewardSpec("reward_model", params={"model": str(tmp_path / "m")})
+    said = r"^f:3: reward 'reward_model': model type 'llama' in torch.float32 gave -?(inf|nan), no finite"
+    with pytest.raises(RewardError, match=said):
+        build_mixture([spec])(["who"], ["the cat"], [{}], sources=["f:3"])
+
+
 def test_a_text_is_prompt_completion_and_end(text_model) -> None:
     tokenizer = AutoTokenizer.from_pretrained(text_model)
     encoded = encode(TextCodec(tokenizer), "the cat", "sat .", form="text")
