@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from copg.errors import RecordError
-from copg.lm.template import spoken
+from copg.lm.template import spoken, words_begun
 from copg.lm.text import TextCodec
 from copg.records import MESSAGES
 
@@ -31,7 +31,7 @@ def judged_ids(
     template = codec.template.asked(messages, columns, own=False)
     if text is None:
         return codec.ids_of(template.render(messages))
-    begun = messages.pop()["content"] if messages[-1]["role"] == "assistant" else ""
+    begun = words_begun(messages.pop()) if messages[-1]["role"] == "assistant" else ""
     rendered = template.render([*messages, spoken(begun + text)])
     if codec.config.special_tokens == "tokens" or not codec.added.special.search(text):
         return codec.ids_of(rendered)

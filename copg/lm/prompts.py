@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from copg.lm.added_tokens import AddedTokens
-from copg.lm.template import Opening, Template
+from copg.lm.template import Opening, Template, words_begun
 from copg.records import MESSAGES
 
 CONTEXT = 32
@@ -46,7 +46,7 @@ class Prompts:
         """
         messages, begun = list(columns.get(MESSAGES) or prompt), ""
         if messages and messages[-1]["role"] == "assistant":
-            begun = messages.pop()["content"]
+            begun = words_begun(messages.pop())
         template = self._template.asked(messages, columns)
         frame = template.frame(messages, begun)
         end = self._tokenizer.convert_ids_to_tokens(end_of_turn())

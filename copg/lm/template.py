@@ -234,6 +234,21 @@ def _parsed(columns: Mapping[str, Any], name: str, kind: type) -> Any:
     return value or kind()
 
 
+def words_begun(message: Mapping[str, Any]) -> str:
+    """Words of the assistant's message at the end of a prompt, with which completions go on.
+
+    Raises:
+        RecordError: it holds more than words, which would be lost: nothing goes on after a call of a tool.
+    """
+    lost = sorted(name for name, value in message.items() if value and name not in ("role", "content"))
+    if lost:
+        raise RecordError(
+            f"the prompt ends with an assistant's message that holds {', '.join(lost)}, and completions go "
+            "on with its words alone: end it before that message, or with what follows it"
+        )
+    return str(message["content"] or "")
+
+
 def spoken(words: str) -> dict[str, str]:
     """An assistant's message."""
     return {"role": "assistant", "content": words}

@@ -242,6 +242,19 @@ def test_an_assistants_message_at_the_end_of_a_prompt_is_gone_on_with() -> None:
     assert codec.said(opening, codec.decode(ids, opening.ids)) == "yes"
 
 
+@pytest.mark.parametrize("more", [{"tool_calls": [{"function": {}}]}, {"reasoning_content": "hm"}])
+def test_a_prompt_that_ends_with_more_of_an_assistant_than_words_is_refused(more: dict[str, Any]) -> None:
+    codec, message = TextCodec(build()), {"role": "assistant", "content": "so"}
+    said = f"ends with an assistant's message that holds {next(iter(more))}, and completions go on with its"
+    prompt, columns = [*ASK, message], {"_prompt_messages": [*ASK, {**message, **more}]}
+    with pytest.raises(RecordError, match=said):
+        codec.open(prompt, columns)
+    with pytest.raises(RecordError, match=said):
+        judged_ids(codec, prompt, "yes", columns)
+    nothing = dict.fromkeys(more)
+    assert codec.open(prompt, {"_prompt_messages": [*ASK, {**message, **nothing}]}).begun == "so"
+
+
 @pytest.mark.parametrize(
     ("template", "message"),
     [
