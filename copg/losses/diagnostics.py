@@ -45,10 +45,10 @@ def reward_spread(rewards: Tensor, group: Tensor) -> Tensor:
 
 
 def tied_groups(rewards: Tensor, group: Tensor) -> Tensor:
-    """[G] True where all rewards of a group are equal, as stage ``score`` counts them."""
-    num_groups = len(group_sizes(group))
-    best = group_extreme(rewards, group, num_groups, largest=True)
-    return group_sum((~best).int(), group, num_groups) == 0
+    """[G] True where all rewards of a group of several are equal, as stage ``score`` counts them."""
+    sizes = group_sizes(group)
+    best = group_extreme(rewards, group, len(sizes), largest=True)
+    return (group_sum((~best).int(), group, len(sizes)) == 0) & (sizes > 1)
 
 
 def weighted_log_ratio(completions: Completions) -> Tensor:

@@ -25,6 +25,7 @@ from copg.losses.diagnostics import (
     tied_groups,
     weighted_log_ratio,
 )
+from copg.losses.groups import group_sizes
 from copg.losses.units import has_reward_units
 from copg.training.config import TrialConfig
 from copg.training.data import TrainData, share_groups
@@ -148,19 +149,21 @@ def diagnose(data: TrainData, result: StepResult, beta: float) -> dict[str, floa
 
     Returns:
         ``log_ratio/*`` in nats, ``residual/fraction`` = Var(R_beta)/Var(R) within groups, the spread of
-        rewards within groups in reward units, and the share of tied groups.
+        rewards within groups in reward units, and the share of tied groups, both of groups of several
+        completions: NaN without any.
     """
     completions = data.completions(result.indices, result.policy_logps)
     best, worst = extreme_log_ratios(completions)
     spread = reward_spread(completions.rewards, completions.group)
+    compared = group_sizes(completions.group) > 1  # one completion has no spread and no tie, as for score
     return {
         "residual/fraction": float(residual_fraction(completions, beta=beta)),
         "log_ratio/mean": float((completions.policy_logps - completions.ref_logps).mean()),
         "log_ratio/weighted": float(weighted_log_ratio(completions).mean()),
         "log_ratio/best": float(best.mean()),
         "log_ratio/worst": float(worst.mean()),
-        "reward_spread/mean": float(spread.mean()),
-        "groups/tied": float(tied_groups(completions.rewards, completions.group).float().mean()),
+        "reward_spread/mean": float(spread[compared].mean()),
+        "groups/tied": float(tied_groups(completions.rewards, completions.group)[compared].float().mean()),
     }
 
 

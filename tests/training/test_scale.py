@@ -1,5 +1,6 @@
 """(R, beta) and (s R + c, s beta) have the same optimum, and come to the same policy on the way there."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from copg.losses import LOSSES, VARIANTS
 from copg.losses.units import has_reward_units
 from copg.records import Completion, Group
+from copg.rewards.distribution import Distribution
 from copg.training import step
 from copg.training.config import OptimizerConfig, TrialConfig
 from copg.training.data import TrainData
@@ -86,11 +88,27 @@ def test_an_offset_moves_policy_gradient_without_a_baseline_as_its_docstring_say
     assert distance(trained("pg", 0.3, world(1.0, 0.0)), trained("pg", 0.3, world(1.0, 5.0))) > 0.05
 
 
-def test_the_spread_is_that_within_prompts_by_hand() -> None:
-    def group(*rewards: float) -> Group:
-        made = [Completion("", reward=r, token_ids=[1], ref_logps=-1.0) for r in rewards]
-        return Group("x", "", made, prompt_ids=[0])
+def group(*rewards: float) -> Group:
+    made = [Completion("", reward=r, token_ids=[1], ref_logps=-1.0) for r in rewards]
+    return Group("x", "", made, prompt_ids=[0])
 
+
+def test_a_step_counts_ties_and_spreads_of_prompts_with_several_completions_as_score_does() -> None:
+    groups = [group(1, 3), group(5, 5), group(7), group(0, 2, 4)]
+    result = step.StepResult(0.0, torch.zeros(8), [0, 1, 2, 3], 12)
+    told = step.diagnose(TrainData(groups), result, 0.1)
+    # deviations sqrt(2), 0 and 2; one of three is tied, and the completion alone is neither
+    assert told["reward_spread/mean"] == pytest.approx((2**0.5 + 0 + 2) / 3)
+    assert told["groups/tied"] == pytest.approx(1 / 3)
+    counted = Distribution([])
+    for each in groups:
+        counted.add(each.completions)
+    assert told["groups/tied"] == pytest.approx(counted.metrics()["groups/tied"])
+    alone = step.diagnose(TrainData([group(7)]), step.StepResult(0.0, torch.zeros(1), [0], 2), 0.1)
+    assert math.isnan(alone["groups/tied"])
+
+
+def test_the_spread_is_that_within_prompts_by_hand() -> None:
     # deviations sqrt(2), 0 and 2, and one completion alone that has none
     data = TrainData([group(1e9, 1e9 + 2), group(5, 5, 5), group(0, 2, 4), group(7)])
     assert data.spread == pytest.approx((2**0.5 + 0 + 2) / 3)
