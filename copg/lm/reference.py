@@ -1,17 +1,16 @@
 """Token ids and reference log-probabilities for groups: from the store where it has them, else computed."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from copg.digests import json_digest
 from copg.errors import MismatchError, RecordError, StoreError
-from copg.lm.anatomy import read_anatomy
 from copg.lm.config import RowConfig
 from copg.lm.encoded import Encoded
-from copg.lm.forms import CHECKED_LEVELS, Fit, fit_reference
+from copg.lm.forms import CHECKED_LEVELS, FORMS, Fit, fit_reference
 from copg.lm.load import load_model, pick_device
 from copg.lm.rows import TokenGroup, num_scored
 from copg.lm.scorer import DTYPES, group_logps
@@ -195,8 +194,9 @@ class ReferencePass:
         return self._fit
 
     def _model(self, groups: Sequence[Group]) -> Any:
-        """The reference; its rows are checked once it is loaded, and where a group is the first to leave a
-        window behind, or its completions share more beginnings than any did before.
+        """The reference; its rows are checked once it is loaded, and again where a group is longer than any
+        before, which may leave a window behind or stretch rotary positions, or its completions share more
+        beginnings. What was once too fast stays so.
         """
         whole = [
             TokenGroup(g.prompt_ids or (), [c.token_ids or [] for c in g.completions], g.id) for g in groups
@@ -206,16 +206,13 @@ class ReferencePass:
             with weights_as_promised(self.model, self.weights):
                 loaded = load_model(self.model, dtype=dtype, revision=self.revision)
             self._loaded = loaded.to(pick_device())
-        windows = read_anatomy(self._loaded.config).windows
         longest = max((group.longest for group in whole), default=0)
         levels = max((group.levels for group in whole), default=0)
         fit = self._fit
-        if (
-            fit is None
-            or any(fit.longest <= window < longest for window in windows)
-            or fit.levels < min(levels, CHECKED_LEVELS)
-        ):
-            self._fit = fit_reference(self.model, self._loaded, whole, self.rows)
+        if fit is None or fit.longest < longest or fit.levels < min(levels, CHECKED_LEVELS):
+            found = fit_reference(self.model, self._loaded, whole, self.rows)
+            slower = fit is not None and FORMS.index(found.rows.form) < FORMS.index(fit.rows.form)
+            self._fit = replace(found, rows=fit.rows, refused=fit.refused) if fit and slower else found
             self.form = self._fit.about(whole, pick_device())
         return self._loaded
 

@@ -25,10 +25,13 @@ from copg.lm.engines.own import draw
 from copg.lm.forms import fit_rows, telling_groups
 from copg.lm.generation import Policy
 from copg.lm.load import load_model
+from copg.lm.reference import ReferencePass
 from copg.lm.row_batch import build_batch, num_computed
 from copg.lm.rows import TokenGroup, plan_batches
 from copg.lm.scorer import SequenceScorer, group_logps
 from copg.lm.text import TextCodec
+from copg.records import Completion, Group
+from copg.stores.reference_store import Numerics, open_references
 from tests import kinds, models_table, tiny
 
 VOCABULARY = len(tiny.VOCABULARY)
@@ -159,7 +162,8 @@ def test_a_single_completion_that_is_wrong_is_enough(monkeypatch: pytest.MonkeyP
     assert fit_rows(model, groups, RowConfig()).rows.form == "plain"
 
 
-def test_rotary_positions_that_depend_on_the_batch_are_seen() -> None:
+def longrope() -> Any:
+    """A model whose rotary positions are others once any sequence of a batch has more than 16 tokens."""
     sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
     factors = {"short_factor": [1.0] * 4, "long_factor": [2.0, 3.0, 4.0, 5.0], "factor": 8.0}
     rope = {"rope_type": "longrope", "original_max_position_embeddings": 16, "rope_theta": 100.0, **factors}
@@ -171,9 +175,43 @@ def test_rotary_positions_that_depend_on_the_batch_are_seen() -> None:
         rope_parameters=rope,
         initializer_range=0.2,
     )
-    model, groups = tiny.saved_and_loaded(LlamaForCausalLM(config)), make_groups(60)
+    return LlamaForCausalLM(config)
+
+
+def test_rotary_positions_that_depend_on_the_batch_are_seen() -> None:
+    model, groups = tiny.saved_and_loaded(longrope()), make_groups(60)
     assert fit_rows(model, groups, RowConfig()).rows.form == "plain"
     assert fit_rows(model, groups[:1], RowConfig()).rows.form == "packed"  # none is beyond 16 positions
+
+
+def test_a_reference_is_checked_again_where_a_later_group_is_longer_and_its_form_stays_slow(
+    tmp_path: Path,
+) -> None:
+    longrope().save_pretrained(tmp_path / "model")
+    model = load_model(tmp_path / "model")
+    store = open_references(str(tmp_path / "store"), Numerics("weights", "float32", "float32"))
+    engine = ReferencePass(str(tmp_path / "model"), None, store, RowConfig(), 0)
+    long, short = make_groups(60)[1], make_groups()[0]
+    longer = TokenGroup([4 + n % 9 for n in range(30)], [[5 + n % 7 for n in range(40)], [6] * 20])
+    assert fit_rows(model, [longer], RowConfig()).rows.form == "packed"  # by itself: all beyond 16 positions
+    other = TokenGroup([9, 8, 7], [[4, 5], [6]])
+    forms = []
+    for groups in ([short], [long, TokenGroup([5], [[6, 7], [8]])], [longer], [other, long]):
+        made = [
+            Group(
+                str(n),
+                "",
+                [Completion("", token_ids=list(ids)) for ids in group.completion_ids],
+                prompt_ids=list(group.prompt_ids),
+            )
+            for n, group in enumerate(groups)
+        ]
+        engine.fill(made)
+        forms.append(engine.form["form"])
+        for group, filled in zip(groups, made, strict=True):
+            found = [completion.ref_logps for completion in filled.completions]
+            assert found == pytest.approx(plain_logps(model, group), abs=1e-4)
+    assert forms == ["packed", "plain", "plain", "plain"]
 
 
 def test_the_longest_the_largest_and_the_shortest_group_are_checked() -> None:
