@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from copg.errors import RecordError
 from copg.lm.config import RowConfig, TextConfig
@@ -18,6 +18,7 @@ from copg.lm.turns import encode_turns
 from copg.records import MESSAGES, TOOLS, TURNS, Completion, Group
 from copg.stores.reference_store import completion_key
 from copg.training.data import TrainData
+from tests import tiny
 from tests.lm.test_text import ASK, build
 
 TEMPLATE = (
@@ -125,12 +126,12 @@ def test_a_turn_that_spells_the_end_of_a_turn_is_refused() -> None:
         encode_turns(codec, codec.open(ASK), turns, finished=True)
 
 
-def model_of(size: int) -> LlamaForCausalLM:
+def model_of(size: int) -> PreTrainedModel:
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=size, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2
     )
-    return LlamaForCausalLM(config).eval()
+    return tiny.saved_and_loaded(LlamaForCausalLM(config))
 
 
 def group_of() -> Group:

@@ -19,7 +19,8 @@ def test_no_dropout_is_left_that_a_layer_hands_to_the_functional_form() -> None:
         "num_hidden_layers": 2,
         "num_attention_heads": 2,
     }
-    model = OPTForCausalLM(OPTConfig(**sizes, dropout=0.5, attention_dropout=0.5, layerdrop=0.5)).train()
+    config = OPTConfig(**sizes, dropout=0.5, attention_dropout=0.5, layerdrop=0.5)
+    model: Any = tiny.saved_and_loaded(OPTForCausalLM(config)).train()
     ids = torch.arange(8)[None]
     assert not torch.equal(model(ids).logits, model(ids).logits)
     disable_dropout(model)
