@@ -85,7 +85,8 @@ def last_means(rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
     for name in LAST_OF:
         values = [step[name] for step in steps[-size:] if step.get(name) is not None]
         means |= {LAST_OF[name]: fmean(values)} if values else {}
-    residuals = [step["residual/fraction"] for step in steps]
+    # of a step whose groups are all tied there is none
+    residuals = [left for step in steps if (left := step["residual/fraction"]) is not None]
     parts = [fmean(residuals[end - size : end]) for end in range(len(steps), size - 1, -size)][::-1]
     if lowest := list(accumulate(parts, min)):
         means["residual/rise"] = max(

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -66,6 +67,10 @@ def test_the_last_quarter_of_the_steps_is_looked_at_and_ten_at_most(tmp_path: Pa
     fell = [{"step": n, "residual/fraction": 1 / (n + 1)} for n in range(100)]
     assert last_means(fell)["residual/rise"] == 1.0
     assert last_means(rows[:1]) == {}
+    # a step whose groups are all tied has no residual, wherever it comes: of 2, 1, 3 the rise is 3 / 1
+    tied: list[dict[str, Any]] = [{"residual/fraction": value} for value in (None, 2.0, 1.0, None, 3.0, None)]
+    assert last_means(tied) == {"residual/rise": 3.0}
+    assert last_means(tied[:1]) == {}
 
 
 def test_the_kl_that_logs_show_by_hand() -> None:
