@@ -87,7 +87,7 @@ def last_means(rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
         means |= {LAST_OF[name]: fmean(values)} if values else {}
     # of a step whose groups are all tied there is none
     residuals = [left for step in steps if (left := step["residual/fraction"]) is not None]
-    parts = [fmean(residuals[end - size : end]) for end in range(len(steps), size - 1, -size)][::-1]
+    parts = [fmean(residuals[end - size : end]) for end in range(len(residuals), size - 1, -size)][::-1]
     if lowest := list(accumulate(parts, min)):
         means["residual/rise"] = max(
             part / low if low > 0 else 1.0 for part, low in zip(parts, lowest, strict=True)
