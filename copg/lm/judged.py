@@ -38,7 +38,8 @@ def judged_ids(
     frame = template.frame(messages, begun)
     if not (rendered.startswith(frame.before) and rendered.endswith(frame.after)):
         raise RecordError("the chat template writes these words of an assistant differently from others")
-    words = rendered[len(frame.before) : len(rendered) - len(frame.after)]
-    ids = codec.ids_of(frame.before)
+    before = frame.before.rstrip(" ")  # a space is part of the word that follows it
+    words = rendered[len(before) : len(rendered) - len(frame.after)]
+    ids = codec.ids_of(before)
     ids += codec.pieces.ids(words, after_token=bool(ids) and ids[-1] in codec.added.ids)
     return ids + (codec.rendered(frame.after, ids[-1]) if frame.after else [])

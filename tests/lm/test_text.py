@@ -105,6 +105,17 @@ def test_ids_are_those_of_the_conversation_rendered_whole(
     assert "merges_with_prompt" not in encoded.notes
 
 
+@pytest.mark.parametrize("template", [TURNS, LLAMA_2])
+@pytest.mark.parametrize("text", ["yes <turn> no", "<turn>yes"])
+def test_words_that_spell_a_token_are_judged_by_the_ids_that_are_drawn(template: str, text: str) -> None:
+    codec = TextCodec(build(template, spaces=True))
+    opening = opened(codec)
+    drawn = codec.encode(opening, text, finished=True)
+    assert drawn.notes == ("spells_special_tokens",)
+    known = opening.ids + drawn.ids
+    assert judged_ids(codec, ASK, text, {})[: len(known)] == known
+
+
 @pytest.mark.parametrize("spaces", [False, True])
 @pytest.mark.parametrize("text", ["yes", " yes", "  no", "\nyes", "no ", " "])
 def test_plain_text_has_no_space_that_was_not_written_and_keeps_those_that_were(
