@@ -172,7 +172,7 @@ class Loop:
             **diagnose(self.data, result, trial.price),
             "tokens/per_s": result.num_tokens / (time.monotonic() - started),
         }
-        self._residuals.append(metrics["residual/fraction"])
+        self._residuals.extend(filter(isfinite, [metrics["residual/fraction"]]))  # none where all tie
         self._write(metrics, tracker, seldom=True)
 
     def _settled(self) -> bool:

@@ -34,7 +34,7 @@ from copg.training.config import (
     TrainConfig,
     TrialConfig,
 )
-from copg.training.log import read_metrics
+from copg.training.log import LAST, read_metrics
 from copg.training.loop import Loop
 from tests import tiny
 
@@ -102,6 +102,16 @@ def test_better_completions_gain_and_worse_ones_lose(
         rewards = torch.tensor([c.reward for c in group.completions])
         gaps.append((ratio[rewards.argmax()] - ratio[rewards.argmin()]).item())
     assert sum(gap > 0 for gap in gaps) > 0.7 * len(gaps)
+
+
+def test_steps_of_tied_groups_alone_do_not_keep_a_training_from_its_end(
+    config: TrainConfig, referenced: Path, tmp_path: Path
+) -> None:
+    config = replace(config, groups_per_step=1, until_residual=1e9, samples=MonitorConfig(num_prompts=0))
+    _, training = train(config, referenced, tmp_path)
+    residuals = [line["residual/fraction"] for line in read_metrics(training / "metrics.jsonl")]
+    assert None in residuals[-LAST:]
+    assert len([each for each in residuals if each is not None]) == LAST
 
 
 def test_the_best_third_is_trained_on_by_ranks_and_every_prompt_is_told(
