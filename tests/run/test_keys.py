@@ -1,5 +1,6 @@
 """The keys of a recipe as people look them up: all there, each with its meaning, defaults that are true."""
 
+import json
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from copg.run.keys_shown import keys_in, render_page, section_names, show_keys
 from copg.run.recipe import Recipe, config_class, parse_recipe
 from copg.run.shared import ORIGINS
 from copg.run.stage_settings import stage_settings
+from copg.run.yaml_file import set_value
 from copg.stages.table import EVERY
 
 ROOT = Path(__file__).parents[2]
@@ -99,17 +101,21 @@ def test_what_is_taken_from_the_recipe_follows_it(key: str) -> None:
         "train.rows": {"tokens_per_batch": 64},
         "promote.max_kl": 3.0,
         "promote.min_gain": 0.25,
+        "promote.error": {"budget": 0.01},
+        "promote.guards": {"max_unfinished": 0.1},
+        "validate.columns.cluster": "document",
+        "report_beta": 0.5,
     }
-    first, _, second = ORIGINS[key].partition(".")
     value = other[ORIGINS[key]]
-    base = {
+    base: dict[str, Any] = {
         "name": "x",
         "records": "r",
         "model": "m",
         "trials": [{"beta": 1}],
         "rewards": [{"name": "rouge"}],
     }
-    recipe = parse_recipe({**base, first: {second: value} if second else value})
+    set_value(base, f"{ORIGINS[key]}={json.dumps(value)}")
+    recipe = parse_recipe(base)
     stage, *parts = key.split(".")
     here: Any = stage_settings(recipe, stage, run_dir=Path("/runs"))
     for part in parts:
