@@ -193,6 +193,11 @@ def table_to_groups(table: pa.Table | pa.RecordBatch) -> list[Group]:
     ]
 
 
+def as_chat(prompt: Prompt) -> list[dict[str, Any]]:
+    """The messages of a prompt; a text is what a user says."""
+    return [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+
+
 def prompt_text(prompt: Prompt) -> str:
     """The prompt as a person would read it: text as it is, chat as ``role: content`` lines."""
     if isinstance(prompt, str):

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from copg.data.found import Found, Wish
-from copg.data.json_lines import Defect, kind_of, listed, parse_json
+from copg.data.json_lines import Defect, kind_of, listed, spelled
 from copg.data.langchain import of_langchain, was_cut
 from copg.data.marks import as_number, may_mark, read_thumb
 from copg.data.messages import is_chat, read_messages
 from copg.data.system_words import after_system, system_of
 from copg.data.turns import Messages, as_completion, begin_of_turn, tools_of
-from copg.records import TOOLS, Prompt
+from copg.records import TOOLS, Prompt, as_chat
 
 Mark = tuple[str, bool, Any]
 """Name, whether a person gave it, and value of a feedback."""
@@ -85,7 +85,7 @@ def _gone_on(asked: Prompt, before: Messages) -> Messages:
     Raises:
         Defect: ``ambiguous_shape``, where it does not.
     """
-    chat = [{"role": "user", "content": asked}] if isinstance(asked, str) else asked
+    chat = as_chat(asked)
     if before[-len(chat) :] != chat:
         readings = "the inputs as the prompt, or what stands in the outputs before their last turn"
         raise Defect("ambiguous_shape", f"the trace can be read with {readings}, which is another")
@@ -227,9 +227,4 @@ def as_list(value: Any) -> list[Any]:
 
 def plain(value: Any) -> Any:
     """What JSON in a text means; any other value as it is."""
-    if type(value) is str and value[:1] in ("{", "[", '"'):
-        try:
-            return parse_json(value.encode())
-        except Defect:
-            return value
-    return value
+    return spelled(value) if type(value) is str and value[:1] in ("{", "[", '"') else value

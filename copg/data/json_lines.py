@@ -57,6 +57,14 @@ def parse_json(text: bytes) -> Any:
         raise Defect("invalid_json", str(error)) from None
 
 
+def spelled(text: str) -> Any:
+    """The value that a text spells as JSON; the text itself where it spells none."""
+    try:
+        return parse_json(text.encode())
+    except Defect:
+        return text
+
+
 def listed(names: Iterable[str]) -> str:
     """Names of columns as a list, sorted; of many the first, and how many more there are."""
     ordered = sorted(names)

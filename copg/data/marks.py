@@ -53,6 +53,11 @@ def as_number(text: str) -> float | str:
         return text
 
 
+def spelled_number(value: Any) -> Any:
+    """The number that a text spells; any other value, and a text that spells none, as it is."""
+    return as_number(value) if type(value) is str else value
+
+
 def find_thumb(row: Mapping[str, Any]) -> tuple[str, float] | None:
     """The column that is a thumb, and its reward; of ``label``, which names many things, only true or false,
     which may be spelled as text.

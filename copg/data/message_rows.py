@@ -5,7 +5,7 @@ from typing import Any
 
 from copg.data.found import Reading
 from copg.data.json_lines import Defect
-from copg.data.marks import as_number
+from copg.data.marks import spelled_number
 from copg.data.rows import Row
 from copg.errors import RecordError
 
@@ -78,7 +78,7 @@ def _tree(gathered: list[tuple[Row, dict[str, Any]]]) -> Iterator[Row]:
     for row, message in gathered:
         first.setdefault(message["message_id"], row.line)
         nodes.setdefault(
-            message["message_id"], {**message, "rank": _number(message.get("rank")), "replies": []}
+            message["message_id"], {**message, "rank": spelled_number(message.get("rank")), "replies": []}
         )
     for node in nodes.values():
         if (parent := nodes.get(node["parent_id"])) is not None:
@@ -102,7 +102,3 @@ def _tree(gathered: list[tuple[Row, dict[str, Any]]]) -> Iterator[Row]:
             why = f"no row of the tree on which it hangs, {hangs}, stands beside it"
             hint = "sort them by message_tree_id, each tree with its root"
             yield Row(row.file, row.line, value=message, defect=Defect("missing_field", f"{why}; {hint}"))
-
-
-def _number(rank: Any) -> Any:
-    return as_number(rank) if type(rank) is str else rank

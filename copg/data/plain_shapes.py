@@ -12,7 +12,7 @@ from copg.data.marks import as_number, read_thumb
 from copg.data.messages import read_end, read_messages
 from copg.data.turns import Messages, as_completion, begin_of_turn, is_turn
 from copg.data.unfolding import as_object
-from copg.records import Prompt
+from copg.records import Prompt, as_chat
 
 Fields = Mapping[str, Any]
 
@@ -120,7 +120,7 @@ def read_chats(
     texts = [[value] if type(value) is dict else value for value in texts]
     if isinstance(prompt, str):
         prompt = _beginning(prompt, texts, dropped)
-    chat = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+    chat = as_chat(prompt)
     plain: list[str | Messages] = []
     for number, value in enumerate(texts, 1):
         if type(value) is str:

@@ -5,7 +5,7 @@ from typing import Any
 
 from copg.data.json_lines import Defect, kind_of
 from copg.data.messages import join_parts
-from copg.records import Prompt
+from copg.records import Prompt, as_chat
 
 _BESIDE = {"system": "messages", "instructions": "input"}
 """Where they stand in a request of Anthropic's and of OpenAI's, each beside what they are for."""
@@ -39,5 +39,4 @@ def after_system(asked: Any, prompt: Prompt) -> Prompt:
     name = system_of(asked)
     if name is None or (isinstance(prompt, list) and prompt[0]["role"] in ("system", "developer")):
         return prompt
-    chat = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
-    return [{"role": "system", "content": system_words(asked, name)}, *chat]
+    return [{"role": "system", "content": system_words(asked, name)}, *as_chat(prompt)]

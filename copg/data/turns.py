@@ -8,7 +8,7 @@ from typing import Any
 
 from copg.data.json_lines import Defect, kind_of, listed, parse_json
 from copg.data.message_keys import MORE, WORDS, left_out, refused_words
-from copg.records import MESSAGES, TOOLS, TURNS, Prompt
+from copg.records import MESSAGES, TOOLS, TURNS, Prompt, as_chat
 
 Messages = list[dict[str, Any]]
 
@@ -212,7 +212,7 @@ def put_aside(
     """
     turns = [each if isinstance(each, list) else None for each in completions]
     if any(turns):
-        prompt = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+        prompt = as_chat(prompt)
         own = [
             held if turn is None else {**held, TURNS: turn}
             for held, turn in zip(own or [{} for _ in turns], turns, strict=True)

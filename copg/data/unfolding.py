@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from copg.data.json_lines import Defect, parse_json
+from copg.data.json_lines import Defect, parse_json, spelled
 
 _STRUCTURED = (
     "input",
@@ -48,20 +48,12 @@ def unfold_chat(column: str, value: Any) -> Any:
 
 def as_object(value: Any) -> Any:
     """Of a text that spells an object, or a list of them, those; any other value as it is."""
-    if type(value) is str and _OBJECTS.match(value):
-        try:
-            return parse_json(value.encode())
-        except Defect:
-            return value
-    return value
+    return spelled(value) if type(value) is str and _OBJECTS.match(value) else value
 
 
 def unfold(column: str, value: Any) -> Any:
     """Of a cell in which objects may stand, those that it spells; any other cell as it is."""
     if column in _STRUCTURED and type(value) is str and _OBJECTS.match(value):
-        try:
-            found = parse_json(value.encode())
-        except Defect:
-            return value
+        found = spelled(value)
         return value if column == "input" and "messages" not in found else found
     return value

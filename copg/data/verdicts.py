@@ -6,7 +6,7 @@ from typing import Any
 
 from copg.data.found import Found, Shape, Wish
 from copg.data.json_lines import Defect
-from copg.data.marks import as_number
+from copg.data.marks import as_number, spelled_number
 from copg.data.messages import is_chat, read_messages, split_pair
 from copg.data.unfolding import as_object, unfold_chat
 
@@ -129,7 +129,7 @@ def _read_scores(row: Row) -> Found:
     asked, completions, scores = WEBGPT
     question = as_object(row[asked])
     prompt = question.get("full_text") if type(question) is dict else question
-    rewards = [as_number(row[name]) if type(row[name]) is str else row[name] for name in scores]
+    rewards = [spelled_number(row[name]) for name in scores]
     note = f"{scores[0]!r} and {scores[1]!r} as rewards"
     texts = [row[name] for name in completions]
     return Found(prompt, texts, rewards, took=(asked, *completions, *scores), note=note)

@@ -9,7 +9,7 @@ from copg.config import configuration
 from copg.errors import ModelError, RecordError
 from copg.lm.judged import judged_ids
 from copg.lm.text import TextCodec
-from copg.records import MESSAGES, SETTINGS, TOOLS, Prompt, prompt_text
+from copg.records import MESSAGES, SETTINGS, TOOLS, Prompt, as_chat, prompt_text
 from copg.rewards.contract import Columns, Prompts, RecordFault
 from copg.rewards.weights import OfClassifier
 
@@ -149,7 +149,7 @@ def _encode_chat(
 ) -> EncodedPair:
     if codec.tokenizer.chat_template is None:
         raise ModelError("form: chat, but the reward model's tokeniser has no chat template")
-    messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+    messages = as_chat(prompt)
     # the template writes the start token itself: one made by the tokeniser as well would be a second
     whole, opened = (judged_ids(codec, messages, text, columns) for text in (completion, None))
     start = int(bool(whole) and whole[0] == codec.tokenizer.bos_token_id)

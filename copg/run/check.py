@@ -1,7 +1,7 @@
 """What is wrong with a recipe, told without its data and models: before a DAG is made of it, and in it."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -145,11 +145,11 @@ def _of_tracking(recipe: Recipe) -> Iterator[str]:
 
 def _of_rewards(recipe: Recipe, configs: Mapping[str, Any]) -> Iterator[str]:
     called = [*called_rewards(configs).values()]
-    for specs in called or [_readable(recipe.rewards)]:
-        ours = [each for each in specs if ":" not in each.name and not means_trained(vars(each))]
+    for specs in called or [readable_rewards(recipe)]:
+        built: dict[str, Any] = {}
         looks: list[Callable[[], Any]] = [partial(check_parts, specs)]
-        looks += [partial(build_reward, spec) for spec in ours]
-        looks.append(partial(_check_ranges, specs, ours))
+        looks += [partial(_build, spec, built) for spec in specs]
+        looks.append(partial(check_ranges, specs, built))
         for look in looks:
             try:
                 look()
@@ -157,17 +157,18 @@ def _of_rewards(recipe: Recipe, configs: Mapping[str, Any]) -> Iterator[str]:
                 yield str(error)
 
 
-def _readable(rewards: Sequence[Mapping[str, Any]]) -> list[RewardSpec]:
-    """The entries of a list that are right in themselves, where others in it made every stage wrong."""
+def _build(spec: RewardSpec, built: dict[str, Any]) -> None:
+    if ":" not in spec.name and not means_trained(vars(spec)):
+        built[spec.part] = build_reward(spec)
+
+
+def readable_rewards(recipe: Recipe) -> list[RewardSpec]:
+    """The entries of its list that are right in themselves, where others in it made every stage wrong."""
     found = []
-    for values in rewards:
+    for values in recipe.rewards:
         with suppress(CopgError):
             found.append(parse_config(RewardSpec, values, where="rewards"))
     return found
-
-
-def _check_ranges(specs: list[RewardSpec], ours: list[RewardSpec]) -> None:
-    check_ranges(specs, {spec.part: build_reward(spec) for spec in ours})
 
 
 def _of_guards(configs: Mapping[str, Any]) -> Iterator[str]:

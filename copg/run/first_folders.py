@@ -7,10 +7,10 @@ from pathlib import Path
 
 from copg.errors import CopgError
 from copg.lm.weights import check_files
-from copg.run.hub_names import PLACES, value_at
 from copg.run.recipe import Recipe
+from copg.run.shared import value_at
 from copg.run.sources import looks_like_path
-from copg.run.spelling import is_address
+from copg.run.spelling import MODELS, is_address
 
 READER = "validate.reader.model"
 """Which need not have weights."""
@@ -32,7 +32,7 @@ def of_files(key: str, name: str) -> Iterator[str]:
 
 def of_others(recipe: Recipe) -> Iterator[str]:
     """Models beside the recipe's own, which sections name."""
-    for key in PLACES[1:]:
+    for key in MODELS[1:]:
         name = value_at(recipe.stages, key)
         if not isinstance(name, str) or is_address(name):  # told with the settings
             continue

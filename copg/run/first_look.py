@@ -1,20 +1,17 @@
 """What can be said of a recipe in seconds, without a GPU: settings, the first records, the model's files."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from copg.config import parse_config
 from copg.data.found import Reading
 from copg.data.record_pass import told_keys
-from copg.errors import ConfigError, CopgError
+from copg.errors import CopgError
 from copg.evaluation.power import MIN_PROMPTS
 from copg.losses import WITHOUT_CONTRAST
-from copg.rewards.contract import RewardSpec
 from copg.rewards.registry import build_reward
-from copg.run.check import mistakes_of, settings_of
+from copg.run.check import mistakes_of, readable_rewards, settings_of
 from copg.run.first_folders import of_files, of_others, of_root
 from copg.run.first_records import Sample, read_first
 from copg.run.footprint import estimate_needs, measure_model, shortfalls
@@ -166,9 +163,9 @@ def _of_columns(recipe: Recipe, found: Sample) -> Iterator[Look]:
         )
     if recipe.trains_reward and not found.rewarded:
         yield Look(ERROR, "reward: none of the first records came with preferences or rewards to learn from")
-    for spec in recipe.rewards:
+    for spec in readable_rewards(recipe):
         try:
-            reads = getattr(build_reward(_spec(spec)), "reads", None) or ()
+            reads = getattr(build_reward(spec), "reads", None) or ()
         except (CopgError, TypeError, ValueError):  # told with the settings
             continue
         for column in reads:
@@ -176,24 +173,18 @@ def _of_columns(recipe: Recipe, found: Sample) -> Iterator[Look]:
                 held = str(sorted(found.columns) or "no other column")
                 yield Look(
                     ERROR,
-                    f"rewards: {spec['name']} reads column {column!r:.100}; the first records hold "
+                    f"rewards: {spec.name} reads column {column!r:.100}; the first records hold "
                     f"{held if len(held) <= MOST_CHARS else held[:MOST_CHARS] + ' ...'}",
                 )
 
 
-def _spec(values: Mapping[str, Any]) -> RewardSpec:
-    return parse_config(RewardSpec, values, where="rewards")
-
-
 def _of_rewards(recipe: Recipe) -> Iterator[Look]:
     """Those of the user's own, whose code is here; the others were told with the settings."""
-    for values in recipe.rewards:
-        with suppress(ConfigError):  # told with the settings
-            spec = _spec(values)
-            try:
-                _ = build_reward(spec) if ":" in spec.name else None
-            except CopgError as error:
-                yield Look(ERROR, f"rewards: {error}")
+    for spec in readable_rewards(recipe):
+        try:
+            _ = build_reward(spec) if ":" in spec.name else None
+        except CopgError as error:
+            yield Look(ERROR, f"rewards: {error}")
 
 
 def _of_model(recipe: Recipe, run_dir: Path) -> Iterator[Look]:

@@ -40,11 +40,11 @@ def find_on_hub(
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     if revision is not None and len(revision) == COMMIT_LENGTH:
-        return Source(json_digest([kind, name, revision]), _cached(name, revision, kind), revision)
+        return Source(json_digest([kind, name, revision]), cached(name, revision, kind), revision)
 
     def ask() -> Source:
         commit = str(HfApi().repo_info(name, revision=revision, repo_type=kind).sha)
-        return Source(json_digest([kind, name, commit]), _cached(name, commit, kind), commit)
+        return Source(json_digest([kind, name, commit]), cached(name, commit, kind), commit)
 
     try:
         return ask()
@@ -63,12 +63,13 @@ def find_on_hub(
     raise error(f"{kind}={name!r}: no such local path, and the hub gave none: {reason}")
 
 
-def _cached(name: str, commit: str, kind: str) -> Path | None:
+def cached(name: str, revision: str | None, kind: str) -> Path | None:
+    """Where the cache of the hub on this machine holds a name at a revision, if it does."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(name, revision=commit, repo_type=kind, local_files_only=True))
+        return Path(snapshot_download(name, revision=revision, repo_type=kind, local_files_only=True))
     except (LocalEntryNotFoundError, OSError, ValueError):
         return None
 

@@ -1,15 +1,16 @@
 """Names of the hub that stand for nothing there, told before anything is run."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from copg.config import ADDRESS
+from copg.run.hub import cached
 from copg.run.recipe import Recipe
+from copg.run.shared import value_at
 from copg.run.sources import looks_like_path
+from copg.run.spelling import MODELS
 
-PLACES = ("model", "train.start_from", "reward.model", "sample.model", "validate.reader.model")
-"""Keys of a recipe that may hold the name of a model."""
 REVISIONS = {"model": "revision", "train.start_from": "train.start_revision"}
 """Keys of their branch, tag or commit, where it is not called ``revision`` beside them."""
 MIRROR = "HF_ENDPOINT"
@@ -33,7 +34,7 @@ def absent_names(recipe: Recipe, *, endpoint: str | None = None) -> Iterator[tup
         return
     values: dict[str, Any] = {"model": recipe.model, "revision": recipe.revision, **recipe.stages}
     validate = recipe.stages.get("validate") or {}
-    asked = [(key, value_at(values, key), value_at(values, _revision_of(key)), "model") for key in PLACES]
+    asked = [(key, value_at(values, key), value_at(values, _revision_of(key)), "model") for key in MODELS]
     asked.append(("records", recipe.records, value_at(validate, "revision"), "dataset"))
     sure = not recipe.placement or bool(get_token())
     for key, name, revision, kind in asked:
@@ -55,7 +56,7 @@ def absent_from_hub(
         endpoint: of the hub; None: the one that the environment names.
         timeout_s: for one answer.
     """
-    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub import HfApi
     from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
 
     what = "data set" if kind == "dataset" else kind
@@ -75,11 +76,7 @@ def absent_from_hub(
         return ""
     else:
         return ""
-    try:
-        snapshot_download(name, revision=revision, repo_type=kind, local_files_only=True)
-    except (OSError, ValueError):
-        return told
-    return ""
+    return "" if cached(name, revision, kind) else told
 
 
 def _may_be_on_hub(name: str) -> bool:
@@ -91,11 +88,3 @@ def _may_be_on_hub(name: str) -> bool:
 
 def _revision_of(key: str) -> str:
     return REVISIONS.get(key) or f"{key.rpartition('.')[0]}.revision"
-
-
-def value_at(values: Mapping[str, Any], key: str) -> Any:
-    """A value at a dotted key; None where there is none."""
-    here: Any = values
-    for part in key.split("."):
-        here = here.get(part) if isinstance(here, Mapping) else None
-    return here

@@ -179,14 +179,14 @@ def settle_recipe(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]
     strange = [key for key in flat if key not in known | {"stages"}]
     mistakes = [_unknown(key, sorted(known)) for key in strange]
     flat = {key: item for key, item in flat.items() if key not in strange}
-    apart = flat.pop("stages", None) or {}
-    if not isinstance(apart, Mapping):
-        mistakes.append(f"recipe.stages={apart!r:.200} must be keys, each with keys and values")
-        apart = {}
-    if twice := sorted(set(apart) & set(stages)):
+    nested = flat.pop("stages", None) or {}
+    if not isinstance(nested, Mapping):
+        mistakes.append(f"recipe.stages={nested!r:.200} must be keys, each with keys and values")
+        nested = {}
+    if twice := sorted(set(nested) & set(stages)):
         mistakes.append(f"{twice} are given both at the top of the recipe and in its 'stages': keep one")
-    mistakes += misspelt({**flat, **apart, **stages}, "")
-    flat["stages"] = {**apart, **stages}
+    mistakes += misspelt({**flat, **nested, **stages}, "")
+    flat["stages"] = {**nested, **stages}
     if REWARD in stages and not flat.get("rewards"):
         flat["rewards"] = [{"name": REWARD_MODEL}]
     section = flat["stages"].get(REWARD)

@@ -50,3 +50,11 @@ def _holds(stages: Mapping[str, Any], key: str) -> bool:
             return False
         here = here[part]
     return True
+
+
+def value_at(values: Mapping[str, Any], key: str) -> Any:
+    """A value at a dotted key of nested dictionaries; None where there is none."""
+    here: Any = values
+    for part in key.split("."):
+        here = here.get(part) if isinstance(here, Mapping) else None
+    return here

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from copg.errors import ConfigError
+from copg.run.shared import value_at
 
 STORES = ("s3", "s3a", "gs", "gcs", "minio", "abfs", "abfss", "az", "adl", "hdfs", "http", "https")
 """Schemes after whose two slashes a bucket or a server comes."""
@@ -12,7 +13,9 @@ RIGHT = {"file": (2, 3), "sqlite": (3, 4)}
 """Slashes of addresses of files, which may name a machine, or a path from the root; of all others two."""
 _START = re.compile(rf"({'|'.join((*STORES, *RIGHT))})(:[/\\]*|[/\\]{{2,}})(?=\S)", re.IGNORECASE)
 ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://\S", re.IGNORECASE)
-READ_HERE = ("records", "model", "train.start_from", "reward.model", "sample.model", "validate.reader.model")
+MODELS = ("model", "train.start_from", "reward.model", "sample.model", "validate.reader.model")
+"""Settings that may name a model: a folder, or something on the hub."""
+READ_HERE = ("records", *MODELS)
 """Settings that name files, a folder or something on the hub, and never an address."""
 OF_CODE = "name"
 """Setting that may hold ``module:function``, in which a colon is none of an address."""
@@ -77,9 +80,7 @@ def read_nowhere(values: Mapping[str, Any]) -> Iterator[str]:
         values: of a recipe, its sections among them.
     """
     for key in READ_HERE:
-        value: Any = values
-        for part in key.split("."):
-            value = value.get(part) if isinstance(value, Mapping) else None
+        value = value_at(values, key)
         if isinstance(value, str) and ADDRESS.match(value):
             kind = "records are read from files" if key == "records" else "a model is read from a folder"
             yield (

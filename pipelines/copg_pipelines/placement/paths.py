@@ -9,6 +9,7 @@ from typing import Any
 from copg.errors import ConfigError
 from copg.run.recipe import Recipe
 from copg.run.recipe_paths import PATHS
+from copg.run.shared import value_at
 from copg.run.sources import looks_like_path
 from copg.run.trained_reward import all_rewards
 from copg_pipelines.placement.config import PlacementConfig
@@ -102,9 +103,7 @@ def _named(recipe: Recipe) -> Iterator[tuple[str, str]]:
         yield "tracking", recipe.tracking
     values: dict[str, Any] = {"records": recipe.records, "model": recipe.model, **recipe.stages}
     for key in sorted(PATHS):
-        value: Any = values
-        for part in key.split("."):
-            value = value.get(part) if isinstance(value, Mapping) else None
+        value = value_at(values, key)
         if isinstance(value, str):
             yield key, value
     for reward in (*recipe.rewards, *all_rewards(recipe.stages)):
