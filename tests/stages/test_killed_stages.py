@@ -180,11 +180,13 @@ def test_on_a_disk_that_fills_a_stage_ends_in_a_line_and_goes_on_once_there_is_s
         empty(disk)
         resize(disk, max(4096, largest * number // SIZES))
         code, lines, _ = forks.run(stage, given, disk)
-        if code:
-            refused += 1
-            assert len(lines) == 1, lines
-            assert "the disk is full; free some of it" in lines[0]
-            assert not [name for name, digest in digests(disk).items() if digest != expected[name]]
+        if code == 0:  # sizes are rounded up to pages: of a few pages, the last size may hold all
+            assert digests(disk) == expected
+            continue
+        refused += 1
+        assert len(lines) == 1, lines
+        assert "the disk is full; free some of it" in lines[0]
+        assert not [name for name, digest in digests(disk).items() if digest != expected[name]]
         resize(disk, 256 * 2**20)
         assert rerun(forks, stage, given, disk) == expected
-    assert refused > 0
+    assert refused >= SIZES - 2, refused
