@@ -121,7 +121,7 @@ def whole(reference: Path, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
 def worths(outcome: Outcome, name: str) -> dict[str, float]:
     """By prompt of the gate: what the summary that a policy wrote is worth, which no log holds."""
     by_prompt = {report.prompt: report for report in thumbs.reports_of(thumbs.NUM_RECORDS)}
-    for folder in (outcome.home / "runs/artifacts").glob("*/evaluate*/evaluation"):
+    for folder in (outcome.home / "runs/artifacts").rglob("evaluation"):
         if read_manifest(folder, schema="evaluation").config["name"] == name:
             rows = pq.read_table(folder / "generations.parquet").to_pylist()
             return {
