@@ -58,6 +58,8 @@ def _warn(record: TaskRecord | None) -> None:
 def run_stage_there(client: Any, recipe: Recipe, single: "Single", target: Target) -> Any:
     """Start a DAG of one stage on a server, without a version of its own; the run.
 
+    What may be wrong with the DAG is printed, as of a whole one.
+
     Args:
         client: of the server.
         recipe: the target's, with paths as the pods see them.
@@ -68,7 +70,7 @@ def run_stage_there(client: Any, recipe: Recipe, single: "Single", target: Targe
         LintError: no server could run the DAG.
     """
     from copg_pipelines.dags.compiling import compile_to
-    from copg_pipelines.dags.lint import lint_or_refuse
+    from copg_pipelines.dags.lint import warn_or_refuse
     from copg_pipelines.dags.single import build_single
     from copg_pipelines.server.runs import submit
 
@@ -76,7 +78,7 @@ def run_stage_there(client: Any, recipe: Recipe, single: "Single", target: Targe
         path = Path(folder) / "only.yaml"
         build = partial(build_single, single)
         compile_to(path, build, recipe, run_dir=target.runs_there(recipe), image=target.image)
-        lint_or_refuse(path)
+        warn_or_refuse(path, again=True)
         spec, platform = read_compiled(path)
     whole = {"pipeline_spec": spec, "platform_spec": platform} if platform else spec
     return submit(client, target, f"{recipe.name}-{single.stage}", pipeline_spec=whole)

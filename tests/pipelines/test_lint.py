@@ -9,6 +9,7 @@ import pytest
 from copg_pipelines.dags import lint as lint_module
 from copg_pipelines.dags.compiling import compile_dag
 from copg_pipelines.dags.lint import LintError, lint
+from copg_pipelines.server.resources import write_resources
 from kfp import compiler, dsl
 
 from copg.run.recipe import parse_recipe
@@ -65,6 +66,17 @@ def test_a_cache_that_is_off_is_found(tmp_path: Path) -> None:
     assert lint(compiled(tmp_path, build)) == [
         "task step: the cache is off, so that they run again though nothing changed"
     ]
+
+
+def test_who_writes_resources_is_told_what_may_go_wrong(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def build() -> None:
+        step(text="a").set_caching_options(enable_caching=False)
+
+    write_resources(compiled(tmp_path, build), tmp_path / "out.yaml", namespace="kubeflow", revision="abc")
+    assert capsys.readouterr().err.startswith("warning: task step: the cache is off, ")
+    assert (tmp_path / "out.yaml").is_file()
 
 
 @pytest.mark.parametrize("longest", ["30s", "59m", None])

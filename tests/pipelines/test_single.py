@@ -98,6 +98,21 @@ def test_on_a_server_the_stage_stands_alone_behind_resolve(command: Command, ser
     assert platform["pipelineConfig"]["activeDeadlineSeconds"] == 7200
 
 
+def test_what_may_go_wrong_with_a_stage_alone_is_told_as_of_a_whole_run(
+    command: Command, server: KfpServer
+) -> None:
+    words = ("run", "align", "--on", "cluster", "--recipe", str(command.recipe), "--no-wait")
+    only = ("--only", "score", "--from", "s3://bucket/groups")
+    clean = command(*words, *only, "--image", IMAGE)
+    assert (clean.code, clean.error) == (0, "")  # its cache is off, as it is meant to be
+    for more, tasks in ((only, "tasks resolve, score"), ((), "tasks ")):
+        told = command(*words, *more, "--image", "copg:1")
+        (warning,) = (line for line in told.error.splitlines() if line.startswith("warning: "))
+        assert warning.startswith(f"warning: image copg:1 of {tasks}")
+        assert "has no digest" in warning
+        assert told.code == 0
+
+
 def test_on_a_server_a_stage_gets_artifacts_of_every_trial_by_address(
     command: Command, server: KfpServer
 ) -> None:

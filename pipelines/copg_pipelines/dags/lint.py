@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -40,8 +41,18 @@ def lint(path: Path) -> list[str]:
     return [*faults(spec, weight), *_doubts(spec, weight)]
 
 
-def lint_or_refuse(path: Path) -> list[str]:
+def warn_or_refuse(path: Path, *, again: bool = False) -> None:
+    """Print what may be wrong with a compiled DAG that is about to run; see ``lint_or_refuse``."""
+    for finding in lint_or_refuse(path, again=again):
+        print(f"warning: {finding}", file=sys.stderr)
+
+
+def lint_or_refuse(path: Path, *, again: bool = False) -> list[str]:
     """What may be wrong with a compiled DAG that is about to run, a line each.
+
+    Args:
+        path: the compiled DAG.
+        again: its tasks are to run though nothing changed, so that a cache that is off is as it should be.
 
     Raises:
         LintError: the file is no compiled DAG, or no run of it could end well on a server.
@@ -52,13 +63,14 @@ def lint_or_refuse(path: Path) -> list[str]:
         more = f" (and {len(found) - 1} more: copg lint tells them)" if len(found) > 1 else ""
         raise LintError(f"no server can run this DAG: {found[0]}{more}")
     needs = [f"weight: {weight.condition}"] if weight.condition else []
-    return [*needs, *_doubts(spec, weight)]
+    return [*needs, *_doubts(spec, weight, again=again)]
 
 
-def _doubts(spec: Mapping[str, Any], weight: Weight) -> list[str]:
+def _doubts(spec: Mapping[str, Any], weight: Weight, *, again: bool = False) -> list[str]:
     tasks = list(walk_tasks(spec))
     heavy = [] if weight.fits or not weight.runs else [_heavy(weight)]
-    checks = (_caches, _images, _retries, _resources, _parameters, _descriptions)
+    caches = () if again else (_caches,)
+    checks = (*caches, _images, _retries, _resources, _parameters, _descriptions)
     return [*heavy, *(finding for check in checks for finding in check(spec, tasks))]
 
 

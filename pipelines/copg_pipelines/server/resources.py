@@ -12,6 +12,8 @@ def write_resources(
 ) -> str:
     """Write ``Pipeline`` and ``PipelineVersion``; the name of the version, as the client gives it too.
 
+    What may be wrong with the DAG is printed.
+
     Args:
         compiled: from ``copg compile``.
         output: ``.yaml`` file.
@@ -26,10 +28,10 @@ def write_resources(
     from kfp.compiler.pipeline_spec_builder import write_pipeline_spec_to_file
     from kfp.components import load_component_from_file
 
-    from copg_pipelines.dags.lint import lint_or_refuse
+    from copg_pipelines.dags.lint import warn_or_refuse
     from copg_pipelines.server.versions import Dag, resource_name, source_revision
 
-    lint_or_refuse(compiled)
+    warn_or_refuse(compiled)
     dag = load_component_from_file(str(compiled))
     name = dag.pipeline_spec.pipeline_info.name
     version = Dag(compiled, name, revision or source_revision()).version

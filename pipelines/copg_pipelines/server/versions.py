@@ -5,7 +5,6 @@ import hashlib
 import json
 import re
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -181,14 +180,13 @@ def compiled(target: Target) -> Iterator[Dag]:
         LintError: no server could run it.
     """
     from copg_pipelines.dags.compiling import compile_dag
-    from copg_pipelines.dags.lint import lint_or_refuse
+    from copg_pipelines.dags.lint import warn_or_refuse
 
     recipe = target.load()
     with tempfile.TemporaryDirectory(prefix="copg-dag-") as folder:
         path = Path(folder) / f"{target.dag}.yaml"
         compile_dag(target.dag, recipe, path, run_dir=target.runs_there(recipe), image=target.image)
-        for finding in lint_or_refuse(path):
-            print(f"warning: {finding}", file=sys.stderr)
+        warn_or_refuse(path)
         yield Dag(path, recipe.name, target.revision or source_revision())
 
 
