@@ -237,6 +237,16 @@ def test_a_mistake_is_one_line_that_says_what_is_allowed(placement: dict[str, An
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(("hours", "seconds"), [(0, 0), (1e-9, 1), (0.0001, 1), (0.0005, 2), (1.5, 5400)])
+def test_a_limit_below_a_second_is_one_of_a_second_and_not_none(hours: float, seconds: int) -> None:
+    # 0.0001 hours are 0.36 s, which would round to 0: no limit at all; 0.0005 are 1.8 s, and 1.5 are 5,400 s
+    run = {"timeout_hours": hours, "keep_days": hours / 24}
+    config = parse_placement({"defaults": {"timeout_hours": hours}, "run": run})
+    assert describe_pod(config, config.task("score"), IMAGE).deadline_s == seconds
+    limits = Placement(config, IMAGE).pipeline_config()
+    assert (limits.active_deadline_seconds or 0, limits.ttl_seconds_after_success or 0) == (seconds, seconds)
+
+
 def test_a_path_that_no_pod_can_follow_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"records='\.\./data/records\.jsonl' is relative"):
         compile_dag("align", parse_recipe(RECIPE), tmp_path / "align.yaml", run_dir="/runs/demo")

@@ -141,7 +141,7 @@ class RunConfig:
     """Limits of a whole run."""
 
     timeout_hours: Annotated[float, Field(ge=0, le=500_000)] = 0.0
-    """0: none."""
+    """In whole seconds; 0: none."""
     keep_days: Annotated[float, Field(ge=0, le=20_000)] = 7.0
     """How long the run's Workflow and pods stay after its end, however it ended; 0: an hour, KFP's own time.
     KFP's persistence agent deletes them after a day in any case, unless its Deployment says otherwise."""

@@ -7,6 +7,7 @@ from kfp import dsl
 
 from copg_pipelines.placement.config import PlacementConfig
 from copg_pipelines.placement.pod import describe_pod, watching_task
+from copg_pipelines.placement.pod_config import whole_seconds
 from copg_pipelines.placement.task import place_task
 from copg_pipelines.placement.train_job import describe_train_job
 
@@ -48,10 +49,10 @@ class Placement:
         """Limits of a whole run."""
         run = self.config.run
         # all three: where the run leaves one out, the controller's own holds, an hour
-        stay = round(86400 * run.keep_days) or None
+        stay = whole_seconds(run.keep_days, 86400) or None
         return dsl.PipelineConfig(
             ttl_seconds_after_finished=stay,
             ttl_seconds_after_success=stay,
             ttl_seconds_after_failure=stay,
-            active_deadline_seconds=round(3600 * run.timeout_hours) or None,
+            active_deadline_seconds=whole_seconds(run.timeout_hours, 3600) or None,
         )

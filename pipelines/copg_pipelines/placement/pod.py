@@ -17,6 +17,7 @@ from copg_pipelines.placement.pod_config import (
     TaskConfig,
     TolerationConfig,
     cpu_cores,
+    whole_seconds,
 )
 
 QUEUE, PRIORITY = "kueue.x-k8s.io/queue-name", "kueue.x-k8s.io/priority-class"
@@ -52,7 +53,7 @@ class Pod:
     @property
     def deadline_s(self) -> int:
         """Seconds that the pod may run; 0: for ever."""
-        return round(3600 * self.timeout_hours)
+        return whole_seconds(self.timeout_hours, 3600)
 
 
 def describe_pod(config: PlacementConfig, task: TaskConfig, image: str) -> Pod:

@@ -35,6 +35,16 @@ def cpu_cores(quantity: str) -> float:
     return float(quantity[:-1]) / 1000 if quantity.endswith("m") else float(quantity)
 
 
+def whole_seconds(amount: float, each_s: int) -> int:
+    """Seconds of so many hours or days; less than one counts as one, since 0 would set no limit.
+
+    Args:
+        amount: of hours or days; 0 stays 0.
+        each_s: seconds of one of them.
+    """
+    return max(1, round(amount * each_s)) if amount else 0
+
+
 def check_names(what: str, *names: str) -> None:
     """Refuse what Kubernetes would not take as the name of a resource."""
     for name in names:
@@ -130,7 +140,7 @@ class TaskConfig:
     tolerations: list[TolerationConfig] = field(default_factory=list)
     retry: RetryConfig = field(default_factory=RetryConfig)
     timeout_hours: NotNegative = 0.0
-    """Of one attempt; 0: none."""
+    """Of one attempt, in whole seconds; 0: none."""
     queue: str = ""
     """Kueue's LocalQueue; empty: the pod does not wait in one."""
     priority: str = ""
