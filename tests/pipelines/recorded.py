@@ -41,29 +41,32 @@ def nodes_of(run: Any, tasks: dict[str, str]) -> list[Any]:
     Args:
         run: by whose id the workflow is called.
         tasks: state of each task that has begun, by its name; ``for-loop-2/0/train`` stands in a loop, and a
-            whole path, as an outline of the DAG gives it, is a name too. CACHED: a cache answered for it.
+            whole path, as an outline of the DAG gives it, is a name too. CACHED: a cache answered for it. The
+            name of a driver is that of a task which has not begun.
     """
     workflow = workflow_name(run)
     inner: dict[str, list[str]] = {}
     states: dict[str, str] = {}
     tasks, given = {task: "SUCCEEDED" if state == CACHED else state for task, state in tasks.items()}, tasks
     for task, state in tasks.items():
-        name, outer = f"{node_name(run, task)}(0).executor", workflow
+        driver = task.endswith("-driver")
+        name, outer = node_name(run, task) + ("" if driver else "(0).executor"), workflow
         states[name] = state
         for part in name.removeprefix(f"{workflow}(0).").split("(0)."):
             child = f"{outer}(0).{part}"
-            alone = part == "executor" or part.endswith(".onExit")
+            alone = part == "executor" or part.endswith((".onExit", "-driver"))
             for each in (child,) if alone else (f"{child}-driver", child):
                 inner.setdefault(outer, []).append(each)
             outer = child
-        states |= {name.rpartition("(0).")[0]: "RUNNING" if state == "PENDING" else state}
+        if not driver:
+            states |= {name.rpartition("(0).")[0]: "RUNNING" if state == "PENDING" else state}
     whole = (
         "FAILED" if "FAILED" in tasks.values() else "RUNNING" if {*tasks.values()} - {*OVER} else "SUCCEEDED"
     )
     cached = {f"{node_name(run, task)}(0).executor" for task, state in given.items() if state == CACHED}
     found = []
     for name in dict.fromkeys((workflow, *(child for children in inner.values() for child in children))):
-        state = "SUCCEEDED" if name.endswith("-driver") else states.get(name, whole)
+        state = states.get(name, "SUCCEEDED" if name.endswith("-driver") else whole)
         children = list(dict.fromkeys(inner.get(name, [])))
         began = run.created_at + timedelta(seconds=1, milliseconds=len(found))
         if name in cached:
@@ -91,7 +94,7 @@ def _node(run: Any, name: str, began: datetime, state: str, children: list[str])
 
 def node_name(run: Any, task: str) -> str:
     """Whole name of a task's node; see ``nodes_of``."""
-    if task.startswith("(0).root"):
+    if task.startswith("(0).root"):  # that of a DAG whose own driver waits, too
         return f"{workflow_name(run)}{task}"
     *loop, part = task.split("/")
     outer = f"{workflow_name(run)}(0).root(0)"
@@ -105,5 +108,6 @@ def workflow_name(run: Any) -> str:
 
 
 def pod_of(run: Any, task: str) -> str:
-    """Id of the node of the pod that ``nodes_of`` gives a task."""
-    return node_id(workflow_name(run), f"{node_name(run, task)}(0).executor(0)")
+    """Id of the node of the pod that ``nodes_of`` gives a task, or a driver."""
+    inner = "" if task.endswith("-driver") else ".executor(0)"
+    return node_id(workflow_name(run), f"{node_name(run, task)}(0){inner}")

@@ -280,6 +280,61 @@ def test_a_pod_that_does_not_start_says_why(
     assert followed.outcome == "LOST"
 
 
+@pytest.mark.parametrize(
+    ("driver", "name"),
+    [
+        ("(0).root-driver", "root"),
+        ("train-driver", "train"),
+        ("for-loop-2/1/train-driver", "train-1"),
+        ("(0).root(0).for-loop-2(0).iteration-driver", "for-loop-2"),
+        (
+            "(0).root(0).for-loop-2(0).iteration-iterations(1:1)(0).iteration-item-driver",
+            "for-loop-2-1",
+        ),
+    ],
+)
+def test_a_driver_whose_pod_does_not_start_says_why_in_the_place_of_what_it_holds_up(
+    command: Command, server: KfpServer, monkeypatch: pytest.MonkeyPatch, driver: str, name: str
+) -> None:
+    before = {} if driver == "(0).root-driver" else {"resolve": "SUCCEEDED"}
+    server.scripts = {"": [("RUNNING", {**before, driver: "PENDING"})]}
+    run = server.begin("align")
+    why = {pod_of(server.runs[run], driver): "ImagePullBackOff: no such image"}
+    monkeypatch.setattr(pods, "look_at_pods", lambda *given: RunPods(gone=False, waiting=why))
+    shown = command("status", "align", run, "--kube-context", "mine")
+    (line,) = (each for each in shown.out.splitlines() if "ImagePullBackOff" in each)
+    assert line.split()[:2] == [name, "PENDING"]
+    assert line.endswith("s  the driver before it waits: ImagePullBackOff: no such image")
+    out = io.StringIO()
+    with pytest.raises(StillRunning):
+        follow(client_of(server), run, out, NOWHERE, every_s=0.01, doubt_s=0.02, timeout_s=0.2)
+    assert out.getvalue().count(line[:39]) == 1
+    why.clear()  # it runs: what waits for it is told once it has begun
+    assert [each.split()[0] for each in command("status", "align", run).out.splitlines()[1:-1]] == [*before]
+
+
+def test_a_server_that_cannot_tell_a_lost_run_says_so_once_nothing_changes(
+    command: Command, server: KfpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = server.recall("run-whose-workflow-was-deleted")
+    said = "note: whether the run is still there is not known from here"
+    shown = command("status", "align", run)
+    assert (shown.code, shown.out.count(said)) == (0, 1)
+    out = io.StringIO()
+    with pytest.raises(StillRunning):
+        follow(client_of(server), run, out, NOWHERE, every_s=0.01, doubt_s=0.02, timeout_s=0.2)
+    assert out.getvalue().count(said) == 1
+    monkeypatch.setattr(pods, "look_at_pods", lambda *given: RunPods(gone=False))
+    assert said not in command("status", "align", run, "--kube-context", "mine").out  # its cluster knows
+    client = client_of(server)
+    told = client.runs.run_service_get_run(run)
+    tasks = tasks_of(told)
+    just_now = max(moment for task in tasks.tasks for moment in (task.start, task.end) if moment)
+    assert is_lost(client, told, tasks, outline_of(client, told), just_now) is False  # it has just changed
+    server.multi_user = True
+    assert said not in command("status", "align", run).out  # there the logs of its pods are asked
+
+
 def test_a_cluster_of_many_users_is_asked_in_the_namespace_of_the_run_alone(
     command: Command, server: KfpServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,7 +11,7 @@ from copg_pipelines.server.client import Client
 from copg_pipelines.server.connection import ClientError
 from copg_pipelines.server.outline import outline_of
 from copg_pipelines.server.runs import LOST, ended
-from copg_pipelines.server.showing import Shown, look, say_rest
+from copg_pipelines.server.showing import UNSEEN, Shown, look, say_rest
 
 TIMED_OUT = 124
 """Exit code of a wait that ended before the run; the one of ``timeout``."""
@@ -53,7 +53,7 @@ def follow(
     seen: dict[str, tuple[str, int]] = {}
     began = changed = time.monotonic()
     told: dict[str, str] = {}
-    outline, missing, noted, looked = None, False, False, False
+    outline, missing, noted, looked, unseen = None, False, False, False, False
     while True:
         run = client.runs.run_service_get_run(run_id)
         outline = outline or outline_of(client, run)
@@ -76,11 +76,14 @@ def follow(
             if closer.outcome == LOST and missing:  # twice: its pod may be tried again elsewhere
                 return closer
             missing, changed = closer.outcome == LOST, time.monotonic()
-            for task in closer.told.tasks:
+            for task in closer.begun():
                 why = closer.waits_for(task)
                 if why and told.get(task.node) != why:
                     told[task.node] = why
                     print(closer.line(task), file=out, flush=True)
+            if closer.unseen and not unseen:
+                unseen = True
+                print(UNSEEN, file=out, flush=True)
         if timeout_s is not None and time.monotonic() + every_s > began + timeout_s:
             raise StillRunning(f"run {run_id} is still {shown.outcome} after {timeout_s:g} s and goes on")
         time.sleep(every_s)

@@ -26,6 +26,11 @@ UNTOLD = (
     "not known from here: its workflow tells, where --kube-context names its cluster, until a day after its "
     "end, and summary.json in the directory of its runs"
 )
+UNSEEN = (
+    "note: whether the run is still there is not known from here: its server goes on saying so of one whose "
+    "workflow was deleted; copg status with --kube-context NAME asks its cluster"
+)
+DRIVES = "the driver before it waits: "
 
 
 class Shown:
@@ -43,6 +48,8 @@ class Shown:
         self.client, self.run, self.at_hand = client, run, at_hand
         self.waiting: Mapping[str, str] = {}
         """Why a pod does not start, by the id of its node, as far as somebody looked."""
+        self.unseen = False
+        """Whether somebody looked in vain for whether it is still there."""
         self.outline = outline if outline is not None else outline_of(client, run)
         self.outcome = LOST if lost else outcome(run)
         """State of the run; CANCELED or LOST where the server has no word for it."""
@@ -101,7 +108,12 @@ class Shown:
 
     def waits_for(self, task: Task) -> str:
         """Why a task's pod does not start, as far as a cluster at hand tells."""
-        return self.waiting.get(task.pods[-1], "") if task.pods and task.state == "PENDING" else ""
+        why = self.waiting.get(task.pods[-1], "") if task.pods and task.state == "PENDING" else ""
+        return DRIVES + why if why and task.before else why
+
+    def begun(self) -> list[Task]:
+        """The tasks, and those that a driver holds up whose pod does not start."""
+        return [*self.told.tasks, *filter(self.waits_for, self.told.drivers)]
 
     def line(self, task: Task) -> str:
         """How a task stands; see ``Task.line``."""
@@ -202,7 +214,9 @@ def look(
         return shown
     found = (at_hand.look(shown.told.workflow) if shown.told.workflow else None) or RunPods()
     shown.waiting = found.waiting
-    if is_lost(client, run, shown.told, shown.outline) if found.gone is None else found.gone:
+    lost = is_lost(client, run, shown.told, shown.outline) if found.gone is None else found.gone
+    shown.unseen = lost is None
+    if lost:
         shown.outcome = LOST
     return shown
 
@@ -211,8 +225,10 @@ def show_run(shown: Shown, say: Callable[[str], None]) -> None:
     """Say how a run stands, task by task, and where to see it."""
     run = shown.run
     say(f"run {run.run_id}  {run.display_name}  {shown.outcome}")
-    for task in shown.told.tasks:
+    for task in shown.begun():
         say(shown.line(task))
+    if shown.unseen:
+        say(UNSEEN)
     say_rest(shown, say)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from copg_pipelines.server.nodes import ATTEMPT, Tree, last_part
 
-EXECUTOR, DRIVER = "executor", "-driver"
+EXECUTOR, DRIVER, ITERATION = "executor", "-driver", "iteration-item"
 MACHINERY = re.compile(r"^(root|executor|system-.*|.*-driver|iteration-.*|for-loop-\d+|exit-handler-.*)$")
 """Nodes of the workflow engine that stand between the tasks."""
 ITEM = re.compile(r"\.(for-loop-\d+)\(\d+\)\.iteration-iterations\((\d+):\d+\)")
@@ -87,6 +87,9 @@ class Told:
     workflow: str = ""
     followed: bool = False
     """Whether its workflow told of the rest."""
+    drivers: tuple[Task, ...] = ()
+    """Those at work or waiting, in whose pods KFP looks up what a task, a loop or the run takes, before its
+    own pods begin."""
 
 
 def tasks_of(run: Any, items: Items | None = None, nodes_of: NodesOf | None = None) -> Told:
@@ -104,14 +107,24 @@ def tasks_of(run: Any, items: Items | None = None, nodes_of: NodesOf | None = No
     if known:
         nodes, tree = known, Tree(known)
     found = [_task(tree, name, nodes, items or {}) for name in sorted(tree.attempts) if _is_task(tree, name)]
-    tasks = [each for each in found if each is not None] if tree.workflow else _by_name(nodes)
+    tasks = found if tree.workflow else _by_name(nodes)
     if stopped is not None and not known:
         tasks = [_doubtful(each, run.state, stopped) for each in tasks]
     if asked_to_stop is not None:
         tasks = [_cancelled(each, asked_to_stop) for each in tasks]
     last = datetime.max.replace(tzinfo=UTC)
     tasks.sort(key=lambda each: (each.start or last, each.end or last))
-    return Told(tuple(tasks), _never(nodes, tasks), stopped, tree.workflow, followed=bool(known))
+    drivers = [_task(tree, name, nodes, items or {}) for name in sorted(tree.attempts) if _drives(tree, name)]
+    never = _never(nodes, tasks)
+    return Told(tuple(tasks), never, stopped, tree.workflow, bool(known), tuple(drivers))
+
+
+def _drives(tree: Tree, name: str) -> bool:
+    """Whether a node is that of a driver which is not over."""
+    if not last_part(name).endswith(DRIVER) or not tree.attempts[name]:
+        return False
+    node = tree.node(name)
+    return node is not None and str(node.state) not in ENDED
 
 
 def _is_task(tree: Tree, name: str) -> bool:
@@ -126,7 +139,7 @@ def _is_task(tree: Tree, name: str) -> bool:
     return EXECUTOR in within or not (within or MACHINERY.match(part))
 
 
-def _task(tree: Tree, name: str, nodes: list[Any], items: Items) -> Task | None:
+def _task(tree: Tree, name: str, nodes: list[Any], items: Items) -> Task:
     attempts = tree.attempts[name]
     executors = [f"{attempt}.{EXECUTOR}" for attempt in attempts if f"{attempt}.{EXECUTOR}" in tree.attempts]
     pods = [pod for each in executors for pod in tree.attempts[each]] if executors else attempts
@@ -162,14 +175,14 @@ def task_name(name: str, items: Items) -> str:
     part = last_part(name).removesuffix(DRIVER)
     outer = name.rpartition(".")[0]
     where = ITEM.findall(outer)
-    if part.startswith("iteration"):  # a loop that could not begin
+    if part == "iteration":  # a loop that has not begun
         return ATTEMPT.sub("", last_part(outer))
     if not where:
         return part
     loop, number = where[-1][0], int(where[-1][1])
     known = items.get(loop, ())
     item = known[number] if number < len(known) else str(number)
-    return f"{AGAIN.sub('', part)}-{item}"
+    return f"{loop if part == ITERATION else AGAIN.sub('', part)}-{item}"
 
 
 def _by_name(nodes: list[Any]) -> list[Task]:
