@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from copg.artifacts import MANIFEST, read_manifest
-from copg.stages.train import WORKER
 from copg.training.launch import ALIVE, ProcessError, raise_failure, torchrun_command, write_request
 from copg_components.cluster.api import TrainJobs, Unreachable, connect
 from copg_components.cluster.leftovers import EXCHANGE
+from copg_components.cluster.node import MEMORY, WORKER
 from copg_components.cluster.repeating import repeating
 from copg_components.cluster.tolerations import tolerating
 from copg_components.cluster.waiting import NO_POD_S, condition, patiently, wait_for
@@ -73,7 +73,8 @@ def train_on_nodes(
         shutil.copytree(folder / name, target, dirs_exist_ok=True)
     metrics: dict[str, float] = read_manifest(training, schema="training").facts["metrics"]
     (folder / ALIVE).unlink(missing_ok=True)
-    shutil.rmtree(folder / "referenced", ignore_errors=True)  # the rest once this task's outputs are stored
+    for part in ("referenced", MEMORY):  # the rest once this task's outputs are stored
+        shutil.rmtree(folder / part, ignore_errors=True)
     return metrics
 
 
@@ -113,7 +114,7 @@ def _run(
 def _lay_out(folder: Path, config: Mapping[str, Any], referenced: Path) -> None:
     """What the pods read; what an earlier attempt left half done goes."""
     paths = {part: folder / part for part in ("referenced", "policy", "training")}
-    for path in paths.values():
+    for path in (*paths.values(), folder / MEMORY):
         shutil.rmtree(path, ignore_errors=True)
     shutil.copytree(referenced, paths["referenced"])
     write_request(folder, config, **paths)

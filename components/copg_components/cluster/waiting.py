@@ -9,6 +9,7 @@ from copg.errors import ConfigError, DamageError, MemoryLimitError
 from copg.stores.sealed import read_sealed
 from copg.training.launch import FAILURE
 from copg_components.cluster.api import TrainJobs, Unreachable
+from copg_components.cluster.node import memory_noted
 from copg_components.cluster.tolerations import lost_to_kueue
 
 T = TypeVar("T")
@@ -36,7 +37,7 @@ def wait_for(jobs: TrainJobs, name: str, folder: Path, every_s: float, *, no_pod
         if condition(job, "Complete"):
             return ""
         pods = patiently(lambda: jobs.pods(name), every_s)
-        _check_memory(pods)
+        _check_memory(pods, folder)
         if failed := condition(job, "Failed"):
             return f"{failed.get('reason', '')}: {failed.get('message', '')}"
         if _made_a_mistake(folder):  # a runtime that starts lost nodes again would start it again as well
@@ -67,15 +68,22 @@ def _state(jobs: TrainJobs, name: str, job: Mapping[str, Any], pods: list[Any], 
     return f"{state}; {words}" if words else state
 
 
-def _check_memory(pods: list[Any]) -> None:
+def _check_memory(pods: list[Any], folder: Path) -> None:
     for pod in pods:
         for container in pod.status.container_statuses or []:
             for state in (container.state, container.last_state):
                 if state and state.terminated and state.terminated.reason == "OOMKilled":
-                    raise MemoryLimitError(
-                        f"pod {pod.metadata.name} was killed at its memory limit{_limit(pod)}; raise "
-                        "placement.stages.train.memory.limit, or lower train.rows.tokens_per_batch"
-                    )
+                    raise MemoryLimitError(_killed(pod, folder))
+
+
+def _killed(pod: Any, folder: Path) -> str:
+    """Of what memory a pod died, as its cluster and what it noted itself tell."""
+    used, lower = memory_noted(folder, pod.spec.hostname or pod.metadata.name)
+    return (
+        f"pod {pod.metadata.name} was killed at its memory limit{_limit(pod)}"
+        f"{used and f', with {used} in use when it was last looked at'}; raise placement.stages.train.memory."
+        f"limit, or lower {lower or 'train.rows.tokens_per_batch'}"
+    )
 
 
 def _limit(pod: Any) -> str:

@@ -1,14 +1,19 @@
 """What a training over several nodes waits for, and what it cannot have, told in the words of the cluster."""
 
 import copy
+import os
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from copg_components.cluster import node
+from copg_components.cluster.node import be_of_node, memory_noted
 
 from copg.artifacts import begin, seal, write_json
 from copg.errors import ConfigError, MemoryLimitError, MismatchError
+from copg.lm.memory import GIB
+from copg.run import memory_watch
 from copg.training.launch import FAILURE
 from tests.components.cluster.kubernetes_server import Cluster, pod, warning
 from tests.components.cluster.test_train_job import NAME, TEMPLATE, call, folder_of, leave_artifacts
@@ -88,6 +93,41 @@ def test_a_pod_without_memory_ends_it_at_once_with_its_limit(
         call(address, tmp_path, referenced)
     assert f"pod {NAME}-node-0-0-x was killed at its memory limit, 64Gi; raise placement" in str(caught.value)
     assert cluster.jobs == {}
+
+
+def test_a_pod_without_memory_is_told_with_what_it_had_noted(
+    cluster: Cluster, address: str, referenced: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host, looks = f"{NAME}-node-0-0", [40 * GIB, 50 * GIB, 60 * GIB]
+    monkeypatch.setattr(memory_watch, "container_limit", lambda: 64 * GIB)
+    monkeypatch.setattr(memory_watch, "in_use", lambda: looks.pop(0) if len(looks) > 1 else looks[0])
+    noted: list[str] = []
+
+    def train(folder: Path, stage: Any) -> None:
+        until = time.monotonic() + (10 if os.environ["LOCAL_RANK"] == "0" else 0.1)
+        while memory_noted(folder, host)[0] != "60.0 GiB of 64.0 GiB" and time.monotonic() < until:
+            time.sleep(0.01)
+        noted.append(memory_noted(folder, host)[0])
+
+    monkeypatch.setattr(node, "take_part", train)
+
+    def operate(job: dict[str, Any]) -> None:
+        for rank in ("1", "0"):
+            monkeypatch.setenv("LOCAL_RANK", rank)
+            be_of_node(folder_of(job), host, every_s=0.01)
+        killed = pod(NAME, "Failed", {"terminated": {"reason": "OOMKilled", "exitCode": 137}})
+        killed["spec"]["hostname"] = host
+        cluster.pods = [killed]
+
+    cluster.on_create = operate
+    with pytest.raises(MemoryLimitError) as caught:
+        call(address, tmp_path, referenced, {"rows": {"tokens_per_batch": 8192}})
+    assert noted == ["", "60.0 GiB of 64.0 GiB"]  # one process of a pod is enough
+    assert str(caught.value) == (
+        f"pod {NAME}-node-0-0-x was killed at its memory limit, 64Gi, with 60.0 GiB of 64.0 GiB in use when "
+        "it was last looked at; raise placement.stages.train.memory.limit, or lower "
+        "train.rows.tokens_per_batch=8192"
+    )
 
 
 def test_a_mistake_ends_it_though_its_runtime_would_start_it_again(
