@@ -8,10 +8,10 @@ from typing import Any
 from copg.data.found import Reading
 from copg.data.record_pass import told_keys
 from copg.errors import CopgError
-from copg.evaluation.power import MIN_PROMPTS
 from copg.losses import WITHOUT_CONTRAST
 from copg.rewards.registry import build_reward
 from copg.run.check import mistakes_of, readable_rewards, settings_of
+from copg.run.few_prompts import few_asked, few_there
 from copg.run.first_folders import of_files, of_others, of_root
 from copg.run.first_records import Sample, read_first
 from copg.run.footprint import estimate_needs, measure_model, shortfalls
@@ -87,18 +87,16 @@ def _of_settings(recipe: Recipe, run_dir: Path, sections: Mapping[str, Any], wro
     if not told:
         names = ", ".join(subject_name(trial) for trial in recipe.trials)
         yield Look(OK, f"settings: of {len(recipe.planned)} stages; trials {names}")
-        yield from _of_gate(settings_of(recipe, run_dir))
+        yield from _of_gate(settings_of(recipe, run_dir), recipe.records)
 
 
-def _of_gate(configs: Mapping[str, Any]) -> Iterator[Look]:
+def _of_gate(configs: Mapping[str, Any], records: str) -> Iterator[Look]:
     """So few gate prompts that a run would be stopped whatever its records hold."""
-    asked, error = configs["evaluate"].count("gate"), configs["promote"].error
-    if asked < MIN_PROMPTS:
-        yield Look(
-            ERROR if error.refuse_hopeless else NOTE,
-            f"settings: evaluate.num_prompts={asked} of 'gate' promotes nobody, {MIN_PROMPTS} are needed: "
-            "raise it, or train all the same with promote.error.refuse_hopeless: false",
-        )
+    kind = ERROR if configs["promote"].error.refuse_hopeless else NOTE
+    if told := few_asked(configs):
+        yield Look(kind, f"settings: {told}")
+    elif told := few_there(configs, records):
+        yield Look(kind, told)
 
 
 def _of_records(recipe: Recipe, run_dir: Path) -> Iterator[Look]:

@@ -6,13 +6,14 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 from copg_pipelines.dags.compiling import compile_dag
 from copg_pipelines.server import versions
 from copg_pipelines.server.versions import Dag, source_revision
 
 import copg
 from copg.run.recipe import load_recipe
-from tests.pipelines.command import IMAGE, Command
+from tests.pipelines.command import IMAGE, RECIPE, Command, Outcome
 from tests.pipelines.kfp_server import KfpServer
 
 
@@ -161,3 +162,59 @@ def test_a_name_fits_servers_that_keep_versions_as_kubernetes_resources(tmp_path
     (tmp_path / "a.yaml").write_text("x")
     dag = Dag(tmp_path / "a.yaml", "demo", "3d1a9b1c0f2e+dirty")
     assert re.fullmatch(r"[a-z0-9]([-.a-z0-9]*[a-z0-9])?", versions.resource_name(dag.version))
+
+
+def test_gate_prompts_too_few_to_promote_anybody_are_refused_before_anything_is_uploaded(
+    command: Command, server: KfpServer
+) -> None:
+    (command.folder / "data").mkdir()
+    lines = (f'{{"prompt": "say {n}", "completions": ["a", "b"]}}\n' for n in range(20))
+    (command.folder / "data/records.jsonl").write_text("".join(lines))
+    recipe = yaml.safe_load(command.recipe.read_text())
+    recipe |= {"records": "./data/records.jsonl", "placement": {"paths": {"./data": "/runs/data"}}}
+    command.recipe.write_text(yaml.safe_dump(recipe))
+    there = ("--set", "records=/runs/data/records.jsonl")  # where nobody here can look
+    for words in (
+        ("create", "align"),
+        ("run", "align", "--on", "cluster"),
+        ("schedule", "align", "--cron", "@daily"),
+    ):
+        for more, said in (
+            (
+                (),
+                "of their prompts in gate nobody is promoted, 8 are needed: bring more prompts, raise",
+            ),
+            ((*there, "--set", "evaluate.num_prompts=7"), "evaluate.num_prompts=7 of 'gate' promotes nobody"),
+        ):
+            refused = command.with_recipe(*words, *more)
+            assert (refused.code, said in refused.why) == (1, True), refused.error
+    assert server.count("POST", "") == 0
+    for allowed in (
+        there,
+        ("--set", "promote.error.refuse_hopeless=false"),
+        ("--set", "validate.gate_fraction=0.5"),
+    ):
+        assert command.with_recipe("create", "align", *allowed).code == 0
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("create", "align"), ("run", "align", "--on", "cluster"), ("schedule", "align", "--cron", "@daily")],
+)
+def test_a_dag_too_heavy_to_be_followed_is_warned_of_and_one_that_would_die_refused_before_any_request(
+    command: Command, server: KfpServer, words: tuple[str, ...]
+) -> None:
+    def with_trials(number: int) -> Outcome:
+        trials = [{"method": "copg", "beta": 0.01 * (n + 1)} for n in range(number)]
+        command.recipe.write_text(yaml.safe_dump(RECIPE | {"trials": trials}))
+        return command.with_recipe(*words)
+
+    server.forbidden = True  # what is told all the same was told before
+    told = with_trials(25)
+    assert re.search(
+        r"^warning: weight: about \d,\d{3},\d{3} bytes .* of trials \(here 25\)", told.error, re.MULTILINE
+    )
+    assert "(403)" in told.why
+    asked = len(server.asked)
+    assert re.search(r"no server can run this DAG: weight: .* the run would die", with_trials(100).why)
+    assert len(server.asked) == asked

@@ -15,6 +15,8 @@ from copg_pipelines.placement.config import parse_placement
 from copg.cli import main as command_line
 from copg.cli import recipes
 from copg.data.found import Reading
+from copg.run.check import settings_of
+from copg.run.few_prompts import gate_prompts
 from copg.run.first_look import ERROR, NOTE, OK, look_at
 from copg.run.first_recipe import TURNED, write_recipe
 from copg.run.first_records import Sample, read_first
@@ -44,6 +46,7 @@ def recipe(home: Path, **changes: Any) -> dict[str, Any]:
         "model": str(home / "model"),
         "rewards": [{"name": "rouge_l"}],
         "trials": [{"beta": 0.1}],
+        "validate": {"gate_fraction": 0.5},
         "evaluate": {"generation": {"max_new_tokens": 8}},
         "train": {"samples": {"generation": {"max_new_tokens": 8}}},
     }
@@ -305,6 +308,7 @@ def test_a_recipe_for_records_that_lack_completions_has_them_drawn(
     capsys.readouterr()
     lengths = ("sample", "evaluate", "train.samples")
     small = [part for at in lengths for part in ("--set", f"{at}.generation.max_new_tokens=8")]
+    small += ["--set", "validate.gate_fraction=0.5"]
     assert call(monkeypatch, "check", "one.yaml", *small) == 0
     assert "have fewer than two" not in capsys.readouterr().out
 
@@ -329,6 +333,8 @@ def test_a_recipe_that_init_wrote_passes_check(
         "evaluate.generation.max_new_tokens=8",
         "--set",
         "train.samples.generation.max_new_tokens=8",
+        "--set",
+        "validate.gate_fraction=0.5",
     ]
     assert call(monkeypatch, "check", "first.yaml", *small) == 0
     assert "error" not in capsys.readouterr().out
@@ -379,7 +385,8 @@ def test_records_of_many_columns_that_lack_one_are_a_bounded_line(home: Path, tm
     row = {**RECORDS[0], **{f"column {number}": "x" for number in range(20_000)}}
     (tmp_path / "wide.jsonl").write_text(json.dumps(row) + "\n")
     other = [{"name": "rouge", "params": {"column": "refs"}}]
-    (told,) = errors(home, recipe(home, records=str(tmp_path / "wide.jsonl"), rewards=other))
+    wide = recipe(home, records=str(tmp_path / "wide.jsonl"), rewards=other)
+    (told,) = errors(home, wide | {"promote": {"error": {"refuse_hopeless": False}}})
     assert told.startswith(
         "rewards: rouge reads column 'refs'; the first records hold ['column 0', 'column 1', "
     )
@@ -433,3 +440,27 @@ def test_so_few_gate_prompts_that_nobody_could_be_promoted_are_told_before_any_r
     )
     assert errors(home, recipe(home, **few, promote={"error": {"refuse_hopeless": False}})) == []
     assert errors(home, recipe(home, evaluate={"num_prompts": 8})) == []
+
+
+def test_records_with_so_few_prompts_that_nobody_could_be_promoted_are_told_before_any_run(
+    home: Path, tmp_path: Path
+) -> None:
+    # their digests decide: of "say 0" to "say 19" 12 begin below .5, and "say 9" alone below .1
+    def few(**changes: Any) -> list[str]:
+        return errors(home, recipe(home, **changes))
+
+    assert few(validate={"gate_fraction": 0.5}) == []
+    (told,) = few(validate={"gate_fraction": 0.1})
+    assert told == (
+        "records: with 1 of their prompts in gate nobody is promoted, 8 are needed: bring more prompts, "
+        "raise validate.gate_fraction=0.1, or train all the same with promote.error.refuse_hopeless: false"
+    )
+    assert few(validate={"gate_fraction": 0.1}, promote={"error": {"refuse_hopeless": False}}) == []
+    assert few(validate={"gate_fraction": 0.1}, records="owner/data") == []  # of the hub: nobody can know
+    many = [{**RECORDS[0], "prompt": f"say {n}"} for n in range(800)]
+    written = str(write(tmp_path / "many.jsonl", many))
+    configs = settings_of(parse_recipe(recipe(home, validate={"gate_fraction": 0.1})), tmp_path)
+    assert gate_prompts(configs["validate"], written) is None  # enough, seen before their end
+    for cluster, count in (("b", 20), ("d", 0)):  # whose digests begin at .06 and .91: all are on one side
+        rows = [{**RECORDS[0], "prompt": f"say {n}", "cluster": cluster} for n in range(20)]
+        assert gate_prompts(configs["validate"], str(write(tmp_path / "one.jsonl", rows))) == count

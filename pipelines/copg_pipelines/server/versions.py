@@ -178,7 +178,9 @@ def compiled(target: Target) -> Iterator[Dag]:
 
     Raises:
         LintError: no server could run it.
+        ConfigError: no run could promote anybody, as far as settings and records that can be read here tell.
     """
+    from copg.run.few_prompts import refuse_hopeless
     from copg_pipelines.dags.compiling import compile_dag
     from copg_pipelines.dags.lint import warn_or_refuse
 
@@ -187,6 +189,8 @@ def compiled(target: Target) -> Iterator[Dag]:
         path = Path(folder) / f"{target.dag}.yaml"
         compile_dag(target.dag, recipe, path, run_dir=target.runs_there(recipe), image=target.image)
         warn_or_refuse(path)
+        here = target.load(here=True)
+        refuse_hopeless(here, Path(target.runs_there(here)))
         yield Dag(path, recipe.name, target.revision or source_revision())
 
 
