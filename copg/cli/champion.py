@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from copg.cli.command import Command, Refusal, refuses
 from copg.cli.options import OptionalRecipe, RunDir, runs_here
 from copg.errors import ConfigError
 
@@ -33,7 +34,16 @@ Tracking = Annotated[
 ]
 
 
-@champion_app.command("show")
+UNUSED = (
+    Refusal(
+        ("run_dir",), lambda given: given["tracking"], "with --tracking, which says where the registry is"
+    ),
+    Refusal(("run_dir",), lambda given: not given["recipe"], "without --recipe"),
+)
+
+
+@champion_app.command("show", cls=Command)
+@refuses(*UNUSED)
 def show(
     recipe: OptionalRecipe = None,
     name: Name = "",
@@ -61,7 +71,8 @@ def show(
             print(f"  {key:<8} {value}")
 
 
-@champion_app.command("rollback")
+@champion_app.command("rollback", cls=Command)
+@refuses(*UNUSED)
 def rollback(
     version: Annotated[str, typer.Argument(help="Of one that was champion before, as show prints it.")],
     recipe: OptionalRecipe = None,
@@ -85,9 +96,8 @@ def rollback(
     if version == now.version and not registry.find_doubt():
         raise ConfigError(f"version {version} of {model!r} is champion already")
     if version not in earlier:
-        raise ConfigError(
-            f"version {version} of {model!r} never was champion; use one of {[v.version for v in before]}"
-        )
+        known = f"use one of {[v.version for v in before]}" if before else f"only {now.version} was"
+        raise ConfigError(f"version {version!r} of {model!r} never was champion; {known}")
     for each in entry_points(group=STORES):
         each.load()()
     address = earlier[version].policy_uri
@@ -100,6 +110,7 @@ def rollback(
 def _open(recipe: Path | None, name: str, tracking: str, run_dir: str) -> "Registry":
     """The registry of a model that has a champion."""
     from copg.config import check_address
+    from copg.run.check import mistake_of_tracking
     from copg.run.recipe import load_recipe
     from copg.run.spelling import check_spelling
     from copg.tracking.mlflow import sqlite_path
@@ -113,6 +124,8 @@ def _open(recipe: Path | None, name: str, tracking: str, run_dir: str) -> "Regis
         raise ConfigError("whose champion? Give --recipe, or --name and --tracking")
     check_address(tracking, "--tracking")
     check_spelling(tracking, "--tracking")
+    if mistake := mistake_of_tracking(tracking):
+        raise ConfigError(f"--tracking={mistake}")
     path = sqlite_path(tracking)
     if path is None or path.exists():
         registry = Registry(tracking, name)

@@ -8,6 +8,7 @@ the order of rooms nothing is imported from here otherwise.
 import functools
 import re
 import sys
+from collections.abc import Sequence
 from importlib.metadata import Distribution, EntryPoint, PackageNotFoundError, entry_points
 from typing import Any
 
@@ -135,12 +136,24 @@ def main() -> None:
         code, message = 1, str(mistake)
     except usage_error as error:
         message = error.format_message()
+        if (given := _given(error, sys.argv)) and repr(given) not in message:
+            message = f"{message.removesuffix('.')}, found {given!r}"
         if message.startswith("Usage:"):  # commands alone, of which the help tells
             message = ""
             error.show()
     if message:
         print(f"error: {without_secrets(message)}", file=sys.stderr)
     sys.exit(code)
+
+
+def _given(error: Any, words: Sequence[str]) -> str:
+    """What was typed for an option that does not take it; empty where that is not known."""
+    spellings = getattr(getattr(error, "param", None), "opts", None) or []
+    for at, word in enumerate(words):
+        name, equals, value = word.partition("=")
+        if name in spellings:
+            return value if equals else " ".join(words[at + 1 : at + 2])
+    return ""
 
 
 if __name__ == "__main__":

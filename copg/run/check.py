@@ -23,6 +23,8 @@ from copg.stores.files import check_scheme
 STORING = ("sample", "score", "reference")
 MACHINE = re.compile(r"[\w.-]+:\d+(/.*)?")
 """A server without its scheme."""
+FILES = re.compile(r"(s3a?|gs|gcs|minio|abfss?|az|adl|hdfs|ftps?|sftp)://")
+"""Addresses of places where no MLflow keeps runs."""
 HELD_OUT = ("select", "gate")
 NO_REWARDS = "rewards is empty"
 
@@ -139,8 +141,17 @@ def _of_weights(recipe: Recipe, configs: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _of_tracking(recipe: Recipe) -> Iterator[str]:
-    if MACHINE.fullmatch(recipe.tracking):
-        yield f"tracking={recipe.tracking!r} has no scheme: did you mean 'http://{recipe.tracking}'?"
+    if mistake := mistake_of_tracking(recipe.tracking):
+        yield f"tracking={mistake}"
+
+
+def mistake_of_tracking(address: str) -> str:
+    """What is wrong with the address of an MLflow server, which it begins with; empty where nothing is."""
+    if MACHINE.fullmatch(address):
+        return f"{address!r} has no scheme: did you mean 'http://{address}'?"
+    if FILES.match(address):
+        return f"{address!r} holds files: name an MLflow server, http://HOST:PORT, or sqlite:///FILE"
+    return ""
 
 
 def _of_rewards(recipe: Recipe, configs: Mapping[str, Any]) -> Iterator[str]:

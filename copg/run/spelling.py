@@ -11,7 +11,7 @@ STORES = ("s3", "s3a", "gs", "gcs", "minio", "abfs", "abfss", "az", "adl", "hdfs
 """Schemes after whose two slashes a bucket or a server comes."""
 RIGHT = {"file": (2, 3), "sqlite": (3, 4)}
 """Slashes of addresses of files, which may name a machine, or a path from the root; of all others two."""
-_START = re.compile(rf"({'|'.join((*STORES, *RIGHT))})(:[/\\]*|[/\\]{{2,}})(?=\S)", re.IGNORECASE)
+_START = re.compile(rf"({'|'.join((*STORES, *RIGHT))})(:[/\\]*|[/\\]{{2,}})(?=[^\s/\\])", re.IGNORECASE)
 ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://\S", re.IGNORECASE)
 MODELS = ("model", "train.start_from", "reward.model", "sample.model", "validate.reader.model")
 """Settings that may name a model: a folder, or something on the hub."""

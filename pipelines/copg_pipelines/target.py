@@ -1,5 +1,7 @@
 """What a command is about: a DAG, made of a recipe or there as a version, and its place on a server."""
 
+import math
+import re
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -8,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from copg.cli.options import OptionalRecipe, RunDir, Sets, option
-from copg.errors import ConfigError
+from copg.errors import ConfigError, without_secrets
 from copg.run.spelling import check_spelling
 from copg_pipelines.dags import DAGS
 
@@ -16,10 +18,55 @@ if TYPE_CHECKING:
     from copg.run.recipe import Recipe
 
 
+ROOT = (
+    re.compile(r"(s3|gs|minio)://[^/\s@?]+([/?]\S*)?"),
+    "the address of a folder in a store, such as s3://bucket/copg, gs:// or minio://",
+)
+ACCOUNT = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?"), "lower-case letters, digits, '-' and '.'"
+IMAGE = re.compile(r"[^\s@]+(@sha256:[0-9a-f]+)?"), "the name of an image, such as registry/copg@sha256:..."
+NAME = re.compile(r"(?!\s)[^/\n]*(?<!\s)"), "a line without slashes and without spaces around it"
+"""What options may hold, and that in words."""
+
+
 def _known(name: str) -> str:
     if name not in DAGS:
         raise ConfigError(f"dag={name!r} is unknown; use one of {list(DAGS)}")
     return name
+
+
+def check_name(option: str, name: str, rule: tuple[re.Pattern[str], str] = NAME) -> None:
+    """Refuse a name that a server would refuse later, or take for another; an empty one is none.
+
+    Args:
+        option: as it is typed.
+        name: its value.
+        rule: what it may be, and that in words.
+
+    Raises:
+        ConfigError: the name, and what it may be.
+    """
+    if name and not rule[0].fullmatch(name):
+        raise ConfigError(f"{option}={without_secrets(name)!r} must be {rule[1]}")
+
+
+def check_number(
+    option: str, value: float, unit: str, *, least: float = 0.0, above: float | None = None
+) -> None:
+    """Refuse a time that is none.
+
+    Args:
+        option: as it is typed.
+        value: of it.
+        unit: in words.
+        least: the smallest there is.
+        above: of which it is more; None: ``least`` holds.
+
+    Raises:
+        ConfigError: the value, and what it may be.
+    """
+    if not math.isfinite(value) or value < least or (above is not None and value <= above):
+        bound = f">= {least:g}" if above is None else f"> {above:g}"
+        raise ConfigError(f"{option}={value:g} must be a finite number {bound}, in {unit}")
 
 
 _there = partial(option, panel="On a server")
@@ -46,6 +93,13 @@ class Target:
 
     def __post_init__(self) -> None:
         check_spelling(self.pipeline_root, "--pipeline-root")
+        for spelt, name, rule in (
+            ("--pipeline-root", self.pipeline_root, ROOT),
+            ("--service-account", self.service_account, ACCOUNT),
+            ("--image", self.image, IMAGE),
+            ("--pipeline", self.pipeline, NAME),
+        ):
+            check_name(spelt, name, rule)
 
     @property
     def pipeline_name(self) -> str:

@@ -225,6 +225,7 @@ def test_a_recipe_that_names_no_tracking_has_the_cluster_s(
         ({"stages": {"score": {"nodes": 2}}}, "nodes > 1 is for stages.train alone"),
         ({"shards": 99}, "shards=99 must be in [1, 20]: a run holds"),
         ({"security": {"user": 0}}, "must not be root's"),
+        ({"image": {"name": "copg 1"}}, "image.name='copg 1' must be one name, such as registry/copg"),
         ({"volumes": [{"claim": "Runs"}]}, "volumes.claim='Runs' must be lower-case"),
         ({"defaults": {"tolerations": [{"value": "x"}]}}, "toleration without a key"),
     ],

@@ -9,7 +9,17 @@ import typer
 from copg.cli.command import Refusal, refuses
 from copg.cli.options import OptionalRecipe, runs_here
 from copg.errors import ConfigError
-from copg_pipelines.cli.options import CONNECTION, HERE, Place, Wait, at_hand, connected, targeted, waiting
+from copg_pipelines.cli.options import (
+    CONNECTION,
+    HERE,
+    Place,
+    RunId,
+    Wait,
+    at_hand,
+    connected,
+    targeted,
+    waiting,
+)
 from copg_pipelines.target import Target
 
 Context = Annotated[str, typer.Option(help="Kube context; default: the current one.")]
@@ -62,7 +72,7 @@ def status(
 @refuses(Refusal(("attempt",), lambda given: not given["task"], "without a task"))
 @connected
 def logs(
-    run: Annotated[str, typer.Argument(help="Id of the run.")],
+    run: RunId,
     task: Annotated[
         str, typer.Argument(help="As status names it; default: those that failed, else those that run.")
     ] = "",

@@ -13,9 +13,10 @@ import typer
 
 from copg.cli.command import Refusal, with_options
 from copg.cli.options import RecipeFile, option
+from copg.errors import ConfigError
 from copg_pipelines.cli.at_hand import KubeContext
 from copg_pipelines.dags import DAGS
-from copg_pipelines.target import Target
+from copg_pipelines.target import Target, check_number
 
 TOKEN, COOKIE = "KF_PIPELINES_TOKEN", "KF_PIPELINES_COOKIE"
 """Environment variables: a secret on a command line is seen by every user of the machine."""
@@ -48,6 +49,12 @@ class Wait:
         ),
     ] = ""
 
+    def __post_init__(self) -> None:
+        check_number("--timeout", self.timeout, "minutes")
+        check_number("--poll", self.poll, "s", above=0.0)
+        if self.webhook and not self.webhook.startswith(("http://", "https://")):
+            raise ConfigError("the address of the webhook must start with http:// or https://")
+
     def wait(self, client: Any, run_id: str, dag: str = next(iter(DAGS)), context: str = "") -> None:
         """Follow a run to its end, if that is wanted; see ``wait_for``."""
         from copg_pipelines.server.following import wait_for
@@ -55,6 +62,15 @@ class Wait:
         if not self.no_wait:
             here = at_hand(client, context)
             wait_for(client, run_id, dag, self.timeout, self.poll, self.webhook, here)
+
+
+def _id(run: str) -> str:
+    if not run.strip():
+        raise ConfigError(f"RUN={run!r}: name a run by its id, as copg status prints it")
+    return run
+
+
+RunId = Annotated[str, typer.Argument(help="Id of the run.", callback=_id)]
 
 
 def at_hand(client: Any, context: str = "") -> KubeContext:

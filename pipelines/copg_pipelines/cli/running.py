@@ -16,13 +16,14 @@ from copg_pipelines.cli.options import (
     ON_SERVER,
     UNWATCHED,
     Place,
+    RunId,
     Wait,
     at_hand,
     connected,
     targeted,
     waiting,
 )
-from copg_pipelines.target import Target
+from copg_pipelines.target import Target, check_number
 
 if TYPE_CHECKING:
     from copg.run.recipe import Recipe
@@ -70,18 +71,9 @@ def run(
     if on is Place.LOCAL:
         _run_here(target, only, given or [], trial, wait.webhook)
         return
-    if only and target.recipe is None:
-        raise ConfigError("--only needs --recipe: a stage takes its settings from it")
-    client = connect()
-    if only:
-        from copg_pipelines.dags.single import choose_single
-        from copg_pipelines.one_stage import run_stage_there
-
-        recipe = target.load()
-        single = choose_single(recipe, only, given or [], trial, here=False, dag=target.dag)
-        started = run_stage_there(client, recipe, single, target)
-    else:
-        started = _run_there(client, target)
+    client, started = (
+        _run_stage_there(connect, target, only, given or [], trial) if only else _run_there(connect, target)
+    )
     print(f"run: {client.connection.page('runs/details', started.run_id)}")
     wait.wait(client, started.run_id, target.dag)
 
@@ -124,7 +116,7 @@ def resume(
 @connected
 @waiting("poll", "webhook")
 def cancel(
-    run: Annotated[str, typer.Argument(help="Id of the run.")],
+    run: RunId,
     timeout: Annotated[float, typer.Option(help="Minutes to wait until it has stopped.")] = 5.0,
     *,
     wait: Wait,
@@ -139,6 +131,7 @@ def cancel(
     from copg_pipelines.server.showing import Shown, show_run
     from copg_pipelines.server.tasks import CANCELED
 
+    check_number("--timeout", timeout, "minutes")
     client = connect()
     stopped, outcome = runs.cancel(client, run, timeout_s=60 * timeout, every_s=wait.poll)
     shown = Shown(client, stopped, at_hand(client), lost=outcome == runs.LOST)
@@ -184,12 +177,25 @@ def _run_dag(dag: str, recipe: "Recipe", runs: Path, webhook: str) -> None:
     show_summary(summary)
 
 
-def _run_there(client: Any, target: Target) -> Any:
-    """Start a version on a server; the run."""
+def _run_stage_there(connect: Any, target: Target, only: str, given: list[str], trial: str) -> Any:
+    """Start one stage on a server; the client, and the run."""
+    if target.recipe is None:
+        raise ConfigError("--only needs --recipe: a stage takes its settings from it")
+    from copg_pipelines.dags.single import choose_single
+    from copg_pipelines.one_stage import run_stage_there
+
+    client, recipe = connect(), target.load()
+    single = choose_single(recipe, only, given, trial, here=False, dag=target.dag)
+    return client, run_stage_there(client, recipe, single, target)
+
+
+def _run_there(connect: Any, target: Target) -> Any:
+    """Start a version on a server; the client, and the run."""
     from copg_pipelines.server.runs import submit
     from copg_pipelines.server.versions import chosen, reference_to
 
+    client = connect()
     version = chosen(client, target)
     print(f"version: {version.display_name}")
     name = (version.tags or {}).get("recipe") or target.pipeline_name
-    return submit(client, target, name, pipeline_version_reference=reference_to(version))
+    return client, submit(client, target, name, pipeline_version_reference=reference_to(version))

@@ -7,7 +7,7 @@ import typer
 from copg.cli.command import Refusal, refuses
 from copg.errors import ConfigError
 from copg_pipelines.cli.options import NO_VERSION, ON_SERVER, connected, targeted
-from copg_pipelines.target import Target
+from copg_pipelines.target import Target, check_name
 
 Names = Annotated[list[str] | None, typer.Option("--name", help="Which schedule. Repeatable.")]
 Every = Annotated[bool, typer.Option("--all", help="All schedules of the pipeline.")]
@@ -37,7 +37,10 @@ def schedule(
     from copg_pipelines.server.schedules import Schedule, ensure_schedule
     from copg_pipelines.server.versions import chosen
 
+    check_name("--name", name)
     six = server_cron(cron, time_zone, server_time_zone)
+    if (coming := next_time(cron, time_zone)) is None:
+        raise ConfigError(f"cron={cron!r} never comes: no month that it names has such a day")
     client = connect()
     pinned = chosen(client, target)
     group = ensure_experiment(client, target.pipeline_name)
@@ -51,10 +54,9 @@ def schedule(
         pipeline_root=target.pipeline_root,
     )
     made, done = ensure_schedule(client, wanted, pinned)
-    coming = next_time(cron, time_zone)
     print(f"{done}: schedule {made.display_name}  {made.recurring_run_id}")
     print(f"version: {pinned.display_name}")
-    print(f"next: {coming.isoformat() if coming else 'never'}")
+    print(f"next: {coming.isoformat()}")
     print(f"schedule: {client.connection.page('recurringrun/details', made.recurring_run_id)}")
 
 

@@ -1,5 +1,6 @@
 """One stage of a DAG on artifacts that exist, with the very parameters it has in the whole DAG."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -9,6 +10,7 @@ from typing import Any
 from kfp import dsl
 
 from copg.artifacts import BASELINES, MANIFEST, evaluation_name
+from copg.config import check_address
 from copg.errors import ConfigError
 from copg.run.recipe import Recipe
 from copg.run.task_names import subject_name
@@ -22,6 +24,8 @@ MANY = {name for row in TABLE for name in row.collected}
 """Inputs of any number of artifacts."""
 CLASSES = {each.schema_title: each for each in (dsl.Artifact, dsl.Dataset, dsl.Model)}
 REFERENCE = {"name": "reference"}
+THERE = re.compile(r"(?:(?:s3|gs|minio)://[^/\s]+)?/[^/\s]\S*")
+"""Where an artifact may lie on a cluster: in a bucket, or at a path that every pod has."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,8 @@ def _named(stage: str, given: str, here: bool) -> tuple[str, str]:
     name, equals, address = given.partition("=")
     if not equals or "/" in name:
         name, address = "", given
+    elif not name:
+        raise ConfigError(f"from={given!r}: has no name before '='")
     if here:
         path = Path(address).expanduser().resolve()
         manifest = read_json(path / MANIFEST)
@@ -97,8 +103,13 @@ def _named(stage: str, given: str, here: bool) -> tuple[str, str]:
         if name and name != found:
             raise ConfigError(f"from={given!r}: holds {found}")
         name = found
-    elif "://" not in address and not address.startswith("/"):
-        raise ConfigError(f"from={address!r}: on a cluster an artifact has a URI, such as s3://bucket/scored")
+    else:
+        check_address(address, "--from")
+        if not THERE.fullmatch(address):
+            raise ConfigError(
+                f"from={given!r}: on a cluster an artifact has a URI, such as s3://bucket/scored, gs:// or "
+                "minio://"
+            )
     takes = list(dict.fromkeys(name for row in _rows(stage) for name in (*row.inputs, *row.collected)))
     name = name or (takes[0] if len(takes) == 1 else "")
     if name not in takes:

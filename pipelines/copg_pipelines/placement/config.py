@@ -35,6 +35,8 @@ class ImageConfig:
     """Secrets with which a private registry is asked."""
 
     def __post_init__(self) -> None:
+        if len(self.name.split()) > 1:
+            raise ValueError(f"image.name={self.name!r} must be one name, such as registry/copg@sha256:...")
         check_names("image.pull_secrets", *self.pull_secrets)
 
 

@@ -1,6 +1,7 @@
 """Requests to a KFP server: who asks, for how long, how often again, and what to say when it refuses."""
 
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from kfp_server_api.rest import RESTClientObject, RESTResponse
 from copg.config import check_address
 from copg.errors import CopgError
 from copg.stores.retrying import Busy, Retries, retry_after
+from copg_pipelines.target import check_number
 
 POD_TOKEN = Path("/var/run/secrets/kubeflow/pipelines/token")
 """Where a pod that may talk to a multi-user server finds its token."""
@@ -23,6 +25,8 @@ make."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 10.0
 """Between two attempts, where there is patience for it."""
 MAX_REASON = 300
+SERVER = re.compile(r"https?://[^/\s]\S*")
+NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
 class ClientError(CopgError):
@@ -59,14 +63,16 @@ class Connection:
     """For how long a request is repeated before it counts as failed."""
 
     def __post_init__(self) -> None:
-        if not self.host.startswith(("http://", "https://")):
-            raise ClientError(f"host={self.host!r} must start with http:// or https://")
-        for name, address in (("--host", self.host), ("--ui", self.ui)):
-            check_address(address, name)
-        if self.timeout_s <= 0 or self.patience_s < 0:
-            raise ClientError(
-                f"timeout={self.timeout_s} must be > 0 and patience={self.patience_s} >= 0, in s"
-            )
+        for name, address in (("host", self.host), ("ui", self.ui or self.host)):
+            check_address(address, f"--{name}")
+            if not address.startswith(("http://", "https://")):
+                raise ClientError(f"{name}={address!r} must start with http:// or https://")
+            if not SERVER.fullmatch(address):
+                raise ClientError(f"{name}={address!r} names no machine, such as http://localhost:8888")
+        if self.namespace and not NAMESPACE.fullmatch(self.namespace):
+            raise ClientError(f"namespace={self.namespace!r} must be lower-case letters, digits and '-'")
+        check_number("--request-timeout", self.timeout_s, "s", above=0.0)
+        check_number("--patience", self.patience_s, "s", least=0.0)
         for name, path in (("token_file", self.token_file), ("ca_cert", self.ca_cert)):
             if path is not None and not path.is_file():
                 raise ClientError(f"{name}={str(path)!r}: no such file")
