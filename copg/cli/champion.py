@@ -97,7 +97,7 @@ def rollback(
         raise ConfigError(f"version {version} of {model!r} is champion already")
     if version not in earlier:
         known = f"use one of {[v.version for v in before]}" if before else f"only {now.version} was"
-        raise ConfigError(f"version {version!r} of {model!r} never was champion; {known}")
+        raise ConfigError(f"version {version} of {model!r} never was champion; {known}")
     for each in entry_points(group=STORES):
         each.load()()
     address = earlier[version].policy_uri

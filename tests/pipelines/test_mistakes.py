@@ -30,7 +30,7 @@ TABLE: list[tuple[str, tuple[str, ...], str]] = [
             "groups=~/x",
         )
     ),
-    (ONLY, ("s3://ada:secret@b/x",), "--from has user info in its address"),
+    (ONLY, ("s3://ada:hunter2@b/x",), "--from has user info in its address"),
     (RUN, ("--timeout", "-1"), "--timeout=-1 must be a finite number >= 0, in minutes"),
     (RUN, ("--timeout", "nan"), "--timeout=nan must be a finite number >= 0, in minutes"),
     (RUN, ("--poll", "0"), "--poll=0 must be a finite number > 0, in s"),
@@ -95,7 +95,7 @@ def test_a_mistake_is_told_with_what_was_given_and_what_may_be_before_anything_i
     typed = [word.format(recipe=command.recipe) for word in words.split()]
     refused = command(*typed, *more, host=typed[0] != "champion")
     assert (refused.code, refused.why.count(why)) == (1, 1), refused.error
-    assert "secret" not in refused.out + refused.error
+    assert "hunter2" not in refused.out + refused.error
     assert [each for each in server.asked if not each.startswith("GET")] == []
 
 
