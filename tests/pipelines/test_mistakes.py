@@ -92,6 +92,7 @@ def test_a_mistake_is_told_with_what_was_given_and_what_may_be_before_anything_i
     command: Command, server: KfpServer, words: str, more: tuple[str, ...], why: str
 ) -> None:
     command.patch.chdir(command.folder)
+    server.scripts = {"": [("SUCCEEDED", {"train": "SUCCEEDED"})]}  # of a run that should not have begun
     typed = [word.format(recipe=command.recipe) for word in words.split()]
     refused = command(*typed, *more, host=typed[0] != "champion")
     assert (refused.code, refused.why.count(why)) == (1, 1), refused.error
