@@ -72,7 +72,14 @@ def cluster_of(group: Group, column: str) -> str | None:
     value: Any = group.columns
     for key in [column] if column in group.columns else column.split("."):
         value = value.get(key) if isinstance(value, dict) else None
-    return None if value is None else json.dumps(value, ensure_ascii=False, sort_keys=True, default=str)
+    return None if value is None else cluster_text(value)
+
+
+def cluster_text(value: Any) -> str:
+    """What stands for a document, conversation or template: 7, 7.0 and "7" are one, as tables write them."""
+    if type(value) in (int, float) and value == value // 1:
+        value = str(int(value))
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, default=str)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from copg.data.found import Found, Wish
+from copg.data.gemini import as_choices
 from copg.data.json_lines import Defect, kind_of, listed, spelled
 from copg.data.langchain import of_langchain, was_cut
 from copg.data.marks import as_number, may_mark, read_thumb
@@ -18,7 +19,7 @@ Mark = tuple[str, bool, Any]
 
 _ASKED = (
     *("messages", "prompt", "prompts", "question", "query", "input", "inputs", "text", "message"),
-    "request",
+    *("request", "contents"),
 )
 _ANSWERED = (
     *("choices", "generations", "messages", "output", "outputs", "answer", "response", "completion", "text"),
@@ -46,7 +47,7 @@ def read_exchange(asked: Any, answered: Any, marks: Iterator[Mark], wish: Wish) 
     Raises:
         Defect: it holds no text that was asked or answered, or several kinds of feedback.
     """
-    answers = [completion_of(each, wish.dropped) for each in _choices(answered)]
+    answers = [completion_of(each, wish.dropped) for each in _choices(as_choices(answered))]
     prompt, before = prompt_of(asked, wish.dropped), answers[0][0]
     prompt = _gone_on(prompt, before) if before else prompt
     prompt, beside = after_system(asked, prompt), _beside(asked)

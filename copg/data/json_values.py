@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from copg.data.bounds import Bounds
+from copg.data.json_lines import Defect, parse_json
 from copg.data.rows import Lines
 from copg.errors import RecordError
 
@@ -14,8 +15,9 @@ BOM = b"\xef\xbb\xbf"
 LIST, OBJECTS = "one JSON list of records", "JSON objects over several lines"
 _HEAD = 64
 """Bytes of a file that tell what it is."""
-_OPEN_OBJECT = re.compile(rb'\{[ \t\r]*\n[ \t\r\n]*(?:["}]|\Z)')
-"""A brace, and what is next stands on another line; where that is no key, a line of its own is broken."""
+_OBJECT_LINE = re.compile(rb"^[ \t]*\{", re.MULTILINE)
+_OPENS = b"{[,:"
+"""What a first line ends with whose object goes on below it."""
 _TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+("?)|[\[\]{},]', re.DOTALL)
 """What decides where an item ends; a text that goes on beyond the bytes at hand has no second quote."""
 _WHITE = b" \t\r\n"
@@ -24,8 +26,48 @@ _STEPS = {b"[": 1, b"{": 1, b"]": -1, b"}": -1}
 
 def kind_of_values(stream: "io.BufferedReader[Any]") -> str:
     """Whether a file begins as one ``LIST``, or as ``OBJECTS`` of several lines; "" for lines."""
-    begin = stream.peek(_HEAD)[:_HEAD].removeprefix(BOM).lstrip()
-    return LIST if begin.startswith(b"[") else OBJECTS if _OPEN_OBJECT.match(begin) else ""
+    begin = stream.peek(_HEAD).removeprefix(BOM).lstrip()
+    first, _, rest = begin.partition(b"\n")
+    if begin.startswith(b"["):
+        return "" if _OBJECT_LINE.search(rest) and _holds_no_object(first) else LIST
+    return OBJECTS if begin.startswith(b"{") and _goes_on(first.rstrip(_WHITE), rest) else ""
+
+
+def _holds_no_object(line: bytes) -> bool:
+    """Whether a line is a list by itself, and no list of records."""
+    try:
+        return all(type(item) is not dict for item in parse_json(line))
+    except Defect:
+        return False
+
+
+def _goes_on(first: bytes, rest: bytes) -> bool:
+    """Whether an object that begins in a file's first line goes on below it; else that line is broken, and
+    those below it are lines of their own.
+
+    Args:
+        first: without white space at its end.
+        rest: as much of what follows as is at hand.
+    """
+    opened: list[bytes] = []
+    for token in _TOKEN.finditer(first):
+        mark = token[0][:1]
+        if mark == b'"' and not token[1]:
+            return False  # a text ends with its line
+        if mark in (b"[", b"{"):
+            opened.append(mark)
+        elif mark in (b"]", b"}") and opened:
+            opened.pop()
+    if not opened or first[-1] not in _OPENS:
+        return False
+    if not (below := rest.lstrip(_WHITE)):
+        return True
+    if first.endswith(b":"):
+        return True
+    if opened[-1] == b"{":
+        return below[:1] in (b'"', b"}")
+    # in a list, what is printed over several lines is set in; a line of its own is not
+    return not below.startswith(b"{") or rest[:1] in (b" ", b"\t")
 
 
 def read_values(

@@ -10,7 +10,10 @@ _DESCRIBES = (
 )
 """What stands beside what was said, or is read here."""
 
-_CUT = ("length", "max_tokens", "content_filter", "model_context_window_exceeded")
+_CUT = (
+    *("length", "max_tokens", "content_filter", "model_context_window_exceeded"),
+    *("safety", "recitation", "prohibited_content"),
+)
 
 
 def of_langchain(item: Mapping[str, Any]) -> dict[str, Any] | None:

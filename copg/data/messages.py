@@ -8,6 +8,7 @@ from copg.data.found import Found
 from copg.data.json_lines import Defect, kind_of
 from copg.data.langchain import of_langchain
 from copg.data.message_keys import WORDS, refuse_unlearnt, take_weight
+from copg.data.parts import of_gemini, one_each, read_parts
 from copg.data.turns import (
     Messages,
     as_completion,
@@ -15,7 +16,6 @@ from copg.data.turns import (
     call_of,
     is_turn,
     read_more,
-    read_parts,
 )
 
 _ROLES = {
@@ -51,7 +51,7 @@ def read_messages(value: Any, where: str, dropped: set[str]) -> Messages:
     """
     if type(value) is not list:
         raise Defect("wrong_type", f"{where} is {kind_of(value)}, not chat messages")
-    messages = [_read_message(item, where, dropped) for item in value]
+    messages = [_read_message(item, where, dropped) for item in one_each(value)]
     if not messages:
         raise Defect("wrong_type", f"{where} holds no message")
     return messages
@@ -80,10 +80,11 @@ def _read_message(item: Any, where: str, dropped: set[str]) -> dict[str, str]:
     if type(role := held.get("role")) is str:
         held["role"] = _ROLES.get(role.lower(), role)
     if "parts" in held and "content" not in held:
+        held.setdefault("role", "user")
         parts, _ = held.pop("parts"), held.pop("finish_reason", None)
         if type(parts) is list and (whole := read_parts(held.get("role"), parts)):
             return read_more(held | whole, where, dropped)
-        held["content"] = parts
+        held["content"] = [*map(of_gemini, parts)] if is_chat(parts) else parts
     if type(parts := held.get("content")) is list:
         if (text := join_parts(parts)) is not None:
             held["content"] = text

@@ -38,7 +38,12 @@ _COMPLETION = (
 )
 _LIKELY = {"prompt": _PROMPT, "completion": _COMPLETION}
 """Words in the names of columns, likely ones first."""
-CHATS = {"messages": "messages", "conversation": "messages", "conversations": "sharegpt"}
+CHATS = {
+    "messages": "messages",
+    "conversation": "messages",
+    "conversations": "sharegpt",
+    "contents": "gemini",
+}
 """Columns of whole chats, and the shapes that they are."""
 _ANSWERS = (
     *("response", "answer", "output", "reply", "generation", "generated_text", "result", "model_output"),
@@ -105,7 +110,8 @@ def _ways_out(problem: str, row: Mapping[str, Any]) -> str:
         ways.append("read_as: prompts where it is a prompt alone")
     if all(type(row.get(name)) is str for name in ("chosen", "rejected")):
         ways.append("read_as: text_pairs where both hold their prompt")
-    ways += [f"read_as: {CHATS[name]} where {name!r} is all of it" for name in CHATS if name in row]
+    chats = [name for name in CHATS if name in row and (name != "contents" or type(row[name]) is list)]
+    ways += [f"read_as: {CHATS[name]} where {name!r} is all of it" for name in chats]
     return " or ".join([*ways, f"say which is which: {columns_line(row)}"])
 
 

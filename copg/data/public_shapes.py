@@ -6,6 +6,7 @@ from typing import Any
 
 from copg.data.answers import LISTS, PROMPTS, are_answers, is_tree, read_answers, read_tree
 from copg.data.found import Found, Shape, Wish
+from copg.data.gemini import SYSTEM
 from copg.data.json_lines import Defect
 from copg.data.log_shapes import SHAPES as LOGS
 from copg.data.message_keys import is_learnt
@@ -21,9 +22,11 @@ from copg.data.messages import (
     text_of,
 )
 from copg.data.misfits import CHATS, refuse_answers, unused_answers
+from copg.data.parts import one_each
 from copg.data.system_words import system_words
 from copg.data.turns import begin_of_turn, tools_of
 from copg.data.verdicts import SHAPE as VERDICTS
+from copg.records import TOOLS
 
 Row = Mapping[str, Any]
 _CHATS = ("messages", "conversation")
@@ -34,7 +37,7 @@ _REJECTED = ("rejected_response", "rejected_messages")
 def _read_chat(column: str, row: Row, wish: Wish) -> list[Found]:
     """A chat; where a text prompt stands beside it, one that the chat repeats."""
     messages = read_messages(row[column], column, wish.dropped)
-    unlearnt = {n for n, item in enumerate(row[column]) if not is_learnt(item, column)}
+    unlearnt = {n for n, item in enumerate(one_each(row[column])) if not is_learnt(item, column)}
     if (system := system_words(row, "system")) and messages[0]["role"] != "system":
         messages = [{"role": "system", "content": system}, *messages]
         unlearnt = {n + 1 for n in unlearnt}
@@ -50,6 +53,14 @@ def _read_chat(column: str, row: Row, wish: Wish) -> list[Found]:
     for each in found:
         each.took, each.unused = (column, "system", "prompt"), unused_answers(row)
     return found
+
+
+def _read_gemini(row: Row, wish: Wish) -> list[Found]:
+    """A request of Gemini's, whose last turn is the model's; the system's words and tools stand beside it."""
+    system = next((name for name in SYSTEM if name in row), "system")
+    found = _read_chat("contents", {**row, "system": system_words(row, system)}, wish)
+    took, more = ("contents", system, "prompt", TOOLS), tools_of(row)
+    return [replace(each, took=took, more=more) for each in found]
 
 
 def _read_rejected(row: Row, wish: Wish) -> list[Found]:
@@ -144,6 +155,13 @@ SHAPES = (
         ("messages", "conversation", "system", "prompt"),
         lambda row: any(_fits_chat(column, row) for column in _CHATS),
         lambda row, wish: _read_chat(next(c for c in _CHATS if is_chat(row.get(c))), row, wish),
+    ),
+    Shape(
+        "gemini",
+        "chats as Gemini takes them, each with its last turn as the completion",
+        ("contents", *SYSTEM, "prompt", TOOLS),
+        lambda row: is_chat(row.get("contents")) and any("parts" in item for item in row["contents"]),
+        _read_gemini,
     ),
     Shape(
         "messages_pairs",

@@ -1,14 +1,13 @@
 """On which side of the split a prompt is: its own, or that of the cluster whose members belong together."""
 
 import hashlib
-import json
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from copg.records import SPLITS, assign_split
+from copg.records import SPLITS, assign_split, cluster_text
 
 
 class Sides:
@@ -70,5 +69,4 @@ def _join(pairs: pa.Table) -> tuple[pa.Array, pa.Array]:
 
 def cluster_digest(value: Any) -> bytes:
     """What stands for a document, conversation or template: equal for equal values of its column."""
-    text = json.dumps(value, ensure_ascii=False, sort_keys=True, default=str)
-    return hashlib.sha256(f"cluster\n{text}".encode("utf-8", "surrogatepass")).digest()[:16]
+    return hashlib.sha256(f"cluster\n{cluster_text(value)}".encode("utf-8", "surrogatepass")).digest()[:16]

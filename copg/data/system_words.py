@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
+from copg.data.gemini import SYSTEM
 from copg.data.json_lines import Defect, kind_of
 from copg.data.messages import join_parts
 from copg.records import Prompt, as_chat
 
-_BESIDE = {"system": "messages", "instructions": "input"}
-"""Where they stand in a request of Anthropic's and of OpenAI's, each beside what they are for."""
+_BESIDE = {"system": "messages", "instructions": "input", **dict.fromkeys(SYSTEM, "contents")}
+"""Where they stand in a request of Anthropic's, OpenAI's and Gemini's, each beside what they are for."""
 
 
 def system_words(held: Mapping[str, Any], name: str) -> str:
@@ -18,6 +19,8 @@ def system_words(held: Mapping[str, Any], name: str) -> str:
         Defect: ``wrong_type``, for what are no words.
     """
     system = held.get(name) or ""
+    if type(system) is dict and type(system.get("parts")) is list:
+        system = system["parts"]
     said = join_parts(system) if type(system) is list else system
     if type(said) is not str:
         raise Defect("wrong_type", f"{name!r} is {kind_of(system)}, not text or parts of it")

@@ -6,6 +6,7 @@ from contextlib import suppress
 from itertools import pairwise
 from typing import Any
 
+from copg.data.gemini import as_functions
 from copg.data.json_lines import Defect, kind_of, listed, parse_json
 from copg.data.message_keys import MORE, WORDS, left_out, refused_words
 from copg.records import MESSAGES, TOOLS, TURNS, Prompt, as_chat
@@ -81,51 +82,6 @@ def _read_calls(calls: Any, where: str) -> list[dict[str, Any]]:
     return found
 
 
-def read_parts(role: Any, parts: Sequence[Any]) -> dict[str, Any] | None:
-    """A message whose parts hold calls of tools, their results or thinking, as those of OpenTelemetry and of
-    Anthropic do.
-
-    None where a part is of another kind, or all of them are words.
-    """
-    message: dict[str, Any] = {"role": role, "content": ""}
-    for part in parts:
-        held = part if type(part) is dict else {}
-        match held.get("type"):
-            case "text" | "reasoning" as kind if type(held.get("content")) is str:
-                name = "content" if kind == "text" else "reasoning_content"
-                message[name] = message.get(name, "") + held["content"]
-            case "text" | "thinking" as kind if type(held.get(kind)) is str:
-                name = "content" if kind == "text" else "reasoning_content"
-                message[name] = message.get(name, "") + held[kind]
-            case "tool_use":
-                function = {"name": held.get("name"), "arguments": held.get("input")}
-                call = {"id": held.get("id"), "function": function}
-                message["tool_calls"] = [*message.get("tool_calls", ()), call]
-            case "tool_result" if len(parts) == 1:
-                if (said := _result(held.get("content", ""))) is None:
-                    return None
-                message = {"role": "tool", "content": said, "tool_call_id": held.get("tool_use_id", "")}
-            case "tool_call":
-                function = {name: held[name] for name in ("name", "arguments") if name in held}
-                call = ({"id": held["id"]} if "id" in held else {}) | {"function": function}
-                message["tool_calls"] = [*message.get("tool_calls", ()), call]
-            case "tool_call_response" if len(parts) == 1:
-                said = held.get("response", held.get("result"))
-                content = said if type(said) is str else json.dumps(said, ensure_ascii=False)
-                message = {"role": "tool", "content": content}
-                message |= {"tool_call_id": held["id"]} if "id" in held else {}
-            case _:
-                return None
-    return message if len(message) > len(WORDS) or message["role"] == "tool" else None
-
-
-def _result(said: Any) -> str | None:
-    """The text of a result of Anthropic's, which may stand in parts; None where some are no text."""
-    if type(said) is list and all(type(part) is dict and type(part.get("text")) is str for part in said):
-        return "".join(part["text"] for part in said)
-    return said if type(said) is str else None
-
-
 def call_of(text: str, where: str) -> dict[str, Any]:
     """An assistant's message out of the calls that a text spells in JSON, one or a list of them.
 
@@ -142,7 +98,7 @@ def call_of(text: str, where: str) -> dict[str, Any]:
 def tools_of(asked: Any) -> dict[str, Any] | None:
     """The column of the tools that a call of a model was given; None where it was given none."""
     tools = asked.get(TOOLS) if type(asked) is dict else None
-    return {TOOLS: tools} if type(tools) is list and tools else None
+    return {TOOLS: as_functions(tools)} if type(tools) is list and tools else None
 
 
 def more_than_words(messages: Sequence[Mapping[str, Any]]) -> bool:

@@ -19,6 +19,7 @@ CHATS = (
     "messages",
     "conversation",
     "conversations",
+    "contents",
     "rejected_messages",
     "preferred_output",
     "non_preferred_output",

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from tests.data.public import SYSTEM, Group, question, right, said, user
+from tests.data.public import SYSTEM, Group, question, right, said, user, wrong
 
 USAGE = {"prompt_tokens": 9, "completion_tokens": 5, "total_tokens": 14}
 
@@ -173,11 +173,42 @@ def gateway(n: int) -> tuple[Any, list[Group]]:
     return row, [([SYSTEM, user(question(n))], [right(n)], [1.0])]
 
 
+def parts(role: str, text: str) -> dict[str, Any]:
+    """A message as Gemini takes it."""
+    return {"role": role, "parts": [{"text": text}]}
+
+
+def gemini(n: int) -> tuple[Any, list[Group]]:
+    """What Gemini is tuned on: contents, with the system's words beside them."""
+    contents = [parts("user", question(n)), parts("model", right(n))]
+    row = {"systemInstruction": parts("system", SYSTEM["content"]), "contents": contents}
+    return row, [([SYSTEM, user(question(n))], [right(n)], None)]
+
+
+def gemini_call(n: int) -> tuple[Any, list[Group]]:
+    """A request to Gemini and its reply, two candidates at a time."""
+    candidates = [
+        {"content": parts("model", text), "finishReason": "STOP", "index": k}
+        for k, text in enumerate((right(n), wrong(n)))
+    ]
+    row = {
+        "request": {
+            "contents": [parts("user", question(n))],
+            "systemInstruction": parts("system", SYSTEM["content"]),
+            "generationConfig": {"temperature": 1},
+        },
+        "response": {"candidates": candidates, "usageMetadata": {"totalTokenCount": 9}, "modelVersion": "m"},
+    }
+    return row, [([SYSTEM, user(question(n))], [right(n), wrong(n)], None)]
+
+
 CALLS_SAID = {
     langsmith_chat: "runs of LangSmith, feedback 'user_score' as the reward",
     langsmith_wrapped: "runs of LangSmith",
     langsmith_chain: "runs of LangSmith, feedback 'thumb' as the reward",
     mlflow_2_row: "traces of MLflow, feedback 'thumb' as the reward",
+    gemini: "chats as Gemini takes them, each with its last turn as the completion",
+    gemini_call: "calls of a model, with their inputs and outputs",
     gateway: "calls of a model, with their inputs and outputs, 'thumb' as a reward of 1 or 0",
 }
 """What is said of each."""

@@ -67,11 +67,41 @@ def test_objects_over_several_lines_follow_each_other(tmp_path: Path, size: int)
     assert rows.told() == ["read as JSON objects over several lines, numbered by their places: a.json"]
 
 
-def test_a_broken_first_line_swallows_no_other(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{ "a": 1,\n  "b": [2]}\n{ "a": 3,\n  "b": []}\n',
+        '{"a": 1, "b": [\n2\n]}\n{"a": 3, "b": []}',
+        '{"a": 1, "b":\n[2]\n}{"a": 3, "b": []}\n',
+    ],
+)
+def test_an_object_goes_on_below_its_first_line_wherever_that_ends(tmp_path: Path, text: str) -> None:
+    rows = [{"a": 1, "b": [2]}, {"a": 3, "b": []}]
+    for size in SIZES:
+        assert read(write(tmp_path, text), bytes_per_block=size) == [*enumerate(rows, 1)]
+    path = write(tmp_path, '{"messages": [\n  {"role": "user"},\n  {"role": "assistant"}]}\n')
+    assert read(path) == [(1, {"messages": [{"role": "user"}, {"role": "assistant"}]})]
+
+
+@pytest.mark.parametrize("first", ["{", '{"a": 1,', '{"a": [', '{"a": [1,', '{"a": "x', '{"a": "x,'])
+def test_a_broken_first_line_swallows_no_other(tmp_path: Path, first: str) -> None:
     path = tmp_path / "a.jsonl"
-    path.write_bytes(b'{\n{"a": 1}\n')
+    path.write_text(f'{first}\n{{"a": 1}}\n')
     rows = list(Rows(str(path)))
-    assert [(row.line, row.raw) for row in rows] == [(1, b"{\n"), (2, b'{"a": 1}\n')]
+    assert [(row.line, row.raw) for row in rows] == [(1, f"{first}\n".encode()), (2, b'{"a": 1}\n')]
+
+
+@pytest.mark.parametrize("first", ["[]", "[ ] ", "[1]", '["a", []]'])
+def test_a_list_by_itself_costs_its_line_alone_among_lines_of_objects(tmp_path: Path, first: str) -> None:
+    path = write(tmp_path, f'{first}\n{{"a": 1}}\n{{"a": 2}}\n')
+    assert read(path)[1:] == [(2, {"a": 1}), (3, {"a": 2})]
+    assert type(read(path)[0][1]) is list
+    assert Rows(str(path)).told() == []
+
+
+def test_a_list_of_records_before_lines_of_objects_is_refused_whole(tmp_path: Path) -> None:
+    told = "goes on after the list that it begins with: '{\"a\": 2}'; one list is read"
+    assert error(write(tmp_path, '[{"a": 1}]\n{"a": 2}\n')) == told
 
 
 def test_a_list_in_a_compressed_file_of_any_name_is_read(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from copg.data.portions import portions
 from copg.data.readers import Rows
 from copg.data.rows import Row
 from copg.errors import RecordError
-from copg.run.first_look import read_first
+from copg.run.first_records import read_first
 from tests.data.public import oasst
 
 NUM_TREES = 20

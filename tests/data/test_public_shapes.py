@@ -70,7 +70,7 @@ def test_the_same_records_mean_the_same_from_a_table(make: Make) -> None:
 
 
 def test_there_are_more_than_twelve_shapes() -> None:
-    assert len(READ_AS) == 21
+    assert len(READ_AS) == 22
     assert len({says.partition(",")[0] for says in SAID.values()}) >= 12
 
 

@@ -5,7 +5,7 @@ import pyarrow as pa
 
 from copg.data.columns import RECORD_SCHEMA
 from copg.data.sides import Sides, cluster_digest
-from copg.records import SPLITS, assign_split
+from copg.records import SPLITS, Group, assign_split, cluster_of
 
 FRACTIONS = {"select_fraction": 0.3, "gate_fraction": 0.3}
 
@@ -62,4 +62,13 @@ def test_what_follows_in_a_conversation_is_on_the_side_of_its_beginning_wherever
 
 def test_equal_values_of_a_cluster_column_are_one_cluster() -> None:
     assert cluster_digest({"a": 1, "b": 2}) == cluster_digest({"b": 2, "a": 1})
-    assert len({cluster_digest(value) for value in (1, "1", [1], None, 1.5, True)}) == 6
+    assert len({cluster_digest(value) for value in (1, [1], None, 1.5, True)}) == 5
+
+
+def test_a_number_and_the_text_that_spells_it_are_one_cluster() -> None:
+    alike = [cluster_digest(value) for value in (7, 7.0, "7")]
+    assert len(set(alike)) == 1
+    others = [cluster_digest(value) for value in (7, 8, 7.5, "7.5", "07", "seven", True, ["7"], float("inf"))]
+    assert len(set(others)) == len(others)
+    group = Group("a", "p", [], {"document": 7, "in": {"a": "7"}})
+    assert cluster_of(group, "document") == cluster_of(group, "in.a") == '"7"'
