@@ -3,10 +3,15 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from copg_pipelines.placement.config import parse_placement
+from copg_pipelines.placement.paths import check_paths
 
+from copg.errors import ConfigError
+from copg.run.recipe import parse_recipe
 from tests.pipelines.command import IMAGE, RECIPE, Command
 from tests.pipelines.kfp_server import KfpServer
 
@@ -94,6 +99,25 @@ def test_a_path_is_seen_on_a_volume_in_a_store_or_where_the_placement_says_it_li
     recipe["placement"] = {"volumes": [{}, {"claim": "models", "path": "/models"}]}
     command.recipe.write_text(yaml.safe_dump(recipe))
     assert command.with_recipe("create", "align").code == 0
+
+
+def test_a_key_of_a_secret_that_tasks_mount_is_seen_and_no_other() -> None:
+    def check(key_file: str, **placement: Any) -> None:
+        judge = {
+            "name": "judge",
+            "params": {"url": "http://h", "model": "m", "rubric": "r", "key_file": key_file},
+        }
+        asked = {"url": "http://h", "model": "m", "key_file": key_file}
+        recipe = parse_recipe({**RECIPE, "rewards": [judge], "sample": {"endpoint": asked}})
+        check_paths(recipe, parse_placement(placement), "/runs/demo")
+
+    check("/secrets/copg-secrets/MY_KEY")
+    check("/secrets/mine/key", secrets=[{"name": "mine"}])
+    for file in ("/secrets/other/key", "/home/me/key", "/secrets/key"):
+        with pytest.raises(ConfigError, match=f"^sample.endpoint.key_file='{file}' lies on no volume"):
+            check(file)
+    with pytest.raises(ConfigError, match="lies on no volume"):  # its keys are variables, and no files
+        check("/secrets/mine/KEY", secrets=[{"name": "mine", "keys": ["KEY"]}])
 
 
 def test_the_refusal_loads_neither_a_numerical_library_nor_the_compiler(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from dataclasses import field
 from typing import Annotated, Any, Literal
 
 from copg_components._object_store import ACCESS_KEY, SECRET_KEY
-from copg_components.cluster.secrets import KEYS
+from copg_components.cluster.secrets import KEYS, MOUNTED
 from pydantic import Field
 
 from copg.config import Natural, configuration, parse_config
@@ -76,6 +76,11 @@ class SecretConfig:
 
     def __post_init__(self) -> None:
         check_names("secrets.name", self.name)
+
+    @property
+    def folder(self) -> str:
+        """Where a task sees it as files, one a key; empty where its keys are variables alone."""
+        return f"{MOUNTED}/{self.name}" if self.keys == list(KEYS) and not self.variables else ""
 
     @property
     def variable_of(self) -> dict[str, str]:

@@ -60,6 +60,7 @@ def check_paths(recipe: Recipe, config: PlacementConfig, run_dir: str) -> None:
         ConfigError: a path is relative, or lies where no pod sees anything of it.
     """
     seen = list(dict.fromkeys([*(volume.path for volume in config.volumes), *config.paths.values()]))
+    secrets = [secret.folder for secret in config.secrets if secret.folder]
     for key, text in (("run_dir", run_dir), *_named(recipe)):
         url = next((start for start in OF_FILES if text.startswith(start)), "")
         path = text.removeprefix(url)
@@ -68,7 +69,7 @@ def check_paths(recipe: Recipe, config: PlacementConfig, run_dir: str) -> None:
             continue  # an address of something else, or a name of the hub
         if not path.startswith("/"):
             raise _relative(key, text)
-        if not any(PurePosixPath(normpath(path)).is_relative_to(folder) for folder in seen):
+        if not any(PurePosixPath(normpath(path)).is_relative_to(folder) for folder in (*seen, *secrets)):
             raise ConfigError(
                 f"{key}={text!r} lies on no volume of the placement ({', '.join(seen) or 'it has none'}), so "
                 "that no pod sees it; if it is in the image, say so: placement.paths: {/models: /models}"

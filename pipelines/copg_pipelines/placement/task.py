@@ -7,7 +7,6 @@ handler compiles to a DAG that no server runs.
 import inspect
 from importlib.metadata import version
 
-from copg_components.cluster.secrets import KEYS, MOUNTED
 from kfp import dsl, kubernetes
 
 from copg.errors import ConfigError
@@ -89,10 +88,8 @@ def _give_identity(task: dsl.PipelineTask, pod: Pod) -> None:
         task, run_as_user=pod.security.user, run_as_group=pod.security.group, run_as_non_root=True
     )
     for secret in pod.secrets:
-        if secret.keys == list(KEYS) and not secret.variables:
-            kubernetes.use_secret_as_volume(
-                task, secret.name, f"{MOUNTED}/{secret.name}", optional=secret.optional
-            )
+        if secret.folder:
+            kubernetes.use_secret_as_volume(task, secret.name, secret.folder, optional=secret.optional)
         else:
             kubernetes.use_secret_as_env(task, secret.name, secret.variable_of, optional=secret.optional)
     if pod.image.pull_policy:
