@@ -36,8 +36,12 @@ def validate(
     with recorded("validate", plan, run_dir, inputs={}, outputs=left, metrics=metrics) as record:
         if record.answers:
             return
+        from copg.run.outlook import GATE, count_gate, tell_first_outlook
+        from copg.run.task_record import TOLD
         from copg.stages.validate import ValidateConfig, validate_records
 
         config = parse_config(ValidateConfig, plan["config"], where="validate")
         record.measured(validate_records(config, records, Path(groups.path)), metrics)
+        record.facts[GATE] = count_gate(plan.get(GATE), Path(groups.path))
+        record.facts[TOLD] = tell_first_outlook(plan.get(GATE), record.facts[GATE])
         shutil.copyfile(Path(groups.path) / "docs" / "index.html", docs.path)

@@ -142,3 +142,16 @@ def outlook(gate: Gate, num_prompts: int) -> str:
         f"gate: {num_prompts} prompts x {gate.samples} completions see a gain of {smallest:.3g} four times "
         f"in five at error {gate.level:.2g}; {needs}"
     )
+
+
+def first_outlook(samples: int, level: float, num_prompts: int) -> str:
+    """``outlook`` of a reward without bounds while no value of it is known: its spread is the unit."""
+    gate = Gate(spread=1.0, samples=samples, level=level)
+    smallest, wanted = gate.gain_seen(num_prompts), gate.prompts_needed(GAIN)
+    if math.isinf(smallest):
+        return refusal(gate, num_prompts)
+    return (
+        f"gate: {num_prompts} prompts x {samples} completions see a gain of {smallest:.2g} spreads of the "
+        f"reward within a prompt four times in five at error {level:.2g}; one of {GAIN:g} needs "
+        f"{wanted or f'more than {gate.most}'}"
+    )

@@ -112,6 +112,7 @@ class Reward(Protocol):
 
     - ``reads``: columns its value depends on; without it, all of them.
     - ``may_read``: beside those, columns that it depends on where a record has them.
+    - ``may_lack``: of a reward that comes with the library, those of ``reads`` that it can do without.
     - ``reads_prompt``: False when the prompt does not matter.
     - ``whole_group``: True as above.
     - ``repeatable``: False when a second call may give another value; stored ones are then not checked.

@@ -73,6 +73,11 @@ class UnitTests:
         """Columns the value depends on."""
         return (self.column, self.entry_point, self.setup)
 
+    @property
+    def may_lack(self) -> tuple[str, ...]:
+        """Those of them without which a record is judged all the same."""
+        return (self.entry_point, self.setup)
+
     def content(self) -> dict[str, str]:
         """The language itself: another version passes other programs."""
         return {"python": f"{sys.version_info.major}.{sys.version_info.minor}"}

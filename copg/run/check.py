@@ -27,6 +27,7 @@ FILES = re.compile(r"(s3a?|gs|gcs|minio|abfss?|az|adl|hdfs|ftps?|sftp)://")
 """Addresses of places where no MLflow keeps runs."""
 HELD_OUT = ("select", "gate")
 NO_REWARDS = "rewards is empty"
+LEARNT = "rewards: [{name: reward_model}] and reward: {}"
 
 
 def check_recipe(recipe: Recipe, run_dir: Path, *, library: bool = False) -> None:
@@ -110,16 +111,23 @@ def _of_stores(configs: Mapping[str, Any], *, library: bool) -> Iterator[str]:
 
 
 def _of_sections(recipe: Recipe) -> Iterator[str]:
-    if not recipe.rewards and not recipe.stages.get("evaluate", {}).get("rewards"):
+    evaluated = bool((recipe.stages.get("evaluate") or {}).get("rewards"))
+    if not recipe.rewards and not evaluated:
         yield (
             f"{NO_REWARDS}: rewards that came with the records cannot score what a policy will write; "
-            "name those that evaluate it, or have one learnt from preferences or thumbs: "
-            "rewards: [{name: reward_model}] and reward: {}"
+            f"name those that evaluate it, or have one learnt from preferences or thumbs: {LEARNT}"
         )
-    if recipe.samples and (recipe.stages.get("score") or {}).get("source") == "given":
+    score = recipe.stages.get("score") or {}
+    if recipe.samples and score.get("source") == "given":
         yield (
-            "score.source='given' leaves what sample draws without a reward: name rewards and "
-            "set score.source: computed, or leave sample out"
+            "score.source='given' leaves what sample draws without a reward: set score.source: computed and "
+            f"name rewards that judge any text, or have one learnt from preferences or thumbs: {LEARNT}; or "
+            "leave sample out, where the records hold several completions a prompt"
+        )
+    elif recipe.samples and evaluated and not (recipe.rewards or score.get("rewards")):
+        yield (
+            f"{NO_REWARDS}: nobody rated what sample draws; name those that score it, or have one learnt "
+            f"from preferences or thumbs: {LEARNT}"
         )
 
 

@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from copg.data.found import Reading
 from copg.data.record_pass import told_keys
 from copg.errors import CopgError
 from copg.losses import WITHOUT_CONTRAST
@@ -13,7 +12,8 @@ from copg.rewards.registry import build_reward
 from copg.run.check import mistakes_of, readable_rewards, settings_of
 from copg.run.few_prompts import few_asked, few_there
 from copg.run.first_folders import of_files, of_others, of_root
-from copg.run.first_records import Sample, read_first
+from copg.run.first_needs import lacks_columns, lacks_lessons, unmet
+from copg.run.first_records import Sample, first_of
 from copg.run.footprint import estimate_needs, measure_model, shortfalls
 from copg.run.hub import Source, has_weights, look_up
 from copg.run.hub_names import absent_names
@@ -24,8 +24,6 @@ from copg.run.stage_settings import stage_settings
 from copg.run.task_names import subject_name, trial_method
 from copg.run.text_check import check_text
 
-MOST_CHARS = 1000
-"""Of the names of columns, in one line."""
 OK, NOTE, ERROR = "ok", "note", "error"
 
 
@@ -107,13 +105,7 @@ def _of_records(recipe: Recipe, run_dir: Path) -> Iterator[Look]:
         yield Look(NOTE, "records: how they are read is not clear before the settings of validate are")
         return
     try:
-        found = read_first(
-            recipe.records,
-            Reading(validate.columns, validate.read_as, validate.completion == "all_turns"),
-            subset=validate.subset,
-            split=validate.dataset_split,
-            revision=validate.revision,
-        )
+        found = first_of(recipe.records, validate)
     except CopgError as error:
         yield Look(ERROR, f"records: {error}")
         return
@@ -150,30 +142,19 @@ def _of_records(recipe: Recipe, run_dir: Path) -> Iterator[Look]:
 
 def _of_columns(recipe: Recipe, found: Sample) -> Iterator[Look]:
     """What rewards and settings need of records and these do not hold."""
+    yield from (Look(ERROR, line) for line in unmet(recipe, found, readable_rewards(recipe)))
+    if not found.whole and (line := lacks_lessons(recipe, found)):
+        yield Look(NOTE, line)
     given = (recipe.stages.get("score") or {}).get("source") == "given"
-    if given and not found.rewarded:
-        yield Look(ERROR, "score.source=given: none of the first records came with a reward")
     if given and found.tied and not any(trial_method(each) in WITHOUT_CONTRAST for each in recipe.trials):
         yield Look(
             NOTE,
             "score.source=given: the rewards of the first records differ within no prompt; where none does, "
             "nothing can be learnt, and the run stops after score",
         )
-    if recipe.trains_reward and not found.rewarded:
-        yield Look(ERROR, "reward: none of the first records came with preferences or rewards to learn from")
     for spec in readable_rewards(recipe):
-        try:
-            reads = getattr(build_reward(spec), "reads", None) or ()
-        except (CopgError, TypeError, ValueError):  # told with the settings
-            continue
-        for column in reads:
-            if column.partition(".")[0] not in found.columns:
-                held = str(sorted(found.columns) or "no other column")
-                yield Look(
-                    ERROR,
-                    f"rewards: {spec.name} reads column {column!r:.100}; the first records hold "
-                    f"{held if len(held) <= MOST_CHARS else held[:MOST_CHARS] + ' ...'}",
-                )
+        if ":" in spec.name and (line := lacks_columns(spec, found)):
+            yield Look(NOTE, f"{line}: right where it can do without")
 
 
 def _of_rewards(recipe: Recipe) -> Iterator[Look]:

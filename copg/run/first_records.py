@@ -41,6 +41,11 @@ class Sample:
     """The rewards that came with them."""
 
     @property
+    def whole(self) -> bool:
+        """Whether there are no more."""
+        return self.read < ROWS
+
+    @property
     def lacking(self) -> int:
         """Prompts with fewer than two distinct completions."""
         return sum(len(texts) < 2 for texts in self.texts.values())
@@ -84,3 +89,14 @@ def read_first(records: str, reading: Reading, **where: Any) -> Sample:
         except Defect as defect:
             found.refused.append(f"{row.file}:{row.line}: {defect}")
     return found
+
+
+def first_of(records: str, validate: Any) -> Sample:
+    """``read_first`` by the settings of ``validate``."""
+    return read_first(
+        records,
+        Reading(validate.columns, validate.read_as, validate.completion == "all_turns"),
+        subset=validate.subset,
+        split=validate.dataset_split,
+        revision=validate.revision,
+    )

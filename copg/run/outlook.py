@@ -1,8 +1,8 @@
 """What will come of a run, told before any training: which gains its gate will see, and whether any could
 pass; and whether the rewards hold anything to learn.
 
-``score`` finds what of the logs decides it, and tells; a run whose scores are there already is told by
-``resolve``, from the record that ``score`` left.
+``score`` finds what of the logs decides it, and tells; of a run that learns a reward or draws completions
+``validate`` tells what is known by then. Where an earlier run did these, ``resolve`` tells from its records.
 """
 
 import heapq
@@ -16,7 +16,7 @@ from copg.artifacts import Manifest, read_manifest
 from copg.config import configuration, parse_config
 from copg.data.group_files import read_groups
 from copg.errors import ConfigError
-from copg.evaluation.power import Gate, outlook, refusal
+from copg.evaluation.power import Gate, first_outlook, outlook, refusal
 from copg.losses import WITHOUT_CONTRAST
 from copg.records import CLUSTER, cluster_of
 from copg.rewards.bounds import bounds_of_parts
@@ -24,9 +24,10 @@ from copg.rewards.contract import RewardSpec, Scale
 from copg.rewards.registry import build_reward
 from copg.run.task_names import trial_method
 from copg.run.task_record import read_record, record_path
+from copg.run.trained_reward import means_trained
 
 GATE = "gate"
-"""Of the plan of ``score``: the settings; among the facts of its record: what the logs say."""
+"""Of the plans of ``validate`` and ``score``: the settings; among the facts of records: what the logs say."""
 ALL_THE_SAME = "train all the same with promote.error.refuse_hopeless: false"
 
 
@@ -48,6 +49,8 @@ class GateSize:
     """As in ``promote.error``."""
     needs_contrast: bool = True
     """Whether no trial learns anything where the rewards of every prompt are equal."""
+    bounds: tuple[float, float] | None = None
+    """Of the reward, as far as they are known before anything is scored."""
 
 
 def gate_size(
@@ -81,15 +84,28 @@ def measure_gate(size: Mapping[str, Any] | None, scored: Path) -> dict[str, Any]
     """
     if size is None:
         return None
-    given, manifest = _given(size), read_manifest(scored, schema="scored")
-    first = heapq.nsmallest(given.num_prompts, read_groups(scored, "gate"), key=lambda group: group.id)
+    manifest = read_manifest(scored, schema="scored")
     return {
         "spread": manifest.facts["splits"]["train"]["metrics"].get("reward/spread", 0.0),
         "bounds": _bounds(manifest),
-        "prompts": len({cluster_of(group, given.cluster) or group.id for group in first}),
-        "of": given.num_prompts,
+        **(count_gate(size, scored) or {}),
         "no_contrast": _lack_of_contrast(manifest),
     }
+
+
+def count_gate(size: Mapping[str, Any] | None, groups: Path) -> dict[str, Any] | None:
+    """How many ``prompts`` of groups are judged on, those of one cluster as one, ``of`` how many at most.
+
+    Args:
+        size: the plan's; None, as of a stage alone.
+        groups: artifact of groups, scored or not.
+    """
+    if size is None:
+        return None
+    given = _given(size)
+    first = heapq.nsmallest(given.num_prompts, read_groups(groups, "gate"), key=lambda group: group.id)
+    prompts = {cluster_of(group, given.cluster) or group.id for group in first}
+    return {"prompts": len(prompts), "of": given.num_prompts}
 
 
 def tell_outlook(size: Mapping[str, Any] | None, logs: Mapping[str, Any] | None) -> str:
@@ -128,22 +144,65 @@ def tell_outlook(size: Mapping[str, Any] | None, logs: Mapping[str, Any] | None)
     return told
 
 
-def tell_known_outlook(run_dir: Path, score: Mapping[str, Any] | None) -> str:
-    """``tell_outlook`` of logs that an earlier run scored; nothing where none did.
+def first_size(size: Mapping[str, Any], rewards: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """``gate_size`` with what is known of the reward before anything is scored.
+
+    Args:
+        size: from ``gate_size``.
+        rewards: by which will be scored, one that the run trains among them.
+    """
+    specs = [parse_config(RewardSpec, each, where="rewards") for each in rewards]
+    built = {spec.part: build_reward(spec) for spec in specs if not means_trained(vars(spec))}
+    found = {**size, "bounds": bounds_of_parts(specs, built, {}).get("reward")}
+    if any(spec.standardise for spec in specs):  # the width, against which a gain is held, is not known yet
+        found["min_gain"] = 0.0
+    return found
+
+
+def tell_first_outlook(size: Mapping[str, Any] | None, logs: Mapping[str, Any] | None) -> str:
+    """``tell_outlook`` before a reward is learnt or anything drawn.
+
+    Args:
+        size: from ``first_size``; None, as of a stage alone, tells nothing.
+        logs: from ``count_gate``.
+
+    Raises:
+        ConfigError: whatever came out, none could pass, and the recipe does not say to go on.
+    """
+    if size is None or logs is None:
+        return ""
+    given = _given(size)
+    gate = Gate(
+        spread=1.0, samples=given.samples, level=given.level, bounds=given.bounds, min_gain=given.min_gain
+    )
+    num_prompts = min(given.num_prompts, logs["prompts"])
+    told = refusal(gate, num_prompts)
+    if told and given.refuse_hopeless:
+        raise ConfigError(f"{told}: {_remedy(gate, given, logs)}, or {ALL_THE_SAME}")
+    if not told and given.bounds is None:
+        told = first_outlook(given.samples, given.level, num_prompts)
+    if told:
+        print(told, file=sys.stderr, flush=True)
+    return told
+
+
+def tell_known_outlook(run_dir: Path, plans: Mapping[str, Mapping[str, Any]]) -> str:
+    """``tell_outlook`` of logs that an earlier run scored, or what one that merely read them would tell;
+    nothing where none did.
 
     Args:
         run_dir: directory of the runs.
-        score: the plan of ``score``; None where the run has none.
+        plans: of the stages, by name.
 
     Raises:
         ConfigError: as ``tell_outlook``.
     """
-    if score is None or GATE not in score:
-        return ""
-    record = read_record(record_path(run_dir, "score", score["key"]))
-    logs = record.facts.get(GATE) if record is not None else None
-    if logs is not None and logs["of"] >= _given(score[GATE]).num_prompts:
-        return tell_outlook(score[GATE], logs)
+    for stage, tell in (("score", tell_outlook), ("validate", tell_first_outlook)):
+        size = plans.get(stage, {}).get(GATE)
+        record = None if size is None else read_record(record_path(run_dir, stage, plans[stage]["key"]))
+        logs = None if record is None else record.facts.get(GATE)
+        if logs is not None and logs["of"] >= _given(size or {}).num_prompts:
+            return tell(size, logs)
     return ""
 
 

@@ -11,8 +11,8 @@ from typing import Any
 from copg.artifacts import MANIFEST, WEIGHTS_DELETED
 from copg.digests import json_digest
 from copg.run.champion import find_champion
-from copg.run.outlook import GATE, gate_size
-from copg.run.recipe import Recipe
+from copg.run.outlook import GATE, first_size, gate_size
+from copg.run.recipe import SAMPLE, Recipe
 from copg.run.sources import DigestMemo
 from copg.run.task_names import RENEWAL, subject_name, task_key, task_name, trial_method
 from copg.run.task_record import read_json, read_record, record_path
@@ -89,7 +89,9 @@ def make_plan(
     }
     if "score" in plans and "promote" in (planned or ROWS):
         # it tells of the gate, on which no reward depends
-        plans["score"][GATE] = gate_size(configs, trials)
+        plans["score"][GATE] = size = gate_size(configs, trials)
+        if "validate" in plans and {REWARD, SAMPLE} & keys.keys():  # which cost, and come before the scores
+            plans["validate"][GATE] = first_size(size, configs["score"].get("rewards", []))
     again = [REWARD] if REWARD in keys and _model_missed(run_dir, keys[REWARD]) else []
     for name in (*again, *(["promote"] if champion.lost else [])):
         plans[name][RENEWAL] = uuid.uuid4().hex

@@ -21,6 +21,8 @@ from copg.rewards.contract import RewardSpec
 from copg.rewards.registry import digest_of_inputs, digest_of_purpose, digest_of_rewards
 from copg.run.check import called_rewards, check_recipe, settings_of
 from copg.run.cut_off import unfinished
+from copg.run.first_needs import unmet
+from copg.run.first_records import first_of
 from copg.run.footprint import estimate_needs, lack_of_disk, measure_model, shortfalls
 from copg.run.hub import Source, has_weights
 from copg.run.outlook import GATE, tell_known_outlook
@@ -91,7 +93,7 @@ def resolve_recipe(config: ResolveConfig) -> Resolution:
     print(resolution.ending, file=sys.stderr, flush=True)
     for warning in resolution.warnings:
         print(f"warning: {warning}", file=sys.stderr, flush=True)
-    return replace(resolution, outlook=tell_known_outlook(run_dir, resolution.plans.get("score")))
+    return replace(resolution, outlook=tell_known_outlook(run_dir, resolution.plans))
 
 
 def plan_recipe(config: ResolveConfig, *, library: bool = False) -> Resolution:
@@ -102,6 +104,8 @@ def plan_recipe(config: ResolveConfig, *, library: bool = False) -> Resolution:
     records = find_records(recipe.records, recipe.stages.get("validate", {}).get("revision"), memo)
     model = find_model(recipe.model, recipe.revision, memo)
     configs = settings_of(recipe, run_dir, revision=model.revision, digest=model.digest)
+    if not config.again:  # alone, a stage is given what others left
+        _check_first(recipe, configs)
     configs |= _with_promises(configs)
     ending, doubts = check_text(configs)
     warnings = _check_machine(config, configs["train"], model, records) + doubts
@@ -140,6 +144,14 @@ def plan_recipe(config: ResolveConfig, *, library: bool = False) -> Resolution:
             each[RENEWAL] = uuid.uuid4().hex
             each.pop(GATE, None)  # alone, no stage is about promotion
     return Resolution(**asdict(plan), digests=digests, warnings=warnings + notes, ending=ending)
+
+
+def _check_first(recipe: Recipe, configs: dict[str, Any]) -> None:
+    """Refuse what the first records show that no run can do, before it trains a reward or draws anything."""
+    found = first_of(recipe.records, configs["validate"])
+    specs = {spec.part: spec for each in called_rewards(configs).values() for spec in each}
+    if found.shapes and (told := [*unmet(recipe, found, specs.values())]):
+        raise ConfigError("; ".join(told))
 
 
 def _with_base(config: Any, memo: DigestMemo) -> Any:

@@ -31,7 +31,7 @@ def trains_reward(rewards: Sequence[Any], stages: Mapping[str, Any]) -> bool:
     if wanted and STAGE not in stages:
         raise ValueError(
             f"rewards: '{REWARD}' names no model: set params.model, or add a section '{STAGE}' and the "
-            "pipeline trains one on the preferences (reward: {} takes the defaults)"
+            "pipeline trains one on the preferences or thumbs (reward: {} takes the defaults)"
         )
     return wanted
 

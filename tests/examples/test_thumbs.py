@@ -161,5 +161,9 @@ def test_two_hundred_thumbs_are_told_the_smallest_gain_that_so_few_see(
     few = run(reference, tmp_path, 200)
     assert few.code == 0, few.shown
     assert few.smallest_gain > 0
+    first = (
+        r"gate: [1-3]\d prompts x 1 completions see a gain of [\d.]+ spreads of the reward within a prompt"
+    )
+    assert few.told(first) < few.told(r"Executing task \S*'reward'"), "before anything is learnt or drawn"
     few.told(r"gate: [1-3]\d prompts x .* of the spread within a prompt\) needs \d{3}")
     assert few.shown.index("\ngate: ") < few.shown.index("\ntrain-"), "who waits at the terminal is told, too"

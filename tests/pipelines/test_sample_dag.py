@@ -138,7 +138,14 @@ def test_the_ladder_knows_where_the_reference_itself_draws(sample: Any, base: st
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"score": {"source": "given"}}, "leaves what sample draws without a reward: name rewards"),
+        (
+            {"score": {"source": "given"}},
+            r"leaves what sample draws without a reward: .*: \[{name: reward_model}\] and reward: {};",
+        ),
+        (
+            {"rewards": [], "evaluate": {"rewards": [{"name": "length", "params": {"max": 3}}]}},
+            r"^rewards is empty: nobody rated what sample draws; .* \[{name: reward_model}\] and reward: {}$",
+        ),
         ({"sample": {"completions": 0}}, r"sample.completions=0 must be >= 1"),
         ({"sample": {"generation": {"temperature": 0}}}, "would be one completion again and again: raise"),
         ({"sample": {"generation": {"top_p": 0}}}, r"sample.generation.top_p=0.* must be in \(0, 1"),

@@ -381,6 +381,34 @@ def test_names_that_yaml_would_read_as_something_other_are_quoted(name: str, tmp
     assert (found.name, found.records, found.model) == (name, "my data #1: all.jsonl", "*model")
 
 
+def notes(home: Path, values: dict[str, Any]) -> list[str]:
+    return [look.text for look in look_at(parse_recipe(values), home / "runs", {}) if look.kind == NOTE]
+
+
+def test_columns_that_a_reward_can_do_without_are_no_mistake(home: Path, tmp_path: Path) -> None:
+    tests = {"name": "unit_tests", "params": {"column": "references"}}
+    assert errors(home, recipe(home, rewards=[tests])) == []
+    (tmp_path / "own.py").write_text(
+        "def score(prompts, completions, columns): return [0.0] * len(prompts)\nscore.reads = ('a', 'b')\n"
+    )
+    own = recipe(home, rewards=[{"name": f"{tmp_path}/own.py:score"}])
+    assert errors(home, own) == []
+    told = "own.py:score reads columns 'a', 'b'; the first records hold ['references']: right where it can do"
+    assert [told in line for line in notes(home, own)].count(True) == 1
+
+
+def test_thumbs_may_come_after_the_first_records(home: Path, tmp_path: Path) -> None:
+    rows = [{"prompt": f"p {i}", "completion": "a b"} for i in range(201)]
+    asked = recipe(home, records=str(tmp_path / "r.jsonl"), rewards=[], reward={}, sample={})
+    for count, refused in ((199, True), (201, False)):
+        (tmp_path / "r.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[:count]))
+        of = "the records" if refused else "the first records"
+        told = f"reward: none of {of} came with preferences, thumbs or rewards to learn from; name rewards"
+        lines = errors(home, asked) if refused else notes(home, asked)
+        assert any(line.startswith(told) for line in lines), lines
+        assert bool(errors(home, asked)) == refused
+
+
 def test_records_of_many_columns_that_lack_one_are_a_bounded_line(home: Path, tmp_path: Path) -> None:
     row = {**RECORDS[0], **{f"column {number}": "x" for number in range(20_000)}}
     (tmp_path / "wide.jsonl").write_text(json.dumps(row) + "\n")

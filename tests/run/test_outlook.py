@@ -1,5 +1,6 @@
 """What is told of the gate before training: from the recipe's settings and the scored logs."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,15 @@ from copg.losses import LOSSES, VARIANTS, WITHOUT_CONTRAST, load_loss
 from copg.losses.groups import Completions
 from copg.records import Completion, Group
 from copg.rewards.contract import RewardSpec
-from copg.run.outlook import gate_size, measure_gate, tell_known_outlook, tell_outlook
+from copg.run.outlook import (
+    count_gate,
+    first_size,
+    gate_size,
+    measure_gate,
+    tell_first_outlook,
+    tell_known_outlook,
+    tell_outlook,
+)
 from copg.run.task_record import TaskRecord, write_record
 from copg.stages.score import ScoreConfig, score_groups
 
@@ -202,18 +211,77 @@ def test_a_gain_that_no_bounded_reward_can_have_is_refused_by_its_setting() -> N
 
 def test_a_run_whose_scores_are_there_is_refused_before_any_task(tmp_path, capsys) -> None:
     score = {"key": "k" * 64, "gate": {**SIZE, "num_prompts": 4}}
-    tell_known_outlook(tmp_path, score)
+    tell_known_outlook(tmp_path, {"score": score})
     assert capsys.readouterr().err == "", "nothing was scored so far"
     record = TaskRecord(stage="score", task="score", key="k" * 64, state="succeeded", facts={"gate": LOGS})
     write_record(tmp_path, record)
     with pytest.raises(ConfigError, match="nothing can be promoted with 4 prompts"):
-        tell_known_outlook(tmp_path, score)
-    told = tell_known_outlook(tmp_path, {**score, "gate": SIZE})
+        tell_known_outlook(tmp_path, {"score": score})
+    told = tell_known_outlook(tmp_path, {"score": {**score, "gate": SIZE}})
     assert told.startswith("gate: 128 prompts x 4 completions see")
     assert capsys.readouterr().err == f"{told}\n"
-    tell_known_outlook(tmp_path, {"key": "k" * 64})
-    tell_known_outlook(tmp_path, None)
+    tell_known_outlook(tmp_path, {"score": {"key": "k" * 64}})
+    tell_known_outlook(tmp_path, {})
     assert capsys.readouterr().err == ""
+
+
+LEARNT = {"name": "reward_model"}
+JUDGED = {"name": "format", "params": {"pattern": "a"}}
+
+
+def test_before_anything_is_learnt_or_drawn_gains_are_told_in_spreads(tmp_path, capsys) -> None:
+    size = first_size({**SIZE, "samples": 1}, [LEARNT])
+    told = tell_first_outlook(size, count_gate(size, scored(tmp_path / "a", gate=20)))
+    assert capsys.readouterr().err == f"{told}\n"
+    # (z(1 - .05 / 52) + z(.8)) * sqrt(2 / 1 completion) * sqrt(1.25 / 20) = (3.10 + .84) * 1.414 * .25 = 1.4;
+    # for .3 in place of that 20 * (1.395 / .3)**2 = 433 prompts
+    assert told.startswith(
+        "gate: 20 prompts x 1 completions see a gain of 1.4 spreads of the reward within a prompt four times "
+        "in five at error 0.00096; one of 0.3 needs 43"
+    )
+    # a reward with bounds is held to those, of which more is known once it is scored
+    assert tell_first_outlook(first_size(SIZE, [JUDGED]), {"prompts": 20, "of": 128}) == ""
+    assert tell_first_outlook(None, None) == ""
+
+
+@pytest.mark.parametrize(
+    ("rewards", "fewest"),
+    [([LEARNT], 8), ([JUDGED], 11), ([JUDGED, LEARNT], 8), ([{**LEARNT, "clip": [-3, 3]}], 11)],
+)
+def test_gate_prompts_with_which_nothing_could_pass_stop_a_run_before_it_draws(
+    rewards: list[Any], fewest: int, capsys
+) -> None:
+    size = first_size(SIZE, rewards)
+    tell_first_outlook(size, {"prompts": fewest, "of": 128})
+    few = {"prompts": fewest - 1, "of": 128}
+    message = (
+        rf"with {fewest - 1} prompts at error 0.00096: {fewest} are needed: bring more prompts or raise "
+    )
+    with pytest.raises(ConfigError, match=message):
+        tell_first_outlook(size, few)
+    capsys.readouterr()
+    told = tell_first_outlook({**size, "refuse_hopeless": False}, few)
+    assert capsys.readouterr().err == f"{told}\n"
+
+
+def test_what_a_standardised_reward_could_gain_is_not_known_before_it_is_scored() -> None:
+    far = {**SIZE, "min_gain": 5.0}
+    with pytest.raises(ConfigError, match=r"no gain of a reward from 0 to 1 exceeds promote\.min_gain=5"):
+        tell_first_outlook(first_size(far, [JUDGED]), LOGS)
+    tell_first_outlook(first_size(far, [{**JUDGED, "standardise": True}]), LOGS)
+
+
+def test_a_run_whose_records_were_read_is_told_before_any_task(tmp_path, capsys) -> None:
+    plan = {"key": "v" * 64, "gate": first_size(SIZE, [LEARNT])}
+    facts = {"gate": {"prompts": 7, "of": 128}}
+    record = TaskRecord(stage="validate", task="validate", key="v" * 64, state="succeeded", facts=facts)
+    write_record(tmp_path, record)
+    with pytest.raises(ConfigError, match="nothing can be promoted with 7 prompts"):
+        tell_known_outlook(tmp_path, {"validate": plan})
+    write_record(tmp_path, replace(record, facts={"gate": {"prompts": 20, "of": 128}}))
+    assert "spreads of the reward" in tell_known_outlook(tmp_path, {"validate": plan})
+    write_record(tmp_path, replace(record, facts={"gate": None}))
+    assert tell_known_outlook(tmp_path, {"validate": plan}) == ""
 
 
 def test_a_stage_alone_tells_nothing(tmp_path, capsys) -> None:

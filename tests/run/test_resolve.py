@@ -258,6 +258,10 @@ def test_given_rewards_alone_cannot_score_what_a_policy_writes(
     ):
         resolved(settings, tmp_path)
     settings["stages"]["evaluate"] = {"rewards": [{"name": "length", "params": {"target": 4}}]}
+    with pytest.raises(ConfigError, match="source=given: none of the first records came with a reward"):
+        resolved(settings, tmp_path)
+    row = {"prompt": "red cat", "completions": ["runs", "sleeps"], "rewards": [0, 1]}
+    Path(settings["records"]).write_text(json.dumps(row))
     assert resolved(settings, tmp_path).plans["score"]["config"]["source"] == "given"
 
 
@@ -376,3 +380,44 @@ def test_resolving_loads_no_numerical_library(settings: dict[str, Any], tmp_path
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize(
+    ("rewards", "sections", "told"),
+    [
+        (
+            [{"name": "answer"}],
+            {"sample": {}},
+            r"^rewards: answer reads column 'answer'; the first records hold \['note'\]$",
+        ),
+        (
+            [{"name": "reward_model"}],
+            {"sample": {}, "reward": {}},
+            "^reward: none of the records came with preferences, thumbs or rewards to learn from; name ",
+        ),
+        ([{"name": "unit_tests", "params": {"column": "note"}}], {"sample": {}}, ""),
+    ],
+)
+def test_a_reward_that_cannot_judge_the_records_is_refused_before_anything_is_drawn(
+    settings: dict[str, Any], tmp_path: Path, rewards: list[Any], sections: dict[str, Any], told: str
+) -> None:
+    row = json.dumps({"prompt": "red cat", "completion": "runs", "note": "assert True"})
+    Path(settings["records"]).write_text(f"{row}\n")
+    asked = {**settings, "rewards": rewards, "stages": sections}
+    if not told:  # what a reward can do without refuses nothing
+        assert "sample" in resolved(asked, tmp_path).plans
+        return
+    with pytest.raises(ConfigError, match=told):
+        resolved(asked, tmp_path)
+    resolved(asked, tmp_path, again=True)  # a stage alone is given what others made
+
+
+def test_thumbs_that_come_after_the_first_records_refuse_nothing(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    rows = [
+        {"prompt": f"cat {i}", "completion": "runs", "thumb": "up" if i > 220 else None} for i in range(240)
+    ]
+    Path(settings["records"]).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    learnt = {**settings, "rewards": [{"name": "reward_model"}], "stages": {"reward": {}, "sample": {}}}
+    assert "reward" in resolved(learnt, tmp_path).plans

@@ -18,7 +18,7 @@ from copg_pipelines.server.tasks import CANCELED, UNKNOWN, Task, Told, tasks_of
 
 REPORT, PAGE = "report", "page"
 FOR_PEOPLE = re.compile(r"^(?:gate: |a (?:turn|completion) ends with ).+$", re.MULTILINE)
-TELLING = ("resolve", "score")
+TELLING = ("resolve", "validate", "score")
 """The tasks that tell, before anything trains, what ends a completion and which gains the gate will see."""
 LAST = "summary"
 """The exit handler, which fails with its run."""
