@@ -144,6 +144,8 @@ class Handler(JsonHandler):
     fails = 3
     pause_s = 0.0
     status = 503
+    failing = ""
+    """How it fails; else by its status."""
     bodies: ClassVar[list[dict[str, Any]]] = []
     lock = threading.Lock()
     refused = ""
@@ -161,6 +163,12 @@ class Handler(JsonHandler):
         time.sleep(self.pause_s)
         if body["messages"][-1]["content"] == self.refused:
             return self.say(422, {"error": "no"})
+        if failed and self.failing == "hangs":
+            time.sleep(0.8)
+            return None
+        if failed and self.failing == "refuses":
+            message = {"content": None, "refusal": "I may not"}
+            return self.say(200, {"choices": [{"message": message, "finish_reason": "stop"}]})
         if failed:
             return self.say(self.status, {"error": "busy"})
         text = self.says(body)
@@ -203,6 +211,24 @@ def test_of_an_endpoint_that_fails_one_call_in_three_all_completions_come_and_fa
         assert completion.finished == (int(completion.text.split()[-1]) % 2 == 0)
         assert completion.columns["drawn"]["engine"] == "endpoint"
         assert completion.columns["drawn"]["model"] == "m"
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("how", ["hangs", "refuses"])
+def test_time_outs_and_replies_that_refuse_are_asked_for_again_and_counted(
+    config: SampleConfig, tmp_path: Path, how: str
+) -> None:
+    groups = write_groups(tmp_path / "groups", 2)
+    with endpoint(fails=5, failing=how) as (settings, kind):
+        impatient = replace(settings, num_parallel=1, timeout_s=0.5)
+        metrics = sample_groups(replace(config, endpoint=impatient), groups, tmp_path / "out")
+        # 8 completions; the fifth request fails at least, on a busy machine perhaps others
+        assert (metrics["completions/drawn"], metrics["completions/failed"]) == (8, 0)
+        assert metrics["requests/sent"] == metrics["requests/again"] + 8 == len(kind.bodies) >= 9
+        kind.fails = 1
+        bounded = replace(impatient, attempts=2, timeout_s=0.2)
+        with pytest.raises(ModelError, match=r"2 attempts failed, .*(TimeoutError|holds no text: I may not)"):
+            sample_groups(replace(config, endpoint=bounded, completions=5), groups, tmp_path / "more")
 
 
 @pytest.mark.usefixtures("quick")
@@ -498,5 +524,7 @@ def test_killed_at_ten_moments_it_goes_on_and_no_completion_is_there_twice(tmp_p
             model="m", store=str(tmp_path / "other"), endpoint=settings, generation=GenerationConfig()
         )
         sample_groups(config, groups, tmp_path / "whole")
+    (part,) = find_stores(COMPLETIONS, str(tmp_path / "store"))
+    assert part.verify() == {"rows": 400, "not_finite": 0, "contradictions": 0}
     assert texts_of(tmp_path / "out") == texts_of(tmp_path / "whole")
     assert all(len(set(texts)) == 4 for texts in texts_of(tmp_path / "out").values())
