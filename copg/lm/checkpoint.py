@@ -73,6 +73,9 @@ def check_loaded(where: str | Path, model: Any, found: Mapping[str, Any], advice
     for name, parameter in model.named_parameters():
         if parameter.numel() and not all(bool(end.isfinite()) for end in parameter.detach().aminmax()):
             raise ModelError(f"{where}: weight {name!r} holds values that are not finite")
+    for name, buffer in model.named_buffers():  # a bound may be infinite, as of the clipped layers of Gemma 4
+        if buffer.is_floating_point() and bool(buffer.isnan().any()):
+            raise ModelError(f"{where}: buffer {name!r} holds values that are no numbers")
 
 
 def first_line(error: Exception) -> str:

@@ -46,7 +46,8 @@ def load_model(
         trainable: of an adapter: whether its weights take gradients.
 
     Raises:
-        ModelError: nothing there, no safetensors, weights that are missing, of another shape or not finite.
+        ModelError: nothing there, no safetensors, weights that are missing, of another shape, of another base
+            or not finite.
     """
     if (Path(model) / ADAPTER).is_file():
         from peft import PeftConfig, PeftModel
@@ -64,7 +65,13 @@ def load_model(
             if memory_mistake(error, {}) is not None:
                 raise
             raise ModelError(f"{model}: cannot be loaded: {first_line(error)}") from error
-        check_loaded(model, adapted, {"missing_keys": _missing_from_adapter(Path(model), adapted)})
+        missing, unknown = _compare_adapter(Path(model), adapted)
+        if unknown:
+            raise ModelError(
+                f"{model}: its file holds {len(unknown)} weights for which its base "
+                f"{adapter_base(Path(model))} has no place, the first {unknown[0]!r}: it was trained on another"
+            )
+        check_loaded(model, adapted, {"missing_keys": missing})
         return adapted.eval()
     loaded: PreTrainedModel = load_checkpoint(AutoModelForCausalLM, model, revision=revision, dtype=dtype)
     return loaded.eval()
@@ -132,12 +139,14 @@ def load_config(model: str | Path, *, revision: str | None = None) -> Any:
         raise ModelError(f"{model}: cannot be loaded: {first_line(error)}") from None
 
 
-def _missing_from_adapter(folder: Path, adapted: Any) -> list[str]:
-    """Weights of an adapter that its file lacks: they would be as new."""
+def _compare_adapter(folder: Path, adapted: Any) -> tuple[list[str], list[str]]:
+    """Weights of an adapter that its file lacks, which would be as new; those of it that were left out."""
     from peft import get_peft_model_state_dict
 
     with safe_open(folder / "adapter_model.safetensors", framework="pt") as file:
-        return sorted(set(get_peft_model_state_dict(adapted)) - set(file.keys()))
+        held, known = set(file.keys()), set(get_peft_model_state_dict(adapted))
+    own = getattr(adapted.base_model, "prefix", None)  # in the names of its own weights, such as "lora_"
+    return sorted(known - held), sorted(name for name in held - known if own and own in name)
 
 
 def bare_model(model: Any) -> Any:

@@ -81,11 +81,23 @@ def _sizes(file: Path) -> dict[str, int]:
     if kind is not None and None in found.values():
         print(f"{file}: leaves sizes to model type {kind!r}: torch is loaded", file=sys.stderr)
         known = text_config(import_module("copg.lm.load").load_config(file.parent))
-        found = {name: getattr(known, name, None) for name in SIZES}
+        own = {name: getattr(known, name, None) for name in SIZES}
+        found = own | {name: size for name, size in _of_parts(known).items() if own[name] is None}
     for name, size in found.items():
         if type(size) not in (int, type(None)):
             raise ModelError(f"{file}: {name}={size!r:.100} must be a whole number")
     return {name: size or 0 for name, size in found.items()}
+
+
+def _of_parts(config: Any) -> dict[str, int]:
+    """Of a model of several stacks, none of which is the language model (Blt): as many layers of the widest
+    as have the hidden units of all.
+    """
+    parts = [getattr(config, name, None) for name in config.sub_configs]
+    sizes = [tuple(getattr(part, name, None) or 0 for name in SIZES[:2]) for part in parts]
+    widest = max((hidden for _, hidden in sizes), default=0)
+    layers = math.ceil(sum(layers * hidden for layers, hidden in sizes) / widest) if widest else 0
+    return {"num_hidden_layers": layers, "hidden_size": widest}
 
 
 def estimate_needs(

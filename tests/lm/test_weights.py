@@ -10,7 +10,7 @@ import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from copg.errors import ModelError
 from copg.lm.load import load_model, model_decoder, outside_decoder
@@ -21,7 +21,7 @@ from copg.run.sources import DigestMemo, find_model
 from copg.stores.model_files import ADAPTER
 from copg.training.config import LoraConfig
 from copg.training.optim import add_adapter, freeze_towers
-from tests import tiny
+from tests import kinds, tiny
 
 FILE = "model.safetensors"
 
@@ -141,6 +141,30 @@ def test_an_adapter_whose_settings_nobody_can_read_is_refused(
     (adapter / ADAPTER).write_bytes(settings)
     with pytest.raises(ModelError, match=said):
         load_model(adapter)
+
+
+def test_an_adapter_of_a_deeper_base_is_refused(folder: Path, tmp_path: Path) -> None:
+    """Of whose layers half would be left out."""
+    adapter, deeper = tmp_path / "adapter", tmp_path / "deeper"
+    config = AutoConfig.from_pretrained(folder, num_hidden_layers=4)
+    AutoModelForCausalLM.from_config(config).save_pretrained(deeper)
+    add_adapter(load_model(deeper), LoraConfig(rank=2), seed=0).save_pretrained(adapter)
+    settings = json.loads((adapter / ADAPTER).read_text())
+    (adapter / ADAPTER).write_text(json.dumps({**settings, "base_model_name_or_path": str(folder)}))
+    with pytest.raises(
+        ModelError, match=r"adapter: its file holds \d+ weights that its base .* has no place"
+    ):
+        load_model(adapter)
+
+
+def test_a_buffer_that_is_no_number_is_refused(tmp_path: Path) -> None:
+    """By which DeepSeek's kinds choose experts: no value that they give would tell."""
+    kinds.save_kind("glm4_moe", tmp_path)
+    name = "model.layers.1.mlp.gate.e_score_correction_bias"
+    load_model(tmp_path)
+    rewrite(tmp_path, **{name: torch.full((4,), float("nan"))})
+    with pytest.raises(ModelError, match=f"buffer '{name}' holds values that are no numbers"):
+        load_model(tmp_path)
 
 
 def test_an_adapter_that_lacks_a_weight_is_refused(folder: Path, tmp_path: Path) -> None:

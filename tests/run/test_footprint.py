@@ -7,7 +7,7 @@ import numpy as np
 import psutil
 import pytest
 from safetensors.numpy import save_file
-from transformers import BloomConfig, GPT2Config, MptConfig, XLNetConfig
+from transformers import BloomConfig, BltConfig, GPT2Config, MptConfig, XLNetConfig
 
 from copg.errors import ModelError
 from copg.lm.memory import GIB
@@ -60,6 +60,18 @@ def test_sizes_are_found_under_the_names_of_every_kind(
 def test_sizes_that_the_file_leaves_to_its_kind_are_those_of_the_kind(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "gpt2", "n_layer": 2}')
     assert measure_model(tmp_path) == ModelSize(0, 0, 2, 768, 50257)
+
+
+def test_of_several_stacks_the_layers_of_all_are_counted(tmp_path: Path) -> None:
+    stacks = {"global": (3, 16), "decoder": (2, 8), "encoder": (1, 8), "patcher": (4, 4)}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 2, "intermediate_size": 8}
+    parts = {
+        f"{name}_config": {"num_hidden_layers": layers, "hidden_size": hidden, **heads}
+        for name, (layers, hidden) in stacks.items()
+    }
+    BltConfig(**parts, vocab_size=260).save_pretrained(tmp_path)
+    # (3 * 16 + 2 * 8 + 1 * 8 + 4 * 4) / 16 = 5.5 layers of the widest
+    assert measure_model(tmp_path) == ModelSize(0, 0, 6, 16, 260)
 
 
 def test_a_size_that_is_no_number_is_a_line(tmp_path: Path) -> None:
