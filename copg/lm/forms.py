@@ -14,22 +14,18 @@ import torch
 
 from copg.errors import ModelError
 from copg.lm.attention.dispatch import resolve_attention
-from copg.lm.branches import parting_completions
 from copg.lm.config import RowConfig
 from copg.lm.load import bare_model
 from copg.lm.row_batch import num_computed
-from copg.lm.rows import TokenGroup, num_scored, take_completions
+from copg.lm.rows import TokenGroup, num_scored
 from copg.lm.scorer import group_logps
+from copg.lm.telling import checked_calls, telling_groups
 
 TOLERANCES = {"float32": 2e-5, "bfloat16": 0.06}
 """Nats a token by which rows may differ from single sequences, by compute dtype: any completion in float32,
 the mean of all in bfloat16, of which packing alone moves a token by as much."""
 FORMS: tuple[Any, ...] = ("packed", "shared", "alone", "plain")
 """Fastest first."""
-CHECKED_COMPLETIONS = 4
-"""Of each group that is checked, the longest: each costs one forward of its own."""
-CHECKED_LEVELS = CHECKED_COMPLETIONS - 1
-"""Of beginnings that completions share: another completion parts from the first at each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +72,19 @@ def fit_rows(model: Any, groups: Sequence[TokenGroup], rows: RowConfig) -> Fit:
         FloatingPointError: its log-probabilities are not finite.
     """
     examples = telling_groups(groups)
-    alone = single_logps(model, examples, rows)
+    calls = checked_calls(examples, groups, rows)
+    checked = [group for call, _ in calls for group in call]
+    alone = single_logps(model, checked, rows)
     device = next(model.parameters()).device
 
     def check(fitted: RowConfig) -> float | str:
+        together: list[list[float]] = []
         try:
-            together = group_logps(model, examples, rows=_together(fitted, examples))
+            for call, budgets in calls:
+                together += group_logps(model, call, rows=replace(fitted, **budgets))
         except ModelError as error:
             return str(error)
-        lengths = [[num_scored(ids) for ids in group.completion_ids] for group in examples]
+        lengths = [[num_scored(ids) for ids in group.completion_ids] for group in checked]
         return apart(alone, together, lengths, rows.compute_dtype)
 
     found = choose(candidates(rows, device.type, fused_kernels(device)), check)
@@ -189,26 +189,6 @@ def fused_kernels(device: torch.device) -> list[str]:
     return ["varlen"] * recent + ["flex"] * (find_spec("triton") is not None)
 
 
-def telling_groups(groups: Sequence[TokenGroup]) -> list[TokenGroup]:
-    """The group with the longest sequence, that with most tokens, and the shortest: rotary positions of some
-    kinds depend on what else is in a batch. Of each the longest completions. Then the group whose completions
-    share most beginnings beyond the prompt, one after the other, of which those that part at each.
-    """
-    found = list[int]()
-    for size in (lambda i: groups[i].longest, lambda i: groups[i].num_tokens, lambda i: -groups[i].longest):
-        rest = [i for i in range(len(groups)) if i not in found]
-        found += [max(rest, key=size)] if rest else []
-    chosen = []
-    for i in found:
-        lengths = [len(ids) for ids in groups[i].completion_ids]
-        order = sorted(range(len(lengths)), key=lambda k: (-lengths[k], k))[:CHECKED_COMPLETIONS]
-        chosen.append(take_completions(groups[i], sorted(order)))
-    deepest = max(groups, key=lambda group: group.levels, default=None)
-    if deepest is not None and deepest.levels:
-        chosen.append(take_completions(deepest, parting_completions(deepest.branches, CHECKED_COMPLETIONS)))
-    return chosen
-
-
 def single_logps(model: Any, groups: Sequence[TokenGroup], rows: RowConfig) -> list[list[float]]:
     """Log-probability of every completion, nats, by the model's own forward of that sequence alone.
 
@@ -250,10 +230,3 @@ def _check_causal(model: Any, group: TokenGroup, plain: RowConfig) -> bool:
             "should predict (is_decoder=true in its config.json?)"
         )
     return True
-
-
-def _together(rows: RowConfig, groups: Sequence[TokenGroup]) -> RowConfig:
-    """Any groups may share a row, unless they are split, and a batch."""
-    total = sum(len(group.completion_ids) * group.longest for group in groups)
-    whole = rows if rows.split_groups else replace(rows, tokens_per_row=total)
-    return replace(whole, tokens_per_batch=max(rows.tokens_per_batch, total))

@@ -10,11 +10,12 @@ from copg.digests import json_digest
 from copg.errors import MismatchError, RecordError, StoreError
 from copg.lm.config import RowConfig
 from copg.lm.encoded import Encoded
-from copg.lm.forms import CHECKED_LEVELS, FORMS, Fit, fit_reference
+from copg.lm.forms import FORMS, Fit, fit_reference
 from copg.lm.load import load_model, pick_device
 from copg.lm.rows import TokenGroup, num_scored
 from copg.lm.scorer import DTYPES, group_logps
 from copg.lm.tally import Tally
+from copg.lm.telling import CHECKED_LEVELS
 from copg.lm.template import Opening
 from copg.lm.text import TextCodec
 from copg.lm.turns import encode_turns

@@ -63,8 +63,8 @@ class SequenceScorer(torch.nn.Module):
         with forward_errors(self.model, f"{form} rows"):
             attend(model_decoder(self.model))
             if form == "plain":
-                states = self._one_by_one(batch)
-            elif form == "alone":
+                return self._one_by_one(batch)
+            if form == "alone":
                 states = model_decoder(self.model)(input_ids=batch.input_ids, use_cache=False)[0]
             else:
                 states = self._shared(batch, own=form == "shared")
@@ -96,12 +96,20 @@ class SequenceScorer(torch.nn.Module):
         return states
 
     def _one_by_one(self, batch: RowBatch) -> Tensor:
-        """[B, T, V] logits, a row at a time without its padding."""
-        rows = zip(batch.input_ids, batch.lengths, strict=True)
+        """[M, V] logits of the states that are scored, a row at a time without its padding: those of a prompt
+        are gone before the next row.
+        """
         takes = inspect.signature(bare_model(self.model).forward).parameters
         options = {"use_cache": False} if "use_cache" in takes else {}
-        logits = [self.model(input_ids=row[None, :length], **options).logits[0] for row, length in rows]
-        return torch.nn.utils.rnn.pad_sequence(logits, batch_first=True)
+        row_of, place = (
+            batch.predictors.div(batch.input_ids.shape[1], rounding_mode="floor"),
+            batch.predictors,
+        )
+        found = []
+        for row, length in enumerate(batch.lengths):  # predictors stand in the order of rows
+            logits = self.model(input_ids=batch.input_ids[row, None, :length], **options).logits[0]
+            found.append(logits[place[row_of == row] - row * batch.input_ids.shape[1]])
+        return torch.cat(found)
 
     def forward(self, batch: RowBatch) -> Tensor:
         """[num_completions] log pi(y|x), summed over completion tokens, nats, float32."""

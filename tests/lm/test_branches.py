@@ -11,10 +11,11 @@ from copg.lm.attention import layout
 from copg.lm.branches import Segment, find_branches, flat_segments, parting_completions
 from copg.lm.config import RowConfig
 from copg.lm.divergence import compare_reference, trace_policy
-from copg.lm.forms import fit_rows, telling_groups
+from copg.lm.forms import fit_rows
 from copg.lm.row_batch import build_batch, num_computed
 from copg.lm.rows import TokenGroup, plan_batches, split_group
 from copg.lm.scorer import SequenceScorer, group_logps
+from copg.lm.telling import telling_groups
 from tests import tiny
 from tests.lm.test_scorer import ATTENTIONS, attention, flash_varlen, make_token_groups
 

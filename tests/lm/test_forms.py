@@ -1,6 +1,7 @@
 """In which form of rows a model is exact, by a check on the longest groups; none is refused for rows."""
 
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,14 @@ from copg.lm.config import GenerationConfig, RowConfig
 from copg.lm.decoders import CachedDecoder, WholeDecoder, choose_decoder
 from copg.lm.divergence import compare_reference, trace_policy
 from copg.lm.engines.own import draw
-from copg.lm.forms import fit_rows, telling_groups
+from copg.lm.forms import fit_rows
 from copg.lm.generation import Policy
 from copg.lm.load import load_model
 from copg.lm.reference import ReferencePass
 from copg.lm.row_batch import build_batch, num_computed
 from copg.lm.rows import TokenGroup, plan_batches
 from copg.lm.scorer import SequenceScorer, group_logps
+from copg.lm.telling import checked_calls, telling_groups
 from copg.lm.text import TextCodec
 from copg.records import Completion, Group
 from copg.stores.reference_store import Numerics, open_references
@@ -224,6 +226,44 @@ def test_the_longest_the_largest_and_the_shortest_group_are_checked() -> None:
     first, second, third = telling_groups(groups)
     assert (first, third) == (groups[1], groups[3])
     assert second.completion_ids == [[5] * 6, [5] * 5, [5] * 5, [5] * 6]  # the four longest, in their order
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("attention", ["split", "mask"])
+def test_a_check_takes_no_larger_a_batch_than_the_run(form: Any, attention: Any) -> None:
+    rng = random.Random(4)
+    sizes = [(rng.randrange(20, 60), rng.randrange(20, 80), rng.randrange(2, 7)) for _ in range(40)]
+    groups = [TokenGroup([4] * p, [[5 + k] * (c + k) for k in range(n)], str(p)) for p, c, n in sizes]
+    rows = RowConfig(form=form, attention=attention, tokens_per_batch=256)
+
+    def largest(of: list[TokenGroup], rows: RowConfig) -> int:
+        batches = [build_batch(of, plan, rows) for plan in plan_batches(of, rows)]
+        return max(batch.input_ids.numel() for batch in batches)
+
+    calls = checked_calls(telling_groups(groups), groups, rows)
+    assert len(calls) == 2
+    for call, budgets in calls:
+        assert largest(call, replace(rows, **budgets)) <= largest(groups, rows)
+    (pair, budgets) = calls[1]
+    (plan, *more) = plan_batches(pair, replace(rows, **budgets))
+    assert bool(more) == (form == "plain")  # else in one batch, the longest beside the shortest
+    (all_at_once,) = checked_calls(telling_groups(groups), groups, RowConfig(form=form, attention=attention))
+    assert len(all_at_once[0]) == 3
+
+
+def test_rotary_positions_that_depend_on_the_batch_are_seen_in_small_batches_too() -> None:
+    model = tiny.saved_and_loaded(longrope())
+    long = TokenGroup([4 + n % 9 for n in range(30)], [[5 + n % 7 for n in range(40)], [6] * 20])
+    short, rows = TokenGroup([9, 8, 7], [[4, 5], [6]]), RowConfig(tokens_per_batch=80)
+    assert fit_rows(model, [long], rows).rows.form == "packed"
+    assert fit_rows(model, [long, short], rows).rows.form == "plain"
+
+
+def test_of_a_head_of_its_own_no_logits_of_the_prompt_are_kept() -> None:
+    group = make_groups()[1]
+    batch = build_batch([group], [[0]], RowConfig(form="plain"))
+    states = SequenceScorer(bert(is_decoder=True), RowConfig(form="plain")).states(batch)
+    assert states.shape == (20 + 4 + 4, VOCABULARY)
 
 
 def test_an_error_of_a_forward_is_a_mistake_with_the_kind_of_the_model() -> None:
