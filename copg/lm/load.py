@@ -68,8 +68,8 @@ def load_model(
         missing, unknown = _compare_adapter(Path(model), adapted)
         if unknown:
             raise ModelError(
-                f"{model}: its file holds {len(unknown)} weights for which its base "
-                f"{adapter_base(Path(model))} has no place, the first {unknown[0]!r}: it was trained on another"
+                f"{model}: its file holds {len(unknown)} weights, the first {unknown[0]!r}, for which its "
+                f"base {adapter_base(Path(model))} has no place: it was trained on another"
             )
         check_loaded(model, adapted, {"missing_keys": missing})
         return adapted.eval()

@@ -101,14 +101,11 @@ class SequenceScorer(torch.nn.Module):
         """
         takes = inspect.signature(bare_model(self.model).forward).parameters
         options = {"use_cache": False} if "use_cache" in takes else {}
-        row_of, place = (
-            batch.predictors.div(batch.input_ids.shape[1], rounding_mode="floor"),
-            batch.predictors,
-        )
-        found = []
-        for row, length in enumerate(batch.lengths):  # predictors stand in the order of rows
+        width, found = batch.input_ids.shape[1], []
+        row_of = batch.predictors.div(width, rounding_mode="floor")  # they stand in the order of rows
+        for row, length in enumerate(batch.lengths):
             logits = self.model(input_ids=batch.input_ids[row, None, :length], **options).logits[0]
-            found.append(logits[place[row_of == row] - row * batch.input_ids.shape[1]])
+            found.append(logits[batch.predictors[row_of == row] - row * width])
         return torch.cat(found)
 
     def forward(self, batch: RowBatch) -> Tensor:

@@ -36,9 +36,10 @@ class Speech:
         messages = [*(opening.messages or ()), spoken(opening.begun + text)]
         whole = opening.template.render(messages)
         start = opening.before + opening.lead
-        if not (whole.startswith(start) and whole.endswith(opening.after)):
+        room = len(whole) - len(start) - len(opening.after)  # less than none where white space is trimmed
+        if not (room >= 0 and whole.startswith(start) and whole.endswith(opening.after)):
             raise RecordError("the chat template writes these words of an assistant differently from others")
-        said = whole[len(start) : len(whole) - len(opening.after)]
+        said = whole[len(start) :][:room]
         if said != text:
             notes.append("changed_by_template")
         return opening.lead + said

@@ -245,7 +245,7 @@ def test_a_check_takes_no_larger_a_batch_than_the_run(form: Any, attention: Any)
     for call, budgets in calls:
         assert largest(call, replace(rows, **budgets)) <= largest(groups, rows)
     (pair, budgets) = calls[1]
-    (plan, *more) = plan_batches(pair, replace(rows, **budgets))
+    (_, *more) = plan_batches(pair, replace(rows, **budgets))
     assert bool(more) == (form == "plain")  # else in one batch, the longest beside the shortest
     (all_at_once,) = checked_calls(telling_groups(groups), groups, RowConfig(form=form, attention=attention))
     assert len(all_at_once[0]) == 3

@@ -313,6 +313,21 @@ def test_a_template_that_refuses_messages_or_is_not_there_is_told() -> None:
         opened(TextCodec(build(None)), "")
 
 
+@pytest.mark.parametrize("spaces", [False, True])
+@pytest.mark.parametrize("lead", ["prompt", "drawn"])
+def test_white_space_of_a_begun_answer_that_a_template_trims_with_the_words_is_no_room(
+    spaces: bool, lead: Any
+) -> None:
+    """The space before the end of the turn is not at once that of the prompt."""
+    codec = TextCodec(build(LLAMA_2, spaces=spaces), TextConfig(lead=lead))
+    opening = opened(codec, [*ASK, {"role": "assistant", "content": "no "}])
+    for text in ("", "\n", " "):
+        with pytest.raises(RecordError, match="writes these words of an assistant differently from others"):
+            codec.encode(opening, text, finished=True)
+    ids = opening.ids + codec.encode(opening, "yes", finished=True).ids
+    assert codec.ids_of(codec.template.render([*ASK, {"role": "assistant", "content": "no yes"}])) == ids
+
+
 def test_settings_of_the_template_reach_it() -> None:
     template = TURNS.replace("{{ bos_token }}", "{{ bos_token }}{{ mood }}")
     codec = TextCodec(build(template), TextConfig(template_kwargs={"mood": "glad"}))
