@@ -2,15 +2,32 @@
 
 import json
 import time
+import urllib.error
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from http.client import HTTPResponse
+from pathlib import Path
 from typing import Any
+
+from copg.errors import CopgError
 
 READ_BYTES = 2**16
 CONTINUE = "continue_final_message"
 CONTINUES = {CONTINUE: True, "add_generation_prompt": False}
 """What is sent where a prompt ends with the start of an answer: vLLM would close it, and answer anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the model said, or why there is nothing to read."""
+
+    text: str | None
+    problem: str = ""
+    finished: bool = True
+    """False when it was cut off at the most tokens asked for."""
+    prompt_tokens: int | None = None
+    """Of the prompt as the endpoint read it; None where it does not say."""
 
 
 def is_begun(prompt: str | Sequence[Mapping[str, Any]]) -> bool:
@@ -71,3 +88,33 @@ def read_until(reply: HTTPResponse, until: float) -> bytes:
         if time.monotonic() > until:
             raise TimeoutError("the reply did not end in time")
     return b"".join(parts)
+
+
+def prompt_tokens(reply: Any) -> int | None:
+    """Tokens of a prompt as the endpoint read it; None where it does not say."""
+    usage = reply.get("usage") if isinstance(reply, dict) else None
+    count = usage.get("prompt_tokens") if isinstance(usage, dict) else None
+    return count if type(count) is int else None
+
+
+def read_key(key_file: str | None, error: type[CopgError]) -> str | None:
+    """The key of an endpoint; None where there is none.
+
+    Raises:
+        CopgError: of the class ``error``: its file cannot be read, or is empty.
+    """
+    if key_file is None:
+        return None
+    try:
+        key = Path(key_file).read_text().strip()
+    except OSError as problem:
+        raise error(f"key_file={key_file}: cannot be read: {problem.strerror}") from None
+    if not key:
+        raise error(f"key_file={key_file}: is empty")
+    return key
+
+
+def excerpt(error: urllib.error.HTTPError) -> str:
+    """The start of what a refusal says, in one line."""
+    with error:
+        return " ".join(error.read(2000).decode(errors="replace").split())[:120]

@@ -16,7 +16,7 @@ from typing import Any
 
 from copg.digests import json_digest
 from copg.errors import CopgError, DamageError, RewardError
-from copg.lm.chat_api import read_until
+from copg.lm.chat_api import Answer, excerpt, prompt_tokens, read_key, read_until
 from copg.progress import track
 from copg.stores.retrying import Busy, Retries, retry_after
 from copg.stores.sealed import read_sealed, write_sealed
@@ -31,16 +31,6 @@ Accept = Callable[[str], bool]
 Keep = Callable[[str, str], None]
 CUT_OFF, FILTERED = "length", "content_filter"
 """Why an answer ended, as the API tells it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What the model said, or why there is nothing to read."""
-
-    text: str | None
-    problem: str = ""
-    finished: bool = True
-    """False when it was cut off at the most tokens asked for."""
 
 
 class _Refused(Exception):
@@ -83,7 +73,7 @@ class Endpoint:
     """Requests that got an answer which could be used."""
 
     def __post_init__(self) -> None:
-        self._key = _read_key(self.key_file, self.error)
+        self._key = read_key(self.key_file, self.error)
         self._answers: dict[str, str] = {}
         self._next_start = 0.0
         self._last_problem = ""
@@ -138,6 +128,14 @@ class Endpoint:
                 pool.shutdown(cancel_futures=True)
                 raise
 
+    def count_prompt(self, body: Mapping[str, Any]) -> int | None:
+        """Tokens of the prompt of a request, which is sent once; None where no reply tells."""
+        try:
+            self._take_turn()
+            return prompt_tokens(self._post(body))
+        except (CopgError, OSError, HTTPException, ValueError, RecursionError):
+            return None
+
     def _answer(self, key: str, body: Mapping[str, Any], accept: Accept, keep: Keep | None) -> Answer:
         def attempt() -> Answer:
             self._take_turn()
@@ -174,7 +172,7 @@ class Endpoint:
         try:
             return self._send(body)
         except urllib.error.HTTPError as error:
-            problem = f"status {error.code}: {_excerpt(error)}"
+            problem = f"status {error.code}: {excerpt(error)}"
             if error.code in OF_ONE_REQUEST:
                 raise _Refused(problem) from None
             if error.code not in RETRIED:
@@ -189,14 +187,18 @@ class Endpoint:
         except (OSError, HTTPException, ValueError, LookupError, TypeError, RecursionError) as error:
             raise Busy(f"{type(error).__name__}: {error}") from None
 
-    def _send(self, body: Mapping[str, Any]) -> Answer:
+    def _post(self, body: Mapping[str, Any]) -> Any:
         headers = {"Content-Type": "application/json"}
         if self._key is not None:
             headers["Authorization"] = f"Bearer {self._key}"
         request = urllib.request.Request(self.address, json.dumps(body).encode(), headers, method="POST")
         until = time.monotonic() + self.timeout_s
         with self._opener.open(request, timeout=self.timeout_s) as reply:
-            choice = json.loads(read_until(reply, until))["choices"][0]
+            return json.loads(read_until(reply, until))
+
+    def _send(self, body: Mapping[str, Any]) -> Answer:
+        reply = self._post(body)
+        choice = reply["choices"][0]
         message, ended = dict(choice["message"]), choice.get("finish_reason")
         if message.get("tool_calls") or message.get("function_call"):
             raise _Unusable("the reply calls tools, which its text does not tell", most_s=0.0)
@@ -204,7 +206,7 @@ class Endpoint:
         if not isinstance(content, str) or ended == FILTERED:
             why = message.get("refusal") or ended or "without a reason"
             raise ValueError(f"the reply holds no text: {why!s:.80}")
-        return Answer(content, finished=ended != CUT_OFF)
+        return Answer(content, finished=ended != CUT_OFF, prompt_tokens=prompt_tokens(reply))
 
     def _take_turn(self) -> None:
         """Take one request off the budget, and wait until the rate allows it."""
@@ -234,20 +236,3 @@ class Endpoint:
             self._answers[key] = text
             return
         write_sealed(Path(self.cache, key[:2], f"{key}.json"), {"answer": text})
-
-
-def _read_key(key_file: str | None, error: type[CopgError]) -> str | None:
-    if key_file is None:
-        return None
-    try:
-        key = Path(key_file).read_text().strip()
-    except OSError as problem:
-        raise error(f"key_file={key_file}: cannot be read: {problem.strerror}") from None
-    if not key:
-        raise error(f"key_file={key_file}: is empty")
-    return key
-
-
-def _excerpt(error: urllib.error.HTTPError) -> str:
-    with error:
-        return " ".join(error.read(2000).decode(errors="replace").split())[:120]

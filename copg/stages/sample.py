@@ -15,8 +15,9 @@ from copg.data.json_lines import Defect
 from copg.errors import ModelError, RecordError
 from copg.lm.config import EndpointConfig, GenerationConfig, ReaderConfig, RowConfig, TextConfig
 from copg.lm.drawing import Drawing, chunks
+from copg.lm.endpoint_sampler import EndpointSampler
 from copg.lm.fit import RecordFit, open_fit
-from copg.lm.sampling import EndpointSampler, ModelSampler, Sampler
+from copg.lm.sampling import ModelSampler, Sampler
 from copg.lm.tally import Tally
 from copg.records import SPLITS, Completion, Group, in_shard
 from copg.rewards.drawn import SAMPLER, note_draw
@@ -146,7 +147,8 @@ def _facts(
     parent: Manifest, drawing: Drawing, filling: "_Filling", metrics: dict[str, float]
 ) -> dict[str, Any]:
     """Those of the groups as they were checked, who drew what, and what was left out."""
-    left_out = [f"sample: {line}" for each in (drawing, filling) for line in each.tally.warnings()]
+    doubts = (drawing.sampler.doubts, drawing.tally.warnings(), filling.tally.warnings())
+    left_out = [f"sample: {line}" for lines in doubts for line in lines]
     own = {
         "metrics": {**parent.facts.get("metrics", {}), **metrics},
         SAMPLER: drawing.sampler.about,

@@ -17,7 +17,7 @@ import pytest
 from copg.artifacts import begin, read_manifest, seal
 from copg.data.group_files import GroupWriter, read_groups
 from copg.errors import ModelError, RecordError
-from copg.lm import drawing, sampling
+from copg.lm import drawing, endpoint_sampler, sampling
 from copg.lm.config import EndpointConfig, GenerationConfig, ReaderConfig, TextConfig
 from copg.lm.engines import own
 from copg.records import Completion, Group, prompt_id
@@ -150,6 +150,8 @@ class Handler(JsonHandler):
     lock = threading.Lock()
     refused = ""
     """A prompt that is refused for good."""
+    usage: ClassVar[Any] = None
+    """Of a request, how many tokens its prompt has."""
 
     @staticmethod
     def says(body: dict[str, Any]) -> str:
@@ -173,7 +175,8 @@ class Handler(JsonHandler):
             return self.say(self.status, {"error": "busy"})
         text = self.says(body)
         ended = "length" if body["seed"] % 2 else "stop"
-        self.say(200, {"choices": [{"message": {"content": text}, "finish_reason": ended}]})
+        used = {} if self.usage is None else {"usage": {"prompt_tokens": self.usage(body)}}
+        self.say(200, {"choices": [{"message": {"content": text}, "finish_reason": ended}], **used})
 
 
 @contextmanager
@@ -185,7 +188,7 @@ def endpoint(**how: Any) -> Iterator[tuple[EndpointConfig, type[Handler]]]:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sampling, "RETRIES", replace(sampling.RETRIES, first_s=0.001))
+    monkeypatch.setattr(endpoint_sampler, "RETRIES", replace(endpoint_sampler.RETRIES, first_s=0.001))
 
 
 @pytest.mark.usefixtures("quick")
@@ -374,6 +377,51 @@ def test_where_an_endpoint_goes_on_with_no_answer_such_a_prompt_is_refused(
         )
         for line in told
     )
+
+
+@pytest.mark.parametrize("heeds", [False, True])
+def test_an_endpoint_that_passes_over_what_is_not_the_api_s_own_is_told(
+    config: SampleConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str], heeds: bool
+) -> None:
+    """It counts the tokens of a prompt, which are others where it goes on, and where a template thinks."""
+
+    def usage(body: dict[str, Any]) -> int:
+        extra = sum(name in body for name in ("continue_final_message", "chat_template_kwargs"))
+        return 10 + heeds * extra
+
+    groups = begun_and_not(tmp_path)
+    with endpoint(fails=0, usage=staticmethod(usage)) as (asked, kind):
+        settings = TextConfig(template_kwargs={"think": False})
+        sample_groups(replace(config, endpoint=asked, text=settings), groups, tmp_path / "out")
+    # two prompts of four completions; of each field one request without it, for one token
+    lengths = [body["max_tokens"] for body in kind.bodies]
+    assert (len(lengths), lengths.count(1)) == (10, 2)
+    told = read_manifest(tmp_path / "out", schema="groups").facts["warnings"]
+    found = [line for line in told if "as without: where the endpoint does not read it" in line]
+    assert len(found) == (0 if heeds else 2)
+    printed = capsys.readouterr().err
+    assert all(line.removeprefix("sample: ") in printed for line in found)
+
+
+@pytest.mark.usefixtures("quick")
+def test_an_answer_that_says_again_how_it_begins_is_none(config: SampleConfig, tmp_path: Path) -> None:
+    asked = [{"role": "user", "content": "red?"}]
+    rows = [{"prompt": [*asked, {"role": "assistant", "content": "It is surely "}]}, {"prompt": asked}]
+    (tmp_path / "r.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    settings = ValidateConfig(
+        min_completions=0, select_fraction=0, gate_fraction=0, read_as="prompts", reader=None
+    )
+    validate_records(settings, str(tmp_path / "r.jsonl"), tmp_path / "groups")
+    with endpoint(fails=0) as (how, _):  # which says the last message again, and a number
+        strict, borne = (
+            replace(config, endpoint=replace(how, max_failed_fraction=share)) for share in (0.0, 0.5)
+        )
+        with pytest.raises(
+            ModelError, match=r"completions failed.*:1: the answer says again how it begins in its prompt"
+        ):
+            sample_groups(strict, tmp_path / "groups", tmp_path / "out")
+        metrics = sample_groups(borne, tmp_path / "groups", tmp_path / "out")
+    assert (metrics["completions/failed"], metrics["groups/train"]) == (4, 1)
 
 
 @pytest.mark.usefixtures("quick")
