@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoModelForMultimodalLM
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
@@ -14,6 +14,8 @@ from transformers.models.auto.modeling_auto import (
 from copg.lm.anatomy import text_config
 
 KINDS = sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
+BEYOND = ("llava", "mistral3", "qwen2_5_vl", "qwen3_vl", "voxtral")
+"""Some that read images or sounds too, and are in no list of causal kinds."""
 VOCABULARY, WINDOW, CONTEXT, LAYERS = 96, 16, 512, 4
 SIZES = [
     (32, "hidden_size d_model n_embd embedding_size d_embed attention_hidden_size hidden_size_global "
@@ -98,6 +100,8 @@ OWN: dict[str, dict[str, Any]] = {
     "nemotron": {"num_key_value_heads": 2},
     "qwen4_exp_text": _QWEN4,
     "qwen4_exp": _QWEN4,
+    "mistral3": {"sliding_window": WINDOW},
+    "qwen2_5_vl": {"rope_parameters": {**_ROPE, "mrope_section": [1, 1, 2]}},
     "reformer": {"axial_pos_embds": False, "attn_layers": ["local", "lsh"] * (LAYERS // 2)},
     "xlm": {"emb_dim": 32, "causal": True},
     "xlnet": {"d_inner": 64, "attn_type": "uni"},
@@ -167,13 +171,16 @@ def _one_of_each(values: list[Any]) -> list[Any]:
 
 def save_kind(kind: str, folder: Path) -> Path:
     """A model directory of the kind, with random weights, spread enough for completions to differ."""
+    config = tiny_config(kind)
+    auto = AutoModelForMultimodalLM if kind in BEYOND else AutoModelForCausalLM
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(tiny_config(kind), dtype=torch.float32)
+    model = auto.from_config(config, dtype=torch.float32)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim >= 2:
                 parameter.mul_(3.0)
     model.save_pretrained(folder)
-    if type(model.config) not in MODEL_FOR_CAUSAL_LM_MAPPING:  # as of a part, which no loader would know
+    known = kind in BEYOND or type(model.config) in MODEL_FOR_CAUSAL_LM_MAPPING
+    if not known:  # as of a part, which no loader would know
         tiny_config(kind).save_pretrained(folder)
     return folder

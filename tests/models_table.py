@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMultimodalLM
 from transformers import __version__ as VERSION
 from transformers.utils import logging
 
@@ -88,10 +88,12 @@ def examine(kind: str, folder: Path, *, train: bool = True) -> Finding:
 
 def eager_logps(folder: Path, groups: list[TokenGroup]) -> list[list[float]]:
     """By plain transformers, one sequence at a time, attention written out where the kind has that."""
+    beyond = AutoConfig.from_pretrained(folder).model_type in kinds.BEYOND
+    auto = AutoModelForMultimodalLM if beyond else AutoModelForCausalLM
     try:
-        model: Any = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager").eval()
+        model: Any = auto.from_pretrained(folder, attn_implementation="eager").eval()
     except ValueError:
-        model = AutoModelForCausalLM.from_pretrained(folder).eval()
+        model = auto.from_pretrained(folder).eval()
     model.config.use_cache = False  # of Blt no cache can be made
     sums = []
     for group in groups:

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from copg.errors import ModelError
-from copg.lm.anatomy import plain_text_config
+from copg.lm.anatomy import plain_text_config, text_config
 from copg.lm.weights import read_settings
 
 _DRAFTS = "it drafts for another Gemma 4 and takes that one's keys and values with every token"
@@ -56,10 +56,25 @@ def check_kind(model: str, revision: str | None = None) -> None:
         f"{model}: transformers must say whether model type {kind!r} draws: torch is loaded", file=sys.stderr
     )
     config = import_module("copg.lm.load").load_config(model, revision=revision)
-    if type(config) not in import_module("transformers").MODEL_FOR_CAUSAL_LM_MAPPING:
+    if loading_class(config) is None:
         raise ModelError(
             f"{model}: model type {kind!r} is refused: it is no language model that draws from left to right"
         )
+
+
+def loading_class(config: Any) -> Any:
+    """The class of ``transformers`` that loads the models of a configuration; None where they do not draw.
+
+    Of those that read images or sounds too (Mistral 3, Qwen 3 VL), some are in no list of causal kinds.
+    """
+    transformers = import_module("transformers")
+    if type(config) in transformers.MODEL_FOR_CAUSAL_LM_MAPPING:
+        return transformers.AutoModelForCausalLM
+    reads_more = type(config) in transformers.MODEL_FOR_MULTIMODAL_LM_MAPPING
+    encodes = text_config(config) is config or any(
+        getattr(each, "is_encoder_decoder", False) for each in (config, text_config(config))
+    )
+    return transformers.AutoModelForMultimodalLM if reads_more and not encodes else None
 
 
 def _classes(settings: Mapping[str, Any]) -> list[str]:

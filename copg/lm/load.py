@@ -19,6 +19,7 @@ from copg.lm.anatomy import read_anatomy
 from copg.lm.checkpoint import check_loaded, first_line, load_checkpoint
 from copg.lm.config import TextConfig
 from copg.lm.head import Head
+from copg.lm.kinds import loading_class
 from copg.lm.memory import memory_mistake
 from copg.lm.text import TextCodec
 from copg.lm.tokenizer import auto_tokenizer, has_tokenizer, no_tokenizer, open_codec
@@ -73,7 +74,9 @@ def load_model(
             )
         check_loaded(model, adapted, {"missing_keys": missing})
         return adapted.eval()
-    loaded: PreTrainedModel = load_checkpoint(AutoModelForCausalLM, model, revision=revision, dtype=dtype)
+    check_files(model, revision)
+    auto = loading_class(load_config(model, revision=revision)) or AutoModelForCausalLM  # which says why not
+    loaded: PreTrainedModel = load_checkpoint(auto, model, revision=revision, dtype=dtype)
     return loaded.eval()
 
 

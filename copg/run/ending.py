@@ -3,13 +3,18 @@
 import re
 import sys
 from collections.abc import Iterator, Mapping
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
+from copg.errors import ModelError
+from copg.lm.weights import read_settings
 from copg.run.cut_off import told_of_before
+from copg.stores.model_files import ADAPTER, adapter_base
 
 LOADING = (
-    "from transformers import AutoModelForCausalLM, AutoTokenizer",
-    'model = AutoModelForCausalLM.from_pretrained("{policy}")',
+    "from transformers import {loads}, AutoTokenizer",
+    'model = {loads}.from_pretrained("{policy}")',
     'tokenizer = AutoTokenizer.from_pretrained("{policy}")',
 )
 """Three lines of Python for a policy in a folder; an adapter loads the model it lies on."""
@@ -33,7 +38,8 @@ def ending(summary: Mapping[str, Any]) -> Iterator[str]:
             yield "  in an object store: copy it to a folder first, then load it from there"
             policy = None
     if policy:
-        yield from (f"  {line.format(policy=policy)}" for line in LOADING)
+        loads = _loading_class(Path(policy))
+        yield from (f"  {line.format(policy=policy, loads=loads)}" for line in LOADING)
     yield f"report: {summary['report']}"
     if tracking := summary.get("tracking"):
         yield (
@@ -41,6 +47,20 @@ def ending(summary: Mapping[str, Any]) -> Iterator[str]:
             if "sqlite" in tracking
             else f"metrics: {tracking}"
         )
+
+
+def _loading_class(policy: Path) -> str:
+    """The class of ``transformers`` that loads a policy: some that read images too are no causal kinds."""
+    plain = "AutoModelForCausalLM"
+    try:
+        base = Path(adapter_base(policy)) if (policy / ADAPTER).is_file() else policy
+        settings = read_settings(str(base)) if base.is_dir() else {}
+    except ModelError:
+        return plain
+    if not str(settings.get("architectures")).endswith("ForConditionalGeneration']"):
+        return plain
+    names = import_module("transformers.models.auto.modeling_auto").MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    return plain if settings.get("model_type") in names else "AutoModelForMultimodalLM"
 
 
 def _outcome(summary: Mapping[str, Any]) -> str:

@@ -21,6 +21,7 @@ from copg.lm.rows import TokenGroup
 from copg.lm.scorer import SequenceScorer
 from copg.losses import load_loss
 from copg.losses.groups import Completions
+from tests import tiny
 
 trl = pytest.importorskip("trl", reason="the comparison needs the extra 'trl'")
 
@@ -46,7 +47,7 @@ def tiny_model(seed: int) -> Any:
         eos_token_id=2,
         pad_token_id=0,
     )
-    return LlamaForCausalLM(config).eval()
+    return tiny.saved_and_loaded(LlamaForCausalLM(config))
 
 
 def tokenizer() -> Any:

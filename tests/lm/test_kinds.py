@@ -10,14 +10,17 @@ from transformers.utils import logging
 from copg.errors import ModelError
 from copg.lm.anatomy import read_anatomy
 from copg.lm.kinds import PACKAGES, REFUSED, check_kind
-from copg.lm.load import load_config
+from copg.lm.load import load_config, load_model
 from copg.lm.tokenizer import read_limits
+from copg.training.config import LoraConfig
+from copg.training.optim import add_adapter
 from tests import kinds, models_table
 
 FORMS = models_table.read_forms()
 LLAMA = {"model_type": "llama", "architectures": ["LlamaForCausalLM"]}
 BERT = {"model_type": "bert", "architectures": ["BertForMaskedLM"]}
 MOST_REFUSED = 8
+SLOW: tuple[Any, ...] = ((), pytest.mark.nightly)
 
 
 def test_the_table_has_every_kind_and_few_are_refused() -> None:
@@ -43,6 +46,7 @@ def saved(folder: Path, config: dict[str, Any]) -> str:
         (BERT, "'bert' is refused: it fills gaps, and sees what follows"),
         ({"model_type": "t5"}, "'t5' is refused: it is no language model that draws from left to right"),
         ({"model_type": "t5", "architectures": ["LlamaForCausalLM"]}, "'t5' is refused"),
+        ({"model_type": "florence2"}, "'florence2' is refused: it is no language model that draws"),
         ({"model_type": "own", "architectures": ["OwnForCausalLM"]}, "cannot be loaded: .*model type `own`"),
         ({}, "cannot be loaded: Unrecognized model"),
     ],
@@ -54,7 +58,30 @@ def test_a_model_that_does_not_draw_is_refused_by_its_configuration(
         check_kind(saved(tmp_path, config))
 
 
-@pytest.mark.parametrize("config", [LLAMA, {"model_type": "gemma3"}, {**BERT, "is_decoder": True}])
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=SLOW[kind != "mistral3"]) for kind in kinds.BEYOND]
+)
+def test_a_kind_that_reads_images_too_and_is_in_no_list_of_causal_ones_is_exact(
+    kind: str, tmp_path: Path
+) -> None:
+    logging.set_verbosity_error()
+    examined = models_table.examine(kind, tmp_path, train=kind != "mistral3")
+    assert (examined.form, examined.reason) == ("packed", "")
+    assert examined.difference <= models_table.TOLERANCE
+    check_kind(str(tmp_path))
+    model = load_model(tmp_path)
+    adapted = add_adapter(model, LoraConfig(rank=2), seed=0)
+    touched = {name for name, _ in adapted.named_parameters() if "lora_" in name}
+    assert touched
+    assert all(".language_model." in name for name in touched)
+    found = read_anatomy(model.config)
+    assert read_limits(str(tmp_path)).context == found.context == kinds.CONTEXT
+    assert kind != "mistral3" or found.windows == (kinds.WINDOW,)
+
+
+@pytest.mark.parametrize(
+    "config", [LLAMA, {"model_type": "gemma3"}, {"model_type": "mistral3"}, {**BERT, "is_decoder": True}]
+)
 def test_a_model_that_draws_is_not(config: Any, tmp_path: Path) -> None:
     check_kind(saved(tmp_path, config))
 

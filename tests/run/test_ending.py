@@ -1,5 +1,6 @@
 """The last lines of a run: who was promoted, and Python that loads the policy."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from copg.run.task_record import RUN, TaskRecord, write_record
 from copg.stores.sealed import write_sealed
 from tests.tiny import save_model
 
+MISTRAL_3 = "Mistral3ForConditionalGeneration"
 SUMMARY: dict[str, Any] = {
     "best": "copg_0.05",
     "promoted": True,
@@ -44,6 +46,26 @@ def test_the_three_lines_load_the_policy(tmp_path: Path) -> None:
     names: dict[str, Any] = {}
     exec("\n".join(lines), names)
     assert names["model"](**names["tokenizer"]("a", return_tensors="pt")).logits.ndim == 3
+
+
+@pytest.mark.parametrize(
+    ("config", "loads"),
+    [
+        ({"model_type": "mistral3", "architectures": [MISTRAL_3]}, "AutoModelForMultimodalLM"),
+        ({"model_type": "gemma3", "architectures": [MISTRAL_3]}, "AutoModelForCausalLM"),
+        ({"model_type": "llama", "architectures": ["LlamaForCausalLM"]}, "AutoModelForCausalLM"),
+    ],
+)
+@pytest.mark.parametrize("adapter", [False, True])
+def test_a_policy_is_loaded_by_the_class_that_knows_its_kind(
+    config: Any, loads: str, adapter: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    policy = tmp_path / "adapter" if adapter else tmp_path
+    policy.mkdir(exist_ok=True)
+    if adapter:
+        (policy / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(tmp_path)}))
+    assert f'  model = {loads}.from_pretrained("{policy}")' in told(policy=str(policy))
 
 
 @pytest.mark.parametrize(
