@@ -13,6 +13,9 @@ from copg.lm.load import load_model, pick_device
 from copg.lm.scorer import DTYPES
 from copg.lm.text import TextCodec
 
+BROKEN = "\ufffd"
+"""What stands in a text for bytes that are no character, as where its rest was not drawn any more."""
+
 
 @dataclass(frozen=True, slots=True)
 class Generated:
@@ -28,11 +31,16 @@ class Generated:
 def generated(
     drawn: Sequence[list[int]], prompts: Sequence[Sequence[int]], codec: TextCodec
 ) -> list[Generated]:
-    """Completions from their token ids, in the order of prompts; one that ends with a stop is finished."""
-    return [
-        Generated(ids, codec.decode(ids, prompt), finished=ids[-1] in codec.stops)
-        for ids, prompt in zip(drawn, prompts, strict=True)
-    ]
+    """Completions from their token ids, in the order of prompts; one that ends with a stop is finished.
+
+    The text of one that was cut off has no part of a character at its end: read again, the sign that stands
+    for it would be tokens that were never drawn.
+    """
+    found = []
+    for ids, prompt in zip(drawn, prompts, strict=True):
+        text, finished = codec.decode(ids, prompt), ids[-1] in codec.stops
+        found.append(Generated(ids, text if finished else text.rstrip(BROKEN), finished))
+    return found
 
 
 @dataclass(kw_only=True)

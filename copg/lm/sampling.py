@@ -76,6 +76,8 @@ class ModelSampler:
     groups_per_call: int = field(init=False)
     max_failed_fraction: float = 0.0
     doubts: list[str] = field(default_factory=list)
+    num_other: int = 0
+    """Completions whose text has other token ids than were drawn."""
 
     def __post_init__(self) -> None:
         self.groups_per_call = GROUPS_PER_CALL.get(self.generation.engine_name, 1024)
@@ -97,6 +99,7 @@ class ModelSampler:
 
         keys: list[bytes] = []
         openings: list[Opening] = []
+        sources: list[str] = []
         for each in wanted:
             try:
                 opening = self._policy.codec.open(each.group.prompt, each.group.columns)
@@ -108,6 +111,7 @@ class ModelSampler:
                 continue
             keys += each.keys
             openings += [opening] * len(each.keys)
+            sources += [each.group.source] * len(each.keys)
         if not keys:
             return
         try:
@@ -115,13 +119,28 @@ class ModelSampler:
             drawn = load_engine(self.generation)(self._policy, prompts, names, self.generation)
         except FloatingPointError as error:
             raise ModelError(f"{self.model}: {error}") from None
-        for key, opening, one in zip(keys, openings, drawn, strict=True):
+        for key, opening, source, one in zip(keys, openings, sources, drawn, strict=True):
             text = self._policy.codec.said(opening, one.text)
+            if self._differs(opening, text, one):
+                self.num_other += 1
+                tally.note("drawn_as_other_tokens", source)
             yield key, Drawn(text, one.finished, len(one.token_ids))
 
     def metrics(self) -> dict[str, float]:
-        """Nothing beside what the stage counts."""
-        return {}
+        """What is no longer what was drawn, though its text is."""
+        return {"completions/other_tokens": float(self.num_other)}
+
+    def _differs(self, opening: Opening, text: str, drawn: Any) -> bool:
+        """Whether the ids of a text, by which it is trained on, are others than were drawn.
+
+        Of one that was cut off they may end earlier, before a character of which a part was drawn.
+        """
+        try:
+            codec = self._policy.codec
+            ids = codec.encode(opening, text, finished=drawn.finished, boundary=False).ids
+        except RecordError:  # it is left out, and that is counted
+            return False
+        return bool(ids != (drawn.token_ids if drawn.finished else drawn.token_ids[: len(ids)]))
 
     @cached_property
     def _policy(self) -> Any:

@@ -19,10 +19,11 @@ from copg.errors import ModelError, RecordError
 from copg.lm.config import GenerationConfig
 from copg.lm.engines import own
 from copg.lm.engines.own import draw, uniform_noise
-from copg.lm.generation import Generated, Policy, max_prompt_tokens
+from copg.lm.generation import Generated, Policy, generated, max_prompt_tokens
 from copg.lm.load import load_codec
 from copg.lm.text import TextCodec
 from copg.progress import track
+from examples import tiny_llama
 from tests import tiny
 
 TOKENIZER = tiny.build_tokenizer()
@@ -49,6 +50,20 @@ def lively(kind: str) -> PreTrainedModel:
 def prompts(count: int, seed: int = 0) -> list[list[int]]:
     rng = random.Random(seed)
     return [[1, *rng.choices(range(4, len(tiny.VOCABULARY)), k=rng.randint(1, 12))] for _ in range(count)]
+
+
+def test_a_character_of_which_a_part_was_drawn_is_no_text_of_a_completion_that_was_cut_off() -> None:
+    tokenizer = tiny_llama.build_tokenizer(["a b"], vocab_size=300)  # a token a byte
+    codec = TextCodec(tokenizer)
+    opening = codec.open("a")
+    ids = codec.encode(opening, "b \N{GRINNING FACE}", finished=False).ids
+    cut, ended = ids[:-1], [*ids[:-1], codec.end_of_text]
+    (whole,), (part,), (odd,) = (generated([each], [opening.ids], codec) for each in (ids, cut, ended))
+    assert (whole.text, whole.finished) == ("b \N{GRINNING FACE}", False)
+    assert (part.text, part.finished) == ("b ", False)
+    again = codec.encode(opening, part.text, finished=False).ids
+    assert again == cut[: len(again)]
+    assert (odd.text.rstrip("\ufffd"), odd.text != "b ", odd.finished) == ("b ", True, True)
 
 
 def generate(model: Any, tokenizer: Any, *rest: Any, **options: Any) -> list[Generated]:

@@ -57,11 +57,13 @@ def config(reference_dir: Path, tmp_path: Path) -> SampleConfig:
 
 
 def test_prompts_alone_get_all_and_a_logged_completion_stays_and_gets_companions(
-    config: SampleConfig, tmp_path: Path
+    config: SampleConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     alone = write_groups(tmp_path / "alone", 5)
     metrics = sample_groups(config, alone, tmp_path / "one")
     assert (metrics["completions/drawn"], metrics["completions/logged"]) == (20, 0)
+    assert 0 < metrics["completions/other_tokens"] < 20  # words that its tokeniser joins
+    assert "drawn_as_other_tokens: " in capsys.readouterr().err
     manifest = read_manifest(tmp_path / "one", schema="groups")
     assert manifest.facts["checks"] == [{"reason": "tied"}]  # what promotion decides on goes along
     assert manifest.facts["metrics"]["records/read"] == 9
