@@ -1,6 +1,7 @@
 """What a model directory or the hub holds, loaded whole or refused: no weight is left random."""
 
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,12 @@ from transformers.utils import logging
 
 from copg.errors import ModelError
 from copg.lm.memory import memory_mistake
-from copg.lm.weights import check_files
+from copg.lm.weights import check_files, read_settings
+
+QUANTISED = {"mxfp4": "Mxfp4Config", "fp8": "FineGrainedFP8Config"}
+"""Ways to store weights in fewer bits in which none is trained, and what ``transformers`` calls them."""
+_TO_FULL = "Dequantize"
+"""How its operations end that undo that while weights are loaded."""
 
 
 def load_checkpoint(
@@ -45,15 +51,40 @@ def load_checkpoint(
             use_safetensors=True,
             trust_remote_code=False,
             output_loading_info=True,
+            **_in_full(model, revision),
             **options,
         )
     except Exception as error:
         if memory_mistake(error, {}) is not None:
             raise
         raise ModelError(f"{model}: cannot be loaded: {first_line(error)}") from error
+    _forget_quantised(loaded)
     missing = [name for name in found.get("missing_keys", ()) if not new(loaded, name)]
     check_loaded(model, loaded, {**found, "missing_keys": missing}, advice)
     return loaded
+
+
+def _in_full(model: str | Path, revision: str | None) -> dict[str, Any]:
+    """Options by which weights that are stored as ``QUANTISED`` are loaded in full, on every device."""
+    stored = read_settings(str(model), revision).get("quantization_config")
+    name = QUANTISED.get(str(stored.get("quant_method"))) if isinstance(stored, dict) else None
+    if name is None:
+        return {}
+    kept = {"modules_to_not_convert": stored.get("modules_to_not_convert")}
+    return {"quantization_config": getattr(import_module("transformers"), name)(dequantize=True, **kept)}
+
+
+def _forget_quantised(loaded: Any) -> None:
+    """Have a model saved as it is: ``transformers`` would give weights in full the names of the stored parts,
+    under which nobody finds them.
+    """
+    conversions = getattr(loaded, "_weight_conversions", None)
+    if conversions:
+        loaded._weight_conversions = [
+            each
+            for each in conversions
+            if not any(type(made).__name__.endswith(_TO_FULL) for made in getattr(each, "operations", ()))
+        ]
 
 
 def check_loaded(where: str | Path, model: Any, found: Mapping[str, Any], advice: str = "") -> None:
