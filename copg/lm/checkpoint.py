@@ -9,10 +9,8 @@ from transformers.utils import logging
 
 from copg.errors import ModelError
 from copg.lm.memory import memory_mistake
-from copg.lm.weights import check_files, read_settings
+from copg.lm.weights import QUANTISED, check_files, stored_as
 
-QUANTISED = {"mxfp4": "Mxfp4Config", "fp8": "FineGrainedFP8Config"}
-"""Ways to store weights in fewer bits in which none is trained, and what ``transformers`` calls them."""
 _TO_FULL = "Dequantize"
 """How its operations end that undo that while weights are loaded."""
 
@@ -66,12 +64,12 @@ def load_checkpoint(
 
 def _in_full(model: str | Path, revision: str | None) -> dict[str, Any]:
     """Options by which weights that are stored as ``QUANTISED`` are loaded in full, on every device."""
-    stored = read_settings(str(model), revision).get("quantization_config")
-    name = QUANTISED.get(str(stored.get("quant_method"))) if isinstance(stored, dict) else None
-    if name is None:
+    method, stored = stored_as(str(model), revision)
+    if method not in QUANTISED:
         return {}
     kept = {"modules_to_not_convert": stored.get("modules_to_not_convert")}
-    return {"quantization_config": getattr(import_module("transformers"), name)(dequantize=True, **kept)}
+    made = getattr(import_module("transformers"), QUANTISED[method])
+    return {"quantization_config": made(dequantize=True, **kept)}
 
 
 def _forget_quantised(loaded: Any) -> None:

@@ -12,6 +12,8 @@ POINTER = b"version https://git-lfs"
 """How a file begins that git-lfs did not fetch."""
 KERNELS = ("_attn_implementation", "attn_implementation", "_attn_implementation_internal")
 """Settings by which a configuration would choose, or fetch, code that computes attention."""
+QUANTISED = {"mxfp4": "Mxfp4Config", "fp8": "FineGrainedFP8Config"}
+"""Ways to store weights in fewer bits that are loaded in full, and what ``transformers`` calls them."""
 MOST_HEADER = 100_000_000
 """Bytes that safetensors allows a header."""
 
@@ -100,6 +102,16 @@ def read_settings(model: str, revision: str | None = None) -> dict[str, Any]:
     if file is None or not file.is_file():
         raise ModelError(f"{model}: no model, 'config.json' is missing")
     return _json(file)
+
+
+def stored_as(model: str, revision: str | None = None) -> tuple[str, dict[str, Any]]:
+    """In which way of fewer bits a model's weights are stored, and its settings; empty where in none.
+
+    Raises:
+        ModelError: as ``read_settings``.
+    """
+    found = read_settings(model, revision).get("quantization_config")
+    return (str(found.get("quant_method")), found) if isinstance(found, dict) else ("", {})
 
 
 def _config_on_hub(model: str, revision: str | None) -> Path | None:

@@ -6,6 +6,7 @@ from copg.errors import ConfigError, ModelError, RecordError
 from copg.lm.kinds import check_kind
 from copg.lm.text import TextCodec
 from copg.lm.tokenizer import Limits, read_codec, read_limits
+from copg.lm.weights import QUANTISED, stored_as
 
 
 def check_text(configs: dict[str, Any]) -> tuple[str, list[str]]:
@@ -23,10 +24,23 @@ def check_text(configs: dict[str, Any]) -> tuple[str, list[str]]:
     check_kind(reference.model, reference.revision)
     codec = read_codec(reference.model, revision=reference.revision, text=reference.text)
     limits = read_limits(reference.model, revision=reference.revision)
-    mistakes = [*_of_lengths(configs, limits.context), *codec.template.unread("text.template_kwargs")]
+    mistakes = [*_of_weights(configs), *_of_lengths(configs, limits.context)]
+    mistakes += codec.template.unread("text.template_kwargs")
     if mistakes:
         raise ConfigError("; ".join(mistakes))
     return codec.ending, [*_doubts(configs, limits), *_of_template(codec), *_of_vocabulary(codec, limits)]
+
+
+def _of_weights(configs: dict[str, Any]) -> list[str]:
+    """Weights of few bits, which take no gradient: all that could be trained is what lies between them."""
+    reference = configs["reference"]
+    method, _ = stored_as(reference.model, reference.revision)
+    if not method or method in QUANTISED or configs["train"].lora is not None:
+        return []
+    return [
+        f"{reference.model}: its weights are stored as {method!r}, in which none is trained: set train.lora, "
+        "or take the model that they were made of"
+    ]
 
 
 def _of_lengths(configs: dict[str, Any], context: int | None) -> list[str]:

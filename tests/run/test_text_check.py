@@ -11,6 +11,7 @@ import pytest
 from copg.errors import ConfigError, ModelError
 from copg.lm.config import GenerationConfig, TextConfig
 from copg.run.text_check import check_text
+from copg.training.config import LoraConfig
 from tests.lm.test_text import DATED, TURNS, build
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -27,7 +28,9 @@ def check(
         "architectures": ["LlamaForCausalLM"],
         "max_position_embeddings": 64,
         "vocab_size": more.pop("vocab_size", 200),
+        **more.pop("config", {}),
     }
+    lora = more.pop("lora", None)
     (folder / "config.json").write_text(json.dumps(known))
     text, num_prompts = TextConfig(**more), 4 if sampled else 0
     samples = SimpleNamespace(
@@ -37,7 +40,7 @@ def check(
         {
             "reference": SimpleNamespace(model=name, revision=revision, text=text, max_tokens=longest),
             "evaluate": SimpleNamespace(generation=GenerationConfig(max_new_tokens=drawn)),
-            "train": SimpleNamespace(samples=samples),
+            "train": SimpleNamespace(samples=samples, lora=lora),
         }
     )
 
@@ -58,6 +61,16 @@ def test_what_ends_a_turn_is_told_and_nothing_else_of_what_fits(tmp_path: Path) 
 def test_settings_that_cannot_be_met_are_refused(tmp_path: Path, settings: Any, mistake: str) -> None:
     with pytest.raises(ConfigError, match=mistake):
         check(tmp_path, **settings)
+
+
+def test_weights_in_which_none_is_trained_are_refused_without_an_adapter(tmp_path: Path) -> None:
+    stored = {method: {"quantization_config": {"quant_method": method}} for method in ("awq", "mxfp4")}
+    with pytest.raises(
+        ConfigError, match="its weights are stored as 'awq', in which none is trained: set tr"
+    ):
+        check(tmp_path, config=stored["awq"])
+    assert check(tmp_path, config=stored["awq"], lora=LoraConfig())[1] == []
+    assert check(tmp_path, config=stored["mxfp4"])[1] == []  # which is loaded in full
 
 
 def test_the_day_that_a_template_writes_is_said_unless_it_was_given(tmp_path: Path) -> None:
