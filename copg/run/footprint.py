@@ -60,12 +60,17 @@ def measure_model(folder: Path) -> ModelSize:
     sizes = _sizes(folder / "config.json")
     linear = [shape for name, shape in shapes.items() if len(shape) == 2 and IN_BLOCK.search(name)]
     return ModelSize(
-        num_parameters=sum(math.prod(shape) for shape in shapes.values()),
+        num_parameters=sum(_num_weights(name, shape) for name, shape in shapes.items()),
         num_adapter_parameters=sum(sum(shape) for shape in linear),
         num_layers=sizes["num_hidden_layers"],
         hidden_size=sizes["hidden_size"],
         vocab_size=sizes["vocab_size"],
     )
+
+
+def _num_weights(name: str, shape: list[int]) -> int:
+    """Of a tensor: MXFP4 has two of them in a byte of its blocks, and an exponent for 32 beside."""
+    return math.prod(shape) * (2 if name.endswith("_blocks") else not name.endswith("_scales"))
 
 
 def _sizes(file: Path) -> dict[str, int]:

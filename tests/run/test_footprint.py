@@ -62,6 +62,15 @@ def test_sizes_that_the_file_leaves_to_its_kind_are_those_of_the_kind(tmp_path: 
     assert measure_model(tmp_path) == ModelSize(0, 0, 2, 768, 50257)
 
 
+def test_weights_of_four_bits_are_counted_as_those_they_are_loaded_as(tmp_path: Path) -> None:
+    expert = "model.layers.0.mlp.experts.down_proj"
+    stored = {f"{expert}_blocks": np.zeros((2, 8, 3, 16), np.uint8)}
+    stored[f"{expert}_scales"] = np.zeros((2, 8, 3), np.uint8)
+    save_file(stored, tmp_path / "a.safetensors")
+    (tmp_path / "config.json").write_text('{"num_hidden_layers": 1, "hidden_size": 8, "vocab_size": 9}')
+    assert measure_model(tmp_path).num_parameters == 2 * 8 * 96
+
+
 def test_of_several_stacks_the_layers_of_all_are_counted(tmp_path: Path) -> None:
     stacks = {"global": (3, 16), "decoder": (2, 8), "encoder": (1, 8), "patcher": (4, 4)}
     heads = {"num_attention_heads": 2, "num_key_value_heads": 2, "intermediate_size": 8}
