@@ -18,10 +18,10 @@ from typing import (
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from copg.errors import (
-    USER_INFO,
     ConfigError,
     bounds_of,
     follow,
+    has_user_info,
     nearest,
     without_secrets,
     words_of,
@@ -43,6 +43,10 @@ HOLDS: Mapping[str, Callable[[Any, Any], bool]] = {"gt": gt, "ge": ge, "lt": lt,
 
 ADDRESS = re.compile(r"([a-z][a-z0-9+.-]*)://(\S*)", re.IGNORECASE)
 """Scheme, and what comes after it."""
+NAKED = re.compile(
+    r"[^\s/@:]+:[^\s/@]+@(?:localhost|[\w-]+(?:\.[\w-]+)+|[\w-]+(?=:\d))(?::\d{1,5})?(?:[/?]\S*)?"
+)
+"""``user:password@host`` without a scheme, as somebody may write a server."""
 _SECRET = "in the environment, on a cluster from the secret copg-secrets"
 INSTEAD = (
     (" (s3|minio)$", f"give AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY {_SECRET}"),
@@ -161,13 +165,20 @@ def _secrets(value: Any, where: str) -> Iterator[str]:
     elif isinstance(value, list | tuple):
         for place, item in enumerate(value):
             yield from _secrets(item, f"{where}.{place}")
-    elif isinstance(value, str) and (found := ADDRESS.fullmatch(value.strip())) and found[1] != "sqlite":
-        user, query = USER_INFO.match(found[2]), found[2].partition("?")[2]
+    elif isinstance(value, str) and (found := _address_in(value.strip())) and found[0] != "sqlite":
+        user, query = has_user_info(*found), found[1].partition("?")[2]
         if user or query:
             what = "user info" if user else "a query"
-            instead = next((use for match, use in INSTEAD if re.search(match, f"{where} {found[1]}")), ELSE)
+            instead = next((use for match, use in INSTEAD if re.search(match, f"{where} {found[0]}")), ELSE)
             told = f"{where} has {what} in its address, which every run would write down"
             yield f"{told}: leave it out; {instead}"
+
+
+def _address_in(text: str) -> tuple[str, str] | None:
+    """Scheme and rest of a text that is an address, or one without its scheme that begins with a password."""
+    if found := ADDRESS.fullmatch(text):
+        return found[1], found[2]
+    return ("https", text) if NAKED.fullmatch(text) else None
 
 
 def _truths(given: Any, made: Any, where: str) -> Iterator[str]:

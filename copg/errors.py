@@ -6,15 +6,24 @@ Also what a setting may be, in words, and which of several names was meant.
 import errno
 import os
 import re
+import sys
+import traceback
 from collections.abc import Collection, Mapping
 from dataclasses import is_dataclass
 from difflib import get_close_matches
-from types import NoneType, UnionType
+from types import NoneType, TracebackType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 USER_INFO = re.compile(r"[^\s/?#'\"]*@|[^\s/?#'\"@:\[]*:(?!\d+(?:[/?#]|$))[^\s'\"@]*@")
 """What stands in an address before the server; also where slashes of a password are not encoded."""
-_USER = re.compile(rf"(\w:/{{1,2}})(?:{USER_INFO.pattern})")
+AZURE = ("abfs", "abfss")
+"""Schemes of addresses in which a container stands where others have user info."""
+CONTAINER = re.compile(
+    r"(?:[a-z0-9](?:-?[a-z0-9]){2,62}|\$(?:root|web|logs))@[a-z0-9][a-z0-9.-]*(?::\d+)?(?![\w.:@%+=-])"
+)
+"""``container@account`` of these, as Azure lets them be called: no key of an account is spelt so."""
+_AFTER_AZURE = rf"(?:(?<=abfs)|(?<=bfss)):/{{1,2}}(?={CONTAINER.pattern})"
+_USER = re.compile(rf"(?!\w{_AFTER_AZURE})(\w:/{{1,2}})(?:{USER_INFO.pattern})")
 _QUERY = re.compile(r"(\w:/{1,2}[^\s?'\"]*)\?[^\s'\"]*")
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -40,12 +49,37 @@ def without_secrets(text: str) -> str:
     return _QUERY.sub(r"\1", _USER.sub(r"\1", text))
 
 
+def one_line(text: str) -> str:
+    """The same without secrets, on one line, whatever stands in names and in what libraries say."""
+    return "\\n".join(without_secrets(text).splitlines())
+
+
+def hide_secrets() -> None:
+    """Have Python print errors that nobody caught without user info and queries of the addresses in them."""
+
+    def tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        lines = traceback.format_exception(kind, error, trace)
+        print(without_secrets("".join(lines)), end="", file=sys.stderr, flush=True)
+
+    sys.excepthook = tell
+
+
+def has_user_info(scheme: str, rest: str) -> bool:
+    """Whether an address holds what may be a name or a password of somebody.
+
+    Args:
+        scheme: as it is written.
+        rest: what comes after the two slashes.
+    """
+    return not (scheme in AZURE and CONTAINER.match(rest)) and bool(USER_INFO.match(rest))
+
+
 class CopgError(ValueError):
     """Base of every error a user can cause and mend; never raised for our own bugs."""
 
     def __str__(self) -> str:
         """The line, which is printed and written down, so that it tells no password."""
-        return without_secrets(super().__str__())
+        return one_line(super().__str__())
 
 
 class ConfigError(CopgError):

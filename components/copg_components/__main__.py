@@ -10,7 +10,7 @@ os.environ["_KFP_RUNTIME"] = "true"  # kfp without its compiler, whose libraries
 
 from kfp.dsl.executor import Executor
 
-from copg.errors import CopgError
+from copg.errors import CopgError, hide_secrets
 from copg.run.plan_files import read_plan
 from copg_components._object_store import register
 from copg_components.cluster.secrets import export_secrets
@@ -18,6 +18,7 @@ from copg_components.cluster.secrets import export_secrets
 
 def main() -> None:
     """Call the component NAME, of the module of its stage, with what the ExecutorInput INPUT gives it."""
+    hide_secrets()
     name, given = sys.argv[1:3]
     # podman answers who asks for a log with its first line; kfp.local loses a container that ended before
     print(f"{name} begins", flush=True)

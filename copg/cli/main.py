@@ -20,7 +20,7 @@ from copg.cli.champion import champion_app
 from copg.cli.command import make_command
 from copg.cli.renamed import RenamedError, refuse_renamed
 from copg.cli.stores import store_app
-from copg.errors import CopgError, disk_mistake, without_secrets
+from copg.errors import CopgError, disk_mistake, hide_secrets, one_line
 from copg.lm.memory import memory_mistake
 
 GROUP = "copg.commands"
@@ -122,6 +122,7 @@ def main() -> None:
     """
     usage_error: Any = typer.BadParameter.__mro__[1]  # typer gives its base no public name
     code, message = 1, ""
+    hide_secrets()
     try:
         refuse_renamed(sys.argv[1:])
         code = app(standalone_mode=False, prog_name="copg") or 0
@@ -142,7 +143,7 @@ def main() -> None:
             message = ""
             error.show()
     if message:
-        print(f"error: {without_secrets(message)}", file=sys.stderr)
+        print(f"error: {one_line(message)}", file=sys.stderr)
     sys.exit(code)
 
 

@@ -20,7 +20,7 @@ from typing import Any, TextIO
 
 import psutil
 
-from copg.errors import ConfigError, CopgError
+from copg.errors import ConfigError, CopgError, without_secrets
 from copg.run.check import check_recipe
 from copg.run.machine import write_machine
 from copg.run.recipe import Recipe, parse_recipe
@@ -173,7 +173,7 @@ def _run_pipeline(build: Callable[[], Any], recipe: Recipe, root: Path, log: Tex
             pipeline = build()
             pipeline(**taken(pipeline, arguments(recipe, str(root), tasks_at_once=TASKS_AT_ONCE)))
         except Exception:  # whatever it is, it goes into the log and makes the run a failure
-            traceback.print_exc()
+            print(without_secrets(traceback.format_exc()), flush=True)
             return False
     return True
 
