@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TypeVar
@@ -10,6 +10,7 @@ from typing import TypeVar
 T = TypeVar("T")
 LINE_EVERY_S = 15.0
 _TASK: ContextVar[str] = ContextVar("task", default="")
+_WARNED: ContextVar[list[str] | None] = ContextVar("warned", default=None)
 
 
 @contextmanager
@@ -20,6 +21,25 @@ def work_of(task: str) -> Iterator[None]:
         yield
     finally:
         _TASK.reset(token)
+
+
+def warn(line: str) -> None:
+    """Print a warning, and have whoever notes them in this thread know of it."""
+    print(f"warning: {line}", file=sys.stderr, flush=True)
+    noted = _WARNED.get()
+    if noted is not None and line not in noted:
+        noted.append(line)
+
+
+@contextmanager
+def noting_warnings() -> Iterator[Sequence[str]]:
+    """Give the lines that ``warn`` gets inside, as they come: for what is read when the log is not."""
+    noted: list[str] = []
+    token = _WARNED.set(noted)
+    try:
+        yield noted
+    finally:
+        _WARNED.reset(token)
 
 
 def _named(description: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import rich.progress
 
-from copg.progress import track, work_of
+from copg.progress import noting_warnings, track, warn, work_of
 
 
 class Clock:
@@ -91,3 +91,17 @@ def test_a_line_names_the_task_whose_work_it_is(
     with work_of(task):
         list(track(clock.items(2, seconds=20.0), description, 2))
     assert lines(capsys)[0] == line
+
+
+def test_a_warning_is_printed_each_time_and_noted_once_by_whoever_is_nearest(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with noting_warnings() as outer:
+        with noting_warnings() as inner:
+            warn("a")
+            warn("a")
+            assert inner == ["a"]
+        warn("b")
+    warn("c")
+    assert (outer, inner) == (["b"], ["a"])
+    assert capsys.readouterr().err == "warning: a\nwarning: a\nwarning: b\nwarning: c\n"

@@ -14,6 +14,7 @@ from typing import IO
 
 from copg.data.parents import describe_process
 from copg.errors import ConfigError
+from copg.progress import warn
 
 
 @contextmanager
@@ -57,7 +58,7 @@ def _take(path: Path) -> IO[str] | None:
             file.close()
             return None
         except OSError as error:  # a volume without locks
-            print(f"warning: {path}: cannot be locked: {error.strerror}", file=sys.stderr, flush=True)
+            warn(f"{path}: cannot be locked: {error.strerror}")
             return file
         if path.exists() and path.stat().st_ino == os.fstat(file.fileno()).st_ino:
             file.truncate(0)

@@ -1,7 +1,6 @@
 """Requests to a chat endpoint: in parallel, within a rate and a budget, retried, cached on disk."""
 
 import json
-import sys
 import threading
 import time
 import urllib.error
@@ -17,7 +16,7 @@ from typing import Any
 from copg.digests import json_digest
 from copg.errors import CopgError, DamageError, RewardError
 from copg.lm.chat_api import Answer, excerpt, prompt_tokens, read_key, read_until
-from copg.progress import track
+from copg.progress import track, warn
 from copg.stores.retrying import Busy, Retries, retry_after
 from copg.stores.sealed import read_sealed, write_sealed
 
@@ -227,7 +226,7 @@ class Endpoint:
         try:
             answer = read_sealed(path, remedy="it counts as absent: the judge is asked again").get("answer")
         except DamageError as error:
-            print(f"warning: {error}", file=sys.stderr, flush=True)
+            warn(str(error))
             return None
         return answer if isinstance(answer, str) else None
 

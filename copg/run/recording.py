@@ -14,7 +14,7 @@ from copg.artifacts import MANIFEST, json_value
 from copg.data.parents import end_with
 from copg.errors import CopgError, DamageError, disk_mistake, without_secrets
 from copg.lm.memory import memory_mistake
-from copg.progress import work_of
+from copg.progress import noting_warnings, work_of
 from copg.run.machine import read_machine
 from copg.run.memory_watch import noting_memory
 from copg.run.task_names import RENEWAL, task_key, task_name
@@ -100,8 +100,11 @@ def _at_work(home: Path, record: TaskRecord, settings: Mapping[str, Any]) -> Ite
         write_record(home, replace(record, memory=memory))
 
     try:
-        with noting_memory(record.stage, settings, note), work_of(record.task):
-            yield
+        with noting_memory(record.stage, settings, note), work_of(record.task), noting_warnings() as warned:
+            try:
+                yield
+            finally:
+                record.warnings += [f"{record.task}: {line}" for line in warned]
         record.state = "succeeded"
     except BaseException as error:
         mistake = error if isinstance(error, CopgError) else None

@@ -141,7 +141,7 @@ def _policy(
 
 def _warnings(run: Mapping[str, Any], records: Mapping[str, TaskRecord]) -> list[str]:
     """What ``resolve`` and the tasks warned of, in their order, each line once."""
-    names = [task["task"] for task in run.get("tasks", [])]
+    names = ["resolve", *(task["task"] for task in run.get("tasks", []))]
     done = [records[name] for name in names if name in records]
     return list(dict.fromkeys([*run.get("warnings", []), *(line for each in done for line in each.warnings)]))
 

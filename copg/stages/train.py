@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from datetime import timedelta
@@ -14,6 +15,7 @@ import pyarrow.parquet as pq
 from copg.artifacts import Manifest, begin, check_free, is_sealed, read_manifest, seal, warnings_of
 from copg.data.group_files import read_groups
 from copg.errors import ConfigError
+from copg.progress import noting_warnings
 from copg.stores.model_files import policy_digest
 from copg.training.config import TargetKL, TrainConfig
 from copg.training.launch import hold_group, run_processes, take_part
@@ -65,24 +67,32 @@ def train_policy(config: TrainConfig, referenced: Path, policy: Path, training: 
             "once, and give the beta that it found"
         )
     patience_s = config.launch.shutdown_s + WAIT_S
-    config = settled(config, referenced, train_policy, patience_s=patience_s)
-    processes = config.launch.processes or torch.cuda.device_count() or 1
-    if processes == 1 or torch.distributed.is_torchelastic_launched():
-        return _take_part(config, referenced, policy, training)
+    with noting_warnings() as warned:
+        config = settled(config, referenced, train_policy, patience_s=patience_s)
+        processes = config.launch.processes or torch.cuda.device_count() or 1
+        if processes == 1 or torch.distributed.is_torchelastic_launched():
+            return _take_part(config, referenced, policy, training, warned)
     paths = {"referenced": referenced, "policy": policy, "training": training}
     run_processes(WORKER, asdict(config), processes, shutdown_s=config.launch.shutdown_s, **paths)
     metrics: dict[str, float] = read_manifest(training, schema="training").facts["metrics"]
     return metrics
 
 
-def _take_part(config: TrainConfig, referenced: Path, policy: Path, training: Path) -> dict[str, float]:
+def _take_part(
+    config: TrainConfig, referenced: Path, policy: Path, training: Path, warned: Sequence[str]
+) -> dict[str, float]:
     """Train in this process, alone or as one of several, of which the main one writes the artifacts."""
     with ExitStack() as held:
-        return _train(config, referenced, policy, training, held)
+        return _train(config, referenced, policy, training, warned, held)
 
 
 def _train(
-    config: TrainConfig, referenced: Path, policy: Path, training: Path, held: ExitStack
+    config: TrainConfig,
+    referenced: Path,
+    policy: Path,
+    training: Path,
+    warned: Sequence[str],
+    held: ExitStack,
 ) -> dict[str, float]:
     import torch
     from accelerate import Accelerator, InitProcessGroupKwargs
@@ -122,6 +132,7 @@ def _train(
     metrics = {**values.metrics(), **final_metrics(loop, state)}
     facts = {**_facts(config, parent, state, metrics), "text": codec.about()}
     facts["hints"] += doubts
+    facts["warnings"] += [f"train-{config.trial.label}: {line}" for line in warned]
     written = left or _write_policy(config, loop, trained, codec.tokenizer, policy, parent, facts)
     rows = fit.about(data.token_groups(range(len(data))), accelerator.device)
     _write_training(config, loop, values, training, parent, {**facts, "policy": written.digest, "rows": rows})

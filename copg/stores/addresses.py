@@ -2,7 +2,6 @@
 
 import hashlib
 import shutil
-import sys
 import uuid
 from collections.abc import Callable
 from functools import partial
@@ -11,6 +10,7 @@ from typing import Any, TypeVar
 
 from copg.artifacts import MANIFEST, WEIGHTS_DELETED, Manifest, parse_manifest, sync
 from copg.errors import ArtifactError, without_secrets
+from copg.progress import warn
 from copg.stores.files import patiently
 from copg.stores.retrying import Retries
 
@@ -33,7 +33,7 @@ def is_finished(address: str) -> bool:
         whole = _ask(address, lambda: any(map(files.isfile, here)))
     except Exception as error:  # of an object store, whatever its client raises
         said = without_secrets(f"{type(error).__name__}: {error}").partition("\n")[0]
-        print(f"warning: {address}: cannot be looked at, so it is made again ({said})", file=sys.stderr)
+        warn(f"{address}: cannot be looked at, so it is made again ({said})")
         return False
     return bool(whole)
 

@@ -20,6 +20,7 @@ from urllib.request import getproxies, proxy_bypass
 
 from copg.artifacts import replacing
 from copg.errors import TrackingError, disk_full
+from copg.progress import warn
 from copg.stores.retrying import Busy, Retries
 
 DEFAULT_URI = "sqlite:///mlflow.db"
@@ -65,9 +66,7 @@ def _make_whole(path: Path) -> None:
     if path.exists():
         left = path.with_name(f"{path.name}.half-made")
         told = "was left half made by a process that was killed, and holds no run and no model"
-        print(
-            f"warning: {path}: {told}; it is made anew, and lies in {left.name}", file=sys.stderr, flush=True
-        )
+        warn(f"{path}: {told}; it is made anew, and lies in {left.name}")
         path.replace(left)
     with replacing(path) as part:
         part.touch()  # a folder that cannot be written is told by its own error

@@ -2,17 +2,21 @@
 
 import json
 import re
-import sys
+import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from queue import Empty, SimpleQueue
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from copg.data.parents import describe_process, is_gone
 from copg.errors import TrackingError
-from copg.tracking.mlflow import artifact_location, connect, none_where, one_line_errors
+from copg.progress import warn
+from copg.tracking.mlflow import artifact_location, connect, none_where, one_line_errors, sqlite_path
+
+T = TypeVar("T")
 
 _VALUE_LENGTH = 6000
 _PARAMS_PER_BATCH = 100
@@ -40,6 +44,8 @@ class Tracker:
     """Plain values; nested ones become ``outer.inner``, long ones are cut."""
     training: str = ""
     """Name of a training whose attempts never run at the same time; empty: it has none."""
+    answer_s: float = 60.0
+    """Seconds in which a server must have answered; at one that hangs MLflow's own attempts take minutes."""
     _client: Any = None
     _run: str = ""
 
@@ -47,13 +53,32 @@ class Tracker:
         if self.uri is not None:
             with one_line_errors(self.uri):
                 client = connect(self.uri)
-                experiment = _experiment_id(client, self.uri, self.experiment)
-                self._close_killed(client, experiment)
-                tags = {PROCESS: json.dumps(describe_process()), TRAINING: self.training}
-                self._run = client.create_run(experiment, run_name=self.run_name, tags=tags).info.run_id
+                self._run = self._ask(lambda: self._begin(client))
                 self._client = client
-                self._log_params()
         return self
+
+    def _ask(self, call: Callable[[], T]) -> T:
+        """What a call gives; of a server, within the seconds that it has.
+
+        Raises:
+            TrackingError: it has not answered by then.
+        """
+        if self.uri is None or sqlite_path(self.uri) is not None:
+            return call()
+        try:
+            return within(self.answer_s, call)
+        except TimeoutError:
+            told = f"tracking at {self.uri} did not answer within {self.answer_s:g} s"
+            raise TrackingError(told) from None
+
+    def _begin(self, client: Any) -> str:
+        """A new run with its parameters."""
+        experiment = _experiment_id(client, str(self.uri), self.experiment)
+        self._close_killed(client, experiment)
+        tags = {PROCESS: json.dumps(describe_process()), TRAINING: self.training}
+        run: str = client.create_run(experiment, run_name=self.run_name, tags=tags).info.run_id
+        self._log_params(client, run)
+        return run
 
     def _close_killed(self, client: Any, experiment: str) -> None:
         """End the runs that seem to go on though their process is gone, or has made room for this one."""
@@ -66,12 +91,12 @@ class Tracker:
             if same or is_gone(process):
                 client.set_terminated(run.info.run_id, "KILLED")
 
-    def _log_params(self) -> None:
+    def _log_params(self, client: Any, run: str) -> None:
         from mlflow.entities import Param
 
         params = [Param(key, value[:_VALUE_LENGTH]) for key, value in _flatten(self.params)]
         for start in range(0, len(params), _PARAMS_PER_BATCH):
-            self._client.log_batch(self._run, params=params[start : start + _PARAMS_PER_BATCH])
+            client.log_batch(run, params=params[start : start + _PARAMS_PER_BATCH])
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         """Add the values of one step."""
@@ -83,9 +108,9 @@ class Tracker:
         try:
             with one_line_errors(self.uri):
                 values = [Metric(key, float(value), now, step) for key, value in metrics.items()]
-                self._client.log_batch(self._run, metrics=values)
+                self._ask(lambda: self._client.log_batch(self._run, metrics=values))
         except TrackingError as error:
-            print(f"{error}; step {step} and later are not tracked", file=sys.stderr, flush=True)
+            warn(f"{error}; step {step} and later are not tracked")
             self._client = None
 
     def __exit__(
@@ -95,9 +120,34 @@ class Tracker:
             return
         try:
             with one_line_errors(self.uri):
-                self._client.set_terminated(self._run, _status(kind))
+                self._ask(lambda: self._client.set_terminated(self._run, _status(kind)))
         except TrackingError as failure:
-            print(f"{failure}; the run stays open there", file=sys.stderr, flush=True)
+            warn(f"{failure}; the run stays open there")
+
+
+def within(limit_s: float, call: Callable[[], T]) -> T:
+    """What a call gives or raises; it goes on in a thread of its own if it takes longer, and nobody waits.
+
+    Raises:
+        TimeoutError: it has not ended after ``limit_s`` seconds.
+    """
+    ended: SimpleQueue[tuple[Any, Exception | None]] = SimpleQueue()
+
+    def run() -> None:
+        try:
+            ended.put((call(), None))
+        except Exception as error:  # raised where it is waited for
+            ended.put((None, error))
+
+    threading.Thread(target=run, name="tracking", daemon=True).start()
+    try:
+        value, error = ended.get(timeout=limit_s)
+    except Empty:
+        raise TimeoutError from None
+    if error is not None:
+        raise error
+    found: T = value
+    return found
 
 
 def _status(kind: type[BaseException] | None) -> str:

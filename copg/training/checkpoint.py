@@ -2,7 +2,6 @@
 
 import hashlib
 import shutil
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from copg.artifacts import replacing, sync
 from copg.errors import DamageError
+from copg.progress import warn
 from copg.stores.sealed import SEAL, read_sealed, write_sealed
 
 STATE, MODEL, OPTIMIZER = "state.json", "model.safetensors", "optimizer.safetensors"
@@ -151,7 +151,7 @@ def load_latest(
             return load_checkpoint(path, model, optimizer)
         except DamageError as error:
             before = "the training goes on from the one before, or begins anew"
-            print(f"warning: {str(error).removesuffix(REMEDY)}{before}", file=sys.stderr, flush=True)
+            warn(f"{str(error).removesuffix(REMEDY)}{before}")
     return None
 
 
@@ -162,7 +162,7 @@ def is_whole(path: Path) -> bool:
         read_tensors(path / OPTIMIZER)
         read_sealed(path / STATE, remedy=REMEDY)
     except DamageError as error:
-        print(f"warning: {str(error).removesuffix(REMEDY)}it is left out", file=sys.stderr, flush=True)
+        warn(f"{str(error).removesuffix(REMEDY)}it is left out")
         return False
     return True
 

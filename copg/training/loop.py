@@ -1,7 +1,6 @@
 """The loop: step, sample, save; it stops early when a trial has diverged or the machine asks it to."""
 
 import signal
-import sys
 import time
 from collections import deque
 from dataclasses import asdict, dataclass, field
@@ -15,7 +14,7 @@ from accelerate.utils import broadcast_object_list
 
 from copg.errors import DamageError
 from copg.lm.scorer import SequenceScorer
-from copg.progress import track
+from copg.progress import track, warn
 from copg.tracking.runs import Tracker
 from copg.training.checkpoint import (
     load_latest,
@@ -100,7 +99,7 @@ class Loop:
             try:
                 read_tensors(path)
             except DamageError as error:
-                print(f"warning: {error}; the training begins anew", file=sys.stderr, flush=True)
+                warn(f"{error}; the training begins anew")
                 return False
         return True
 

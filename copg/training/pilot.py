@@ -17,6 +17,7 @@ from typing import Any
 from copg.artifacts import read_manifest
 from copg.data.group_files import count_groups
 from copg.errors import ConfigError
+from copg.progress import warn
 from copg.rewards.ladder import Ladder, read_ladder
 from copg.stores.sealed import read_sealed, write_sealed
 from copg.training.checkpoint_store import checkpoint_store
@@ -115,11 +116,9 @@ def first_beta(ladder: Ladder | None, kl: float, label: str) -> float:
             f"{ladder.support:.2g} nats: ask for less, or bring more completions a prompt"
         )
     if ladder.rungs[-1].kl.mean < kl or any(r.lower_bound and r.beta >= beta for r in ladder.rungs):
-        print(
-            f"warning: trial {label}: of beta.kl={kl:g} these logs say little: few completions decide "
-            f"there, and the most they can support is {ladder.support:.2g} nats",
-            file=sys.stderr,
-            flush=True,
+        warn(
+            f"trial {label}: of beta.kl={kl:g} these logs say little: few completions decide there, and the "
+            f"most they can support is {ladder.support:.2g} nats"
         )
     return beta
 

@@ -6,8 +6,10 @@ import fsspec
 import pytest
 
 from copg.errors import RewardError
+from copg.progress import warn
 from copg.run.machine import MACHINE, write_machine
 from copg.run.recording import recorded
+from copg.run.summary import write_summary
 from copg.run.task_names import subject_name, task_key
 from copg.run.task_record import RUN, TaskRecord, read_record, record_path
 from copg.stores.sealed import read_sealed, write_sealed
@@ -50,6 +52,33 @@ def test_a_stage_that_ends_well_leaves_its_seconds_metrics_and_outputs(tmp_path:
     assert found.metrics == {"reward/mean": 1.5, "kl/mean": "nan"}
     assert metrics.logged == {"reward/mean": 1.5}, "a pipeline's metric must be finite"
     assert Path(metrics.path).is_file(), "without a file the local cache never answers"
+
+
+def test_what_a_task_warned_of_stands_in_its_record_and_in_the_summary_however_it_ended(
+    tmp_path: Path,
+) -> None:
+    tasks = [
+        {"task": stage, "stage": stage, "subject": None, "key": PLAN["key"]} for stage in ("score", "report")
+    ]
+    write_sealed(tmp_path / RUN, {"run": "r1", "name": "x", "tasks": tasks})
+    with recorded("score", PLAN, str(tmp_path)) as record:
+        record.warnings = ["score: 3 ties"]  # of its artifact
+        for _ in range(2):
+            warn("a folder cannot be locked")
+
+    def failing() -> None:
+        with recorded("report", PLAN, str(tmp_path)):
+            warn("a page is damaged")
+            raise RewardError("no more")
+
+    with pytest.raises(SystemExit):
+        failing()
+    warn("of nobody")
+    assert write_summary(tmp_path, succeeded=False)["warnings"] == [
+        "score: 3 ties",
+        "score: a folder cannot be locked",
+        "report: a page is damaged",
+    ]
 
 
 def test_a_users_mistake_ends_with_its_line_and_code_1(

@@ -26,17 +26,20 @@ from copg.losses import DRAWN_BY_REFERENCE
 from copg.rewards.contract import RewardSpec
 from copg.stages.reference import ReferenceConfig, reference_groups
 from copg.stages.train import train_policy
+from copg.tracking.runs import KIND
 from copg.training.config import (
     CheckpointConfig,
     LoraConfig,
     MonitorConfig,
     OptimizerConfig,
+    TrackingConfig,
     TrainConfig,
     TrialConfig,
 )
 from copg.training.log import LAST, read_metrics
 from copg.training.loop import Loop
 from tests import tiny
+from tests.serving import JsonHandler, serving
 
 COVERS_CAT = RewardSpec("reference_overlap", params={"column": "facts"})
 
@@ -478,3 +481,33 @@ def test_weights_that_explode_just_before_a_draw_end_the_trial_as_well(
     facts = read_manifest(training, schema="training").facts
     assert facts["diverged"]
     assert facts["reason"].startswith("step 1: logits")
+
+
+class Forgetful(JsonHandler):
+    """A tracking server that takes a run and its parameters, and no metric."""
+
+    def do_GET(self) -> None:
+        tags = [{"key": key, "value": value} for key, value in KIND.items()]
+        there = {"experiment_id": "1", "name": "x", "lifecycle_stage": "active", "tags": tags}
+        self.say(200, {"experiment": there})
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])) or b"{}")
+        if body.get("metrics"):
+            self.say(400, {"error_code": "BAD_REQUEST", "message": "no room for metrics"})
+            return
+        run = {"info": {"run_id": "r", "run_uuid": "r", "experiment_id": "1", "status": "RUNNING"}}
+        self.say(200, {"run": {**run, "data": {}}} if self.path.endswith("runs/create") else {})
+
+
+@pytest.mark.nightly
+def test_metrics_that_no_tracker_took_are_a_warning_of_what_was_trained(
+    config: TrainConfig, referenced: Path, tmp_path: Path
+) -> None:
+    with serving(Forgetful) as address:
+        tracked = replace(config, epochs=1, tracking=TrackingConfig(uri=address, experiment="x"))
+        outputs = train(tracked, referenced, tmp_path)
+    for output, schema in zip(outputs, ("policy", "training"), strict=True):
+        (warning,) = read_manifest(output, schema=schema).facts["warnings"]
+        assert warning.startswith(f"train-copg_0.1: tracking at {address} failed: ")
+        assert warning.endswith("no room for metrics; step 0 and later are not tracked")

@@ -17,6 +17,7 @@ import sqlalchemy
 
 from copg.data.parents import describe_process
 from copg.errors import DiskError, TrackingError
+from copg.progress import noting_warnings
 from copg.tracking.mlflow import (
     _make_whole,
     connect,
@@ -632,12 +633,37 @@ def test_a_server_lost_in_the_middle_stops_the_tracking_and_not_the_training(
         tracker.log({"loss/mean": 1.0}, step=3)
     told = capsys.readouterr().err.splitlines()
     assert len(told) == 1
-    assert told[0].startswith(f"tracking at {address} failed: ")
+    assert told[0].startswith(f"warning: tracking at {address} failed: ")
     assert told[0].endswith("; step 2 and later are not tracked")
     began = time.monotonic()
     with pytest.raises(TrackingError, match=r"cannot be opened: nothing answers at 127\.0\.0\.1:"):
         connect_and_enter(address)  # but a server that is not there at the start is an error
     assert time.monotonic() - began < 20.0  # seconds, where MLflow's own attempts go on for minutes
+
+
+def test_a_server_that_hangs_in_the_middle_is_told_once_and_left_alone(capsys, monkeypatch) -> None:
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    from mlflow import MlflowClient
+
+    with socket.create_server(("127.0.0.1", 0)) as mute:  # the kernel takes requests, and nobody reads them
+        address = f"http://127.0.0.1:{mute.getsockname()[1]}"
+        hung = f"tracking at {address} did not answer within 0.2 s"
+
+        def tracker() -> Tracker:
+            client = MlflowClient(tracking_uri=address, registry_uri=address)
+            given = {"experiment": "x", "run_name": "a", "params": {}, "answer_s": 0.2}
+            return Tracker(address, **given, _client=client, _run="r")
+
+        began, logging, ending = time.monotonic(), tracker(), tracker()
+        with noting_warnings() as warned:
+            for step in (7, 8):
+                logging.log({"loss/mean": 1.0}, step=step)
+            logging.__exit__(None, None, None)
+            ending.__exit__(None, None, None)
+        assert time.monotonic() - began < 20.0  # MLflow's own five attempts take 30 s each
+    told = [f"{hung}; step 7 and later are not tracked", f"{hung}; the run stays open there"]
+    assert warned == told
+    assert capsys.readouterr().err.splitlines() == [f"warning: {line}" for line in told]
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
