@@ -37,6 +37,9 @@ NAMES = {
     "TransportError",  # httpx, under the model hub
 }
 """Of classes in libraries that may not be installed."""
+OF_NAMES = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError)
+MOST_SAID = 500
+"""Characters of what a client says."""
 OF_TASKS = ("minio",)
 """Schemes that the programs of tasks on a cluster bring along."""
 ASKED_FOR = "OfflineModeIsEnabled"
@@ -84,7 +87,11 @@ def check_scheme(location: str, *, library: bool) -> None:
 
 
 class PatientFiles:
-    """A file system of fsspec, each call of which waits for a store that is away; what is opened does not."""
+    """A file system of fsspec, each call of which waits for a store that is away; what is opened does not.
+
+    What a store refuses, or what fails to the last attempt, is a ``StoreError`` of one line, whatever its
+    client raises; what the calls of every file system raise of names (``OF_NAMES``) stays as it is.
+    """
 
     def __init__(self, fs: Any) -> None:
         self._fs = fs
@@ -96,7 +103,15 @@ class PatientFiles:
 
         @functools.wraps(found)
         def call(*args: Any, **options: Any) -> Any:
-            return patiently(lambda: found(*args, **options), what=f"{self._fs.protocol}: {name}")
+            try:
+                return patiently(lambda: found(*args, **options), what=f"{self._fs.protocol}: {name}")
+            except OF_NAMES:
+                raise
+            except Exception as error:  # each client has its own
+                scheme = self._fs.protocol if isinstance(self._fs.protocol, str) else self._fs.protocol[0]
+                said = " ".join(f"{type(error).__name__}: {error}".split())[:MOST_SAID]
+                told = f"the store at {scheme}:// did not do '{name}' ({said})"
+                raise StoreError(f"{told}: see to its address, keys and rights, and run again") from None
 
         return call
 

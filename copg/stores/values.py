@@ -156,8 +156,9 @@ class ValueStore:
         """What the values depend on."""
         if self._about is not None:
             return dict(self._about)
+        data = self.shards.fs.cat_file(self._about_path)
         try:
-            return unseal(self.shards.fs.cat_file(self._about_path))
+            return unseal(data)
         except ValueError as error:
             raise StoreError(
                 f"{self._about_path}: is damaged ({error}); remove it, the next run writes it"

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from copg.artifacts import MANIFEST, seal
-from copg.errors import ArtifactError
+from copg.errors import ArtifactError, StoreError
 from copg.stores import addresses, files
 from copg.stores.addresses import copy_artifact, find_damage, is_finished
 from copg.stores.files import open_files, passes, patiently
@@ -63,10 +63,10 @@ def flaky(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Flaky]:
 def test_values_are_written_and_read_while_every_call_fails_once(
     flaky: Flaky, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    store = open_rewards("s3://bucket/rewards", "d" * 20, {"name": "length"})
+    store = open_rewards("memory://bucket/rewards", "d" * 20, {"name": "length"})
     store.append(KEYS, [1.0, 2.0, 3.0])
     store.flush()
-    again = open_rewards("s3://bucket/rewards", "d" * 20)
+    again = open_rewards("memory://bucket/rewards", "d" * 20)
     assert again.get(KEYS) == [1.0, 2.0, 3.0]
     assert again.verify() == {"rows": 3, "not_finite": 0, "contradictions": 0}
     assert "did not work (OSError: [Errno 16] Please reduce your request rate.); trying again" in (
@@ -77,24 +77,48 @@ def test_values_are_written_and_read_while_every_call_fails_once(
 def test_a_store_that_stays_away_is_told_as_such_and_no_shard_is_blamed(
     flaky: Flaky, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = open_rewards("s3://bucket/rewards", "d" * 20, {"name": "length"})
+    store = open_rewards("memory://bucket/rewards", "d" * 20, {"name": "length"})
     store.append(KEYS, [1.0, 2.0, 3.0])
     store.flush()
     paths = store.shards.paths()
     monkeypatch.setattr(store.shards, "paths", lambda: paths)  # listed, and then the store goes away
     flaky.away = True
-    with pytest.raises(OSError, match="reduce your request rate"):
+    with pytest.raises(StoreError, match="reduce your request rate"):
         next(store.shards.batches())
 
 
+def test_whatever_a_client_raises_is_one_line_without_secrets(
+    flaky: Flaky, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class ClientError(Exception):
+        """As botocore's, which is no OSError."""
+
+    def refused(*_: Any, **__: Any) -> None:
+        raise ClientError("Access denied\nat https://ada:s3cr3t@minio.example/b?sig=s3cr3t today")
+
+    store = open_rewards("memory://bucket/rewards", "d" * 20, {"name": "length"})
+    store.append(KEYS, [1.0, 2.0, 3.0])
+    store.flush()
+    monkeypatch.setattr(flaky.inner, "glob", refused)
+    with pytest.raises(StoreError) as caught:
+        store.shards.paths()
+    assert str(caught.value) == (
+        "the store at flaky:// did not do 'glob' (ClientError: Access denied at https://minio.example/b today): "
+        "see to its address, keys and rights, and run again"
+    )
+    assert "s3cr3t" not in repr(caught.value.__cause__)
+    with pytest.raises(FileNotFoundError):
+        store.shards.fs.cat_file("/bucket/nowhere")
+
+
 def test_a_checkpoint_is_pushed_and_fetched_while_every_call_fails_once(flaky: Flaky, tmp_path: Path) -> None:
-    store = CheckpointStore("s3://bucket/checkpoints", "run")
+    store = CheckpointStore("memory://bucket/checkpoints", "run")
     store.fetch()
     model = torch.nn.Linear(2, 1)
     save_checkpoint(store.folder, 1, model, torch.optim.AdamW(model.parameters()), {}, keep=1)
     store.push()
     shutil.rmtree(store.folder)  # another machine
-    again = CheckpointStore("s3://bucket/checkpoints", "run")
+    again = CheckpointStore("memory://bucket/checkpoints", "run")
     again.fetch()
     assert {path.name for path in again.folder.rglob("*") if path.is_file()} == {
         "state.json",
@@ -112,16 +136,16 @@ def test_an_artifact_is_looked_at_and_copied_while_every_call_fails_once(
     manifest = seal(tmp_path, schema="policy", stage="train", rows=1, config={}, parents={})
     for name in ("model", MANIFEST):
         flaky.inner.pipe_file(f"/bucket/policy/{name}", (tmp_path / name).read_bytes())
-    assert is_finished("s3://bucket/policy")
-    assert find_damage("s3://bucket/policy", digest=manifest.digest) == ""
-    copy_artifact("s3://bucket/policy", "s3://bucket/champion")
+    assert is_finished("memory://bucket/policy")
+    assert find_damage("memory://bucket/policy", digest=manifest.digest) == ""
+    copy_artifact("memory://bucket/policy", "memory://bucket/champion")
     assert flaky.inner.cat_file("/bucket/champion/model") == content
     flaky.away = True
     capsys.readouterr()
-    assert not is_finished("s3://bucket/policy")  # nobody can look
-    assert "s3://bucket/policy: cannot be looked at, so it is made again (" in capsys.readouterr().err
+    assert not is_finished("memory://bucket/policy")  # nobody can look
+    assert "memory://bucket/policy: cannot be looked at, so it is made again (" in capsys.readouterr().err
     with pytest.raises(ArtifactError, match="cannot be looked at"):
-        find_damage("s3://bucket/policy", digest=manifest.digest)
+        find_damage("memory://bucket/policy", digest=manifest.digest)
 
 
 def test_a_folder_is_as_patient_as_its_disk(tmp_path: Path) -> None:
