@@ -1,9 +1,7 @@
 """Reading files of records into rows that know where they came from."""
 
 import contextlib
-import csv
 import io
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from copg.data.bounds import BOUNDS, Bounds
+from copg.data.cells import SEPARATORS, read_cells, separator_of
 from copg.data.files import COMPRESSIONS, file_format, find_files, passed_over, some
-from copg.data.json_lines import Defect, is_unicode
 from copg.data.json_values import BOM, LIST, OBJECTS, kind_of_values, read_values
 from copg.data.rows import Lines, Row, rows_of, twice_named
 from copg.errors import RecordError
@@ -54,6 +52,7 @@ class Rows:
         self._records, self._dataset = records, (subset, split, revision)
         self._finished_bytes = 0
         self._values: dict[str, dict[str, None]] = {LIST: {}, OBJECTS: {}}
+        self._separators: dict[str, dict[str, None]] = {}
         self._open: io.BufferedReader[Any] | None = None
 
     @property
@@ -74,7 +73,7 @@ class Rows:
                 case "parquet":
                     yield from _read_parquet(name, path, file)
                 case "csv":
-                    yield from _read_csv(name, path, file, self.bounds)
+                    yield from self._cells_of(name, path, file)
                 case _:
                     for lines in self._lines_of(name, path, file):
                         yield from lines.rows()
@@ -89,9 +88,20 @@ class Rows:
             yield from self._lines_of(name, path, file)
 
     def told(self) -> list[str]:
-        """A line for each kind of JSON file that is no lines, once such files were read."""
+        """A line for each kind of JSON file that is no lines, and for each separator of CSV that is no comma,
+        once such files were read.
+        """
         read = {kind: some([*names]) for kind, names in self._values.items() if names}
-        return [f"read as {kind}, numbered by their places: {names}" for kind, names in read.items()]
+        lines = [f"read as {kind}, numbered by their places: {names}" for kind, names in read.items()]
+        apart = {sign: some([*names]) for sign, names in self._separators.items()}
+        return [*lines, *(f"read as cells between {sign!r}: {names}" for sign, names in apart.items())]
+
+    def _cells_of(self, name: str, path: Path, file: "io.BufferedReader[Any]") -> Iterator[Row]:
+        with _text_of(path, file) as stream:
+            separator = separator_of(stream)
+            if separator != SEPARATORS[0]:
+                self._separators.setdefault(separator, {})[name] = None
+            yield from read_cells(name, path, stream, self.bounds, separator)
 
     def _lines_of(self, name: str, path: Path, file: "io.BufferedReader[Any]") -> Iterator[Lines]:
         with _text_of(path, file) as stream:
@@ -156,45 +166,6 @@ def _read_lines(name: str, path: Path, stream: "io.BufferedReader[Any]", bounds:
         for start in range(0, len(lines), bounds.lines_per_block):
             yield Lines(name, first + start, b"".join(lines[start : start + bounds.lines_per_block]))
         first += num_lines
-
-
-def _read_csv(name: str, path: Path, file: "io.BufferedReader[Any]", bounds: Bounds) -> Iterator[Row]:
-    """A row for each record below the header, lines that are blank apart."""
-    csv.field_size_limit(bounds.max_line_bytes)
-    with (
-        _text_of(path, file) as stream,
-        io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="") as text,
-    ):
-        reader = csv.reader(text, strict=True)
-        header: list[str] | None = None
-        last = 0
-        try:
-            for cells in reader:
-                line, last = last + 1, reader.line_num
-                if cells and header is None:
-                    header = _read_header(path, line, cells)
-                elif cells and header is not None:
-                    yield _csv_row(name, line, header, cells)
-        except csv.Error as error:
-            where = f"{path}:{last + 1}"
-            raise RecordError(f"{where}: the record that begins here is not CSV: {error}") from None
-
-
-def _csv_row(name: str, line: int, header: list[str], cells: list[str]) -> Row:
-    if len(cells) != len(header):
-        uneven = Defect("not_an_object", f"{len(cells)} cells under a header of {len(header)}")
-        return Row(name, line, value=cells, defect=uneven, cells=True)
-    defect = None if is_unicode(cells) else Defect("invalid_utf8", "bytes that are not UTF-8")
-    return Row(name, line, value=dict(zip(header, cells, strict=True)), defect=defect, cells=True)
-
-
-def _read_header(path: Path, line: int, cells: list[str]) -> list[str]:
-    if not is_unicode(cells):
-        raise RecordError(f"{path}:{line}: the header is not UTF-8")
-    if len(set(cells)) != len(cells):
-        ((twice, _),) = Counter(cells).most_common(1)
-        raise RecordError(f"{path}:{line}: the header names a column twice: {twice!r:.200}")
-    return cells
 
 
 def _read_parquet(name: str, path: Path, file: "io.BufferedReader[Any]") -> Iterator[Row]:

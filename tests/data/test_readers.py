@@ -48,6 +48,26 @@ def test_json_lines_are_counted_from_one_and_blank_lines_passed_over(tmp_path: P
     assert places(path) == [("a.jsonl", 1), ("a.jsonl", 4)]
 
 
+@pytest.mark.parametrize("sign", [";", "\t"])
+def test_cells_stand_between_what_the_header_has_where_it_has_no_comma(sign: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(f'\ufeff\n"a {sign} b"{sign}c\n1,5{sign}x\n\n"2{sign}"{sign}y\n', encoding="utf-8")
+    rows = Rows(str(path))
+    assert [(row.line, row.parse()) for row in rows] == [
+        (3, {f"a {sign} b": "1,5", "c": "x"}),
+        (5, {f"a {sign} b": f"2{sign}", "c": "y"}),
+    ]
+    assert rows.told() == [f"read as cells between {sign!r}: a.csv"]
+
+
+def test_a_comma_in_the_header_is_what_separates(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("prompt,a;b\nx,1;2\n")
+    (tmp_path / "b.csv").write_text("prompt\nx;y\n")
+    rows = Rows(str(tmp_path))
+    assert [row.parse() for row in rows] == [{"prompt": "x", "a;b": "1;2"}, {"prompt": "x;y"}]
+    assert rows.told() == []
+
+
 def test_a_line_that_cannot_be_parsed_is_a_row_all_the_same(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(b'{"a": 1}\n{"a": \n{"a": 3}\n')
