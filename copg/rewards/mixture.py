@@ -17,7 +17,7 @@ from copg.rewards.contract import (
     finite_floats,
 )
 from copg.rewards.ensemble import coefficient_of, ensembles_of, spread
-from copg.rewards.own import describe
+from copg.rewards.own import ANYTHING, describe
 from copg.rewards.registry import build_reward, check_parts, check_promised, reward_digest
 from copg.rewards.stored import StoredReward
 from copg.stores.reward_store import open_rewards
@@ -167,7 +167,7 @@ def _values(
         raise RewardError(f"{names[fault.index]}: reward '{part}': {fault}") from None
     except CopgError as error:
         raise RewardError(f"reward '{part}': {error}") from None
-    except Exception as error:  # a user's own function may raise anything
+    except ANYTHING as error:
         raise RewardError(
             f"reward '{part}' failed on a batch starting at {names[0]}: {describe(error)}"
         ) from error

@@ -13,6 +13,9 @@ from copg.digests import code_closure, file_digest, find_source, json_digest
 from copg.errors import RewardError
 from copg.rewards.contract import Columns, Prompts, Reward
 
+ANYTHING = (Exception, SystemExit)
+"""What code of others may raise: an exit would end a stage without a word, even as if it had ended well."""
+
 
 class OwnReward:
     """A user's function with its settings: called with the batch, then the settings by name."""
@@ -51,15 +54,19 @@ def load_own(name: str, params: Mapping[str, Any]) -> Reward:
     if not callable(found):
         listed = sorted(key for key, value in vars(module).items() if callable(value) and key[0] != "_")
         raise RewardError(f"reward '{name}': '{location}' has no function '{attribute}', it has {listed}")
+    batch = () if isinstance(found, type) else ((), (), ())
     try:
-        if isinstance(found, type):
-            return OwnReward(found(**params), {})
-        inspect.signature(found).bind((), (), (), **params)
-    except TypeError as error:
+        inspect.signature(found).bind(*batch, **params)
+    except (TypeError, ValueError) as error:
         raise RewardError(
             f"reward '{name}' must take (prompts, completions, columns) and params {sorted(params)}: {error}"
         ) from None
-    return OwnReward(found, params)
+    if not isinstance(found, type):
+        return OwnReward(found, params)
+    try:
+        return OwnReward(found(**params), {})
+    except ANYTHING as error:
+        raise RewardError(f"reward '{name}' cannot be made of its params: {describe(error)}") from error
 
 
 def code_of_own(name: str) -> str:
@@ -123,7 +130,7 @@ def _import(name: str, location: str) -> ModuleType:
         raise RewardError(
             f"reward '{name}': {error}; put its folder on PYTHONPATH, or write path/file.py:function"
         ) from None
-    except Exception as error:
+    except ANYTHING as error:
         raise RewardError(f"reward '{name}': importing '{location}' failed: {describe(error)}") from error
 
 

@@ -11,7 +11,7 @@ from copg.errors import CopgError, RewardError, nearest
 from copg.rewards import REWARDS, load_reward
 from copg.rewards.contract import Reward, RewardSpec
 from copg.rewards.ensemble import check_ensembles
-from copg.rewards.own import code_of_own, describe, load_own
+from copg.rewards.own import ANYTHING, code_of_own, describe, load_own
 from copg.stores.promised import as_promised
 
 PLUMBING = (
@@ -142,7 +142,7 @@ def _meaning(spec: RewardSpec, built: Reward | None = None) -> dict[str, Any]:
         content = reward.content() if hasattr(reward, "content") else {}
     except CopgError:
         raise
-    except Exception as error:  # a user's own may raise anything
+    except ANYTHING as error:
         raise RewardError(f"reward '{name}': content() failed: {describe(error)}") from error
     return {"name": name, "params": params, "content": content}
 

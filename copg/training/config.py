@@ -36,7 +36,7 @@ class TrialConfig:
     """Of the trial in report and registry; empty: method and beta."""
     seed: Natural = 0
     """Of the order of groups and of an adapter's first weights."""
-    learning_rate: float | None = None
+    learning_rate: Positive | None = None
     """Instead of the optimiser's."""
 
     def __post_init__(self) -> None:

@@ -125,6 +125,38 @@ def test_a_module_that_cannot_be_imported_is_one_line(own, tmp_path) -> None:
         build_mixture([RewardSpec(f"{module}:f")])
 
 
+def test_a_reward_that_would_end_the_process_is_an_error(own) -> None:
+    with pytest.raises(RewardError, match=r"importing 'own_rewards_under_test' failed: SystemExit: 0"):
+        build_mixture([RewardSpec(f"{own('raise SystemExit(0)')}:f")])
+    module = own("""
+        import sys
+        def leave(prompts, completions, columns):
+            sys.exit(0)
+        class Leaver:
+            def __init__(self, how):
+                sys.exit(how)
+        class Opener:
+            def __init__(self):
+                open("/nowhere/at/all")
+        class Content:
+            def __call__(self, prompts, completions, columns):
+                return [0.0 for _ in completions]
+            def content(self):
+                sys.exit(3)
+    """)
+    leaving = build_mixture([RewardSpec(f"{module}:leave")])
+    with pytest.raises(RewardError, match=r"'leave' failed on a batch starting at a:1: SystemExit: 0"):
+        leaving(["p"], ["x"], [{}], sources=["a:1"])
+    with pytest.raises(RewardError, match=r":Leaver' cannot be made of its params: SystemExit: 5"):
+        build_mixture([RewardSpec(f"{module}:Leaver", params={"how": 5})])
+    with pytest.raises(RewardError, match=r":Leaver' must take .* and params \['hwo'\]: "):
+        build_mixture([RewardSpec(f"{module}:Leaver", params={"hwo": 5})])
+    with pytest.raises(RewardError, match=r":Opener' cannot be made of its params: FileNotFoundError: "):
+        build_mixture([RewardSpec(f"{module}:Opener")])
+    with pytest.raises(RewardError, match=r":Content': content\(\) failed: SystemExit: 3"):
+        reward_digest(RewardSpec(f"{module}:Content"))
+
+
 def test_unknown_and_repeated_and_absent_rewards_are_refused() -> None:
     with pytest.raises(RewardError, match=r"reward='rouge_q' is unknown; use one of \['answer'"):
         build_mixture([RewardSpec("rouge_q")])
