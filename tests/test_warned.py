@@ -51,7 +51,7 @@ def test_records_of_which_all_is_used_warn_of_nothing(tmp_path: Path) -> None:
     assert validated(write_lines(tmp_path / "a.jsonl", *GOOD), tmp_path / "groups") == []
 
 
-def test_rejected_and_merged_records_are_counted(tmp_path: Path) -> None:
+def test_rejected_and_merged_records_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     twice = [{"prompt": "q", "completions": ["a", "b", "a"], "rewards": [1, 2, 3]}, "{", {"prompt": "q"}]
     found = validated(write_lines(tmp_path / "a.jsonl", *twice, *GOOD), tmp_path / "groups")
     rejected, merged, mean = found
@@ -61,6 +61,8 @@ def test_rejected_and_merged_records_are_counted(tmp_path: Path) -> None:
     assert rejected.endswith("all of them in rejected.jsonl")
     assert merged == "validate: 1 completions stand there already, for the same prompt, and count once"
     assert mean == "validate: 1 completions came with several rewards, and get their mean"
+    printed = capsys.readouterr().err.splitlines()
+    assert [printed.count(line.removeprefix("validate: ")) for line in found] == [1, 1, 1]
 
 
 def test_columns_that_look_like_rewards_and_are_not_used_are_named_and_none_is_cut(tmp_path: Path) -> None:

@@ -118,8 +118,8 @@ def score_groups(config: ScoreConfig, groups: Path, scored: Path) -> dict[str, f
         },
         volatile=(DOCS,),
     )
-    for line in (*ladder.advice(train.spread), *shape.lines(), *warnings, *source.remarks()):
-        print(line, file=sys.stderr)
+    told = (*ladder.advice(train.spread), *shape.lines(), *warnings, *source.remarks())
+    print(*dict.fromkeys(told), sep="\n", file=sys.stderr)
     return metrics
 
 

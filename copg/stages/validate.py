@@ -147,6 +147,9 @@ def validate_records(
     _refuse_drops(config.reader, records, fit)
     warned = [*rows.passed_over, *rejections.warnings(metrics)]
     warned += [*group_pass.warnings(), *record_pass.warnings()]
+    for line in warned:
+        if line not in told:
+            print(line, file=sys.stderr)
     warned += [] if fit is None else fit.warnings()
     seal(
         groups,
