@@ -14,7 +14,7 @@ from copg.stages.table import EVERY, ROWS
 Sections = Mapping[str, Callable[[Mapping[str, Any]], Any]]
 """Sections of a recipe that other packages read: each its name, and what makes a configuration of it."""
 WIDTH = 100
-RECIPE = "recipe"
+RECIPE, REWARDS_KEY = "recipe", "rewards"
 OPENING = """# The keys of a recipe
 
 A recipe is one YAML file: what to align, on which records, for which rewards, in which trials, and a section
@@ -38,10 +38,11 @@ def section_names(sections: Sections) -> list[str]:
 
 
 def keys_in(section: str, sections: Sections) -> list[Key]:
-    """The keys of a section: ``recipe`` for those of no stage, ``rewards.rouge`` for a reward's settings.
+    """The keys of a section: ``recipe`` for those of no stage, ``rewards.rouge`` for a reward's settings,
+    ``train.optimizer`` for one key with all that is inside of it.
 
     Raises:
-        ConfigError: there is no such section.
+        ConfigError: there is no such section, or no such key in it.
     """
     if section == RECIPE:
         return keys_of_recipe()
@@ -49,10 +50,20 @@ def keys_in(section: str, sections: Sections) -> list[Key]:
         return keys_of_stage(section)
     if section in sections:
         return keys_of(section, get_type_hints(sections[section])["return"])
-    if section.startswith("rewards.") and section.partition(".")[2] in REWARDS:
-        return keys_of_reward(section.partition(".")[2])
-    known = section_names(sections)
-    raise ConfigError(f"section={section!r} is unknown; use one of {known}{nearest(section, known)}")
+    first, _, rest = section.partition(".")
+    if first == REWARDS_KEY and rest in REWARDS:
+        return keys_of_reward(rest)
+    own = first in EVERY or first in sections
+    known = keys_in(first, sections) if own else keys_of_recipe()
+    wanted = re.sub(r"\.\d+(?=\.|$)", ".N", section.removeprefix(f"{RECIPE}."))
+    if found := [key for key in known if f"{key.name}.".startswith(f"{wanted}.")]:
+        return found
+    above = wanted.rpartition(".")[0]
+    beside = [key.name for key in known if above and key.name.rpartition(".")[0] == above]
+    names = section_names(sections)
+    every = [key.name for name in (RECIPE, *EVERY, *sections) for key in keys_in(name, sections)]
+    told = f"section={section!r} is unknown; use one of {beside or names}"
+    raise ConfigError(f"{told}{nearest(wanted, [*names, *every] if '.' in wanted else names)}")
 
 
 def show_keys(keys: Sequence[Key]) -> Iterator[str]:

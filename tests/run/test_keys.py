@@ -1,6 +1,7 @@
 """The keys of a recipe as people look them up: all there, each with its meaning, defaults that are true."""
 
 import json
+import re
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -144,6 +145,34 @@ def test_a_terminal_gets_the_same() -> None:
         "    Nats a completion: the upper end of the KL's interval may not exceed it.",
     ]
     assert "records  (must be given)" in [*show_keys(keys_in("recipe", SECTIONS))]
+
+
+def test_a_key_at_dots_is_shown_with_what_is_inside_of_it() -> None:
+    assert {*found("train.optimizer")} == {name for name in found("train") if "train.optimizer" in name}
+    assert [*found("train.optimizer.learning_rate")] == ["train.optimizer.learning_rate"]
+    assert "trials.N.beta" in found("trials.0.beta")
+    assert "rewards.N.weight" in found("rewards")
+    assert [*found("rewards.N.weight")] == ["rewards.N.weight"]
+    assert "placement.defaults.memory.limit" in found("placement.defaults")
+    assert [*found("text.thinking")] == [*found("recipe.text.thinking")] == ["text.thinking"]
+    assert [*found("tracking")] == ["tracking"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ("train.optimiser", r"use one of \[.*'train\.epochs'.*did you mean 'train\.optimizer'\?$"),
+        (
+            "train.optimizer.lr",
+            r"one of \['train\.optimizer\.learning_rate', 'train\.optimizer\.weight_decay', ",
+        ),
+        ("trian.optimizer", r"use one of \['recipe', 'validate'.*\].*did you mean 'train\.optimizer'\?$"),
+        ("trials.N.betta", r"did you mean 'trials\.N\.beta'\?$"),
+    ],
+)
+def test_a_key_at_dots_that_there_is_not_is_told_with_the_nearest(asked: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^section='{re.escape(asked)}' is unknown; .*{told}"):
+        keys_in(asked, SECTIONS)
 
 
 def test_a_section_that_there_is_not_is_told_with_the_nearest() -> None:
