@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from copg.config import check_address
 from copg.errors import ConfigError, CopgError, TrackingError, without_secrets
 from copg.rewards import REWARDS
 from copg.run.keys import keys_of, keys_of_recipe, keys_of_reward, keys_of_stage
+from copg.run.model_look import Look
 from copg.run.recipe import parse_recipe
 from copg.stages.table import EVERY
 from copg.tracking.mlflow import one_line_errors
@@ -134,8 +136,12 @@ def _named(taken: Any) -> list[str]:
         (PLANTED[0], "recipe.tracking", "MLFLOW_TRACKING_PASSWORD"),
         (PLANTED[2], "recipe.rewards.0.params.url", "key_file"),
         (f"gs://{TOKEN}@bucket", "recipe.promote.champions", "GOOGLE_APPLICATION_CREDENTIALS"),
-        (f"abfs://{TOKEN}@container", "recipe.score.store", "a variable of its client"),
+        (f"az://{TOKEN}@container", "recipe.score.store", "a variable of its client"),
+        (f"abfs://ada:{TOKEN}@container", "recipe.score.store", "a variable of its client"),
         (SLASHED[0], "recipe.tracking", "MLFLOW_TRACKING_PASSWORD"),
+        (f"ada:{TOKEN}@mlflow:5000", "recipe.tracking", "MLFLOW_TRACKING_PASSWORD"),
+        (f"ada:{TOKEN}@host.example/v1", "recipe.rewards.0.params.url", "key_file"),
+        (f"ada:{TOKEN}@localhost?x=1", "recipe.score.store", "a variable of its client"),
         (SLASHED[1], "recipe.score.store", "AWS_SECRET_ACCESS_KEY"),
         (SLASHED[2], "recipe.tracking", "has user info in its address"),
     ],
@@ -152,14 +158,45 @@ def test_what_to_use_is_that_of_the_client(address: str, where: str, use: str) -
         "s3://bucket/a@b",
         "s3://bucket/a:b@c",
         "http://host:5000/a@b",
+        "abfss://my-runs@account.dfs.core.windows.net/a:b@c",
+        "abfs://$web@account/x",
         "http://[::1]:5000/a@b",
         "see https://h.example/a?b=c",
         "a?b",
+        "registry:5000/copg@sha256:0123",
+        f"copg:latest@sha256:{7:064}",
+        "mine.py:score",
+        "see: ada@host.example",
         "",
     ],
 )
 def test_what_holds_no_secret_is_left_alone(address: str) -> None:
     check_address(address, "recipe.tracking")
+
+
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        ("abfss://my-runs@account.dfs.core.windows.net/x", "abfss://my-runs@account.dfs.core.windows.net/x"),
+        ("abfs://my-runs@account:443/x", "abfs://my-runs@account:443/x"),
+        (f"abfss://ada:{TOKEN}@account/x", "abfss://account/x"),
+        (f"abfss://my-runs:{TOKEN}@account/x", "abfss://account/x"),
+        (f"abfss://my-runs@ada:{TOKEN}@account/x", "abfss://account/x"),
+        ("abfss://my-runs@ada:123456@account/x", "abfss://account/x"),
+        (f"abfss://{TOKEN}@my-runs@account/x", "abfss://account/x"),
+        ("abfss://Tm9TZWNyZXQ==@account/x", "abfss://account/x"),
+        (f"abfss://my-runs@account/x?sig={TOKEN}", "abfss://my-runs@account/x"),
+        (f"s3://{TOKEN}@account/x", "s3://account/x"),
+        (f"https://{TOKEN}@account.dfs.core.windows.net/x", "https://account.dfs.core.windows.net/x"),
+    ],
+)
+def test_a_container_of_azure_is_no_user_and_a_password_beside_it_is_one(address: str, told: str) -> None:
+    assert without_secrets(f"at {address} and {address!r}.") == f"at {told} and {told!r}."
+    if address == told:
+        check_address(address, "recipe.score.store")
+        return
+    with pytest.raises(ConfigError, match="in its address, which every run would write down"):
+        check_address(address, "recipe.score.store")
 
 
 def test_addresses_on_the_command_line_are_held_to_the_same() -> None:
@@ -231,6 +268,12 @@ def test_neither_does_one_that_another_package_adds(
         assert files_with_token(tmp_path) == [], words
 
 
+def test_an_error_of_ours_is_one_line_whatever_is_in_it() -> None:
+    assert str(ConfigError("./a\nb: no such folder\r\n")) == r"./a\nb: no such folder"
+    assert str(CopgError("")) == ""
+    assert str(Look("error", "run_dir=a\nb is a file")) == r"error run_dir=a\nb is a file"
+
+
 def test_no_error_of_ours_tells_a_password() -> None:
     assert without_secrets(f"{PLANTED[0]} and '{PLANTED[2]}'; ok?") == (
         "https://host.example/v1 and 'http://h.example:5/a'; ok?"
@@ -242,6 +285,29 @@ def test_no_error_of_ours_tells_a_password() -> None:
         raise OSError(f"no way to {PLANTED[2]}")
     assert TOKEN not in str(caught.value)
     assert "https://host.example/v1" in str(caught.value)
+
+
+@pytest.mark.parametrize("program", ["copg.cli.main", "copg_components.__main__"])
+def test_an_error_that_nobody_caught_is_printed_without_them(
+    program: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    began = import_module(program)
+    first_step = "refuse_renamed" if program == "copg.cli.main" else "export_secrets"
+
+    def failing(*_: Any) -> None:
+        raise KeyError(f"no way to {PLANTED[0]}, nor {PLANTED[2]}")
+
+    monkeypatch.setattr(began, first_step, failing)
+    monkeypatch.setattr(sys, "argv", ["program", "validate", "{}"])
+    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
+    with pytest.raises(KeyError) as caught:
+        began.main()
+    capsys.readouterr()
+    sys.excepthook(caught.type, caught.value, caught.tb)
+    told = capsys.readouterr().err
+    assert "KeyError: 'no way to https://host.example/v1, nor http://h.example:5/a'" in told
+    assert "Traceback" in told
+    assert TOKEN not in told
 
 
 @pytest.mark.parametrize("override", [f"tracking={PLANTED[0]}", f"nonsense={PLANTED[2]}", PLANTED[0]])

@@ -110,9 +110,8 @@ def rollback(
 def _open(recipe: Path | None, name: str, tracking: str, run_dir: str) -> "Registry":
     """The registry of a model that has a champion."""
     from copg.config import check_address
-    from copg.run.check import mistake_of_tracking
     from copg.run.recipe import load_recipe
-    from copg.run.spelling import check_spelling
+    from copg.run.spelling import check_spelling, tracker_mistake
     from copg.tracking.mlflow import sqlite_path
     from copg.tracking.registry import Registry
 
@@ -124,7 +123,7 @@ def _open(recipe: Path | None, name: str, tracking: str, run_dir: str) -> "Regis
         raise ConfigError("whose champion? Give --recipe, or --name and --tracking")
     check_address(tracking, "--tracking")
     check_spelling(tracking, "--tracking")
-    if mistake := mistake_of_tracking(tracking):
+    if mistake := tracker_mistake(tracking):
         raise ConfigError(f"--tracking={mistake}")
     path = sqlite_path(tracking)
     if path is None or path.exists():

@@ -26,7 +26,7 @@ def joined_sections() -> Mapping[str, Callable[[Mapping[str, Any]], Any]]:
 @app.command(cls=Command)
 def settings(
     section: Annotated[
-        str, typer.Argument(help="A stage, recipe, placement, or rewards.NAME; default: all of them.")
+        str, typer.Argument(help="A stage, recipe, placement, rewards.NAME, or a key at dots; default: all.")
     ] = "",
     page: Annotated[
         bool, typer.Option("--page", help="Print them as Markdown, as in docs/recipe.md.")
@@ -35,6 +35,8 @@ def settings(
     """Show the keys of a recipe: their defaults, what they may be, and what they are for.
 
     copg settings train
+
+    copg settings train.optimizer
 
     copg settings rewards.rouge
     """
@@ -104,8 +106,9 @@ def check(
 
     copg check my.yaml
     """
-    from copg.run.first_look import ERROR, look_at
+    from copg.run.first_look import look_at
     from copg.run.mending import mended
+    from copg.run.model_look import ERROR
     from copg.run.recipe import read_recipe
 
     loaded, gone, told = mended(read_recipe(recipe, sets or (), here=Path.cwd()))

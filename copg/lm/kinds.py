@@ -39,6 +39,25 @@ def check_kind(model: str, revision: str | None = None) -> None:
     Raises:
         ModelError: names the kind and the reason; or there is no configuration.
     """
+    if not leaves_kind(model, revision):
+        return
+    kind = read_settings(model, revision).get("model_type")
+    print(
+        f"{model}: transformers must say whether model type {kind!r} draws: torch is loaded", file=sys.stderr
+    )
+    config = import_module("copg.lm.load").load_config(model, revision=revision)
+    if loading_class(config) is None:
+        raise ModelError(
+            f"{model}: model type {kind!r} is refused: it is no language model that draws from left to right"
+        )
+
+
+def leaves_kind(model: str, revision: str | None = None) -> bool:
+    """Whether ``config.json`` leaves it to ``transformers``, with torch, to say if a model draws.
+
+    Raises:
+        ModelError: as ``check_kind``, of what the file tells.
+    """
     settings = read_settings(model, revision)
     kind = settings.get("model_type")
     missing = PACKAGES.get(str(kind))
@@ -50,16 +69,7 @@ def check_kind(model: str, revision: str | None = None) -> None:
         why = why or (None if decides else "it fills gaps, and sees what follows (no is_decoder: true)")
     if why is not None:
         raise ModelError(f"{model}: model type {kind!r} is refused: {why}")
-    if _draws_by_name(settings):
-        return
-    print(
-        f"{model}: transformers must say whether model type {kind!r} draws: torch is loaded", file=sys.stderr
-    )
-    config = import_module("copg.lm.load").load_config(model, revision=revision)
-    if loading_class(config) is None:
-        raise ModelError(
-            f"{model}: model type {kind!r} is refused: it is no language model that draws from left to right"
-        )
+    return not _draws_by_name(settings)
 
 
 def loading_class(config: Any) -> Any:

@@ -43,8 +43,9 @@ def read_codec(model: str, *, revision: str | None = None, text: TextConfig | No
     Raises:
         ModelError: there is no tokeniser, or it has no end-of-sequence token.
     """
-    name, tekken = _class_of(model, revision), _tekken(model, revision)
-    if name is None and tekken is None:
+    check_tokenizer(model, revision)
+    name = _class_of(model, revision)
+    if needs_auto(model, revision):
         print(
             f"{model}: only AutoTokenizer can load its tokeniser: torch is loaded",
             file=sys.stderr,
@@ -63,6 +64,41 @@ def read_codec(model: str, *, revision: str | None = None, text: TextConfig | No
     if tokenizer.eos_token_id is None:
         raise ModelError(f"{model}: the tokeniser has no end-of-sequence token")
     return open_codec(model, tokenizer, text, revision=revision)
+
+
+def needs_auto(model: str, revision: str | None = None) -> bool:
+    """Whether only ``AutoTokenizer`` can load its tokeniser, and torch is loaded for it.
+
+    Raises:
+        ModelError: a file of it is no JSON.
+    """
+    return _class_of(model, revision) is None and _tekken(model, revision) is None
+
+
+def leaves_lengths(model: str, revision: str | None = None) -> bool:
+    """Whether ``config.json`` leaves a length to the defaults of its kind, for which torch is loaded.
+
+    Raises:
+        ModelError: it is no JSON.
+    """
+    config = _read_json(model, "config.json", revision)
+    text = plain_text_config(config)
+    return "model_type" in config and None in (plain_context(text), text.get("vocab_size"))
+
+
+def check_tokenizer(model: str, revision: str | None = None) -> None:
+    """Refuse a directory without the files of a tokeniser, before anything is loaded.
+
+    Raises:
+        ModelError: names the file that is missing.
+    """
+    folder = Path(model)
+    if not folder.is_dir() or (folder / OWN).is_file() or (folder / TEKKEN).is_file():
+        return
+    declared = _read_json(model, "tokenizer_config.json", revision).get("tokenizer_class")
+    if declared in PLAIN or not has_tokenizer(folder):
+        told = f"{OWN} is missing; copy it there from where the model came from"
+        raise ModelError(f"{model}: no tokeniser can be loaded: {told}")
 
 
 def auto_tokenizer(model: str, revision: str | None = None) -> Any:
@@ -149,9 +185,8 @@ def read_limits(model: str, *, revision: str | None = None) -> Limits:
     for name in (*CONTEXTS, "vocab_size"):
         if type(text.get(name)) not in (int, type(None)):
             raise ModelError(f"{model}: config.json: {name}={text[name]!r:.100} must be a whole number")
-    found = Limits(plain_context(text), text.get("vocab_size"))
-    if "model_type" not in config or None not in (found.context, found.num_embeddings):
-        return found
+    if not leaves_lengths(model, revision):
+        return Limits(plain_context(text), text.get("vocab_size"))
     kind = config["model_type"]
     print(f"{model}: config.json leaves lengths to model type {kind!r}: torch is loaded", file=sys.stderr)
     whole = import_module("copg.lm.load").load_config(model, revision=revision)

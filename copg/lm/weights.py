@@ -2,7 +2,7 @@
 
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from copg.artifacts import json_value
 from copg.errors import ModelError
@@ -31,10 +31,7 @@ def check_files(model: str | Path, revision: str | None = None) -> None:
             if (found := _config_on_hub(str(model), revision)) is not None:
                 _check_settings(found)
         return
-    for file in sorted(file for pattern in MODEL_FILES for file in folder.glob(pattern)):
-        with file.open("rb") as stream:
-            if file.suffix != ".safetensors" and stream.read(len(POINTER)) == POINTER:
-                raise ModelError(f"{file}: is a pointer of git-lfs, not the file: run git lfs pull")
+    check_fetched(folder)
     settings = folder / (ADAPTER if (folder / ADAPTER).is_file() else "config.json")
     if not settings.is_file():
         raise ModelError(f"{model}: no model directory, 'config.json' is missing")
@@ -59,14 +56,34 @@ def check_files(model: str | Path, revision: str | None = None) -> None:
             raise ModelError(f"{index}: places {lost[0]!r} in {placed[lost[0]]!r}, which does not hold it")
 
 
+def check_fetched(folder: Path) -> None:
+    """Refuse a directory in which a file of a model is not there: a pointer, or a link that leads nowhere.
+
+    Raises:
+        ModelError: names the file.
+    """
+    for file in sorted(file for pattern in MODEL_FILES for file in folder.glob(pattern)):
+        with _opened(file) as stream:
+            if file.suffix != ".safetensors" and stream.read(len(POINTER)) == POINTER:
+                raise ModelError(f"{file}: is a pointer of git-lfs, not the file: run git lfs pull")
+
+
+def _opened(file: Path) -> BinaryIO:
+    try:
+        return file.open("rb")
+    except OSError as error:
+        why = "is a link that leads nowhere" if file.is_symlink() and not file.exists() else error.strerror
+        raise ModelError(f"{file}: cannot be read: {why}; copy or fetch the model again") from None
+
+
 def read_shapes(file: Path) -> dict[str, list[int]]:
     """Shape of each tensor of a safetensors file, by name; none of them is read.
 
     Raises:
         ModelError: it is a pointer of git-lfs, truncated, or no such file.
     """
-    size = file.stat().st_size
-    with file.open("rb") as stream:
+    with _opened(file) as stream:
+        size = file.stat().st_size
         start = stream.read(8)
         if POINTER.startswith(start) and start:
             raise ModelError(f"{file}: is a pointer of git-lfs, not the weights: run git lfs pull")

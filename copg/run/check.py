@@ -1,6 +1,5 @@
 """What is wrong with a recipe, told without its data and models: before a DAG is made of it, and in it."""
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
@@ -12,8 +11,9 @@ from copg.errors import ConfigError, CopgError
 from copg.rewards.bounds import check_ranges
 from copg.rewards.contract import RewardSpec
 from copg.rewards.registry import build_reward, check_parts
+from copg.run.first_folders import of_stores
 from copg.run.recipe import Recipe, parse_each, parse_stages
-from copg.run.spelling import read_nowhere
+from copg.run.spelling import of_trackers, read_nowhere
 from copg.run.stage_settings import stage_settings
 from copg.run.task_names import subject_name
 from copg.run.trained_reward import means_trained
@@ -21,10 +21,6 @@ from copg.stages.table import OPTIONAL
 from copg.stores.files import check_scheme
 
 STORING = ("sample", "score", "reference")
-MACHINE = re.compile(r"[\w.-]+:\d+(/.*)?")
-"""A server without its scheme."""
-FILES = re.compile(r"(s3a?|gs|gcs|minio|abfss?|az|adl|hdfs|ftps?|sftp)://")
-"""Addresses of places where no MLflow keeps runs."""
 HELD_OUT = ("select", "gate")
 NO_REWARDS = "rewards is empty"
 LEARNT = "rewards: [{name: reward_model}] and reward: {}"
@@ -38,7 +34,8 @@ def check_recipe(recipe: Recipe, run_dir: Path, *, library: bool = False) -> Non
     Args:
         recipe: what to align.
         run_dir: stable directory of the runs, as the tasks see it; not looked at.
-        library: the libraries of its stores must be here, where the tasks run; else the image may have them.
+        library: whether the tasks run here: the libraries of its stores must be installed, and their folders
+            be such as can be written; else the image may have them.
 
     Raises:
         ConfigError: all mistakes, not just the first.
@@ -61,11 +58,12 @@ def mistakes_of(recipe: Recipe, run_dir: Path, *, library: bool = False) -> list
     found += [
         *_of_splits(configs),
         *_of_weights(recipe, configs),
-        *_of_tracking(recipe),
+        *of_trackers({"tracking": recipe.tracking, **recipe.stages}),
         *_of_rewards(recipe, configs),
         *_of_mixes(configs),
     ]
     found += [*_of_guards(configs), *_of_kept(recipe, configs), *_of_stores(configs, library=library)]
+    found += of_stores(recipe) if library else ()
     return [*dict.fromkeys(found)]
 
 
@@ -146,20 +144,6 @@ def _of_weights(recipe: Recipe, configs: Mapping[str, Any]) -> Iterator[str]:
         if specs and not any(spec.weight for spec in specs):
             key = f"{stage}.rewards" if "rewards" in (recipe.stages.get(stage) or {}) else "rewards"
             yield f"{key}: each has weight 0, which merely watches it; give one that is to be raised another"
-
-
-def _of_tracking(recipe: Recipe) -> Iterator[str]:
-    if mistake := mistake_of_tracking(recipe.tracking):
-        yield f"tracking={mistake}"
-
-
-def mistake_of_tracking(address: str) -> str:
-    """What is wrong with the address of an MLflow server, which it begins with; empty where nothing is."""
-    if MACHINE.fullmatch(address):
-        return f"{address!r} has no scheme: did you mean 'http://{address}'?"
-    if FILES.match(address):
-        return f"{address!r} holds files: name an MLflow server, http://HOST:PORT, or sqlite:///FILE"
-    return ""
 
 
 def _of_rewards(recipe: Recipe, configs: Mapping[str, Any]) -> Iterator[str]:

@@ -12,6 +12,8 @@ from copg.run.shared import value_at
 from copg.run.sources import looks_like_path
 from copg.run.spelling import MODELS, is_address
 
+KEPT = ("sample.store", "score.store", "reference.store", "train.checkpoint.folder", "promote.champions")
+"""Settings that may name a folder in which a stage keeps what it made."""
 READER = "validate.reader.model"
 """Which need not have weights."""
 
@@ -42,11 +44,26 @@ def of_others(recipe: Recipe) -> Iterator[str]:
             yield f"{key}={name!r}: no such directory"
 
 
+def of_stores(recipe: Recipe) -> Iterator[str]:
+    """Folders that sections name, and in which nothing could be kept."""
+    for key in KEPT:
+        name = value_at(recipe.stages, key)
+        if isinstance(name, str) and name and not is_address(name) and (why := no_folder_there(Path(name))):
+            yield f"{key}={name!r}: {why}"
+
+
 def of_root(run_dir: Path) -> Iterator[str]:
     """Why no run could write there."""
+    if why := no_folder_there(run_dir):
+        yield f"run_dir={run_dir}: {why}"
+
+
+def no_folder_there(folder: Path) -> str:
+    """Why a folder could neither be made nor written; empty where nothing speaks against it."""
     with suppress(OSError):  # too long a path, or one that may not be read: whoever makes it says so
-        above = next(each for each in (run_dir, *run_dir.parents) if each.exists())
+        above = next(each for each in (folder, *folder.parents) if each.exists())
         if not above.is_dir():
-            yield f"run_dir={run_dir}: {above} is a file; a folder is needed there"
-        elif not os.access(above, os.W_OK | os.X_OK):
-            yield f"run_dir={run_dir}: {above} cannot be written; choose a folder that can"
+            return f"{above} is a file; a folder is needed there"
+        if not os.access(above, os.W_OK | os.X_OK):
+            return f"{above} cannot be written; choose a folder that can"
+    return ""

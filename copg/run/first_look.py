@@ -1,7 +1,6 @@
 """What can be said of a recipe in seconds, without a GPU: settings, the first records, the model's files."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,33 +10,18 @@ from copg.losses import WITHOUT_CONTRAST
 from copg.rewards.registry import build_reward
 from copg.run.check import mistakes_of, readable_rewards, settings_of
 from copg.run.few_prompts import few_asked, few_there
-from copg.run.first_folders import of_files, of_others, of_root
+from copg.run.first_folders import of_files, of_others, of_root, of_stores
 from copg.run.first_needs import lacks_columns, lacks_lessons, unmet
 from copg.run.first_records import Sample, first_of
-from copg.run.footprint import estimate_needs, measure_model, shortfalls
-from copg.run.hub import Source, has_weights, look_up
-from copg.run.hub_names import absent_names
+from copg.run.hub import Source, cached, look_up
+from copg.run.hub_names import Answers, absent_names, ask_names
+from copg.run.model_look import ERROR, NOTE, OK, Look, look_at_model
 from copg.run.recipe import Recipe, parse_stages
-from copg.run.sources import check_source, looks_like_path
+from copg.run.sources import looks_like_path
 from copg.run.spelling import is_address
 from copg.run.stage_settings import stage_settings
 from copg.run.task_names import subject_name, trial_method
-from copg.run.text_check import check_text
-
-OK, NOTE, ERROR = "ok", "note", "error"
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """What was looked at, and what was found."""
-
-    kind: str
-    """``ok``, ``note`` for what could not be looked at or may not be meant, ``error``."""
-    text: str
-
-    def __str__(self) -> str:
-        """``ok    records: ...``."""
-        return f"{self.kind:<6}{self.text}"
+from copg.stages.validate import WAYS_OUT
 
 
 def look_at(
@@ -60,18 +44,21 @@ def look_at(
     for look in _of_settings(recipe, run_dir, sections, wrong):
         mistakes += [look] if look.kind == ERROR else []
         yield look
-    if "records" not in gone:
+    if "records" not in gone and not is_address(recipe.records):
         yield from _of_records(recipe, run_dir)
-    absent = [each for each in absent_names(recipe) if each[0].partition("=")[0] not in gone]
+    answers = ask_names(recipe)
+    absent = [each for each in absent_names(recipe, answers) if each[0].partition("=")[0] not in gone]
     yield from (Look(ERROR if sure else NOTE, told) for told, sure in absent)
     yield from _of_rewards(recipe)
     yield from (Look(ERROR, told) for told in [*of_others(recipe), *of_root(run_dir)])
+    if not recipe.placement:  # whose pods see other folders
+        yield from (Look(ERROR, told) for told in of_stores(recipe))
     if "model" in gone or is_address(recipe.model) or any(told.startswith("model=") for told, _ in absent):
         return  # told by now
     if mistakes:
         yield from (Look(ERROR, told) for told in of_files("model", recipe.model))
     else:
-        yield from _of_model(recipe, run_dir)
+        yield from _of_model(recipe, run_dir, answers)
 
 
 def _of_settings(recipe: Recipe, run_dir: Path, sections: Mapping[str, Any], wrong: str) -> Iterator[Look]:
@@ -122,13 +109,14 @@ def _of_records(recipe: Recipe, run_dir: Path) -> Iterator[Look]:
         if found.refused
         else ""
     )
+    refused += "".join(f"; {WAYS_OUT[each]}" for each, _ in found.reasons.most_common(1) if each in WAYS_OUT)
     if found.refused and len(found.refused) > limit * found.read:
         yield Look(ERROR, f"records: {refused}; validate.max_rejected_fraction={limit} allows fewer")
         return
     yield Look(OK, f"records: of the first {found.read} {shapes}{f'; {refused}' if refused else ''}")
     for words, count in found.unused.items():
         yield Look(NOTE, f"records: {words} ({count} of them)")
-    for line in told_keys(found.dropped):
+    for line in [*found.told, *told_keys(found.dropped)]:
         yield Look(NOTE, f"records: {line}")
     lacking, prompts = found.lacking, len(found.texts)
     if lacking > limit * prompts and not recipe.samples and validate.min_completions in (None, 2):
@@ -166,31 +154,22 @@ def _of_rewards(recipe: Recipe) -> Iterator[Look]:
             yield Look(ERROR, f"rewards: {error}")
 
 
-def _of_model(recipe: Recipe, run_dir: Path) -> Iterator[Look]:
+def _of_model(recipe: Recipe, run_dir: Path, answers: Answers) -> Iterator[Look]:
     name, found = recipe.model, Source("", Path(recipe.model))
     if not Path(name).is_dir():
         if looks_like_path(name):
             yield Look(ERROR, f"model={name!r}: no such directory")
             return
+        answer = answers.get("model")
+        if answer and not answer.commit and cached(name, recipe.revision, "model") is None:
+            yield Look(
+                NOTE,
+                "model: a name of the hub, not looked at: it cannot be asked, and is not on this machine",
+            )
+            return
         try:
-            found = look_up(name, recipe.revision)
+            found = look_up(name, answer.commit if answer and answer.commit else recipe.revision)
         except CopgError as error:
             yield Look(NOTE, f"model: a name of the hub, not looked at: {error}")
             return
-    impossible, doubtful = list[str](), list[str]()
-    try:
-        check_source(name, found)
-        configs = settings_of(recipe, run_dir, revision=found.revision)
-        ending, doubts = check_text(configs)
-        told = "not on this machine yet"
-        if has_weights(found.folder):
-            size, train = measure_model(found.folder), asdict(configs["train"])
-            told = f"{size.num_parameters / 1e6:,.1f} million parameters"
-            needs = estimate_needs(size, train, num_trials=len(recipe.trials), at_once=1, records_bytes=0)
-            impossible, doubtful = shortfalls(needs, run_dir.resolve())
-    except CopgError as error:
-        yield Look(ERROR, f"model: {error}")
-        return
-    yield Look(OK, f"model: {told}; {ending}")
-    yield from (Look(ERROR, f"this machine: {line}") for line in impossible)
-    yield from (Look(NOTE, line) for line in [*doubts, *doubtful])
+    yield from look_at_model(recipe, run_dir, found)

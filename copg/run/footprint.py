@@ -73,6 +73,13 @@ def _num_weights(name: str, shape: list[int]) -> int:
     return math.prod(shape) * (2 if name.endswith("_blocks") else not name.endswith("_scales"))
 
 
+def leaves_sizes(folder: Path) -> bool:
+    """Whether ``config.json`` leaves a size to its kind, so that torch must be loaded to know it."""
+    settings = json_value((folder / "config.json").read_bytes())
+    text = plain_text_config(settings)
+    return settings.get("model_type") is not None and None in (text.get(name) for name in SIZES)
+
+
 def _sizes(file: Path) -> dict[str, int]:
     """Sizes of its language model: 0 where not even the kind of the model is told.
 
@@ -82,8 +89,8 @@ def _sizes(file: Path) -> dict[str, int]:
     settings = json_value(file.read_bytes())
     text = plain_text_config(settings)
     found = {name: text.get(name) for name in SIZES}
-    kind = settings.get("model_type")
-    if kind is not None and None in found.values():
+    if leaves_sizes(file.parent):
+        kind = settings["model_type"]
         print(f"{file}: leaves sizes to model type {kind!r}: torch is loaded", file=sys.stderr)
         known = text_config(import_module("copg.lm.load").load_config(file.parent))
         own = {name: getattr(known, name, None) for name in SIZES}

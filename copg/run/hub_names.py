@@ -1,6 +1,8 @@
 """Names of the hub that stand for nothing there, told before anything is run."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,47 @@ from copg.run.spelling import MODELS
 
 REVISIONS = {"model": "revision", "train.start_from": "train.start_revision"}
 """Keys of their branch, tag or commit, where it is not called ``revision`` beside them."""
+RECORDS = "records"
 MIRROR = "HF_ENDPOINT"
 """Variable by which the tasks of a placement ask another hub than this machine does."""
 
 
-def absent_names(recipe: Recipe, *, endpoint: str | None = None) -> Iterator[tuple[str, bool]]:
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the hub says of a name."""
+
+    told: str = ""
+    """What is said of a name that it answers with 404; empty where it knows it, or cannot be asked."""
+    commit: str | None = None
+    """That the name stands for today; None where it cannot be asked."""
+
+
+Answers = Mapping[str, Answer]
+"""By the keys of the recipe that hold the names."""
+
+
+def ask_names(recipe: Recipe, *, endpoint: str | None = None) -> Answers:
+    """What the hub says of each name of a recipe that may be one of its own, each of which is asked once.
+
+    Args:
+        recipe: with absolute paths.
+        endpoint: of the hub; None: the one that the environment names.
+    """
+    if MIRROR in str(recipe.placement):
+        return {}
+    values: dict[str, Any] = {"model": recipe.model, "revision": recipe.revision, **recipe.stages}
+    validate = recipe.stages.get("validate") or {}
+    asked = [(key, value_at(values, key), value_at(values, _revision_of(key)), "model") for key in MODELS]
+    asked.append((RECORDS, recipe.records, value_at(validate, "revision"), "dataset"))
+    ask = cache(partial(ask_hub, endpoint=endpoint))
+    return {
+        key: ask(name, revision, kind)
+        for key, name, revision, kind in asked
+        if isinstance(name, str) and _may_be_on_hub(name)
+    }
+
+
+def absent_names(recipe: Recipe, answers: Answers) -> Iterator[tuple[str, bool]]:
     """A line for each name of a recipe that the hub answers with 404, and whether it is surely a mistake.
 
     What cannot be asked, since there is no network or none is wanted, is not told; nor is a name that the
@@ -26,28 +64,21 @@ def absent_names(recipe: Recipe, *, endpoint: str | None = None) -> Iterator[tup
 
     Args:
         recipe: with absolute paths.
-        endpoint: of the hub; None: the one that the environment names.
+        answers: of ``ask_names``.
     """
     from huggingface_hub import get_token
 
-    if MIRROR in str(recipe.placement):
-        return
-    values: dict[str, Any] = {"model": recipe.model, "revision": recipe.revision, **recipe.stages}
-    validate = recipe.stages.get("validate") or {}
-    asked = [(key, value_at(values, key), value_at(values, _revision_of(key)), "model") for key in MODELS]
-    asked.append(("records", recipe.records, value_at(validate, "revision"), "dataset"))
     sure = not recipe.placement or bool(get_token())
-    for key, name, revision, kind in asked:
-        if isinstance(name, str) and _may_be_on_hub(name):
-            told = absent_from_hub(name, revision, kind, endpoint=endpoint)
-            if told:
-                yield f"{key}={name!r:.300}: {told}", sure
+    values: dict[str, Any] = {"model": recipe.model, RECORDS: recipe.records, **recipe.stages}
+    for key, answer in answers.items():
+        if answer.told:
+            yield f"{key}={value_at(values, key)!r:.300}: {answer.told}", sure
 
 
-def absent_from_hub(
+def ask_hub(
     name: str, revision: str | None, kind: str, *, endpoint: str | None = None, timeout_s: float = 5.0
-) -> str:
-    """What is said of a name that the hub answers with 404; empty where it knows it, or cannot be asked.
+) -> Answer:
+    """What the hub says of a name.
 
     Args:
         name: ``name`` or ``owner/name``.
@@ -60,11 +91,12 @@ def absent_from_hub(
     from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
 
     what = "data set" if kind == "dataset" else kind
+    hub = HfApi(endpoint=endpoint)
     try:
-        HfApi(endpoint=endpoint).repo_info(name, revision=revision, repo_type=kind, timeout=timeout_s)
+        return Answer(commit=hub.repo_info(name, revision=revision, repo_type=kind, timeout=timeout_s).sha)
     except HFValidationError as error:
         reason = " ".join(str(error).split())[:200]  # which repeats the name as it is
-        return f"neither a folder here nor a name that the hub allows: {reason}"
+        return Answer(f"neither a folder here nor a name that the hub allows: {reason}")
     except RevisionNotFoundError:
         told = f"the hub has this {what}, and no revision {revision!r} of it"
     except RepositoryNotFoundError:
@@ -73,10 +105,8 @@ def absent_from_hub(
             "HF_TOKEN of somebody who may see it"
         )
     except Exception:  # whatever the network does: nobody was asked
-        return ""
-    else:
-        return ""
-    return "" if cached(name, revision, kind) else told
+        return Answer()
+    return Answer() if cached(name, revision, kind) else Answer(told)
 
 
 def _may_be_on_hub(name: str) -> bool:

@@ -10,7 +10,7 @@ from copg.data.files import file_format, source_digest, source_files
 from copg.digests import json_digest
 from copg.errors import DamageError, ModelError, RecordError
 from copg.lm.kinds import check_kind
-from copg.lm.weights import check_files
+from copg.lm.weights import check_fetched, check_files
 from copg.run.hub import Source, check_weights_on_hub, find_on_hub, has_weights
 from copg.stores.files import open_files
 from copg.stores.model_files import ADAPTER, MODEL_FILES, model_digest, policy_digest, text_digest, text_files
@@ -126,11 +126,13 @@ def find_text(model: str, revision: str | None, memo: DigestMemo) -> str:
     """``digest_text`` of a model by its name; its weights need not be there.
 
     Raises:
-        ModelError: there is no model under that name.
+        ModelError: there is no model under that name, or a file of it cannot be read.
     """
     folder = Path(model)
-    source = Source("", folder) if folder.is_dir() else find_model(model, revision, memo)
-    return digest_text(model, source, memo)
+    if not folder.is_dir():
+        return digest_text(model, find_model(model, revision, memo), memo)
+    check_fetched(folder)
+    return digest_text(model, Source("", folder), memo)
 
 
 def find_policy(policy: str, revision: str | None, memo: DigestMemo) -> Source:

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from copg.run.first_folders import of_others, of_root
+from copg.errors import ConfigError
+from copg.run.check import check_recipe
+from copg.run.first_folders import of_others, of_root, of_stores
 from copg.run.recipe import Recipe, parse_recipe
 
 
@@ -44,3 +46,22 @@ def test_runs_under_a_file_are_told_and_under_a_folder_that_is_to_be_made_are_no
     for root in (tmp_path / "file", tmp_path / "file" / "below"):
         assert [*of_root(root)] == [f"run_dir={root}: {tmp_path}/file is a file; a folder is needed there"]
     assert [*of_root(tmp_path / "a" / "b")] == []
+
+
+@pytest.mark.parametrize(
+    "key", ["score.store", "reference.store", "train.checkpoint.folder", "promote.champions"]
+)
+def test_a_store_under_a_file_is_told_where_its_tasks_run(key: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    store = str(tmp_path / "file" / "below")
+    section, *inside = key.split(".")
+    value = {inside[-1]: store}
+    asked = recipe(**{section: {inside[0]: value} if len(inside) > 1 else value})
+    told = f"{key}={store!r}: {tmp_path}/file is a file; a folder is needed there"
+    assert [*of_stores(asked)] == [told]
+    with pytest.raises(ConfigError) as caught:
+        check_recipe(asked, tmp_path / "runs", library=True)
+    assert str(caught.value) == told
+    check_recipe(asked, tmp_path / "runs")  # by somebody who sees other folders than the tasks
+    assert [*of_stores(recipe(score={"store": str(tmp_path / "to" / "be" / "made")}))] == []
+    assert [*of_stores(recipe(score={"store": "s3://bucket/x"}))] == []

@@ -17,10 +17,12 @@ from copg.cli import recipes
 from copg.data.found import Reading
 from copg.run.check import settings_of
 from copg.run.few_prompts import gate_prompts
-from copg.run.first_look import ERROR, NOTE, OK, look_at
+from copg.run.first_look import look_at
 from copg.run.first_recipe import TURNED, write_recipe
 from copg.run.first_records import Sample, read_first
+from copg.run.hub import Source
 from copg.run.keys import keys_of_stage
+from copg.run.model_look import ERROR, NOTE, OK, look_at_model
 from copg.run.recipe import load_recipe, parse_recipe
 from copg.run.yaml_file import read_yaml
 from tests.tiny import save_model
@@ -58,6 +60,9 @@ def errors(home: Path, values: dict[str, Any]) -> list[str]:
     return [look.text for look in looks if look.kind == ERROR]
 
 
+WATCHED = [{"name": "length", "params": {"max": 9}}]
+
+
 def test_of_a_recipe_that_is_right_everything_was_looked_at(home: Path) -> None:
     looks = [*look_at(parse_recipe(recipe(home)), home / "runs", {"placement": parse_placement})]
     assert [look.kind for look in looks if look.kind != NOTE] == [OK, OK, OK]
@@ -76,6 +81,11 @@ def test_of_a_recipe_that_is_right_everything_was_looked_at(home: Path) -> None:
         ({"train": {"epochs": "three"}}, r"^settings: train\.epochs='three' must be a whole number >= 1"),
         ({"train": {"optimizer": {"decay": "cos"}}}, r"train\.optimizer\.decay='cos' must be 'cosine' or "),
         ({"trials": [{"beta": 0}]}, r"trial copg_0: beta=0\.0 must be > 0: at 0 nothing ties"),
+        ({"trials": [{"beta": 1, "learning_rate": 0}]}, r"trial copg_1: learning_rate=0\.0 must be > 0$"),
+        (
+            {"tracking": "./mlruns"},
+            r"^settings: tracking='\./mlruns' is a path, .*did you mean 'sqlite:///mlruns",
+        ),
         ({"trials": [{"beta": 1, "method": "cpog"}]}, r"method='cpog' is unknown; .*did you mean 'copg'\?"),
         ({"rewards": [{"name": "rogue"}]}, r"reward='rogue' is unknown; use one of .*did you mean 'rouge'\?"),
         (
@@ -212,6 +222,109 @@ def test_what_can_be_no_model_is_told_once(model: str, home: Path) -> None:
     assert [look.kind for look in looks if f"model={model!r}" in look.text] == [ERROR]
 
 
+def test_records_at_an_address_are_told_once(home: Path) -> None:
+    looks = [*look_at(parse_recipe(recipe(home, records="https://host/owner/x")), home / "runs", {})]
+    assert [look.kind for look in looks if "https://host/owner/x" in look.text] == [ERROR]
+
+
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        ([{"prompt": " ", "completions": ["a", "b"]}], "blank_prompt: a prompt without a visible character"),
+        (
+            [{"prompt": "p", "completions": ["a", "\n"]}],
+            "blank_completion: 1 of 2 completions",
+        ),
+        ([{"prompt": "", "completion": ""}], "blank_prompt: a prompt without a visible character"),
+        (
+            [{"prompt": [{"role": "user", "content": " "}], "completions": ["a", "b"]}],
+            "blank_prompt: a prompt",
+        ),
+        (
+            [{"prompt": "p", "completions": ["a", "b"], "rewards": [1]}],
+            "reward_count: 1 rewards for 2",
+        ),
+        (
+            [{"prompt": "p", "completions": ["a", "b"], "rewards": [1e300, 1]}],
+            "nonfinite_reward: 1 of 2",
+        ),
+        ([{"prompt": "p" * 99, "completions": ["a", "b"]}], "prompt_too_long: a prompt of 99 characters"),
+        (
+            [{"prompt": "p", "completions": []}],
+            "no_completions: no completion at all; a prompt needs",
+        ),
+    ],
+)
+def test_first_records_that_validate_would_reject_are_told(
+    lines: list[dict[str, Any]], told: str, home: Path, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "r.jsonl", lines * 3)
+    values = recipe(home, records=str(path), validate={"max_prompt_chars": 50})
+    (line,) = errors(home, values)
+    assert line.startswith(f"records: 3 of the first 3 refused, such as r.jsonl:1: {told}")
+    assert line.endswith("; validate.max_rejected_fraction=0.05 allows fewer")
+
+
+def test_what_is_read_as_another_kind_or_not_at_all_is_noted(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('prompt;completions;rewards\nsay;["a b", "c"];[0, 1]\n')
+    (tmp_path / "notes.txt").touch()
+    looks = [*look_at(parse_recipe(recipe(home, records=str(tmp_path), rewards=WATCHED)), home / "runs", {})]
+    assert [look.text for look in looks if look.kind == NOTE] == [
+        "records: files whose ending nobody reads: notes.txt",
+        "records: read as cells between ';': a.csv",
+    ]
+
+
+def test_a_file_of_a_model_that_is_no_longer_there_is_told(home: Path, tmp_path: Path) -> None:
+    for name in ("tokenizer.json", "model.safetensors", "config.json"):
+        folder = shutil.copytree(home / "model", tmp_path / name)
+        (folder / name).unlink()
+        (folder / name).symlink_to(tmp_path / "blobs" / "gone")
+        (line,) = errors(home, recipe(home, model=str(folder)))
+        assert line.startswith(
+            f"model: {folder / name}: cannot be read: is a link that leads nowhere; copy or"
+        )
+        (line,) = errors(home, recipe(home, train={"start_from": str(folder)}))
+        assert f"{folder / name}: cannot be read: is a link that leads nowhere" in line
+
+
+def test_a_model_without_a_tokeniser_is_told_without_torch(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(home / "model", tmp_path / "model")
+    for left in ("tokenizer.json", "tokenizer_config.json"):
+        (folder / left).unlink()
+        (line,) = errors(home, recipe(home, model=str(folder)))
+        told = "tokenizer.json is missing; copy it there from where the model came from"
+        assert line == f"model: {folder}: no tokeniser can be loaded: {told}"
+    assert "torch" not in capsys.readouterr().err
+
+
+def test_what_only_torch_can_tell_of_a_model_is_looked_at_within_a_limit(home: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(home / "model", tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    config.pop("max_position_embeddings")
+    (folder / "config.json").write_text(json.dumps(config))
+    asked = parse_recipe(recipe(home, model=str(folder)))
+    (look,) = look_at_model(asked, home / "runs", Source("", folder), limit_s=0.001)
+    assert str(look) == (
+        "note  model: not looked at: only transformers with torch can tell its context, which took more than "
+        "0.001 s here; a run looks at it when it begins"
+    )
+
+
+@pytest.mark.nightly
+def test_within_the_limit_it_is_looked_at_as_any_other(home: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(home / "model", tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    config.pop("max_position_embeddings")  # 2048 where a Llama does not say
+    (folder / "config.json").write_text(json.dumps(config))
+    for drawn, told in ((8, "ok    model: 0.0 million"), (2048, "error model: evaluate.generation.max_new")):
+        values = recipe(home, model=str(folder), evaluate={"generation": {"max_new_tokens": drawn}})
+        looks = look_at_model(parse_recipe(values), home / "runs", Source("", folder), limit_s=600)
+        assert str(looks[0]).startswith(told)
+
+
 def test_given_rewards_that_differ_within_no_prompt_are_noted(home: Path, tmp_path: Path) -> None:
     def notes(rewards: list[float], **changes: Any) -> list[str]:
         path = write(
@@ -251,7 +364,7 @@ def test_a_model_of_the_hub_is_looked_at_where_its_files_can_be_had(
     assert "leaves no room for a prompt: the model's context is 160" in of_model(evaluate=too_long)
     (snapshot / "model.safetensors").unlink()
     assert of_model() == "ok    model: not on this machine yet; a turn ends with `</s>`"
-    assert "note  model: a name of the hub, not looked at: owner/tiny: config" in of_model(revision="f" * 40)
+    assert "note  model: a name of the hub, not looked at: it cannot be asked" in of_model(revision="f" * 40)
     (snapshot / "config.json").write_text(json.dumps({"model_type": "reformer"}))
     assert "error model: owner/tiny: model type 'reformer' is refused" in of_model()
 

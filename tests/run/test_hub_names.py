@@ -1,17 +1,21 @@
 """Names of the hub that stand for nothing there: a hub of our own answers as the real one does."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import huggingface_hub
 import pytest
 
-from copg.run.hub_names import absent_from_hub, absent_names
+from copg.run.first_look import look_at
+from copg.run.hub_names import Answer, absent_names, ask_hub, ask_names
 from copg.run.recipe import parse_recipe
 from tests.serving import JsonHandler, serving
 
 MODEL = "/api/models/owner/tiny"
 KNOWN = {MODEL: "model", f"{MODEL}/revision/v1": "model", "/api/datasets/owner/records": "data set"}
+ASKED: list[str] = []
+"""Paths of the names that a hub was asked for."""
 RECIPE: dict[str, Any] = {
     "name": "x",
     "records": "owner/records",
@@ -27,6 +31,7 @@ class Hub(JsonHandler):
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
         if path in KNOWN:
+            ASKED.append(path)
             self.say(200, {"id": "owner/x", "sha": "0" * 40, "siblings": []})
             return
         known = path.partition("/revision/")[0] in KNOWN
@@ -44,12 +49,29 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 def told(hub: str, **changes: Any) -> list[tuple[str, bool]]:
-    return [*absent_names(parse_recipe({**RECIPE, **changes}), endpoint=hub)]
+    recipe = parse_recipe({**RECIPE, **changes})
+    return [*absent_names(recipe, ask_names(recipe, endpoint=hub))]
 
 
 def test_names_that_the_hub_knows_are_not_told(hub: str) -> None:
     assert told(hub) == []
     assert told(hub, revision="v1") == []
+
+
+def test_a_hub_is_asked_once_for_the_commit_of_a_model(
+    hub: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", hub)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    ASKED.clear()
+    recipe = parse_recipe({**RECIPE, "reward": {"model": "owner/tiny"}})
+    answers = ask_names(recipe, endpoint=hub)
+    assert answers["model"] == answers["reward.model"] == Answer(commit="0" * 40)
+    assert sorted(ASKED) == ["/api/datasets/owner/records", MODEL]
+    ASKED.clear()
+    looks = [*look_at(recipe, tmp_path / "runs", {})]
+    assert ASKED.count(MODEL) == 1
+    assert any(look.text.startswith("model: a name of the hub, not looked at") for look in looks)
 
 
 def test_a_name_with_a_typo_is_told_by_the_key_that_holds_it(hub: str) -> None:
@@ -82,9 +104,9 @@ def test_what_lies_here_or_at_an_address_is_not_asked_for(hub: str, tmp_path) ->
 
 
 def test_a_hub_that_cannot_be_asked_knows_of_no_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert absent_from_hub("owner/tyni", None, "model", endpoint="http://127.0.0.1:9") == ""  # offline
+    assert ask_hub("owner/tyni", None, "model", endpoint="http://127.0.0.1:9") == Answer()  # offline
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    assert absent_from_hub("owner/tyni", None, "model", endpoint="http://127.0.0.1:9", timeout_s=0.5) == ""
+    assert ask_hub("owner/tyni", None, "model", endpoint="http://127.0.0.1:9", timeout_s=0.5) == Answer()
 
 
 def test_pods_may_see_what_this_machine_does_not(hub: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """An address whose slashes are wrong is no folder: it is refused with the spelling that is meant."""
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,9 @@ import yaml
 from copg_pipelines.target import Target
 
 from copg.cli import main as command_line
+from copg.config import ADDRESS
 from copg.errors import ConfigError
+from copg.run import spelling
 from copg.run.check import check_recipe
 from copg.run.recipe import load_recipe, parse_recipe
 from copg.run.spelling import address_meant, check_spelling
@@ -134,6 +137,39 @@ def test_the_root_of_a_pipeline_is_held_to_the_same() -> None:
     assert Target(dag="align", pipeline_root="gs://bucket/x").pipeline_root == "gs://bucket/x"
     with pytest.raises(ConfigError, match="--pipeline-root begins with 'gs:/'"):
         Target(dag="align", pipeline_root="gs:/bucket/x")
+
+
+@pytest.mark.parametrize("address", ["s3://", "gs:///", "https://", "sqlite:///", "ABFSS://"])
+def test_an_address_of_nothing_is_told_as_that(address: str) -> None:
+    assert spelling.ADDRESS is ADDRESS, "what is an address is said in one place"
+    assert spelling.is_address(address)
+    assert address_meant(address) == ""
+    with pytest.raises(ConfigError, match=rf"score\.store='{address}' names nothing behind its scheme"):
+        parse_recipe({**RECIPE, "score": {"store": address}})
+
+
+@pytest.mark.parametrize(
+    ("tracking", "meant"),
+    [
+        ("./mlruns", "sqlite:///mlruns/mlflow.db"),
+        ("/data/mlruns/", "sqlite:////data/mlruns/mlflow.db"),
+        ("file:///data/mlruns", "sqlite:////data/mlruns/mlflow.db"),
+        ("mlflow.db", "sqlite:///mlflow.db"),
+        ("box:5000", "http://box:5000"),
+    ],
+)
+def test_a_tracker_that_is_a_path_is_told_before_anything_is_trained(
+    tracking: str, meant: str, tmp_path: Path
+) -> None:
+    for key, change in (
+        ("tracking", {"tracking": tracking}),
+        ("train.tracking.uri", {"train": {"tracking": {"uri": tracking}}}),
+        ("promote.tracking_uri", {"promote": {"tracking_uri": tracking}}),
+    ):
+        with pytest.raises(ConfigError, match=rf"{re.escape(f'{key}={tracking!r}')}.* '{meant}'\?$"):
+            check_recipe(parse_recipe({**RECIPE, **change}), tmp_path)
+    for good in ("databricks", "postgresql://host/db", meant):
+        check_recipe(parse_recipe({**RECIPE, "tracking": good}), tmp_path)
 
 
 @pytest.mark.parametrize(

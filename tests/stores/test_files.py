@@ -103,8 +103,8 @@ def test_whatever_a_client_raises_is_one_line_without_secrets(
     with pytest.raises(StoreError) as caught:
         store.shards.paths()
     assert str(caught.value) == (
-        "the store at flaky:// did not do 'glob' (ClientError: Access denied at https://minio.example/b today): "
-        "see to its address, keys and rights, and run again"
+        "the store at flaky:// did not do 'glob' (ClientError: Access denied at https://minio.example/b "
+        "today): see to its address, keys and rights, and run again"
     )
     assert "s3cr3t" not in repr(caught.value.__cause__)
     with pytest.raises(FileNotFoundError):
