@@ -18,6 +18,7 @@ from typing import (
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from copg.errors import (
+    ADDRESS,
     ConfigError,
     bounds_of,
     follow,
@@ -41,8 +42,6 @@ HOLDS: Mapping[str, Callable[[Any, Any], bool]] = {"gt": gt, "ge": ge, "lt": lt,
 """Bounds by their names in ``Field`` and in ``annotated_types``."""
 
 
-ADDRESS = re.compile(r"([a-z][a-z0-9+.-]*)://(\S*)", re.IGNORECASE)
-"""Scheme, and what comes after it."""
 NAKED = re.compile(
     r"[^\s/@:]+:[^\s/@]+@(?:localhost|[\w-]+(?:\.[\w-]+)+|[\w-]+(?=:\d))(?::\d{1,5})?(?:[/?]\S*)?"
 )

@@ -14,6 +14,8 @@ from difflib import get_close_matches
 from types import NoneType, TracebackType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
+ADDRESS = re.compile(r"([a-z][a-z0-9+.-]*)://(\S*)", re.IGNORECASE)
+"""Scheme, and what comes after it."""
 USER_INFO = re.compile(r"[^\s/?#'\"]*@|[^\s/?#'\"@:\[]*:(?!\d+(?:[/?#]|$))[^\s'\"@]*@")
 """What stands in an address before the server; also where slashes of a password are not encoded."""
 AZURE = ("abfs", "abfss")

@@ -6,7 +6,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from copg.config import ADDRESS
+from copg.errors import ADDRESS
 from copg.run.hub import cached
 from copg.run.recipe import Recipe
 from copg.run.shared import value_at

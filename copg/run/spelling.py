@@ -5,8 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
-from copg.config import ADDRESS
-from copg.errors import ConfigError
+from copg.errors import ADDRESS, ConfigError
 from copg.run.shared import value_at
 
 STORES = ("s3", "s3a", "gs", "gcs", "minio", "abfs", "abfss", "az", "adl", "hdfs", "http", "https")

@@ -10,8 +10,7 @@ import yaml
 from copg_pipelines.target import Target
 
 from copg.cli import main as command_line
-from copg.config import ADDRESS
-from copg.errors import ConfigError
+from copg.errors import ADDRESS, ConfigError
 from copg.run import spelling
 from copg.run.check import check_recipe
 from copg.run.recipe import load_recipe, parse_recipe
