@@ -163,7 +163,7 @@ def open_codec(
         return TextCodec(tokenizer, text, ends)
     except ModelError:
         raise
-    except (TypeError, ValueError, AttributeError, LookupError) as error:
+    except Exception as error:  # ``tokenizers`` raises bare ones
         raise ModelError(no_tokenizer(model, error)) from None
 
 

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from copg.errors import CopgError
 from copg.lm.weights import check_files
@@ -14,6 +15,15 @@ from copg.run.spelling import MODELS, is_address
 
 KEPT = ("sample.store", "score.store", "reference.store", "train.checkpoint.folder", "promote.champions")
 """Settings that may name a folder in which a stage keeps what it made."""
+RECORDS = "records"
+CHOICES = {
+    "model": ("revision",),
+    "train.start_from": ("train.start_revision",),
+    "reward.model": ("reward.revision",),
+    "sample.model": ("sample.revision",),
+    RECORDS: ("validate.revision", "validate.subset"),
+}
+"""Settings that choose among what the hub has, by the name that they belong to."""
 READER = "validate.reader.model"
 """Which need not have weights."""
 
@@ -50,6 +60,19 @@ def of_stores(recipe: Recipe) -> Iterator[str]:
         name = value_at(recipe.stages, key)
         if isinstance(name, str) and name and not is_address(name) and (why := no_folder_there(Path(name))):
             yield f"{key}={name!r}: {why}"
+
+
+def of_no_effect(recipe: Recipe) -> Iterator[str]:
+    """Settings that choose among what lies on the hub, beside files and folders of this machine."""
+    values: dict[str, Any] = {"model": recipe.model, "revision": recipe.revision, **recipe.stages}
+    values[RECORDS] = recipe.records
+    for name, keys in CHOICES.items():
+        place = value_at(values, name)
+        if not isinstance(place, str) or not place or not (looks_like_path(place) or Path(place).exists()):
+            continue
+        for key in keys:
+            if (given := value_at(values, key)) is not None:
+                yield f"{key}={given!r:.200} has no effect: {name}={place!r:.200} is of this machine"
 
 
 def of_root(run_dir: Path) -> Iterator[str]:

@@ -10,7 +10,7 @@ from copg.losses import WITHOUT_CONTRAST
 from copg.rewards.registry import build_reward
 from copg.run.check import mistakes_of, readable_rewards, settings_of
 from copg.run.few_prompts import few_asked, few_there
-from copg.run.first_folders import of_files, of_others, of_root, of_stores
+from copg.run.first_folders import of_files, of_no_effect, of_others, of_root, of_stores
 from copg.run.first_needs import lacks_columns, lacks_lessons, unmet
 from copg.run.first_records import Sample, first_of
 from copg.run.hub import Source, cached, look_up
@@ -51,6 +51,7 @@ def look_at(
     yield from (Look(ERROR if sure else NOTE, told) for told, sure in absent)
     yield from _of_rewards(recipe)
     yield from (Look(ERROR, told) for told in [*of_others(recipe), *of_root(run_dir)])
+    yield from (Look(NOTE, told) for told in of_no_effect(recipe))
     if not recipe.placement:  # whose pods see other folders
         yield from (Look(ERROR, told) for told in of_stores(recipe))
     if "model" in gone or is_address(recipe.model) or any(told.startswith("model=") for told, _ in absent):

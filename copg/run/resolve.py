@@ -21,6 +21,7 @@ from copg.rewards.contract import RewardSpec
 from copg.rewards.registry import digest_of_inputs, digest_of_purpose, digest_of_rewards
 from copg.run.check import called_rewards, check_recipe, settings_of
 from copg.run.cut_off import unfinished
+from copg.run.first_folders import of_no_effect
 from copg.run.first_needs import unmet
 from copg.run.first_records import first_of
 from copg.run.footprint import estimate_needs, lack_of_disk, measure_model, shortfalls
@@ -109,6 +110,7 @@ def plan_recipe(config: ResolveConfig, *, library: bool = False) -> Resolution:
     configs |= _with_promises(configs)
     ending, doubts = check_text(configs)
     warnings = _check_machine(config, configs["train"], model, records) + doubts
+    warnings += of_no_effect(recipe)
     digests = {
         "data": records.digest,
         "model": model.digest,

@@ -42,6 +42,8 @@ MOST_SAID = 500
 """Characters of what a client says."""
 OF_TASKS = ("minio",)
 """Schemes that the programs of tasks on a cluster bring along."""
+BROUGHT = {"abfss": "adlfs"}
+"""Schemes of which fsspec learns from the library that reads them, and that library."""
 ASKED_FOR = "OfflineModeIsEnabled"
 """Of the model hub, where the user wants no network."""
 STATUSES = {408, 429, 500, 502, 503, 504}
@@ -76,6 +78,11 @@ def check_scheme(location: str, *, library: bool) -> None:
     if "://" not in location or "/" in scheme:
         return
     known = {*known_implementations, *registry}
+    if scheme in BROUGHT and scheme not in known:
+        if library:
+            missing = f"needs a library that is missing: pip install {BROUGHT[scheme]}"
+            raise StoreError(f"{location!r}: {scheme}:// {missing}")
+        return
     if scheme not in known and (library or scheme not in OF_TASKS):
         told = f"{location!r}: no file system is called {scheme!r}; use a path, s3://, gs:// or abfs://"
         raise StoreError(f"{told}{nearest(scheme, sorted(known))}")

@@ -7,7 +7,7 @@ import pytest
 
 from copg.errors import ConfigError
 from copg.run.check import check_recipe
-from copg.run.first_folders import of_others, of_root, of_stores
+from copg.run.first_folders import of_no_effect, of_others, of_root, of_stores
 from copg.run.recipe import Recipe, parse_recipe
 
 
@@ -65,3 +65,19 @@ def test_a_store_under_a_file_is_told_where_its_tasks_run(key: str, tmp_path: Pa
     check_recipe(asked, tmp_path / "runs")  # by somebody who sees other folders than the tasks
     assert [*of_stores(recipe(score={"store": str(tmp_path / "to" / "be" / "made")}))] == []
     assert [*of_stores(recipe(score={"store": "s3://bucket/x"}))] == []
+
+
+def test_what_chooses_among_the_hub_s_is_told_beside_folders_of_this_machine(tmp_path: Path) -> None:
+    folder = str(tmp_path)
+    chosen = recipe(
+        model=folder,
+        revision="v1",
+        records="./records.jsonl",
+        validate={"subset": "main", "dataset_split": "train"},
+        train={"start_from": "owner/name", "start_revision": "v2"},
+    )
+    assert [*of_no_effect(chosen)] == [
+        f"revision='v1' has no effect: model={folder!r} is of this machine",
+        "validate.subset='main' has no effect: records='./records.jsonl' is of this machine",
+    ]
+    assert [*of_no_effect(recipe(model="owner/name", revision="v1", validate={"revision": "v1"}))] == []

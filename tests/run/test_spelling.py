@@ -179,3 +179,12 @@ def test_records_and_models_at_an_address_are_told_where_they_are_read(
 ) -> None:
     with pytest.raises(ConfigError, match=r"is an address: .*copy it to such a place, or mount it there$"):
         check_recipe(parse_recipe({**RECIPE, **change}), tmp_path)
+
+
+def test_a_scheme_that_its_library_brings_is_known_and_asked_for_where_tasks_run(
+    tmp_path: Path,
+) -> None:
+    azure = parse_recipe({**RECIPE, "score": {"store": "abfss://runs@account.dfs.core.windows.net/x"}})
+    check_recipe(azure, tmp_path)
+    with pytest.raises(ConfigError, match=r"abfss:// needs a library that is missing: pip install adlfs$"):
+        check_recipe(azure, tmp_path, library=True)
