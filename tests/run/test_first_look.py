@@ -300,6 +300,15 @@ def test_a_model_without_a_tokeniser_is_told_without_torch(
     assert "torch" not in capsys.readouterr().err
 
 
+def test_a_tokeniser_that_its_library_refuses_in_no_class_of_its_own_is_told(
+    home: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(home / "model", tmp_path / "model")
+    (folder / "tokenizer.json").write_text('{"model": {"vocab": []}, "added_tokens": []}')
+    (line,) = errors(home, recipe(home, model=str(folder)))
+    assert line.startswith(f"model: {folder}: no tokeniser can be loaded: ")
+
+
 def test_what_only_torch_can_tell_of_a_model_is_looked_at_within_a_limit(home: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(home / "model", tmp_path / "model")
     config = json.loads((folder / "config.json").read_text())
