@@ -191,7 +191,8 @@ def _lessons(
         gap, limit = config.min_gap, config.pairs_per_group
         pairs = list(read_comparisons(every, reader, min_gap=gap, limit=limit, dropped=dropped))
         if len(pairs) < 2:
-            raise RewardError(f"{groups}: {len(pairs)} prompts of {name} hold a pair; at least 2 are needed")
+            told = f"{groups}: {len(pairs)} prompts of {name} hold a pair; at least 2 are needed"
+            raise RewardError(f"{told}; a completion alone in its prompt teaches by a thumb, 1 or 0, alone")
         found.append([*pairs])
     return found[0], found[1]
 

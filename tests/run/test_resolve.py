@@ -420,4 +420,8 @@ def test_thumbs_that_come_after_the_first_records_refuse_nothing(
     ]
     Path(settings["records"]).write_text("".join(json.dumps(row) + "\n" for row in rows))
     learnt = {**settings, "rewards": [{"name": "reward_model"}], "stages": {"reward": {}, "sample": {}}}
-    assert "reward" in resolved(learnt, tmp_path).plans
+    found = resolved(learnt, tmp_path).plans
+    assert "reward" in found
+    # what the gate will see is told by whoever comes before the reward is learnt, and anything drawn
+    assert found["validate"]["gate"] == {**found["score"]["gate"], "bounds": None}
+    assert "gate" not in resolved(settings, tmp_path).plans["validate"]

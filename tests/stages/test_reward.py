@@ -208,7 +208,8 @@ def test_data_without_pairs_is_one_clear_line(base, tmp_path) -> None:
         tied = [Completion("cat", reward=1.0), Completion("dog", reward=1.0)]
         writer.write("train", Group(id="a", prompt="the", completions=tied, source="d:1"))
     seal(directory, schema="groups", stage="validate", rows=1, config={}, parents={})
-    with pytest.raises(RewardError, match="0 prompts of train hold a pair; at least 2 are needed"):
+    told = "0 prompts of train hold a pair; at least 2 are needed; a completion alone .* teaches by a thumb"
+    with pytest.raises(RewardError, match=told):
         train_reward(RewardConfig(model=base, learns="pairs"), directory, tmp_path / "model")
     # read as thumbs, which they may as well be
     with pytest.raises(RewardError, match="train: 1 prompts hold a thumb; at least 2 are needed"):
