@@ -62,12 +62,13 @@ def test_states_that_stopped_are_said_once_and_the_run_s_own_is_believed(
 def test_what_a_run_came_to_and_which_gain_its_gate_can_see_are_told_from_logs(
     command: Command, server: KfpServer
 ) -> None:
-    whole = {"resolve": "SUCCEEDED", "score": "SUCCEEDED"}
+    whole = {"resolve": "SUCCEEDED", "validate": "SUCCEEDED", "score": "SUCCEEDED"}
     server.scripts = {"": [("RUNNING", whole), ("SUCCEEDED", {**whole, "summary": "SUCCEEDED"})]}
     run = server.begin("align")
     came_to = "warning: 3 records are cut\npromoted: nobody; no trial can be"
     logs = {
         "resolve": "a turn ends with `<end>`\nwarning: 3 records are cut\n",
+        "validate": "gate: 16 prompts x 2 completions see a gain of 1.1 spreads\n",
         "score": "score: 9 of 9\ngate: 16 prompts x 2 completions see a gain of 0.2\n",
         "summary": f"I1129 1 main.go:67] begins\n{BEGINS}\n{came_to}\n{ENDS}\n",
     }
@@ -75,10 +76,13 @@ def test_what_a_run_came_to_and_which_gain_its_gate_can_see_are_told_from_logs(
     followed = command("status", "align", run, "--follow", *QUICK)
     assert followed.code == 0, followed.error
     lines = followed.out.splitlines()
-    first, score = (next(at for at, line in enumerate(lines) if line.startswith(f"{t} ")) for t in whole)
+    first, read, score = (
+        next(at for at, line in enumerate(lines) if line.startswith(f"{t} ")) for t in whole
+    )
     assert lines[first + 1] == "a turn ends with `<end>`"
+    assert lines[read + 1] == "gate: 16 prompts x 2 completions see a gain of 1.1 spreads"
     assert lines[score + 1] == "gate: 16 prompts x 2 completions see a gain of 0.2"  # before anything trains
-    assert followed.out.count("gate: ") == 1
+    assert followed.out.count("gate: ") == 2
     assert f"\n{came_to}\nrun: " in followed.out
     assert f"\n{came_to}\nrun: " in command("status", "align", run).out
 
