@@ -16,6 +16,7 @@ LOSSES = {
     "copg": "copg.losses.copg:copg_loss",
     "copg_mean": "copg.losses.copg:copg_mean_loss",
     "dpo": "copg.losses.dpo:dpo_loss",
+    "dro_v": "copg.losses.dro_v:dro_v_loss",
     "ipo": "copg.losses.ipo:ipo_loss",
     "kto": "copg.losses.kto:kto_loss",
     "qrpo": "copg.losses.qrpo:qrpo_loss",
@@ -36,13 +37,14 @@ ORDER_ALONE = frozenset(
     ("dpo", "dpo_disjoint", "ipo", "ipo_disjoint", "ipo_length_normalised", "kto", "qrpo", "sft")
 )
 """Methods that see no more of rewards than their order, and whose beta is not in reward units."""
-WITHOUT_CONTRAST = frozenset(("pg", "sft"))
+WITHOUT_CONTRAST = frozenset(("dro_v", "pg", "sft"))
 """Methods that learn from a prompt whose rewards are all equal; to the others it is the pull alone."""
 DRAWN_BY_REFERENCE = frozenset(("astar_po", "kto", "qrpo"))
 """Methods that take the completions for draws of the reference."""
+WITH_VALUES = frozenset(("dro_v",))
+"""Methods that learn the value of a prompt beside the policy, by a head that no policy keeps."""
 PUBLISHED_AS = {
     "agro": "copg",
-    "dro_v": "copg",
     "gvpo": "copg",
     "oapl": "astar_po",
     "rebel": "copg",

@@ -8,6 +8,7 @@ from copg.losses.groups import (
     centre_rewards,
     check_completions,
     group_extreme,
+    group_mean,
     group_sizes,
     group_softmax,
     group_sum,
@@ -31,6 +32,26 @@ def residual_fraction(completions: Completions, *, beta: float) -> Tensor:
     spread = centre_rewards(completions, sizes, log_ratio.dtype)
     left = spread - beta * centre(log_ratio, group, sizes)
     return (left**2).sum() / (spread**2).sum()
+
+
+def value_error_fraction(completions: Completions, *, beta: float) -> Tensor:
+    """How far values of prompts lie from the mean of R_b, at which ``dro_v_loss`` is CoPG's, in squares.
+
+    Over the squares of that mean itself: 1 while every value is 0, and 0 where they are exact.
+
+    Args:
+        completions: with rewards in the unit of their values, and values.
+        beta: KL strength, in that unit per nat; > 0.
+
+    Returns:
+        A scalar; NaN where the mean of R_b is 0 in every group.
+    """
+    group, sizes = completions.group, check_completions(completions, beta=beta)
+    assert completions.values is not None
+    log_ratio = log_ratios(completions).detach()
+    best = group_mean(completions.rewards.to(log_ratio.dtype) - beta * log_ratio, group, sizes)
+    off = best - group_mean(completions.values.detach(), group, sizes)
+    return (off**2).sum() / (best**2).sum()
 
 
 def reward_spread(rewards: Tensor, group: Tensor) -> Tensor:

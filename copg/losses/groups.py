@@ -22,6 +22,9 @@ class Completions(NamedTuple):
     """[N] completion tokens, the end-of-sequence token included."""
     group: Tensor
     """[N] index of the prompt each completion belongs to, 0..G-1, every one present."""
+    values: Tensor | None = None
+    """[N] value of each completion's prompt as it is learnt beside the policy, reward units; None for methods
+    that learn none."""
 
 
 class GroupLoss(Protocol):
@@ -101,7 +104,8 @@ def check_completions(completions: Completions, *, beta: float) -> Tensor:
     """
     if not beta > 0:
         raise ValueError(f"beta={beta} must be > 0: at 0 nothing ties the policy to the reference")
-    shapes = {name: tuple(value.shape) for name, value in completions._asdict().items()}
+    given = {name: value for name, value in completions._asdict().items() if value is not None}
+    shapes = {name: tuple(value.shape) for name, value in given.items()}
     if completions.policy_logps.ndim != 1 or len(set(shapes.values())) > 1:
         found = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
         raise ValueError(f"all must be [N], one value a completion; found {found}")

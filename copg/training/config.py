@@ -38,6 +38,8 @@ class TrialConfig:
     """Of the order of groups and of an adapter's first weights."""
     learning_rate: Positive | None = None
     """Instead of the optimiser's."""
+    value_learning_rate: Positive = 1e-2
+    """Of the head that learns the value of a prompt, in methods that have one (``dro_v``)."""
 
     def __post_init__(self) -> None:
         check_method(self.method)
@@ -231,6 +233,11 @@ class TrainConfig:
                 "rows.split_groups=True does not go with launch.sharding=fsdp2, whose processes must all run "
                 "the same number of forwards; use ddp, or rows large enough for every group"
             )
+
+    @property
+    def peak_rate(self) -> float:
+        """Learning rate of the policy once it has warmed up."""
+        return self.trial.learning_rate or self.optimizer.learning_rate
 
     def identity(self) -> dict[str, Any]:
         """What decides the result, beside the digest of the groups: no names, tracking, folders."""

@@ -52,9 +52,13 @@ class TrainData:
         found = transform_rewards(np.array(rewards, np.float64), self._firsts(), transform)
         self.rewards = torch.from_numpy(found)  # in float64, cast once they are centred
         self.ref_logps = torch.tensor(ref_logps, dtype=torch.float32)
-        self.spread = _unit(np.split(found, self._firsts()[1:-1]))
+        self.spread = _positive(spread_within(np.split(found, self._firsts()[1:-1])))
         """Standard deviation of rewards within a prompt, mean over prompts of several completions, in reward
         units; 1 where all are tied."""
+        self.mean = float(found.mean())
+        """Of all rewards, reward units."""
+        self.overall_spread = _positive(float((found - self.mean).std()))
+        """Standard deviation of all rewards, across prompts too; 1 where all are equal."""
 
     def by_prompt(self) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
         """[K] rewards and [K] log-probabilities under the reference of each prompt."""
@@ -85,8 +89,17 @@ class TrainData:
         """Tokens of one group in a row."""
         return self.token_group(index).num_tokens
 
-    def completions(self, indices: Sequence[int], policy_logps: Tensor) -> Completions:
-        """Those of some groups, numbered 0.. in the order given, on the device of ``policy_logps`` [N]."""
+    def completions(self, indices: Sequence[int], scored: Tensor) -> Completions:
+        """Those of some groups, numbered 0.. in the order given.
+
+        Args:
+            indices: of the groups.
+            scored: [N] log-probabilities of their completions under the policy, or [N, 2] with the value of
+                each one's prompt, which is in the units of ``in_units``.
+
+        Returns:
+            On the device of ``scored``.
+        """
         spans = [self._span(i) for i in indices]
         chosen = torch.tensor([c for span in spans for c in span])
         sizes = torch.tensor([len(span) for span in spans])
@@ -94,7 +107,18 @@ class TrainData:
         parts = [p for i in indices for p in range(self._first[i] + 1, self._first[i + 1])]
         num_tokens = torch.from_numpy(self._num_scored[parts])
         known = (self.ref_logps[chosen], self.rewards[chosen], num_tokens, group)
-        return Completions(policy_logps, *(value.to(policy_logps.device) for value in known))
+        policy_logps, values = (scored, None) if scored.ndim == 1 else scored.unbind(1)
+        return Completions(policy_logps, *(value.to(scored.device) for value in known), values)
+
+    def in_units(self, completions: Completions, beta: float) -> tuple[Completions, float]:
+        """Rewards and beta in units of the training rewards, so that what is made of them has no unit.
+
+        The unit is their spread within a prompt. Where values of prompts are learnt, which compare across
+        prompts, it is the standard deviation of all, and rewards count from their mean: values then begin at
+        0 wherever a reward has its zero.
+        """
+        origin, unit = (0.0, self.spread) if completions.values is None else (self.mean, self.overall_spread)
+        return completions._replace(rewards=(completions.rewards - origin) / unit), beta / unit
 
     def stored_logps(self, index: int) -> list[float]:
         """Log-probability under the reference of each completion of one group, nats."""
@@ -107,9 +131,8 @@ class TrainData:
         return range(self._first[index] - index, self._first[index + 1] - index - 1)
 
 
-def _unit(parts: list[NDArray[np.float64]]) -> float:
-    found = spread_within(parts)
-    return found if 0 < found < np.inf else 1.0
+def _positive(spread: float) -> float:
+    return spread if 0 < spread < np.inf else 1.0
 
 
 def epoch_order(num_groups: int, *, seed: int, epoch: int) -> np.ndarray:

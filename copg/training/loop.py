@@ -13,7 +13,6 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 from copg.errors import DamageError
-from copg.lm.scorer import SequenceScorer
 from copg.progress import track, warn
 from copg.tracking.runs import Tracker
 from copg.training.checkpoint import (
@@ -32,6 +31,7 @@ from copg.training.optim import build_optimizer, learning_rate
 from copg.training.samples import Sampler, collapse
 from copg.training.sharding import GatheredPolicy, shard_scorer
 from copg.training.step import accumulate_gradients, diagnose, update
+from copg.training.value_head import open_scorer, train_head
 
 METRICS = "metrics.jsonl"
 BEST = "best.safetensors"
@@ -81,12 +81,14 @@ class Loop:
         self.gathered = GatheredPolicy(policy, accelerator, sharded=sharded)
         if config.gradient_checkpointing:
             policy.activation_checkpointing_enable({"use_reentrant": False})
-        scorer = SequenceScorer(policy, config.rows)
+        scorer = open_scorer(policy, config.rows, config.trial.method)
         self.scorer = shard_scorer(scorer, accelerator) if sharded else accelerator.prepare_model(scorer)
         self.optimizer = build_optimizer(policy, config.optimizer)
+        self._checkpointed = train_head(scorer, self.optimizer, config)
         self.state = LoopState()
         self._residuals: deque[float] = deque(maxlen=LAST)
-        stored = load_latest(self.folder, policy, self.optimizer) if self._best_is_whole() else None
+        found = (self.folder, self._checkpointed, self.optimizer)
+        stored = load_latest(*found) if self._best_is_whole() else None
         if stored is not None:
             self.state = LoopState(**{name: stored[name] for name in LoopState.__dataclass_fields__})
         self.resumed_from = self.state.step
@@ -139,8 +141,7 @@ class Loop:
         started = time.monotonic()
         config, trial = self.config, self.config.trial
         indices = step_groups(len(self.data), config.groups_per_step, step, seed=trial.seed)
-        peak = trial.learning_rate or config.optimizer.learning_rate
-        rate = learning_rate(step, self.num_steps, config.optimizer, peak=peak)
+        rate = learning_rate(step, self.num_steps, config.optimizer, peak=config.peak_rate)
         self.policy.train()
         result = accumulate_gradients(
             self.accelerator,
@@ -243,7 +244,7 @@ class Loop:
             save_checkpoint(
                 self.folder,
                 self.state.step,
-                self.policy,
+                self._checkpointed,
                 self.optimizer,
                 state,
                 keep=keep or self.config.checkpoint.keep,

@@ -2,6 +2,7 @@
 
 The loss of a group is a function of all its log-probabilities, so a pass without gradients finds those, and
 c_i = d loss / d logp_i. Each piece then adds the gradient of its sum of c_i * logp_i: together, the same.
+Values of prompts, where a method learns them, are weighed alike.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,12 +22,12 @@ class WeighedPieces:
 
     loss: Tensor
     """Of the groups, a number without gradient."""
-    policy_logps: Tensor
-    """[N] of their completions, nats."""
+    scored: Tensor
+    """[N] log-probabilities of their completions, nats, or [N, 2] with values."""
     pieces: list[TokenGroup]
     """Each fits a row."""
     coefficients: list[Tensor]
-    """Of each piece: [its completions] d loss / d logp."""
+    """Of each piece: [its completions] d loss / d logp, or [its completions, 2]."""
 
 
 def weigh_pieces(
@@ -42,14 +43,14 @@ def weigh_pieces(
 
     Args:
         groups: each larger than ``rows.tokens_per_row``.
-        loss_of: from [N] log-probabilities of all their completions to one number.
+        loss_of: from what the scorer gives all their completions to one number.
     """
     if not groups:
         return WeighedPieces(torch.zeros((), device=device), torch.empty(0, device=device), [], [])
-    found = [logp for logps in scorer_logps(scorer, groups, rows, device) for logp in logps]
-    policy_logps = torch.tensor(found, device=device, requires_grad=True)
-    loss = loss_of(policy_logps)
-    (weights,) = torch.autograd.grad(loss, policy_logps)
+    found = [each for group in scorer_logps(scorer, groups, rows, device) for each in group]
+    scored = torch.tensor(found, device=device, requires_grad=True)
+    loss = loss_of(scored)
+    (weights,) = torch.autograd.grad(loss, scored)
     pieces: list[TokenGroup] = []
     coefficients: list[Tensor] = []
     first = 0
@@ -58,4 +59,4 @@ def weigh_pieces(
             pieces.append(take_completions(group, chosen))
             coefficients.append(weights[[first + k for k in chosen]])
         first += len(group.completion_ids)
-    return WeighedPieces(loss.detach(), policy_logps.detach(), pieces, coefficients)
+    return WeighedPieces(loss.detach(), scored.detach(), pieces, coefficients)

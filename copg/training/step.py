@@ -23,9 +23,10 @@ from copg.losses.diagnostics import (
     residual_fraction,
     reward_spread,
     tied_groups,
+    value_error_fraction,
     weighted_log_ratio,
 )
-from copg.losses.groups import group_sizes
+from copg.losses.groups import Completions, group_sizes
 from copg.losses.units import has_reward_units
 from copg.training.config import TrialConfig
 from copg.training.data import TrainData, share_groups
@@ -38,10 +39,10 @@ class StepResult:
 
     loss: float
     """Mean over the groups of the step, on all processes."""
-    policy_logps: Tensor
-    """[N] of the completions of all processes, on the CPU."""
+    scored: Tensor
+    """What the policy gave the completions of all processes, on the CPU: [N], or [N, 2] with values."""
     indices: list[int]
-    """Groups of the step, in the order of ``policy_logps``."""
+    """Groups of the step, in the order of ``scored``."""
     num_tokens: int
     """Tokens of those groups, padding apart."""
 
@@ -70,7 +71,7 @@ def accumulate_gradients(
     large = [i for i in mine if rows.split_groups and data.num_tokens(i) > rows.tokens_per_row]
     small = [i for i in mine if i not in set(large)]
     split = weigh_pieces(scorer, data.token_groups(large), rows, partial(loss_of, large), accelerator.device)
-    total, logps, order = split.loss, [split.policy_logps], list(large)
+    total, found, order = split.loss, [split.scored] if large else [], list(large)
     queue = [*_plan(split.pieces, split.coefficients, rows), *_plan(data.token_groups(small), None, rows)]
     if isinstance(scorer, FSDPModule):
         queue += _idle(queue[0], len(queue), accelerator)
@@ -78,20 +79,21 @@ def accumulate_gradients(
         batch = build_batch(groups, plan, rows).to(accelerator.device)
         last = place == len(queue) - 1
         with nullcontext() if last else accelerator.no_sync(scorer):
-            policy_logps = score_batch(scorer, batch, rows)
+            scored = score_batch(scorer, batch, rows)
             if coefficients is None:
                 chosen = [small[i] for i in batch.groups]
-                loss = loss_of(chosen, policy_logps)
+                loss = loss_of(chosen, scored)
                 total, order = total + loss.detach(), order + chosen
-                logps.append(policy_logps.detach())
+                found.append(scored.detach())
             else:
-                loss = torch.dot(torch.cat([coefficients[i] for i in batch.groups]), policy_logps)
+                weights = torch.cat([coefficients[i] for i in batch.groups]) if coefficients else 0.0
+                loss = (weights * scored).sum()
             accelerator.backward(loss * accelerator.num_processes)
-    found = (order, torch.cat(logps).cpu()) if weight else ([], torch.empty(0))
-    gathered = gather_object([found])  # of all processes, in their order
+    every = torch.cat(found).cpu()
+    gathered = gather_object([(order, every) if weight else ([], every[:0])])  # of all, in their order
     return StepResult(
         loss=float(accelerator.reduce(total, reduction="sum")) * (whole / len(indices)),
-        policy_logps=torch.cat([each for _, each in gathered]),
+        scored=torch.cat([each for _, each in gathered]),
         indices=[index for each, _ in gathered for index in each],
         num_tokens=sum(map(data.num_tokens, indices)),
     )
@@ -106,7 +108,7 @@ def _share(accelerator: Accelerator, data: TrainData, indices: Sequence[int]) ->
 
 
 Micro = tuple[Sequence[TokenGroup], list[list[int]], Sequence[Tensor] | None]
-"""Groups, rows of one batch of them, and of pieces the weights of their log-probabilities."""
+"""Groups, rows of one batch of them, and of pieces the weights of what is scored; none: all weigh 0."""
 
 
 def _plan(
@@ -119,29 +121,27 @@ def _idle(first: Micro, num_mine: int, accelerator: Accelerator) -> list[Micro]:
     """Micro-batches of weight 0: where weights are gathered from all processes, each must run as many."""
     most = int(accelerator.gather(torch.tensor([num_mine], device=accelerator.device)).max())
     groups, plan, _ = first
-    zeros = [torch.zeros(len(group.completion_ids), device=accelerator.device) for group in groups]
-    return [(groups, plan, zeros)] * (most - num_mine)
+    return [(groups, plan, [])] * (most - num_mine)
 
 
-def group_losses(data: TrainData, trial: TrialConfig, indices: Sequence[int], policy_logps: Tensor) -> Tensor:
-    """[G] losses of groups ``indices``, from the [N] log-probabilities of their completions.
+def group_losses(data: TrainData, trial: TrialConfig, indices: Sequence[int], scored: Tensor) -> Tensor:
+    """[G] losses of groups ``indices``, from what the policy gives their completions (``completions``).
 
     Where beta is in reward units, rewards and beta are counted in spreads of the training rewards. The loss
     then has no unit, and no step knows the reward's scale: clip, epsilon and decay act alike for (R, beta)
     and (s R + c, s beta), which have the same optimum. Of ``pg`` alone, without a baseline, c moves it.
     """
-    completions, beta = data.completions(indices, policy_logps), trial.price
+    completions, beta = data.completions(indices, scored), trial.price
     if has_reward_units(trial.method):
-        completions = completions._replace(rewards=completions.rewards / data.spread)
-        beta /= data.spread
+        completions, beta = data.in_units(completions, beta)
     return load_loss(trial.method)(completions, beta=beta)
 
 
 def _loss(
-    data: TrainData, trial: TrialConfig, scale: float, indices: Sequence[int], policy_logps: Tensor
+    data: TrainData, trial: TrialConfig, scale: float, indices: Sequence[int], scored: Tensor
 ) -> Tensor:
     """``scale`` times the sum of the losses of groups."""
-    return scale * group_losses(data, trial, indices, policy_logps).sum()
+    return scale * group_losses(data, trial, indices, scored).sum()
 
 
 def diagnose(data: TrainData, result: StepResult, beta: float) -> dict[str, float]:
@@ -150,11 +150,13 @@ def diagnose(data: TrainData, result: StepResult, beta: float) -> dict[str, floa
     Returns:
         ``log_ratio/*`` in nats, ``residual/fraction`` = Var(R_beta)/Var(R) within groups, the spread of
         rewards within groups in reward units, and the share of tied groups, both of groups of several
-        completions: NaN without any.
+        completions: NaN without any. Where values are learnt, ``value/error_fraction``: 1 at first, 0 where
+        they are exact.
     """
-    completions = data.completions(result.indices, result.policy_logps)
+    completions = data.completions(result.indices, result.scored)
     best, worst = extreme_log_ratios(completions)
     spread = reward_spread(completions.rewards, completions.group)
+    learnt = completions.values is not None
     compared = group_sizes(completions.group) > 1  # one completion has no spread and no tie, as for score
     return {
         "residual/fraction": float(residual_fraction(completions, beta=beta)),
@@ -164,7 +166,13 @@ def diagnose(data: TrainData, result: StepResult, beta: float) -> dict[str, floa
         "log_ratio/worst": float(worst.mean()),
         "reward_spread/mean": float(spread[compared].mean()),
         "groups/tied": float(tied_groups(completions.rewards, completions.group)[compared].float().mean()),
+        **({"value/error_fraction": _value_error(data, completions, beta)} if learnt else {}),
     }
+
+
+def _value_error(data: TrainData, completions: Completions, beta: float) -> float:
+    completions, beta = data.in_units(completions, beta)
+    return float(value_error_fraction(completions, beta=beta))
 
 
 def update(
@@ -178,7 +186,7 @@ def update(
     norm = float(found.full_tensor() if isinstance(found, DTensor) else found)
     if norm == norm and abs(norm) != float("inf"):
         for settings in optimizer.param_groups:
-            settings["lr"] = learning_rate
+            settings["lr"] = learning_rate * settings.get("rate", 1.0)
         optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return norm

@@ -30,9 +30,9 @@ def t(*values: float) -> Tensor:
 def of(
     policy: Tensor, ref: Tensor, rewards: Tensor, group: Tensor, num_tokens: Tensor | None = None
 ) -> Completions:
-    """Completions of one token each, unless said otherwise."""
+    """Completions of one token each, unless said otherwise, of prompts whose values begin at 0."""
     lengths = torch.ones_like(group) if num_tokens is None else num_tokens
-    return Completions(policy, ref, rewards, lengths, group)
+    return Completions(policy, ref, rewards, lengths, group, torch.zeros_like(ref))
 
 
 def ragged(sizes: tuple[int, ...] = (2, 3, 1, 5), seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -318,7 +318,9 @@ def test_groups_of_one_and_ties_give_finite_losses_and_gradients(method: str) ->
     assert losses.isfinite().all()
     assert policy.grad is not None
     assert policy.grad.isfinite().all()
-    if not method.startswith(("pg", "sft", "astar_po")):  # without a contrast a group of one teaches nothing
+    if not method.startswith(
+        ("pg", "sft", "astar_po", "dro_v")
+    ):  # without a contrast a group of one teaches nothing
         assert policy.grad[0] == 0
 
 

@@ -50,13 +50,6 @@ def agro(d: Tensor, rewards: Tensor, own: list[int]) -> Tensor:
     return 0.5 * (rewards[own] - BETA * d[own]).var(correction=0)
 
 
-def dro_v(d: Tensor, rewards: Tensor, own: list[int]) -> Tensor:
-    """A scalar V for the prompt, at its least squares, then held constant: 2405.19107."""
-    left = rewards[own] - BETA * d[own]
-    value = torch.linalg.lstsq(torch.ones(len(own), 1, dtype=d.dtype), left.detach()[:, None]).solution
-    return 0.5 * ((left - value.squeeze()) ** 2).sum()
-
-
 def rebel(d: Tensor, rewards: Tensor, own: list[int]) -> Tensor:
     """Every pair, with the previous policy the reference, as it is in the first round: 2404.16767."""
     every = [((d[i] - d[j]) - (rewards[i] - rewards[j]) / BETA) ** 2 for i, j in pairs(own)]
@@ -85,7 +78,6 @@ SAME: dict[str, tuple[Formula, Callable[[int], float]]] = {
     "vargrad": (vargrad, lambda k: 2 / (BETA * k)),
     "tba": (tba, lambda k: 2 * (k - 1) / (BETA * k**2)),
     "agro": (agro, lambda k: BETA * (k - 1) / k**2),
-    "dro_v": (dro_v, lambda k: BETA * (k - 1) / k),
     "rebel": (rebel, lambda k: 2 * (k - 1) / BETA),
     "oapl": (oapl, lambda k: 2 * BETA),
     "soft_dpo": (soft_dpo, lambda k: k - 1),

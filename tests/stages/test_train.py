@@ -456,7 +456,7 @@ def test_the_best_checkpoint_is_yielded_when_asked_for(
 
 @pytest.mark.parametrize(
     "method",
-    ["copg_mean", "ipo", "dpo", "astar_po", "rpo", "qrpo", "sft", "pg_value"],
+    ["copg_mean", "ipo", "dpo", "astar_po", "dro_v", "rpo", "qrpo", "sft", "pg_value"],
 )
 def test_every_method_runs_in_the_same_trainer(
     config: TrainConfig, referenced: Path, tmp_path: Path, method: str, capsys: pytest.CaptureFixture[str]
@@ -469,6 +469,55 @@ def test_every_method_runs_in_the_same_trainer(
     # these logs were not said to be draws of the reference
     warned = f"warning: trial {method}_0.5: method={method} takes the completions for draws of the reference"
     assert (warned in capsys.readouterr().err) == (method in DRAWN_BY_REFERENCE)
+
+
+def test_the_head_of_values_goes_on_from_a_checkpoint_to_the_same_bits_and_no_policy_has_it(
+    config: TrainConfig, referenced: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(config, trial=TrialConfig(beta=0.1, method="dro_v"), epochs=2)
+    config = replace(config, samples=MonitorConfig(num_prompts=0))
+    whole, whole_training = train(config, referenced, tmp_path / "whole")
+    checkpoint = replace(config.checkpoint, every_steps=3)
+    config = replace(config, checkpoint=checkpoint)
+
+    def killed(loop: Loop, number: int, tracker: object) -> None:
+        assert loop.state.step < 5, "killed"
+        step(loop, number, tracker)
+
+    step = Loop._step
+    with monkeypatch.context() as patched:
+        patched.setattr(Loop, "_step", killed)
+        with pytest.raises(AssertionError, match="killed"):
+            train(config, referenced, tmp_path / "cut")
+    (kept,) = (tmp_path / "checkpoints").glob("*/step_*/model.safetensors")
+    assert load_file(kept)["value_head.weight"].any()
+    policy, training = train(config, referenced, tmp_path / "cut")
+    assert read_manifest(training, schema="training").facts["resumed_from"] == 3
+    assert same(weights_of(whole), weights_of(policy))
+    assert weights_of(policy).keys() == weights_of(Path(config.model)).keys()
+    errors = [
+        [line["value/error_fraction"] for line in read_metrics(each / "metrics.jsonl") if "loss/mean" in line]
+        for each in (whole_training, training)
+    ]
+    assert errors[0] == errors[1]
+    assert errors[0][0] == pytest.approx(1, abs=1e-3)
+    assert errors[0][-1] < 0.9
+
+
+def test_one_completion_a_prompt_teaches_where_values_are_learnt(
+    reference_dir: Path, config: TrainConfig, tmp_path: Path
+) -> None:
+    scored = tiny.write_scored(tmp_path / "scored", train=16, completions=1)
+    settings = ReferenceConfig(model=str(reference_dir), store=str(tmp_path / "store"), min_completions=1)
+    metrics = reference_groups(settings, scored, tmp_path / "referenced")
+    assert metrics["reference/computed"] == 16
+    config = replace(config, epochs=1, samples=MonitorConfig(num_prompts=0))
+    moved = {}
+    for method in ("copg", "dro_v"):
+        trial = TrialConfig(beta=0.1, method=method)
+        policy, _ = train(replace(config, trial=trial), tmp_path / "referenced", tmp_path / method)
+        moved[method] = not same(weights_of(reference_dir), weights_of(policy))
+    assert moved == {"copg": False, "dro_v": True}
 
 
 def test_weights_that_explode_just_before_a_draw_end_the_trial_as_well(

@@ -109,10 +109,11 @@ def test_a_process_of_several_never_hangs_at_its_end() -> None:
 
 
 @pytest.mark.nightly
+@pytest.mark.parametrize("method", ["copg", "dro_v"])  # whose head of values is in shards too
 def test_shards_on_two_processes_stopped_and_resumed_give_the_weights_of_one(
-    config: TrainConfig, referenced: Path, tmp_path: Path
+    config: TrainConfig, referenced: Path, tmp_path: Path, method: str
 ) -> None:
-    config = replace(config, epochs=6)
+    config = replace(config, epochs=6, trial=TrialConfig(beta=0.1, method=method))
     alone = train(config, referenced, tmp_path / "alone")
     shards = replace(
         config, launch=FSDP2, checkpoint=replace(config.checkpoint, every_steps=2, yields="last")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from copg.losses import LOSSES, VARIANTS
+from copg.losses import LOSSES, VARIANTS, WITH_VALUES
 from copg.losses.units import has_reward_units
 from copg.records import Completion, Group
 from copg.rewards.distribution import Distribution
@@ -47,16 +47,20 @@ def trained(method: str, beta: float, data: TrainData, *, steps: int = 40) -> np
     config = OptimizerConfig(learning_rate=0.05)
     features = torch.randn(NUM_PROMPTS, NUM_TEXTS, NUM_FEATURES, generator=torch.Generator().manual_seed(1))
     weights = torch.zeros(NUM_FEATURES, requires_grad=True)
-    optimizer = torch.optim.AdamW([weights], lr=config.learning_rate, eps=config.epsilon, weight_decay=0.0)
+    values = torch.zeros(NUM_PROMPTS, requires_grad=True)
+    trained = [weights, *([values] if method in WITH_VALUES else [])]
+    optimizer = torch.optim.AdamW(trained, lr=config.learning_rate, eps=config.epsilon, weight_decay=0.0)
     trial, indices = TrialConfig(method=method, beta=beta), list(range(NUM_PROMPTS))
     for number in range(steps):
         optimizer.param_groups[0]["lr"] = learning_rate(number, steps, config, peak=config.learning_rate)
         table = (features @ weights).log_softmax(1)
         logps = torch.cat([table[i, [ids[0] for ids in data.token_group(i).completion_ids]] for i in indices])
-        loss = step.group_losses(data, trial, indices, logps).mean()
+        of_prompt = torch.cat([values[i].expand(len(data.token_group(i).completion_ids)) for i in indices])
+        scored = torch.stack([logps, of_prompt], 1) if method in WITH_VALUES else logps
+        loss = step.group_losses(data, trial, indices, scored).mean()
         optimizer.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_([weights], config.max_grad_norm)
+        torch.nn.utils.clip_grad_norm_(trained, config.max_grad_norm)
         optimizer.step()
     return (features @ weights).detach().double().softmax(1).numpy()
 

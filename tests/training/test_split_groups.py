@@ -13,6 +13,7 @@ from copg.records import Completion, Group
 from copg.training.config import TrialConfig
 from copg.training.data import TrainData
 from copg.training.step import StepResult, accumulate_gradients
+from copg.training.value_head import ValuedScorer, open_scorer
 from tests import tiny
 
 
@@ -37,16 +38,19 @@ def step(
 ) -> tuple[StepResult, torch.Tensor]:
     model = tiny.build_model()
     accelerator = Accelerator(cpu=True)
+    scorer = open_scorer(model, rows, method)
+    if isinstance(scorer, ValuedScorer):
+        torch.nn.init.normal_(scorer.value_head.weight, generator=torch.Generator().manual_seed(0))
     result = accumulate_gradients(
         accelerator,
-        SequenceScorer(model, rows),
+        scorer,
         data,
         range(len(data)),
         TrialConfig(beta=0.3, method=method),
         rows,
         whole_step=whole_step,
     )
-    return result, torch.cat([p.grad.flatten() for p in model.parameters()])
+    return result, torch.cat([p.grad.flatten() for p in scorer.parameters()])
 
 
 @pytest.mark.parametrize("method", sorted({**LOSSES, **VARIANTS}))
@@ -60,8 +64,8 @@ def test_parts_add_up_to_the_gradient_of_the_whole_group(method: str) -> None:
     assert parts.loss == pytest.approx(whole.loss, rel=1e-5)
     order = [parts.indices.index(i) for i in whole.indices]
     sizes = [len(data.token_group(i).completion_ids) for i in parts.indices]
-    by_group = parts.policy_logps.split(sizes)
-    torch.testing.assert_close(torch.cat([by_group[i] for i in order]), whole.policy_logps)
+    by_group = parts.scored.split(sizes)
+    torch.testing.assert_close(torch.cat([by_group[i] for i in order]), whole.scored)
     assert parts.num_tokens == whole.num_tokens
 
 
@@ -108,7 +112,7 @@ def test_the_weight_of_a_completion_is_minus_its_leave_one_out_advantage() -> No
         lambda logps: _loss(data, trial, 1.0, [0], logps),
         torch.device("cpu"),
     )
-    known = data.completions([0], split.policy_logps)
+    known = data.completions([0], split.scored)
     regularised = (known.rewards.float() - 0.3 * (known.policy_logps - known.ref_logps)) / data.spread
     others = (regularised.sum() - regularised) / 8
     weights = torch.cat(split.coefficients)
