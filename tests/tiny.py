@@ -3,6 +3,7 @@
 import json
 import random
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -186,13 +187,22 @@ def make_groups(num_groups: int, seed: int = 0) -> list[Group]:
     return groups
 
 
-def write_scored(directory: Path, *, train: int = 24, select: int = 8, gate: int = 8, seed: int = 0) -> Path:
-    """A sealed artifact of schema ``scored``."""
+def write_scored(
+    directory: Path,
+    *,
+    train: int = 24,
+    select: int = 8,
+    gate: int = 8,
+    seed: int = 0,
+    completions: int | None = None,
+) -> Path:
+    """A sealed artifact of schema ``scored``; of each prompt the first ``completions``, or all."""
     groups = iter(make_groups(train + select + gate, seed))
     begin(directory)
     with GroupWriter(directory) as writer:
         for split, count in (("train", train), ("select", select), ("gate", gate)):
             for _ in range(count):
-                writer.write(split, next(groups))
+                group = next(groups)
+                writer.write(split, replace(group, completions=group.completions[:completions]))
     seal(directory, schema="scored", stage="score", rows=train + select + gate, config={}, parents={})
     return directory

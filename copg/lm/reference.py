@@ -39,8 +39,10 @@ def text_digests(codec: TextCodec) -> dict[str, str]:
     }
 
 
-def encode_group(group: Group, codec: TextCodec, *, max_tokens: int, tally: Tally) -> Group | None:
-    """Fill in token ids; None when fewer than two completions are left.
+def encode_group(
+    group: Group, codec: TextCodec, *, max_tokens: int, tally: Tally, fewest: int = 2
+) -> Group | None:
+    """Fill in token ids; None when fewer than ``fewest`` completions are left.
 
     A completion that does not fit is dropped and counted, not cut: its reward would no longer be its own.
 
@@ -49,6 +51,7 @@ def encode_group(group: Group, codec: TextCodec, *, max_tokens: int, tally: Tall
         codec: of the reference.
         max_tokens: of a prompt and one completion together.
         tally: counts what is left out or changed.
+        fewest: completions of a group, 1 or 2.
     """
     try:
         opening = codec.open(group.prompt, group.columns)
@@ -75,8 +78,8 @@ def encode_group(group: Group, codec: TextCodec, *, max_tokens: int, tally: Tall
             for note in encoded.notes:
                 tally.note(note, group.source)
     group.completions = kept
-    if len(kept) < 2:
-        tally.drop("groups_of_fewer_than_two", group.source)
+    if len(kept) < fewest:
+        tally.drop("groups_of_fewer_than_two" if fewest == 2 else "groups_of_none", group.source)
         return None
     return group
 

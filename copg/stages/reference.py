@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from copg.artifacts import Manifest, begin, read_manifest, seal, warnings_of
 from copg.config import Natural, configuration
@@ -40,6 +40,9 @@ class ReferenceConfig:
     """Of the reference's weights, when it is known already; empty: computed here."""
     max_tokens: Natural = 0
     """Longest prompt and completion together; 0: as many as the model has positions."""
+    min_completions: Literal[1, 2] = 2
+    """Fewest completions of a training prompt, below which it is left out. 1, with the same of ``validate``,
+    for methods that learn from one alone (``dro_v``, ``sft``); others see no contrast in it."""
     check_samples: Natural = 32
     """Size of the sample of stored values computed again and compared, another at each use."""
     threads: Natural = 0
@@ -146,6 +149,7 @@ def reference_shard(config: ReferenceConfig, scored: Path, shard: int, num_shard
 class _Encoder(NamedTuple):
     codec: "TextCodec"
     max_tokens: int
+    fewest: int
 
 
 def _open(config: ReferenceConfig) -> "tuple[ReferencePass, _Encoder]":
@@ -167,7 +171,8 @@ def _open(config: ReferenceConfig) -> "tuple[ReferencePass, _Encoder]":
     engine = ReferencePass(
         config.model, config.revision, store, config.rows, config.check_samples, config.model_digest
     )
-    return engine, _Encoder(codec, min(positions, config.max_tokens or positions))
+    longest = min(positions, config.max_tokens or positions)
+    return engine, _Encoder(codec, longest, config.min_completions)
 
 
 def _encode(groups: Iterable[Group], split: str, encoder: _Encoder, tally: Tally) -> Iterator[Group]:
@@ -180,7 +185,9 @@ def _encode(groups: Iterable[Group], split: str, encoder: _Encoder, tally: Tally
 
     for group in groups:
         if split == "train":
-            encoded = encode_group(group, encoder.codec, max_tokens=encoder.max_tokens, tally=tally)
+            encoded = encode_group(
+                group, encoder.codec, max_tokens=encoder.max_tokens, tally=tally, fewest=encoder.fewest
+            )
             if encoded is not None:
                 yield encoded
             continue
