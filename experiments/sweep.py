@@ -40,7 +40,8 @@ FACTORS: Mapping[str, Sequence[float]] = {
     "warmup": (0.0, 0.3),
     "epochs": (2, 4),
 }
-"""Rate and clip as multiples of the recipe's, warm-up as a share of the steps, passes as multiples."""
+"""Rate and clip as multiples of the recipe's, a clip that follows norms as 1; warm-up as a share of the
+steps, passes as multiples."""
 BASE = "as the recipe has it"
 LORA = {"rank": 16, "alpha": 32}
 
@@ -57,7 +58,7 @@ def changes_of(factor: str, value: float, train: Any) -> dict[str, Any]:
     if factor == "rate":
         return {"optimizer": {"learning_rate": short(value * now.learning_rate)}}
     if factor == "clip":
-        return {"optimizer": {"max_grad_norm": value * now.max_grad_norm}}
+        return {"optimizer": {"max_grad_norm": value * (now.max_grad_norm or 1.0)}}
     if factor == "warmup":
         return {"optimizer": {"warmup_fraction": value}}
     return {"epochs": int(value) * train.epochs}

@@ -83,9 +83,10 @@ class OptimizerConfig:
     """Share of the steps over which the learning rate rises linearly from 0."""
     decay: Literal["cosine", "linear", "constant"] = "cosine"
     """From the peak to 0 over the steps after warm-up."""
-    max_grad_norm: Positive = 1.0
+    max_grad_norm: Positive | None = 1.0
     """Gradients are scaled down to this L2 norm; of methods whose beta is in reward units, those of a loss in
-    spreads of the rewards, so that no scale of rewards changes what is clipped."""
+    spreads of the rewards, so that no scale of rewards changes what is clipped. None: to the .9 quantile of
+    the norms of the latest 100 steps, so that about one in ten is clipped whatever the model."""
 
 
 @configuration

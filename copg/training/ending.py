@@ -61,7 +61,7 @@ def hints(metrics: Mapping[str, float]) -> list[str]:
     if clipped > CLIPPED:
         found.append(
             f"clipped in {100 * clipped:.0f} % of the steps: the clip decides how far they go: raise "
-            "optimizer.max_grad_norm"
+            "optimizer.max_grad_norm, or let it follow the norms (null)"
         )
     if kl is not None and moved is not None and kl > DRIFTED_NATS and kl > DRIFTED * max(moved, 0.0):
         found.append(

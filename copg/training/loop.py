@@ -23,6 +23,7 @@ from copg.training.checkpoint import (
     trained_tensors,
 )
 from copg.training.checkpoint_store import CheckpointStore
+from copg.training.clipping import clip_at, remember
 from copg.training.config import TrainConfig
 from copg.training.data import TrainData, step_groups
 from copg.training.launch import sigterm_noted
@@ -45,6 +46,8 @@ class LoopState:
     """Optimiser steps done."""
     clipped: int = 0
     """Steps whose gradient was scaled down."""
+    norms: list[float] = field(default_factory=list)
+    """Of the gradients of the latest steps before they were scaled down."""
     start: dict[str, float] = field(default_factory=dict)
     """Metrics of the completions drawn before the first step."""
     latest: dict[str, float] = field(default_factory=dict)
@@ -152,18 +155,14 @@ class Loop:
             config.rows,
             whole_step=min(config.groups_per_step, len(self.data)),
         )
-        norm = update(
-            self.accelerator,
-            self.scorer,
-            self.optimizer,
-            learning_rate=rate,
-            max_grad_norm=config.optimizer.max_grad_norm,
-        )
+        limit = clip_at(config.optimizer.max_grad_norm, self.state.norms)
+        norm = update(self.accelerator, self.scorer, self.optimizer, learning_rate=rate, max_grad_norm=limit)
         if not (isfinite(result.loss) and isfinite(norm)):
             self.state.reason = f"step {step + 1}: loss {result.loss} or gradient norm {norm} is not finite"
             return
         self.state.step = step + 1
-        self.state.clipped += norm > config.optimizer.max_grad_norm
+        self.state.clipped += norm > limit
+        self.state.norms = remember(self.state.norms, norm)
         metrics = {
             "loss/mean": result.loss,
             "gradient/norm": norm,

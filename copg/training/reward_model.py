@@ -17,6 +17,7 @@ from copg.lm.load import pick_device
 from copg.lm.tokenizer import auto_tokenizer, no_tokenizer
 from copg.progress import track
 from copg.rewards.classifier import forward
+from copg.training.clipping import clip_at, remember
 from copg.training.config import LoraConfig, OptimizerConfig
 from copg.training.lessons import Lesson
 from copg.training.optim import add_adapter, build_optimizer, disable_dropout, learning_rate
@@ -83,6 +84,7 @@ def fit(
     """
     optimizer = build_optimizer(model, optimizer_config)
     steps = list(_steps(len(data), epochs, groups_per_step, seed))
+    norms: list[float] = []
     for step, chosen in enumerate(track(steps, "reward")):
         rate = learning_rate(step, len(steps), optimizer_config, peak=optimizer_config.learning_rate)
         for settings in optimizer.param_groups:
@@ -95,9 +97,11 @@ def fit(
             (loss / min(groups_per_step, len(data))).backward()  # type: ignore[no-untyped-call]
             loss_sum += float(loss.detach())
             correct += right
-        norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), optimizer_config.max_grad_norm))
+        limit = clip_at(optimizer_config.max_grad_norm, norms)
+        norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), limit))
         if not math.isfinite(loss_sum) or not math.isfinite(norm):
             raise RewardError(f"reward: the loss of step {step + 1} is not finite: lower the learning rate")
+        norms = remember(norms, norm)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         yield {

@@ -471,17 +471,18 @@ def test_every_method_runs_in_the_same_trainer(
     assert (warned in capsys.readouterr().err) == (method in DRAWN_BY_REFERENCE)
 
 
-def test_the_head_of_values_goes_on_from_a_checkpoint_to_the_same_bits_and_no_policy_has_it(
+def test_values_and_norms_go_on_from_a_checkpoint_to_the_same_bits_and_no_policy_has_a_head(
     config: TrainConfig, referenced: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = replace(config, trial=TrialConfig(beta=0.1, method="dro_v"), epochs=2)
-    config = replace(config, samples=MonitorConfig(num_prompts=0))
+    config = replace(config, trial=TrialConfig(beta=0.1, method="dro_v"), epochs=2, groups_per_step=4)
+    optimizer = replace(config.optimizer, max_grad_norm=None)
+    config = replace(config, samples=MonitorConfig(num_prompts=0), optimizer=optimizer)
     whole, whole_training = train(config, referenced, tmp_path / "whole")
     checkpoint = replace(config.checkpoint, every_steps=3)
     config = replace(config, checkpoint=checkpoint)
 
     def killed(loop: Loop, number: int, tracker: object) -> None:
-        assert loop.state.step < 5, "killed"
+        assert loop.state.step < 13, "killed"
         step(loop, number, tracker)
 
     step = Loop._step
@@ -489,19 +490,19 @@ def test_the_head_of_values_goes_on_from_a_checkpoint_to_the_same_bits_and_no_po
         patched.setattr(Loop, "_step", killed)
         with pytest.raises(AssertionError, match="killed"):
             train(config, referenced, tmp_path / "cut")
-    (kept,) = (tmp_path / "checkpoints").glob("*/step_*/model.safetensors")
+    kept = max((tmp_path / "checkpoints").glob("*/step_*/model.safetensors"))
     assert load_file(kept)["value_head.weight"].any()
     policy, training = train(config, referenced, tmp_path / "cut")
-    assert read_manifest(training, schema="training").facts["resumed_from"] == 3
+    assert read_manifest(training, schema="training").facts["resumed_from"] == 12
     assert same(weights_of(whole), weights_of(policy))
     assert weights_of(policy).keys() == weights_of(Path(config.model)).keys()
-    errors = [
-        [line["value/error_fraction"] for line in read_metrics(each / "metrics.jsonl") if "loss/mean" in line]
-        for each in (whole_training, training)
-    ]
-    assert errors[0] == errors[1]
-    assert errors[0][0] == pytest.approx(1, abs=1e-3)
-    assert errors[0][-1] < 0.9
+    steps, again = (read_metrics(each / "metrics.jsonl") for each in (whole_training, training))
+    for name in ("value/error_fraction", "gradient/norm", "gradient/clipped_fraction"):
+        assert [line[name] for line in steps] == [line[name] for line in again]
+    assert steps[0]["value/error_fraction"] == pytest.approx(1, abs=1e-3)
+    clipped = [line["gradient/clipped_fraction"] for line in steps]
+    assert clipped[9] == 0  # of ten steps, which say what is usual
+    assert 0 < clipped[-1] < 0.3
 
 
 def test_one_completion_a_prompt_teaches_where_values_are_learnt(

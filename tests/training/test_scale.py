@@ -12,6 +12,7 @@ from copg.losses.units import has_reward_units
 from copg.records import Completion, Group
 from copg.rewards.distribution import Distribution
 from copg.training import step
+from copg.training.clipping import clip_at, remember
 from copg.training.config import OptimizerConfig, TrialConfig
 from copg.training.data import TrainData
 from copg.training.optim import learning_rate
@@ -38,19 +39,20 @@ def world(scale: float, offset: float) -> TrainData:
     return TrainData(groups)
 
 
-def trained(method: str, beta: float, data: TrainData, *, steps: int = 40) -> np.ndarray:
+def trained(method: str, beta: float, data: TrainData, *, steps: int = 40, **settings: Any) -> np.ndarray:
     """[prompts, texts] what a log-linear policy says after some steps at the defaults but the rate.
 
     Its weights are shared by all prompts: a table would have entries without any gradient but rounding, of
     which Adam makes whole steps.
     """
-    config = OptimizerConfig(learning_rate=0.05)
+    config = OptimizerConfig(learning_rate=0.05, **settings)
     features = torch.randn(NUM_PROMPTS, NUM_TEXTS, NUM_FEATURES, generator=torch.Generator().manual_seed(1))
     weights = torch.zeros(NUM_FEATURES, requires_grad=True)
     values = torch.zeros(NUM_PROMPTS, requires_grad=True)
     trained = [weights, *([values] if method in WITH_VALUES else [])]
     optimizer = torch.optim.AdamW(trained, lr=config.learning_rate, eps=config.epsilon, weight_decay=0.0)
     trial, indices = TrialConfig(method=method, beta=beta), list(range(NUM_PROMPTS))
+    norms: list[float] = []
     for number in range(steps):
         optimizer.param_groups[0]["lr"] = learning_rate(number, steps, config, peak=config.learning_rate)
         table = (features @ weights).log_softmax(1)
@@ -60,7 +62,8 @@ def trained(method: str, beta: float, data: TrainData, *, steps: int = 40) -> np
         loss = step.group_losses(data, trial, indices, scored).mean()
         optimizer.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(trained, config.max_grad_norm)
+        limit = clip_at(config.max_grad_norm, norms)
+        norms = remember(norms, float(torch.nn.utils.clip_grad_norm_(trained, limit)))
         optimizer.step()
     return (features @ weights).detach().double().softmax(1).numpy()
 
@@ -78,6 +81,16 @@ def test_scale_and_offset_of_rewards_change_no_policy(method: str) -> None:
         beta = 0.3 * scale if has_reward_units(method) else 0.3
         moved = trained(method, beta, world(scale, 0.0 if method == "pg" else offset))
         assert distance(plain, moved) < 1e-3, (scale, offset)
+
+
+@pytest.mark.parametrize("method", ["copg", "dro_v", "dpo"])
+def test_so_it_is_where_the_clip_follows_the_norms(method: str) -> None:
+    plain = trained(method, 0.3, world(1.0, 0.0), max_grad_norm=None)
+    if method != "dpo":  # whose norms here are below 1
+        assert distance(plain, trained(method, 0.3, world(1.0, 0.0))) > 1e-3  # another clip, another policy
+    for scale, offset in SCALES:
+        beta = 0.3 * scale if has_reward_units(method) else 0.3
+        assert distance(plain, trained(method, beta, world(scale, offset), max_grad_norm=None)) < 1e-3
 
 
 def test_a_clip_in_reward_units_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
