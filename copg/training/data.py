@@ -108,7 +108,8 @@ class TrainData:
         num_tokens = torch.from_numpy(self._num_scored[parts])
         known = (self.ref_logps[chosen], self.rewards[chosen], num_tokens, group)
         policy_logps, values = (scored, None) if scored.ndim == 1 else scored.unbind(1)
-        return Completions(policy_logps, *(value.to(scored.device) for value in known), values)
+        found = Completions(policy_logps, *(value.to(scored.device) for value in known))
+        return found._replace(values=values)
 
     def in_units(self, completions: Completions, beta: float) -> tuple[Completions, float]:
         """Rewards and beta in units of the training rewards, so that what is made of them has no unit.

@@ -20,6 +20,7 @@ from copg.lm.row_batch import build_batch
 from copg.lm.rows import TokenGroup
 from copg.lm.scorer import SequenceScorer
 from copg.losses import load_loss
+from copg.losses.diagnostics import weighted_log_ratio
 from copg.losses.groups import Completions
 from tests import tiny
 
@@ -182,3 +183,52 @@ def a2po_loss(model: Any, reference: Any, folder: Path) -> Tensor:
     inputs = {"input_ids": padded, "attention_mask": mask, "logits_to_keep": longest, "ref_logps": ref_logps}
     rewards = {"rewards": torch.tensor(REWARDS), "v_star": torch.full((len(GROUP),), value)}
     return trainer.compute_loss(model, {**inputs, **rewards})
+
+
+def test_kto_agrees_with_trl_where_both_have_the_same_reference_point(tmp_path: Path) -> None:
+    # TRL's is the mean over completions, with z the mean log-ratio of mismatched ones, here set to be ours
+    model, reference = tiny_model(0), tiny_model(1)
+    batch = build_batch([TokenGroup([1, 5, 9], GROUP)], [[0]])
+    with torch.no_grad():
+        ref_logps = SequenceScorer(reference, RowConfig())(batch)
+    lengths, group = torch.tensor([len(ids) for ids in GROUP]), torch.zeros(len(GROUP), dtype=torch.int64)
+    logps = SequenceScorer(model, RowConfig())(batch)
+    drawn = Completions(logps, ref_logps, torch.tensor(THUMBS), lengths, group)
+    z = float(weighted_log_ratio(drawn)[0])
+    assert z > 0.1
+    ours = load_loss("kto")(drawn, beta=TAU)[0]
+    our_gradient = gradient(ours, model)
+    theirs = trl_kto_loss(model, ref_logps, z, tmp_path)
+    their_gradient = len(GROUP) * gradient(theirs, model)
+    assert float(ours.detach()) == pytest.approx(len(GROUP) * float(theirs.detach()), rel=1e-5)
+    assert float((our_gradient - their_gradient).norm() / their_gradient.norm()) < 5e-6
+    other = trl_kto_loss(model, ref_logps, z + 0.5, tmp_path)
+    assert float(ours.detach()) != pytest.approx(len(GROUP) * float(other.detach()), rel=1e-2)
+
+
+THUMBS = [1.0, 0.0, 0.0, 0.0]
+
+
+def trl_kto_loss(model: Any, ref_logps: Tensor, z: float, folder: Path) -> Tensor:
+    """What TRL's trainer makes of ``GROUP`` and its thumbs, the mean log-ratio of mismatched ones being z."""
+    from datasets import Dataset
+    from trl import KTOConfig, KTOTrainer
+    from trl.trainer.kto_trainer import DataCollatorForUnpairedPreference
+
+    quiet = {"use_cpu": True, "bf16": False, "report_to": [], "gradient_checkpointing": False}
+    args = KTOConfig(str(folder), beta=TAU, max_length=None, train_sampling_strategy="sequential", **quiet)
+    row = {"prompt": "a b", "completion": " c", "label": True}
+    rows = Dataset.from_list([row, {**row, "label": False}])
+    trainer = KTOTrainer(model, tiny_model(1), args, train_dataset=rows, processing_class=tokenizer())
+    trainer.precompute_ref_logps = True
+    other = [6, 3, 2]  # a completion of another prompt
+    with torch.no_grad():
+        mismatched = SequenceScorer(model, RowConfig())(build_batch([TokenGroup([1, 5, 9], [other])], [[0]]))
+    known = {"prompt_ids": [1, 5, 9], "KL_completion_ids": other, "ref_KL_logps": float(mismatched[0]) - z}
+    examples = [
+        {**known, "completion_ids": ids, "ref_logps": float(ref), "label": bool(thumb)}
+        for ids, ref, thumb in zip(GROUP, ref_logps, THUMBS, strict=True)
+    ]
+    batch = DataCollatorForUnpairedPreference(pad_token_id=0)(examples)
+    model.eval()
+    return trainer.compute_loss(model, batch)
