@@ -13,7 +13,7 @@ from copg.lm.attention.layout import Layout, SharedRows, visible_keys
 from copg.lm.branches import Segment
 from copg.lm.config import RowConfig
 from copg.lm.load import pick_device
-from copg.lm.rows import ALONE, TokenGroup, plan_batches
+from copg.lm.rows import ALONE, TokenGroup, plan_batches, row_shares, take_completions
 
 Parts = list[tuple[int, tuple[Segment, ...]]]
 """What lies in a row: index of a group, and segments of it, a parent before those that continue it."""
@@ -191,8 +191,9 @@ def _lengths(laid: Sequence[Parts]) -> tuple[int, ...]:
 def num_computed(groups: Sequence[TokenGroup], config: RowConfig) -> int:
     """Tokens that go through the model, padding included; the fewest possible are those of the groups."""
     total = 0
-    for rows in plan_batches(groups, config):
-        lengths = _lengths(lay_rows(groups, rows, config))
+    pieces = [take_completions(group, chosen) for group in groups for chosen in row_shares(group, config)]
+    for rows in plan_batches(pieces, config):
+        lengths = _lengths(lay_rows(pieces, rows, config))
         total += sum(lengths) if config.form == "plain" else len(lengths) * max(lengths)
     return total
 

@@ -164,6 +164,13 @@ def _fitting(group: TokenGroup, room: int) -> list[tuple[Sequence[int], int]]:
     return found
 
 
+def row_shares(group: TokenGroup, config: RowConfig) -> list[list[int]]:
+    """Completions of a group that share a row: all of them, unless it is larger and may be split."""
+    if config.split_groups and group.num_tokens > config.tokens_per_row:
+        return split_group(group, config.tokens_per_row)
+    return [list(range(len(group.completion_ids)))]
+
+
 def take_completions(group: TokenGroup, chosen: Sequence[int]) -> TokenGroup:
     """The group with the ``chosen`` of its completions."""
     return TokenGroup(group.prompt_ids, [group.completion_ids[k] for k in chosen], group.id)

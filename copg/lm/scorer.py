@@ -25,7 +25,7 @@ from copg.lm.config import RowConfig
 from copg.lm.head import Head, token_logps
 from copg.lm.load import bare_model, forward_errors, model_decoder, model_head
 from copg.lm.row_batch import RowBatch, build_batch
-from copg.lm.rows import TokenGroup, plan_batches, split_group, take_completions
+from copg.lm.rows import TokenGroup, plan_batches, row_shares, take_completions
 from copg.progress import track
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -156,7 +156,7 @@ def scorer_logps(
 ) -> list[list[float]]:
     """As ``group_logps``, through a scorer; of one that returns several values a completion, those."""
     result = [[0.0] * len(group.completion_ids) for group in groups]
-    shares = [(i, chosen) for i, group in enumerate(groups) for chosen in _row_shares(group, config)]
+    shares = [(i, chosen) for i, group in enumerate(groups) for chosen in row_shares(group, config)]
     pieces = [take_completions(groups[i], chosen) for i, chosen in shares]
     plan = plan_batches(pieces, config)
     with torch.no_grad():
@@ -168,10 +168,3 @@ def scorer_logps(
                 for k in chosen:
                     result[index][k] = next(logps)
     return result
-
-
-def _row_shares(group: TokenGroup, config: RowConfig) -> list[list[int]]:
-    """Completions of a group that share a row: all of them, unless it is larger and may be split."""
-    if config.split_groups and group.num_tokens > config.tokens_per_row:
-        return split_group(group, config.tokens_per_row)
-    return [list(range(len(group.completion_ids)))]

@@ -102,6 +102,8 @@ def test_tokens_of_each_form_by_hand() -> None:
     expected = {"packed": 49, "shared": 60, "alone": 110, "plain": 60}
     assert {form: num_computed(groups, RowConfig(form=form)) for form in FORMS} == expected  # type: ignore[arg-type]
     assert num_computed(groups, RowConfig(attention="mask")) == 60
+    # in parts of 24 tokens at most the second group has its prompt twice: 19, 2+20 and 2+4+4
+    assert num_computed(groups, RowConfig(form="packed", tokens_per_row=24, split_groups=True)) == 51
 
 
 def test_a_recurrent_model_is_computed_a_completion_at_a_time_and_trained() -> None:

@@ -262,6 +262,20 @@ def test_what_does_not_fit_is_dropped_and_counted(
     assert len(left) + gone == 24
 
 
+def test_groups_larger_than_a_row_are_computed_in_parts_where_that_is_asked_for(
+    config: ReferenceConfig, scored: Path, tmp_path: Path
+) -> None:
+    reference_groups(config, scored, tmp_path / "whole")
+    rows = RowConfig(tokens_per_row=30, split_groups=True)
+    store = str(tmp_path / "another store")
+    reference_groups(replace(config, rows=rows, store=store), scored, tmp_path / "parts")
+    whole, parts = (list(read_groups(tmp_path / name, "train")) for name in ("whole", "parts"))
+    assert max(len(g.prompt_ids) + sum(len(c.token_ids) for c in g.completions) for g in whole) > 30
+    expected = [c.ref_logps for group in whole for c in group.completions]
+    assert [c.ref_logps for g in parts for c in g.completions] == pytest.approx(expected, abs=1e-4)
+    assert read_manifest(tmp_path / "parts", schema="referenced").facts["rows"]["cost"] > 1
+
+
 def test_a_completion_that_was_cut_off_has_another_key_than_a_finished_one() -> None:
     assert completion_key([1], [5, 2]) != completion_key([1], [5])
 

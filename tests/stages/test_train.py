@@ -139,8 +139,12 @@ def test_the_best_third_is_trained_on_by_ranks_and_every_prompt_is_told(
 
 @pytest.mark.parametrize(
     "rows",
-    [RowConfig(tokens_per_batch=64), RowConfig(tokens_per_row=256, tokens_per_batch=1024)],
-    ids=["one_group_a_batch", "many_groups_a_row"],
+    [
+        RowConfig(tokens_per_batch=64),
+        RowConfig(tokens_per_row=256, tokens_per_batch=1024),
+        RowConfig(tokens_per_row=30, split_groups=True),
+    ],
+    ids=["one_group_a_batch", "many_groups_a_row", "groups_in_parts"],
 )
 def test_how_groups_share_rows_and_batches_does_not_change_what_is_learnt(
     config: TrainConfig, referenced: Path, tmp_path: Path, rows: RowConfig
