@@ -38,7 +38,7 @@ def model(reference_dir: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def records(tmp_path: Path) -> Path:
-    tiny.write_records(tmp_path / "records.jsonl", 40, 3)
+    tiny.write_records(tmp_path / "records.jsonl", 40, 3, rewarded=True)
     return tmp_path / "records.jsonl"
 
 

@@ -62,11 +62,9 @@ def _goes_on(first: bytes, rest: bytes) -> bool:
         return False
     if not (below := rest.lstrip(_WHITE)):
         return True
-    if first.endswith(b":"):
-        return True
-    if opened[-1] == b"{":
+    if opened[-1] == b"{" and not first.endswith(b":"):
         return below[:1] in (b'"', b"}")
-    # in a list, what is printed over several lines is set in; a line of its own is not
+    # in a list or behind a colon, what is printed over several lines is set in; a line of its own is not
     return not below.startswith(b"{") or rest[:1] in (b" ", b"\t")
 
 

@@ -45,7 +45,7 @@ def look_at(
         mistakes += [look] if look.kind == ERROR else []
         yield look
     if "records" not in gone and not is_address(recipe.records):
-        yield from _of_records(recipe, run_dir)
+        yield from _of_records(recipe, run_dir, whole=not mistakes)
     answers = ask_names(recipe)
     absent = [each for each in absent_names(recipe, answers) if each[0].partition("=")[0] not in gone]
     yield from (Look(ERROR if sure else NOTE, told) for told, sure in absent)
@@ -73,19 +73,17 @@ def _of_settings(recipe: Recipe, run_dir: Path, sections: Mapping[str, Any], wro
     if not told:
         names = ", ".join(subject_name(trial) for trial in recipe.trials)
         yield Look(OK, f"settings: of {len(recipe.planned)} stages; trials {names}")
-        yield from _of_gate(settings_of(recipe, run_dir), recipe.records)
+        if few := few_asked(configs := settings_of(recipe, run_dir)):
+            yield Look(_hopeless(configs), f"settings: {few}")
 
 
-def _of_gate(configs: Mapping[str, Any], records: str) -> Iterator[Look]:
-    """So few gate prompts that a run would be stopped whatever its records hold."""
-    kind = ERROR if configs["promote"].error.refuse_hopeless else NOTE
-    if told := few_asked(configs):
-        yield Look(kind, f"settings: {told}")
-    elif told := few_there(configs, records):
-        yield Look(kind, told)
+def _hopeless(configs: Mapping[str, Any]) -> str:
+    """What it is that so few prompts are judged on that a run would be stopped, or would promote nobody."""
+    return ERROR if configs["promote"].error.refuse_hopeless else NOTE
 
 
-def _of_records(recipe: Recipe, run_dir: Path) -> Iterator[Look]:
+def _of_records(recipe: Recipe, run_dir: Path, *, whole: bool) -> Iterator[Look]:
+    """The first records; where they are right and the settings are ``whole``, also how many there are."""
     try:
         known = {"validate": stage_settings(recipe, "validate", run_dir=run_dir)}
         validate = parse_stages(recipe, known)["validate"]
@@ -126,6 +124,8 @@ def _of_records(recipe: Recipe, run_dir: Path) -> Iterator[Look]:
             f"records: {lacking} of their {prompts} prompts have fewer than two distinct completions, and "
             "are refused unless others follow; sample: {completions: 4} draws those that are missing",
         )
+    if whole and not few_asked(configs := settings_of(recipe, run_dir)):
+        yield from (Look(_hopeless(configs), told) for told in [few_there(configs, recipe.records)] if told)
     yield from _of_columns(recipe, found)
 
 

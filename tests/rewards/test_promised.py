@@ -61,7 +61,7 @@ def test_no_stage_calls_a_reward_that_reads_something_else_than_was_promised(
     spec, file, named = reading(what, judge, tmp_path)
     tiny.write_records(tmp_path / "records.jsonl", 40, 3)
     values = {"name": "x", "records": str(tmp_path / "records.jsonl"), "model": str(reference_dir)}
-    values |= {"trials": [{"beta": 0.1}], "rewards": [vars(spec), {"name": "rouge_l"}]}
+    values |= {"trials": [{"beta": 0.1}], "rewards": [vars(spec), {"name": "length", "params": {"max": 4}}]}
     plans = plan_recipe(ResolveConfig(recipe=parse_recipe(values), run_dir=str(tmp_path / "runs"))).plans
     configs = [plans[name]["config"] for name in ("score", "evaluate", "baseline")]
     called = [each["rewards"] for each in (*configs, plans["train"]["config"]["samples"])]
@@ -77,7 +77,7 @@ def test_no_stage_calls_a_reward_that_reads_something_else_than_was_promised(
 
 
 def test_of_the_model_that_the_run_trains_nothing_is_promised(reference_dir: Path, tmp_path: Path) -> None:
-    tiny.write_records(tmp_path / "records.jsonl", 40, 3)
+    tiny.write_records(tmp_path / "records.jsonl", 40, 3, rewarded=True)
     values = {"name": "x", "records": str(tmp_path / "records.jsonl"), "model": str(reference_dir)}
     values |= {"trials": [{"beta": 0.1}], "rewards": [{"name": "reward_model"}], "reward": {}}
     plans = plan_recipe(ResolveConfig(recipe=parse_recipe(values), run_dir=str(tmp_path / "runs"))).plans
