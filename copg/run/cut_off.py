@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from copg.errors import DamageError
-from copg.run.summary import SUMMARY, read_records
+from copg.run.summary import PAGE, SUMMARY, read_records
 from copg.run.task_record import RUN, read_json
+from copg.stores.sealed import write_sealed
 
 
 def unfinished(run_dir: Path) -> dict[str, Any] | None:
@@ -35,6 +36,21 @@ def unfinished(run_dir: Path) -> dict[str, Any] | None:
     mine = [each for each in records.values() if each is not None and each.run == before["run"]]
     stopped = [each.task for each in mine if each.state == "running"]
     return {"run": before["run"], "started": before.get("started"), "stopped": sorted(stopped)}
+
+
+def make_way(run_dir: Path) -> None:
+    """Take away what the latest run left for readers, so that it is not taken for the next one's.
+
+    Where it was cut off, what is known of it stays for the next ``resolve`` to find.
+
+    Args:
+        run_dir: directory of the runs.
+    """
+    before = unfinished(run_dir)
+    for name in (RUN, SUMMARY, PAGE):
+        (run_dir / name).unlink(missing_ok=True)
+    if before:
+        write_sealed(run_dir / RUN, {"run": "", "before": before})
 
 
 def told_of_before(summary: Mapping[str, Any]) -> str:

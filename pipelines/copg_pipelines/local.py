@@ -22,9 +22,10 @@ import psutil
 
 from copg.errors import ConfigError, CopgError, without_secrets
 from copg.run.check import check_recipe
+from copg.run.cut_off import make_way
 from copg.run.machine import write_machine
 from copg.run.recipe import Recipe, parse_recipe
-from copg.run.summary import PAGE, SUMMARY, read_records, write_summary
+from copg.run.summary import SUMMARY, read_records, write_summary
 from copg.run.task_record import RUN, read_json
 from copg.stores.addresses import is_finished
 from copg.stores.sealed import write_sealed
@@ -70,8 +71,7 @@ def run_local(dag: str, recipe: Recipe, root: Path, *, runner: Any = None, image
     root = root.resolve()
     check_recipe(recipe, root)
     with _alone(root):
-        for name in (RUN, SUMMARY, PAGE):
-            (root / name).unlink(missing_ok=True)
+        make_way(root)
         write_sealed(root / RECIPE, {"dag": dag, **asdict(recipe)})
         succeeded, log = _run_and_watch(lambda: _build(dag, recipe, image), recipe, root, runner)
         summary = read_json(root / SUMMARY) or write_summary(root, succeeded=succeeded)

@@ -9,10 +9,10 @@ import pytest
 from copg_components.resolve import resolve
 from copg_components.summary import summary
 
-from copg.run.cut_off import told_of_before, unfinished
+from copg.run.cut_off import make_way, told_of_before, unfinished
 from copg.run.ending import show_failure
 from copg.run.history import read_runs
-from copg.run.summary import HISTORY, SUMMARY
+from copg.run.summary import HISTORY, PAGE, SUMMARY
 from copg.run.task_record import RUN, TaskRecord, read_json, write_record
 from copg.run.webhook import message_of
 
@@ -106,3 +106,21 @@ def test_a_run_that_left_a_summary_was_not_cut_off(tmp_path: Path) -> None:
     (tmp_path / SUMMARY).write_text(json.dumps({"run": "first"}))
     assert unfinished(tmp_path) is None
     assert told_of_before({"before": None}) == told_of_before({}) == ""
+
+
+def test_a_run_here_tells_of_one_that_was_killed_before_it_however_often(
+    recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    first, home = begin(recipe, "score", state="running"), Path(recipe["run_dir"])
+    (home / PAGE).touch()
+    for _ in range(2):  # the second is killed before it has resolved anything
+        make_way(home)
+        assert not (home / PAGE).exists()
+        found = unfinished(home)
+        assert found is not None
+        assert (found["run"], found["stopped"]) == (first, ["score"])
+    begin(recipe, state="succeeded")
+    assert end(recipe, "SUCCEEDED")["before"]["run"] == first
+    make_way(home)
+    assert [name for name in (RUN, SUMMARY, PAGE) if (home / name).exists()] == []
+    assert unfinished(home) is None
