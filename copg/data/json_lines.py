@@ -65,9 +65,12 @@ def spelled(text: str) -> Any:
         return text
 
 
-def listed(names: Iterable[str]) -> str:
-    """Names of columns as a list, sorted; of many the first, and how many more there are."""
-    ordered = sorted(names)
+def listed(names: Iterable[Any]) -> str:
+    """Names of columns as a list, sorted; of many the first, and how many more there are.
+
+    Keys of a map in Parquet may be numbers.
+    """
+    ordered = sorted(map(str, names))
     shown = [name if len(name) <= MAX_NAME_CHARS else f"{name[:MAX_NAME_CHARS]}..." for name in ordered]
     more = len(shown) - MAX_NAMES
     return f"{shown[:MAX_NAMES]}" + (f" and {more:,} more" if more > 0 else "")

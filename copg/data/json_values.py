@@ -1,6 +1,7 @@
 """Files of JSON that are no lines: one list of records, or objects over several lines, item by item."""
 
 import io
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,7 +66,15 @@ def _goes_on(first: bytes, rest: bytes) -> bool:
     if opened[-1] == b"{" and not first.endswith(b":"):
         return below[:1] in (b'"', b"}")
     # in a list or behind a colon, what is printed over several lines is set in; a line of its own is not
-    return not below.startswith(b"{") or rest[:1] in (b" ", b"\t")
+    return rest[:1] in (b" ", b"\t") or _closes(first + b"\n" + rest)
+
+
+def _closes(text: bytes) -> bool:
+    """Whether a text begins with a whole object."""
+    try:
+        return type(json.JSONDecoder().raw_decode(text.decode(errors="replace"))[0]) is dict
+    except (ValueError, RecursionError):
+        return False
 
 
 def read_values(

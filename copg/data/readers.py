@@ -173,10 +173,15 @@ def _read_parquet(name: str, path: Path, file: "io.BufferedReader[Any]") -> Iter
         parquet = pq.ParquetFile(file, buffer_size=2**20)
         if twice := twice_named(parquet.schema_arrow):
             raise RecordError(f"{path}: names a column twice: {twice!r:.200}")
-        yield from rows_of(name, parquet.iter_batches(ROWS_PER_BATCH))
+        num_read = 0
+        for row in rows_of(name, parquet.iter_batches(ROWS_PER_BATCH)):
+            yield row
+            num_read += 1
     except (pa.ArrowException, OSError) as error:
         reason = str(error).partition("\n")[0]
         raise RecordError(f"{path}: cannot be read as Parquet: {reason}") from None
+    if num_read != (said := parquet.metadata.num_rows):  # damaged where no checksum tells it
+        raise RecordError(f"{path}: cannot be read as Parquet: it says {said:,} rows, and holds {num_read:,}")
 
 
 def _read_dataset(records: str, subset: str | None, split: str | None, revision: str | None) -> Iterator[Row]:

@@ -1,5 +1,7 @@
 """Whatever is handed to copg is taken whole or refused in a line, in bounded time and memory."""
 
+import contextlib
+import random
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -7,6 +9,7 @@ from typing import Any
 import pytest
 
 from copg.data.suite import Suite
+from copg.errors import CopgError
 from tests import test_flips
 from tests.fuzz.cases import CASES
 from tests.fuzz.models import make_models
@@ -61,6 +64,20 @@ def test_a_hundred_thousand_inputs_are_taken_whole_or_refused_in_a_line(
     for number in range(VALIDATED):
         run_case("validated", f"whole {tenth}/{number}", tmp_path / "validated", made)
     run_cases(10_000, f"whole {tenth}", tmp_path, made)
+
+
+ONCE_BROKEN = [
+    *(f"xlines {number}" for number in (1555, 1626, 3480, 3913)),  # a first line that is cut swallowed others
+    "xparquet 620",  # keys that are numbers
+    "xparquet 3962",  # a damaged file that says it holds a row, and gives none
+]
+
+
+@pytest.mark.parametrize("seed", ONCE_BROKEN)
+def test_what_broke_once_is_taken_whole_or_refused(seed: str, tmp_path: Path) -> None:
+    case = CASES[seed.split()[0].removeprefix("x")][1]
+    with contextlib.suppress(CopgError):
+        case(random.Random(seed), tmp_path, {})
 
 
 def test_what_a_case_takes_is_counted_from_its_own_beginning() -> None:
