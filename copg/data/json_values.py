@@ -50,11 +50,11 @@ def _goes_on(first: bytes, rest: bytes) -> bool:
         first: without white space at its end.
         rest: as much of what follows as is at hand.
     """
+    if (ends_below := _ends_below(first, rest)) is not None:
+        return ends_below
     opened: list[bytes] = []
     for token in _TOKEN.finditer(first):
         mark = token[0][:1]
-        if mark == b'"' and not token[1]:
-            return False  # a text ends with its line
         if mark in (b"[", b"{"):
             opened.append(mark)
         elif mark in (b"]", b"}") and opened:
@@ -66,15 +66,23 @@ def _goes_on(first: bytes, rest: bytes) -> bool:
     if opened[-1] == b"{" and not first.endswith(b":"):
         return below[:1] in (b'"', b"}")
     # in a list or behind a colon, what is printed over several lines is set in; a line of its own is not
-    return rest[:1] in (b" ", b"\t") or _closes(first + b"\n" + rest)
+    return rest[:1] in (b" ", b"\t")
 
 
-def _closes(text: bytes) -> bool:
-    """Whether a text begins with a whole object."""
+def _ends_below(first: bytes, rest: bytes) -> bool | None:
+    """Whether the object that a file begins with ends below its first line.
+
+    False where that line is broken by itself; None where it is not known: what is below it is broken, or goes
+    on beyond what is at hand.
+    """
+    line = first.decode(errors="replace")
     try:
-        return type(json.JSONDecoder().raw_decode(text.decode(errors="replace"))[0]) is dict
-    except (ValueError, RecursionError):
+        _, end = json.JSONDecoder().raw_decode(f"{line}\n{rest.decode(errors='replace')}")
+    except json.JSONDecodeError as error:
+        return None if error.pos >= len(line) else False
+    except RecursionError:
         return False
+    return bool(end > len(line))
 
 
 def read_values(
