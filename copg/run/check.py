@@ -50,7 +50,7 @@ def mistakes_of(recipe: Recipe, run_dir: Path, *, library: bool = False) -> list
     waiting = [stage for stage in OPTIONAL if stage in recipe.stages and stage not in recipe.planned]
     configs, told = parse_each(recipe, {stage: known(stage) for stage in recipe.planned})
     _, apart = parse_each(recipe, {stage: known(stage) for stage in waiting})
-    found = [*read_nowhere({"records": recipe.records, "model": recipe.model, **recipe.stages})]
+    found = [*read_nowhere(recipe.by_key)]
     of_sections = [*_of_sections(recipe)]
     if any(line.startswith(NO_REWARDS) for line in of_sections):
         told = [line for line in told if NO_REWARDS not in line]  # score has no other words for it
@@ -58,7 +58,7 @@ def mistakes_of(recipe: Recipe, run_dir: Path, *, library: bool = False) -> list
     found += [
         *_of_splits(configs),
         *_of_weights(recipe, configs),
-        *of_trackers({"tracking": recipe.tracking, **recipe.stages}),
+        *of_trackers(recipe.by_key),
         *_of_rewards(recipe, configs),
         *_of_mixes(configs),
     ]

@@ -8,7 +8,6 @@ from typing import Any
 import pyarrow as pa
 
 from copg.data.columns import RECORD_SCHEMA, to_portion
-from copg.data.found import Reading
 from copg.data.message_rows import may_gather, whole_trees
 from copg.data.readers import Rows
 from copg.data.shapes import RecordReader
@@ -17,9 +16,9 @@ from copg.errors import ConfigError, CopgError
 from copg.evaluation.power import MIN_PROMPTS
 from copg.records import SPLITS
 from copg.run.check import settings_of
+from copg.run.outlook import ALL_THE_SAME
 from copg.run.recipe import Recipe
 
-ALL_THE_SAME = "or train all the same with promote.error.refuse_hopeless: false"
 AT_ONCE = 200
 MOST_ROWS = 20_000
 """Of records that are read for it; where more of them hold few prompts still, ``score`` tells."""
@@ -50,7 +49,7 @@ def few_asked(configs: Mapping[str, Any]) -> str:
         return ""
     return (
         f"evaluate.num_prompts={asked} of 'gate' promotes nobody, {MIN_PROMPTS} are needed: raise it, "
-        f"{ALL_THE_SAME}"
+        f"or {ALL_THE_SAME}"
     )
 
 
@@ -71,7 +70,7 @@ def few_there(configs: Mapping[str, Any], records: str) -> str:
         return ""
     return (
         f"records: with {found} of their prompts in gate nobody is promoted, {MIN_PROMPTS} are needed: "
-        f"bring more prompts, raise validate.gate_fraction={validate.gate_fraction:g}, {ALL_THE_SAME}"
+        f"bring more prompts, raise validate.gate_fraction={validate.gate_fraction:g}, or {ALL_THE_SAME}"
     )
 
 
@@ -88,9 +87,8 @@ def gate_prompts(validate: Any, records: str) -> int | None:
     Raises:
         RecordError: they cannot be read.
     """
-    reading = Reading(validate.columns, validate.read_as, validate.completion == "all_turns")
-    place = {"subset": validate.subset, "split": validate.dataset_split, "revision": validate.revision}
-    source, reader = Rows(records, **place), RecordReader(reading)
+    reading = validate.reading
+    source, reader = Rows(records, **validate.part), RecordReader(reading)
     if not source.files and not Path(records).exists():
         return None
     rows = iter(whole_trees(source) if may_gather(reading) else source)

@@ -4,7 +4,6 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from copg.errors import CopgError
 from copg.lm.weights import check_files
@@ -64,8 +63,7 @@ def of_stores(recipe: Recipe) -> Iterator[str]:
 
 def of_no_effect(recipe: Recipe) -> Iterator[str]:
     """Settings that choose among what lies on the hub, beside files and folders of this machine."""
-    values: dict[str, Any] = {"model": recipe.model, "revision": recipe.revision, **recipe.stages}
-    values[RECORDS] = recipe.records
+    values = recipe.by_key
     for name, keys in CHOICES.items():
         place = value_at(values, name)
         if not isinstance(place, str) or not place or not (looks_like_path(place) or Path(place).exists()):

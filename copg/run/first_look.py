@@ -78,7 +78,7 @@ def _of_settings(recipe: Recipe, run_dir: Path, sections: Mapping[str, Any], wro
 
 
 def _hopeless(configs: Mapping[str, Any]) -> str:
-    """What it is that so few prompts are judged on that a run would be stopped, or would promote nobody."""
+    """How it is told that nobody can be promoted: a run of the recipe stops, or goes on all the same."""
     return ERROR if configs["promote"].error.refuse_hopeless else NOTE
 
 

@@ -119,15 +119,13 @@ def first_of(records: str, validate: Any) -> Sample:
     """``read_first`` by the settings of ``validate``, held against what it expects of records."""
     return read_first(
         records,
-        Reading(validate.columns, validate.read_as, validate.completion == "all_turns"),
+        validate.reading,
         record_checks(
             max_prompt_chars=validate.max_prompt_chars,
             max_completion_chars=validate.max_completion_chars,
-            min_completions=2 if validate.min_completions is None else validate.min_completions,
+            min_completions=validate.fewest,
         ),
-        subset=validate.subset,
-        split=validate.dataset_split,
-        revision=validate.revision,
+        **validate.part,
     )
 
 

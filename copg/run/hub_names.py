@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
 
 from copg.errors import ADDRESS
 from copg.run.hub import cached
@@ -43,10 +42,9 @@ def ask_names(recipe: Recipe, *, endpoint: str | None = None) -> Answers:
     """
     if MIRROR in str(recipe.placement):
         return {}
-    values: dict[str, Any] = {"model": recipe.model, "revision": recipe.revision, **recipe.stages}
-    validate = recipe.stages.get("validate") or {}
+    values = recipe.by_key
     asked = [(key, value_at(values, key), value_at(values, _revision_of(key)), "model") for key in MODELS]
-    asked.append((RECORDS, recipe.records, value_at(validate, "revision"), "dataset"))
+    asked.append((RECORDS, recipe.records, value_at(values, "validate.revision"), "dataset"))
     ask = cache(partial(ask_hub, endpoint=endpoint))
     return {
         key: ask(name, revision, kind)
@@ -69,10 +67,9 @@ def absent_names(recipe: Recipe, answers: Answers) -> Iterator[tuple[str, bool]]
     from huggingface_hub import get_token
 
     sure = not recipe.placement or bool(get_token())
-    values: dict[str, Any] = {"model": recipe.model, RECORDS: recipe.records, **recipe.stages}
     for key, answer in answers.items():
         if answer.told:
-            yield f"{key}={value_at(values, key)!r:.300}: {answer.told}", sure
+            yield f"{key}={value_at(recipe.by_key, key)!r:.300}: {answer.told}", sure
 
 
 def ask_hub(

@@ -86,6 +86,12 @@ class Recipe:
             yield str(error)
 
     @property
+    def by_key(self) -> dict[str, Any]:
+        """What a dotted key of a section reaches, and what stands beside the sections, but for lists."""
+        own = ("records", "model", "revision", "tracking")
+        return {**{name: getattr(self, name) for name in own}, **self.stages}
+
+    @property
     def trains_reward(self) -> bool:
         """Whether a run of it trains a reward model on the preferences first.
 

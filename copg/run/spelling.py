@@ -8,7 +8,8 @@ from typing import Any
 from copg.errors import ADDRESS, ConfigError
 from copg.run.shared import value_at
 
-STORES = ("s3", "s3a", "gs", "gcs", "minio", "abfs", "abfss", "az", "adl", "hdfs", "http", "https")
+_OF_FILES = ("s3", "s3a", "gs", "gcs", "minio", "abfs", "abfss", "az", "adl", "hdfs")
+STORES = (*_OF_FILES, "http", "https")
 """Schemes after whose two slashes a bucket or a server comes."""
 RIGHT = {"file": (2, 3), "sqlite": (3, 4)}
 """Slashes of addresses of files, which may name a machine, or a path from the root; of all others two."""
@@ -21,7 +22,7 @@ TRACKERS = ("tracking", "train.tracking.uri", "promote.tracking_uri")
 """Settings that name a tracking server or its database."""
 MACHINE = re.compile(r"[\w.-]+:\d+(/.*)?")
 """A server without its scheme."""
-HOLDS_FILES = re.compile(r"(s3a?|gs|gcs|minio|abfss?|az|adl|hdfs|ftps?|sftp)://")
+HOLDS_FILES = re.compile(rf"({'|'.join((*_OF_FILES, 'ftp', 'ftps', 'sftp'))})://")
 """Addresses of places where no MLflow keeps runs."""
 DATABASES = (".db", ".sqlite", ".sqlite3")
 """How files of SQLite end."""

@@ -95,6 +95,21 @@ class ValidateConfig:
         if self.read_as not in (None, *READ_AS):
             raise ValueError(f"read_as={self.read_as!r} is no shape; use one of {sorted(READ_AS)}")
 
+    @property
+    def reading(self) -> Reading:
+        """What is said of how records are to be read."""
+        return Reading(self.columns, self.read_as, self.completion == "all_turns")
+
+    @property
+    def part(self) -> dict[str, str | None]:
+        """Which part of a data set is meant, as ``Rows`` takes it."""
+        return {"subset": self.subset, "split": self.dataset_split, "revision": self.revision}
+
+    @property
+    def fewest(self) -> int:
+        """Distinct completions that a prompt must have."""
+        return 2 if self.min_completions is None else self.min_completions
+
 
 def validate_records(
     config: ValidateConfig, records: str, groups: Path, *, bounds: Bounds = BOUNDS
@@ -122,9 +137,7 @@ def validate_records(
     """
     begin(groups)
     fit = _open_reader(config.reader)
-    rows = Rows(
-        records, subset=config.subset, split=config.dataset_split, revision=config.revision, bounds=bounds
-    )
+    rows = Rows(records, **config.part, bounds=bounds)
     record_pass, group_pass = _passes(config, fit)
     with Rejections(groups) as rejections, Spool(groups, RECORD_SCHEMA, bounds) as spool:
         with records_as_promised(records, config.records_digest):
@@ -173,19 +186,18 @@ def validate_records(
 
 def _passes(config: ValidateConfig, fit: RecordFit | None) -> tuple[RecordPass, GroupPass]:
     """Over the records, each on its own; and over the prompts, with all of their completions."""
-    fewest = 2 if config.min_completions is None else config.min_completions
     record_pass = RecordPass(
-        Reading(config.columns, config.read_as, config.completion == "all_turns"),
+        config.reading,
         max_prompt_chars=config.max_prompt_chars,
         max_completion_chars=config.max_completion_chars,
         fit=fit,
-        min_completions=fewest,
+        min_completions=config.fewest,
     )
     group_pass = GroupPass(
         record_pass.sides,
         select_fraction=config.select_fraction,
         gate_fraction=config.gate_fraction,
-        min_completions=fewest,
+        min_completions=config.fewest,
     )
     return record_pass, group_pass
 

@@ -136,17 +136,20 @@ GROUP = [[7, 8, 11, 2], [4, 4, 13, 6, 2], [9, 2], [3, 12, 10, 11, 5, 2]]
 """Completions of one prompt, of several lengths."""
 
 
-def test_astar_po_agrees_with_trl_from_the_value_to_the_gradient(tmp_path: Path) -> None:
-    # ours is the sum of TRL's (beta2 * d - (R - V))**2 over 2 * beta; TRL's loss is their mean
-    model, reference = tiny_model(0), tiny_model(1)
+def scored(model: Any, reference: Any, rewards: list[float]) -> Completions:
+    """``GROUP`` as ours scores it, with a gradient to the model."""
     batch = build_batch([TokenGroup([1, 5, 9], GROUP)], [[0]])
     with torch.no_grad():
         ref_logps = SequenceScorer(reference, RowConfig())(batch)
     lengths, group = torch.tensor([len(ids) for ids in GROUP]), torch.zeros(len(GROUP), dtype=torch.int64)
     logps = SequenceScorer(model, RowConfig())(batch)
-    ours = load_loss("astar_po")(
-        Completions(logps, ref_logps, torch.tensor(REWARDS), lengths, group), beta=TAU
-    )[0]
+    return Completions(logps, ref_logps, torch.tensor(rewards), lengths, group)
+
+
+def test_astar_po_agrees_with_trl_from_the_value_to_the_gradient(tmp_path: Path) -> None:
+    # ours is the sum of TRL's (beta2 * d - (R - V))**2 over 2 * beta; TRL's loss is their mean
+    model, reference = tiny_model(0), tiny_model(1)
+    ours = load_loss("astar_po")(scored(model, reference, REWARDS), beta=TAU)[0]
     our_gradient = gradient(ours, model)
     theirs = a2po_loss(model, reference, tmp_path)
     scale = len(GROUP) / (2 * TAU)
@@ -188,21 +191,16 @@ def a2po_loss(model: Any, reference: Any, folder: Path) -> Tensor:
 def test_kto_agrees_with_trl_where_both_have_the_same_reference_point(tmp_path: Path) -> None:
     # TRL's is the mean over completions, with z the mean log-ratio of mismatched ones, here set to be ours
     model, reference = tiny_model(0), tiny_model(1)
-    batch = build_batch([TokenGroup([1, 5, 9], GROUP)], [[0]])
-    with torch.no_grad():
-        ref_logps = SequenceScorer(reference, RowConfig())(batch)
-    lengths, group = torch.tensor([len(ids) for ids in GROUP]), torch.zeros(len(GROUP), dtype=torch.int64)
-    logps = SequenceScorer(model, RowConfig())(batch)
-    drawn = Completions(logps, ref_logps, torch.tensor(THUMBS), lengths, group)
+    drawn = scored(model, reference, THUMBS)
     z = float(weighted_log_ratio(drawn)[0])
     assert z > 0.1
     ours = load_loss("kto")(drawn, beta=TAU)[0]
     our_gradient = gradient(ours, model)
-    theirs = trl_kto_loss(model, ref_logps, z, tmp_path)
+    theirs = trl_kto_loss(model, drawn.ref_logps, z, tmp_path)
     their_gradient = len(GROUP) * gradient(theirs, model)
     assert float(ours.detach()) == pytest.approx(len(GROUP) * float(theirs.detach()), rel=1e-5)
     assert float((our_gradient - their_gradient).norm() / their_gradient.norm()) < 5e-6
-    other = trl_kto_loss(model, ref_logps, z + 0.5, tmp_path)
+    other = trl_kto_loss(model, drawn.ref_logps, z + 0.5, tmp_path)
     assert float(ours.detach()) != pytest.approx(len(GROUP) * float(other.detach()), rel=1e-2)
 
 

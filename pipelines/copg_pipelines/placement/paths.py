@@ -102,9 +102,8 @@ def _named(recipe: Recipe) -> Iterator[tuple[str, str]]:
     """Key and value of every setting that may hold a path."""
     if recipe.tracking:
         yield "tracking", recipe.tracking
-    values: dict[str, Any] = {"records": recipe.records, "model": recipe.model, **recipe.stages}
     for key in sorted(PATHS):
-        value = value_at(values, key)
+        value = value_at(recipe.by_key, key)
         if isinstance(value, str):
             yield key, value
     for reward in (*recipe.rewards, *all_rewards(recipe.stages)):
