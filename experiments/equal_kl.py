@@ -1,7 +1,7 @@
 """Methods at equal KL: what each earns where all of them went as far from the reference.
 
     python -m examples.smollm2 --out runs/smollm2/data/model
-    python -m examples.readings --count 800 --out runs/smollm2/data/prompts_800.jsonl
+    python -m examples.readings --out runs/smollm2/data/prompts.jsonl
     python -m experiments.equal_kl --recipe experiments/recipes/smollm2_readings.yaml --out DIR [--units 1]
 
 trains CoPG, RPO, A*-PO, QRPO, DPO, IPO and SFT on the same logs: four settings a method with one seed, the
