@@ -9,6 +9,8 @@ from typing import TypeVar
 
 T = TypeVar("T")
 LINE_EVERY_S = 15.0
+SOME = 0.01
+"""Share of the work that has to be done before its speed says how long the rest takes."""
 _TASK: ContextVar[str] = ContextVar("task", default="")
 _WARNED: ContextVar[list[str] | None] = ContextVar("warned", default=None)
 
@@ -127,5 +129,8 @@ def _lines(
         if now - printed > LINE_EVERY_S:
             printed = now
             rate = (done - before) / (now - started)
-            left = f" of {total}, {(total - done) / rate:.0f} s left" if total else ""
-            print(f"{description}: {done}{left} ({rate:.1f}/s)", file=sys.stderr, flush=True)
+            of = f" of {total}" if total else ""
+            # the first of many that are worked side by side has waited for all of them
+            known = total and done - before >= SOME * (total - before)
+            left = f", {(total - done) / rate:.0f} s left" if total and known else ""
+            print(f"{description}: {done}{of}{left} ({rate:.1f}/s)", file=sys.stderr, flush=True)

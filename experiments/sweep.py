@@ -36,12 +36,12 @@ from experiments.units import Enough, Units, bench_and_units, unit_parser
 BETA_SPREADS = 0.5
 FACTORS: Mapping[str, Sequence[float]] = {
     "rate": (1 / 9, 1 / 3, 3.0, 9.0),
-    "clip": (0.1, 10.0),
+    "clip": (0.01, 0.1, 10.0, 0.0),
     "warmup": (0.0, 0.3),
     "epochs": (2, 4),
 }
-"""Rate and clip as multiples of the recipe's, a clip that follows norms as 1; warm-up as a share of the
-steps, passes as multiples."""
+"""Multiples of the recipe's rate, clip (a clip of 1 where it follows norms; 0: one that does) and passes;
+warm-up is a share of the steps."""
 BASE = "as the recipe has it"
 LORA = {"rank": 16, "alpha": 32}
 
@@ -58,7 +58,7 @@ def changes_of(factor: str, value: float, train: Any) -> dict[str, Any]:
     if factor == "rate":
         return {"optimizer": {"learning_rate": short(value * now.learning_rate)}}
     if factor == "clip":
-        return {"optimizer": {"max_grad_norm": value * (now.max_grad_norm or 1.0)}}
+        return {"optimizer": {"max_grad_norm": value * (now.max_grad_norm or 1.0) or None}}
     if factor == "warmup":
         return {"optimizer": {"warmup_fraction": value}}
     return {"epochs": int(value) * train.epochs}
@@ -191,6 +191,9 @@ def main() -> None:
     """The command."""
     parser = unit_parser(__doc__)
     parser.add_argument("--lora", action="store_true", help="train an adapter")
+    parser.add_argument(
+        "--only", nargs="+", choices=list(FACTORS), default=list(FACTORS), help="what is changed; %(default)s"
+    )
     parser.add_argument("--tell", type=Path, nargs="+", help="folders of tasks to set side by side")
     args = parser.parse_args()
     if args.tell:
@@ -199,7 +202,8 @@ def main() -> None:
         write_json(args.out / "sweep.json", found)
         show_tasks(found)
     else:
-        show(run(*bench_and_units(args), common={"lora": LORA} if args.lora else {}))
+        factors = {name: FACTORS[name] for name in args.only}
+        show(run(*bench_and_units(args), factors=factors, common={"lora": LORA} if args.lora else {}))
 
 
 if __name__ == "__main__":

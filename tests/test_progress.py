@@ -51,6 +51,25 @@ def test_the_total_of_a_list_holds_what_was_done_before(
     assert lines(capsys)[0] == "train: 7 of 10, 60 s left (0.1/s)"  # three steps of 20 s
 
 
+def test_the_first_of_many_says_nothing_of_the_time_that_the_rest_takes(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # a batch of 256 side by side: the shortest is done after a minute, the rest soon after it
+    items = iter([(1, 60.0), (255, 20.0), (768, 240.0)])
+
+    def batches() -> Iterator[int]:
+        for number, seconds in items:
+            clock.now += seconds
+            yield number
+
+    list(track(batches(), "sample", 1024, count=lambda number: number))
+    assert lines(capsys) == [
+        "sample: 1 of 1024 (0.0/s)",
+        "sample: 256 of 1024, 240 s left (3.2/s)",
+        "sample: 1024 of 1024, 0 s left (3.2/s)",
+    ]
+
+
 def test_without_a_total_no_time_is_left(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     list(track(clock.items(1, seconds=4.0), "reading", count=lambda item: 8))
     assert lines(capsys) == ["reading: 8 (2.0/s)"]

@@ -55,7 +55,7 @@ class RewardConfig:
     """Most pairs of one prompt; of more, a sample."""
     min_gap: NotNegative = 0.0
     """Reward units by which a pair must differ; ties are never a pair."""
-    optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(learning_rate=1e-5))
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     lora: LoraConfig | None = None
     """None trains all weights; an adapter is merged into them at the end."""
     tokens_per_batch: AtLeastOne = 8192
@@ -209,7 +209,8 @@ def _fit(
     names = ("epochs", "groups_per_step", "tokens_per_batch", "seed")
     settings = {name: getattr(config, name) for name in names}
     dtype = getattr(torch, config.compute_dtype)
-    steps = list(fit(model, train, config.optimizer, **settings, compute_dtype=dtype))
+    peak = config.optimizer.peak(config.lora)
+    steps = list(fit(model, train, config.optimizer, peak=peak, **settings, compute_dtype=dtype))
     if config.lora is not None:
         model = model.merge_and_unload()
     model.eval().save_pretrained(reward_model)

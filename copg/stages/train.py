@@ -192,7 +192,7 @@ def _run(loop: "Loop") -> "LoopState":
     from copg.tracking.runs import Tracker
 
     config = loop.config
-    params = {**asdict(config.trial), "learning_rate": config.optimizer.learning_rate, "model": config.model}
+    params = {**asdict(config.trial), "learning_rate": config.peak_rate, "model": config.model}
     tracker = Tracker(
         config.tracking.uri if loop.accelerator.is_main_process else None,
         experiment=config.tracking.experiment,

@@ -11,6 +11,9 @@ from copg.losses import check_method
 from copg.losses.units import has_reward_units
 from copg.rewards.contract import RewardSpec
 
+ADAPTER_RATE, ALL_WEIGHTS_RATE = 1e-4, 1e-5
+"""Learning rates where none is given: ``experiments.sweep`` has what they stand on."""
+
 
 @configuration
 class TargetKL:
@@ -69,8 +72,8 @@ class TrialConfig:
 class OptimizerConfig:
     """AdamW with warm-up and decay."""
 
-    learning_rate: Positive = 1e-6
-    """Of each step once it has warmed up, before it decays."""
+    learning_rate: Positive | None = None
+    """Of each step once it has warmed up, before it decays. None: 1e-4 of an adapter, 1e-5 of all weights."""
     weight_decay: NotNegative = 0.0
     """Share of a weight that is taken off it each step, times the learning rate."""
     beta1: NotNegative = 0.9
@@ -87,6 +90,10 @@ class OptimizerConfig:
     """Gradients are scaled down to this L2 norm; of methods whose beta is in reward units, those of a loss in
     spreads of the rewards, so that no scale of rewards changes what is clipped. None: to the .9 quantile of
     the norms of the latest 100 steps, so that about one in ten is clipped whatever the model."""
+
+    def peak(self, lora: "LoraConfig | None") -> float:
+        """Learning rate once it has warmed up, of an adapter or of all weights."""
+        return self.learning_rate or (ALL_WEIGHTS_RATE if lora is None else ADAPTER_RATE)
 
 
 @configuration
@@ -238,7 +245,7 @@ class TrainConfig:
     @property
     def peak_rate(self) -> float:
         """Learning rate of the policy once it has warmed up."""
-        return self.trial.learning_rate or self.optimizer.learning_rate
+        return self.trial.learning_rate or self.optimizer.peak(self.lora)
 
     def identity(self) -> dict[str, Any]:
         """What decides the result, beside the digest of the groups: no names, tracking, folders."""
@@ -246,5 +253,6 @@ class TrainConfig:
         for key in ("tracking", "checkpoint", "launch", "model_digest", "pilot"):
             settings.pop(key)
         settings["yields"] = self.checkpoint.yields
+        settings["optimizer"]["learning_rate"] = self.peak_rate
         settings["trial"].pop("name")
         return settings

@@ -35,7 +35,7 @@ def build_optimizer(model: torch.nn.Module, config: OptimizerConfig) -> torch.op
             {"params": matrices, "weight_decay": config.weight_decay},
             {"params": vectors, "weight_decay": 0.0},
         ],
-        lr=config.learning_rate,
+        lr=0.0,  # set anew at every step
         betas=(config.beta1, config.beta2),
         eps=config.epsilon,
         fused=True,

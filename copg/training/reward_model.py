@@ -68,6 +68,7 @@ def fit(
     data: Sequence[Lesson],
     optimizer_config: OptimizerConfig,
     *,
+    peak: float,
     epochs: int,
     groups_per_step: int,
     tokens_per_batch: int,
@@ -86,7 +87,7 @@ def fit(
     steps = list(_steps(len(data), epochs, groups_per_step, seed))
     norms: list[float] = []
     for step, chosen in enumerate(track(steps, "reward")):
-        rate = learning_rate(step, len(steps), optimizer_config, peak=optimizer_config.learning_rate)
+        rate = learning_rate(step, len(steps), optimizer_config, peak=peak)
         for settings in optimizer.param_groups:
             settings["lr"] = rate
         groups = [data[i] for i in chosen]

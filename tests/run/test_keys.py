@@ -128,9 +128,9 @@ def test_names_and_bounds_are_told() -> None:
     recipe, train = found("recipe"), found("train")
     assert "copg, " in recipe["trials.N.method"].allowed
     assert set(recipe["rewards.N.name"].allowed.split(", ")) == set(REWARDS)
-    assert train["train.optimizer.learning_rate"].default == "1e-06"
-    assert found("reward")["reward.optimizer.learning_rate"].default == "1e-05"  # its own, of the same class
-    assert train["train.optimizer.learning_rate"].allowed == "a number > 0"
+    assert train["train.optimizer.learning_rate"].default == "null"
+    assert train["train.optimizer.learning_rate"].allowed == "a number > 0 or null"
+    assert found("reward")["reward.optimizer.warmup_fraction"].allowed == "a number in [0, 1]"
     assert train["train.launch.sharding"].allowed == "'ddp' or 'fsdp2'"
     assert found("score")["score.store"].default == "RUN_DIR/rewards"
     assert found("evaluate")["evaluate.rows"].default == "as train.rows"

@@ -8,6 +8,7 @@ import sys
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import ClassVar
 
 import pyarrow.parquet as pq
 import pytest
@@ -28,6 +29,8 @@ from copg.stages.reference import ReferenceConfig, reference_groups
 from copg.stages.train import train_policy
 from copg.tracking.runs import KIND
 from copg.training.config import (
+    ADAPTER_RATE,
+    ALL_WEIGHTS_RATE,
     CheckpointConfig,
     LoraConfig,
     MonitorConfig,
@@ -537,8 +540,23 @@ def test_weights_that_explode_just_before_a_draw_end_the_trial_as_well(
     assert facts["reason"].startswith("step 1: logits")
 
 
+def test_the_rate_is_the_trials_or_the_recipes_or_that_of_what_is_trained(config: TrainConfig) -> None:
+    def with_rates(trial: float | None, optimizer: float | None, lora: LoraConfig | None) -> TrainConfig:
+        own = TrialConfig(beta=0.1, learning_rate=trial)
+        return replace(config, trial=own, optimizer=OptimizerConfig(learning_rate=optimizer), lora=lora)
+
+    lora = LoraConfig()
+    found = [with_rates(3e-3, 2e-3, lora), with_rates(None, 2e-3, lora), with_rates(None, None, lora)]
+    found.append(with_rates(None, None, None))
+    rates = [3e-3, 2e-3, ADAPTER_RATE, ALL_WEIGHTS_RATE]
+    assert [each.peak_rate for each in found] == rates
+    assert [each.identity()["optimizer"]["learning_rate"] for each in found] == rates
+
+
 class Forgetful(JsonHandler):
     """A tracking server that takes a run and its parameters, and no metric."""
+
+    params: ClassVar[list[dict[str, str]]] = []
 
     def do_GET(self) -> None:
         tags = [{"key": key, "value": value} for key, value in KIND.items()]
@@ -550,6 +568,7 @@ class Forgetful(JsonHandler):
         if body.get("metrics"):
             self.say(400, {"error_code": "BAD_REQUEST", "message": "no room for metrics"})
             return
+        self.params.extend(body.get("params", []))
         run = {"info": {"run_id": "r", "run_uuid": "r", "experiment_id": "1", "status": "RUNNING"}}
         self.say(200, {"run": {**run, "data": {}}} if self.path.endswith("runs/create") else {})
 
@@ -558,9 +577,11 @@ class Forgetful(JsonHandler):
 def test_metrics_that_no_tracker_took_are_a_warning_of_what_was_trained(
     config: TrainConfig, referenced: Path, tmp_path: Path
 ) -> None:
+    own = replace(config.trial, learning_rate=2e-3)
     with serving(Forgetful) as address:
-        tracked = replace(config, epochs=1, tracking=TrackingConfig(uri=address, experiment="x"))
-        outputs = train(tracked, referenced, tmp_path)
+        tracking = TrackingConfig(uri=address, experiment="x")
+        outputs = train(replace(config, epochs=1, trial=own, tracking=tracking), referenced, tmp_path)
+    assert {"key": "learning_rate", "value": "0.002"} in Forgetful.params  # the trial's, not the recipe's
     for output, schema in zip(outputs, ("policy", "training"), strict=True):
         (warning,) = read_manifest(output, schema=schema).facts["warnings"]
         assert warning.startswith(f"train-copg_0.1: tracking at {address} failed: ")
