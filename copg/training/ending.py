@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 UNFINISHED = 0.3
 """Var(R_beta) / Var(R) from which a training is called unfinished."""
+UNLEARNT = 0.9
+"""The same from which a policy has learnt next to nothing of the rewards."""
 OVERSHOT = 1.3
 """How many times its lowest so far the residual becomes on the way where the learning rate is too high."""
 CLIPPED = 0.5
@@ -34,8 +36,9 @@ def hints(metrics: Mapping[str, float]) -> list[str]:
     steps, residual = metrics.get("steps/done", 0.0), metrics.get("residual/last")
     clipped = metrics.get("steps/clipped", 0.0) / steps if steps else 0.0
     kl, moved = metrics.get("kl/mean"), metrics.get("log_ratio/weighted_last")
+    drifted = kl is not None and moved is not None and kl > DRIFTED_NATS and kl > DRIFTED * max(moved, 0.0)
     found = []
-    still = residual is not None and residual > 1 - UNFINISHED / 3
+    still = residual is not None and residual > UNLEARNT
     if still and kl is not None and abs(kl) < UNMOVED_NATS:
         found.append(
             f"moved nothing: residual {residual:.2g} and KL {kl:.2g} nats after {steps:.0f} steps: raise the "
@@ -50,7 +53,8 @@ def hints(metrics: Mapping[str, float]) -> list[str]:
             )
         elif residual < 1:
             text = (
-                f"unfinished: residual {residual:.2g} after {steps:.0f} steps: train longer or raise the rate"
+                f"unfinished: residual {residual:.2g} after {steps:.0f} steps: take more steps, by epochs or "
+                f"fewer groups_per_step{'' if drifted else ', or raise the learning rate'}"
             )
         else:
             text = (
@@ -63,10 +67,10 @@ def hints(metrics: Mapping[str, float]) -> list[str]:
             f"clipped in {100 * clipped:.0f} % of the steps: the clip decides how far they go: raise "
             "optimizer.max_grad_norm, or let it follow the norms (null)"
         )
-    if kl is not None and moved is not None and kl > DRIFTED_NATS and kl > DRIFTED * max(moved, 0.0):
+    if drifted:
         found.append(
             f"drifted off the logs: drawn completions lie {kl:.2g} nats away, logged ones show {moved:.2g}: "
-            "lower the learning rate, raise beta, or draw fresh completions"
+            f"{'' if still else 'lower the learning rate, '}raise beta, or draw fresh completions"
         )
     return found
 

@@ -1,7 +1,8 @@
 """A pilot: a short training on some of the prompts, by which beta is set to a wanted distance, once.
 
 The ladder of the logs says at which beta the optimum lies so far away. How far a policy really goes from
-there, on text of its own, is what the pilot measures; beta then moves along the ladder's own slope.
+there, on text of its own, is what the pilot measures; beta then moves along the ladder's own slope. A pilot
+that has learnt nothing of the rewards may raise beta, and does not lower it: what it lacks are steps.
 """
 
 import gc
@@ -22,6 +23,7 @@ from copg.rewards.ladder import Ladder, read_ladder
 from copg.stores.sealed import read_sealed, write_sealed
 from copg.training.checkpoint_store import checkpoint_store
 from copg.training.config import MonitorConfig, TargetKL, TrackingConfig, TrainConfig
+from copg.training.ending import UNLEARNT
 
 DRAWS = 512
 """Held-out prompts on which a pilot's KL is measured at most, one completion each."""
@@ -65,12 +67,31 @@ def settled(config: TrainConfig, referenced: Path, train: Train, *, patience_s: 
             short = _short(config, target, start, count_groups(referenced, "train"))
             found = _trained(short, referenced, train, store.folder)
             pilot = {"target": target.kl, "predicted_beta": start, **found}
-            reached = pilot.get("kl", math.nan)
-            pilot["beta"] = rescaled(start, reached=reached, target=target.kl, slope=slope_at(ladder, start))
+            pilot["beta"] = _moved(pilot, slope=slope_at(ladder, start))
             write_sealed(store.folder / PILOT, pilot)
             store.push()
     print(told(label, pilot), file=sys.stderr, flush=True)
+    if _too_short(pilot):
+        warn(
+            f"trial {label}: its pilot learnt nothing, {pilot['kl']:.2g} of {target.kl:g} nats away at "
+            f"residual {pilot['residual']:.2g} after {pilot['steps']:.0f} steps, so beta stays at "
+            f"{pilot['beta']:.3g}, where the logs have it: take more steps, by train.epochs or fewer "
+            "train.groups_per_step"
+        )
     return replace(config, trial=replace(config.trial, beta=pilot["beta"], name=label), pilot=pilot)
+
+
+def _too_short(pilot: Mapping[str, float]) -> bool:
+    """Whether a pilot lacked steps to go as far as asked: a lower beta would pay for want of learning."""
+    return pilot.get("residual", 0.0) > UNLEARNT and pilot.get("kl", math.inf) < pilot["target"]
+
+
+def _moved(pilot: Mapping[str, float], *, slope: float) -> float:
+    """Beta by how far a pilot went; that of the ladder where it ended before it could say."""
+    if _too_short(pilot):
+        return pilot["predicted_beta"]
+    reached = pilot.get("kl", math.nan)
+    return rescaled(pilot["predicted_beta"], reached=reached, target=pilot["target"], slope=slope)
 
 
 def _trained(config: TrainConfig, referenced: Path, train: Train, folder: Path) -> dict[str, float]:

@@ -26,7 +26,8 @@ WELL = {
     [
         (
             {"residual/last": 0.8, "steps/done": 33.0},
-            "unfinished: residual 0.8 after 33 steps: train longer or raise the rate",
+            "unfinished: residual 0.8 after 33 steps: take more steps, by epochs or fewer groups_per_step, "
+            "or raise the learning rate",
         ),
         (
             {"residual/last": 0.73, "residual/rise": 2.6},
@@ -47,6 +48,17 @@ def test_each_way_to_end_badly_is_one_hint_and_a_good_end_is_none(change, said) 
     assert hints(WELL) == []
     (found,) = hints({**WELL, **change})
     assert found.startswith(said)
+
+
+def test_of_a_policy_that_has_learnt_nothing_and_went_far_no_two_hints_disagree() -> None:
+    far = {"residual/last": 0.99, "steps/done": 9.0, "kl/mean": 1.1, "log_ratio/weighted_last": -0.2}
+    unfinished, drifted = hints({**WELL, **far})
+    assert unfinished == (
+        "unfinished: residual 0.99 after 9 steps: take more steps, by epochs or fewer groups_per_step"
+    )
+    assert drifted.endswith("logged ones show -0.2: raise beta, or draw fresh completions")
+    _, drifted = hints({**WELL, **far, "residual/last": 0.5})
+    assert "lower the learning rate, raise beta" in drifted
 
 
 def test_what_was_not_measured_is_not_judged() -> None:

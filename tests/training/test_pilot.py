@@ -273,6 +273,27 @@ def test_a_pilot_is_trained_once_and_ends_where_it_has_learnt_its_prompts(
     assert settled(first, referenced, never) is first, "a number needs none"
 
 
+@pytest.mark.parametrize(
+    ("residual", "kl", "moves"), [(0.99, 0.2, 0), (0.99, 2.0, 1), (0.6, 0.2, -1), (0.05, 0.2, -1)]
+)
+def test_a_pilot_that_learnt_nothing_may_raise_beta_and_never_lowers_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], residual: float, kl: float, moves: int
+) -> None:
+    def train(*given: Any) -> dict[str, float]:
+        training = given[-1]
+        begin(training)
+        sealed = {"schema": "training", "stage": "train", "rows": 1, "config": {}, "parents": {}}
+        seal(training, **sealed, facts={"diverged": False})  # type: ignore[arg-type]
+        return {"steps/done": 9.0, "residual/last": residual, "kl/mean": kl}
+
+    referenced = Linear(7, unexplained=0.01).write(tmp_path / "referenced")
+    found = settled(by_distance(tmp_path / "checkpoints", 0.5, 0), referenced, train)
+    start = found.pilot["predicted_beta"]
+    assert np.sign(found.trial.price - start) == moves
+    said = capsys.readouterr().err
+    assert ("learnt nothing, 0.2 of 0.5 nats away at residual 0.99 after 9 steps" in said) == (moves == 0)
+
+
 @pytest.mark.parametrize("where", ["folder", "store"])
 def test_two_pilots_of_a_trial_never_share_a_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
