@@ -1,4 +1,4 @@
-"""Which defaults of a training are good: rate, clip, warm-up and steps, one changed at a time, on some tasks.
+"""Which defaults of a training are good: rate, clip, warm-up, step and passes, one changed at a time.
 
     python -m experiments.sweep --recipe pipelines/recipes/demo.yaml --out DIR/demo
     python -m experiments.sweep --recipe pipelines/recipes/tiny-llama_scitldr_cpu.yaml --out DIR/scitldr
@@ -6,10 +6,10 @@
     python -m experiments.sweep --tell DIR/demo DIR/scitldr DIR/readings --out DIR
 
 trains CoPG at one beta, half the spread of the rewards within a prompt, as the recipe has it, and with one of
-the four changed; with ``--lora`` an adapter where the recipe trains all weights. What counts is J at that
+these changed; with ``--lora`` an adapter where the recipe trains all weights. What counts is J at that
 beta on the select split: its gain over the reference, and that as a share of what the logs predict. Every
 training and evaluation is a unit as in ``experiments.equal_kl``; ``--units N`` does N of them.
-``--tell`` sets tasks side by side, and names for each of the four the value whose worst task fares best.
+``--tell`` sets tasks side by side, and names for each of them the value whose worst task fares best.
 """
 
 import json
@@ -38,16 +38,17 @@ FACTORS: Mapping[str, Sequence[float]] = {
     "rate": (1 / 9, 1 / 3, 3.0, 9.0),
     "clip": (0.01, 0.1, 10.0, 0.0),
     "warmup": (0.0, 0.3),
+    "groups": (0.25, 4.0),
     "epochs": (2, 4),
 }
-"""Multiples of the recipe's rate, clip (a clip of 1 where it follows norms; 0: one that does) and passes;
-warm-up is a share of the steps."""
+"""Multiples of the recipe's rate, clip (a clip of 1 where it follows norms; 0: one that does), groups a step
+and passes; warm-up is a share of the steps."""
 BASE = "as the recipe has it"
 LORA = {"rank": 16, "alpha": 32}
 
 
 def changes_of(factor: str, value: float, train: Any) -> dict[str, Any]:
-    """Settings of ``train`` in which one of the four has another value.
+    """Settings of ``train`` in which one of these has another value.
 
     Args:
         factor: key of ``FACTORS``.
@@ -61,6 +62,8 @@ def changes_of(factor: str, value: float, train: Any) -> dict[str, Any]:
         return {"optimizer": {"max_grad_norm": value * (now.max_grad_norm or 1.0) or None}}
     if factor == "warmup":
         return {"optimizer": {"warmup_fraction": value}}
+    if factor == "groups":
+        return {"groups_per_step": max(1, round(value * train.groups_per_step))}
     return {"epochs": int(value) * train.epochs}
 
 
@@ -76,7 +79,7 @@ def run(
     Args:
         bench: recipe and folder.
         units: records.
-        factors: values of each of the four.
+        factors: values of each of what is changed.
         common: of every training, over the recipe's settings of ``train``.
 
     Returns:

@@ -19,6 +19,7 @@ def test_one_of_four_is_changed_at_a_time(bench: Bench) -> None:
     assert sweep.changes_of("clip", 10.0, train) == {"optimizer": {"max_grad_norm": 10.0}}
     assert sweep.changes_of("clip", 0.0, train) == {"optimizer": {"max_grad_norm": None}}
     assert sweep.changes_of("warmup", 0.0, train) == {"optimizer": {"warmup_fraction": 0.0}}
+    assert sweep.changes_of("groups", 0.25, train) == {"groups_per_step": max(1, train.groups_per_step // 4)}
     assert sweep.changes_of("epochs", 2, train) == {"epochs": 2}
 
 
