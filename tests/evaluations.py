@@ -56,14 +56,15 @@ SWEEP = [
 ]
 
 
-def make_groups(directory: Path, num_prompts: int = 40, **facts: Any) -> Manifest:
-    """Two held-out splits of as many prompts, and a training split of one."""
+def make_groups(directory: Path, num_prompts: int = 40, *, documents: int = 0, **facts: Any) -> Manifest:
+    """Two held-out splits of as many prompts, of so many documents if of any, and a training split of one."""
     begin(directory)
     with GroupWriter(directory) as writer:
         for split in ("train", "select", "gate"):
             for i in range(1 if split == "train" else num_prompts):
                 text = f"{split} prompt {i}"
-                writer.write(split, Group(prompt_id(text), text, [Completion("a"), Completion("b")]))
+                columns = {"cluster": i % documents} if documents else {}
+                writer.write(split, Group(prompt_id(text), text, [Completion("a"), Completion("b")], columns))
     return seal(
         directory,
         schema="groups",

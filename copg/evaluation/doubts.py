@@ -6,6 +6,7 @@ from typing import Any
 from copg.evaluation.estimates import heavy_tail
 from copg.evaluation.held_out import HeldOut
 from copg.evaluation.summaries import MEASURED, clusters_of
+from copg.records import cluster_of
 
 MAX_CUT = 0.05
 """Share of completions that may be cut at their longest without a word."""
@@ -41,6 +42,16 @@ def _few_prompts(metrics: Mapping[str, float], asked: Mapping[str, int]) -> list
     counts = {split: (int(metrics[f"prompts/{split}"]), most) for split, most in asked.items()}
     few = [f"{n} of {most} prompts of '{split}'" for split, (n, most) in counts.items() if n < most]
     return [*found, *([f"evaluate.num_prompts: {' and '.join(few)} are measured"] if few else [])]
+
+
+def one_cluster(split: str, prompts: Sequence[HeldOut], cluster: str) -> list[str]:
+    """A line where all prompts belong together, so that nothing says how far others would differ."""
+    if len(prompts) < 2 or len({cluster_of(p.group, cluster) or p.group.id for p in prompts}) > 1:
+        return []
+    return [
+        f"evaluate: all {len(prompts)} prompts of '{split}' are of one cluster ({cluster}): intervals count each "
+        "for itself, and say nothing of others"
+    ]
 
 
 def heavy_tails(facts: Mapping[str, Any], split: str, prompts: Sequence[HeldOut], cluster: str) -> list[str]:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from copg.evaluation.estimates import Samples, estimate
+from copg.evaluation.estimates import Bounds, Clusters, Samples, estimate
 from copg.evaluation.trust import OVER_LENGTH
 from copg.records import Estimate
 from copg.training.comparisons import Comparisons
@@ -35,11 +35,11 @@ def measure_pairs(
     right = [[win(d) for d in group] for group in outcomes]
     by_length = [[win(sign * d) for d in group.differences(group.lengths)] for group in data]
     beyond = [[a - b for a, b in zip(*both, strict=True)] for both in zip(right, by_length, strict=True)]
-    table = reliability(differences)
+    table, together = reliability(differences), together_of([group.cluster for group in data])
     return {
-        **_stated("accuracy", estimate(right, bounds=(0.0, 1.0))),
+        **_stated("accuracy", estimate(right, bounds=(0.0, 1.0), clusters=together)),
         "length_accuracy/mean": estimate(by_length).mean,
-        **_stated(OVER_LENGTH, estimate(beyond, bounds=(-1.0, 1.0))),
+        **_stated(OVER_LENGTH, estimate(beyond, bounds=(-1.0, 1.0), clusters=together)),
         "loss/mean": log_loss(differences),
         "calibration/error": calibration_error(table),
         "pairs/count": float(len(differences)),
@@ -61,19 +61,20 @@ def measure_thumbs(
         scores: [groups][completions] by the model.
         train: what the model learnt from.
     """
-    up = [group.up for group in data]
+    up, together = [group.up for group in data], together_of([group.cluster for group in data])
     of_train = [thumb for group in train for thumb in group.up]
     sign = 1 if auc([g.lengths for g in train], [g.up for g in train]).mean >= 0.5 else -1
     by_length = [[sign * length for length in group.lengths] for group in data]
     beyond = _by_prompt(scores, up) - _by_prompt(by_length, up)
+    over = _of_placements(beyond, up, (-1.0, 1.0), together)
     thumbs = [thumb for group in up for thumb in group]
     table = thumb_reliability([score for own in scores for score in own], thumbs)
     share = sum(of_train) / len(of_train)
     constant = math.log(share / (1 - share))
     return {
-        **_stated("auc", auc(scores, up)),
-        **_stated("length_auc", auc(by_length, up)),
-        **_stated(OVER_LENGTH, estimate([[value] for value in beyond.tolist()])),
+        **_stated("auc", auc(scores, up, clusters=together)),
+        **_stated("length_auc", auc(by_length, up, clusters=together)),
+        **_stated(OVER_LENGTH, over),
         "loss/mean": _thumb_loss([score for own in scores for score in own], thumbs),
         "constant_loss/mean": _thumb_loss([constant] * len(thumbs), thumbs),
         "calibration/error": calibration_error(table),
@@ -83,19 +84,41 @@ def measure_thumbs(
     }, table
 
 
-def auc(scores: Samples, up: Samples) -> Estimate:
+def auc(scores: Samples, up: Samples, *, clusters: Clusters | None = None) -> Estimate:
     """Probability that a completion with a thumb up scores higher than one with a thumb down, a tie half.
 
     Its interval is that of the mean over prompts of placement values (DeLong and others 1988,
     https://doi.org/10.2307/2531595; by cluster, Obuchowski 1997, https://doi.org/10.2307/2533958): each
-    completion counts by how the other kind lies beside it, and thumbs of one prompt stay together.
+    completion counts by how the other kind lies beside it, and thumbs of one prompt stay together. Where
+    these values do not vary, as of thumbs all told apart, it is the exact one of as many prompts as hold the
+    scarcer kind: a handful ranked rightly is no certainty.
 
     Args:
         scores: [prompts][completions].
         up: as ``scores``: 1 or 0; both kinds are there.
+        clusters: of each prompt; None where each stands for itself.
     """
-    found = estimate([[value] for value in _by_prompt(scores, up).tolist()])
+    together = clusters or range(len(scores))
+    found = _of_placements(_by_prompt(scores, up), up, (0.0, 1.0), together)
     return Estimate(found.mean, max(found.low, 0.0), min(found.high, 1.0))
+
+
+def together_of(clusters: Sequence[str]) -> Clusters:
+    """What stands for each prompt in an interval: its cluster; itself where it has none, or all have one."""
+    found = [cluster or place for place, cluster in enumerate(clusters)]
+    return found if len(set(found)) > 1 else range(len(found))
+
+
+def _of_placements(values: np.ndarray, up: Samples, bounds: Bounds, clusters: Clusters) -> Estimate:
+    """The mean of values by prompt, which lies within ``bounds``, with its interval."""
+    found = estimate([[value] for value in values.tolist()], clusters=clusters)
+    if found.low < found.high or bounds is None:
+        return found
+    kinds = [{c for c, thumbs in zip(clusters, up, strict=True) if kind in thumbs} for kind in (0, 1)]
+    scarcer = min(map(len, kinds))
+    if scarcer < 2:
+        return Estimate(found.mean, *bounds)
+    return estimate([[min(max(found.mean, bounds[0]), bounds[1])]] * scarcer, bounds=bounds)
 
 
 def _by_prompt(scores: Samples, up: Samples) -> np.ndarray:

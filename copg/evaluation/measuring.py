@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from copg.evaluation.doubts import heavy_tails
+from copg.evaluation.doubts import heavy_tails, one_cluster
 from copg.evaluation.held_out import HeldOut, score
 from copg.evaluation.summaries import summarise
 from copg.rewards.mixture import Mixture
@@ -30,9 +30,15 @@ def measure(
         cluster: column whose equal values make prompts count as one.
 
     Returns:
-        By split; and a sentence for each split whose rewards have a heavy tail.
+        By split; and a sentence for each split whose rewards have a heavy tail, or whose prompts are all of
+        one cluster.
     """
     score(mixture, prompts)
     by_split = {split: [p for p in prompts if p.split == split] for split in splits}
     found = {split: summarise(facts, split, of, cluster) for split, of in by_split.items()}
-    return found, [line for split, of in by_split.items() for line in heavy_tails(facts, split, of, cluster)]
+    told = (
+        line
+        for split, of in by_split.items()
+        for line in (*heavy_tails(facts, split, of, cluster), *one_cluster(split, of, cluster))
+    )
+    return found, [*told]

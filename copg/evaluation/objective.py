@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from copg.evaluation.estimates import estimate, paired_difference
+from copg.evaluation.estimates import Clusters, estimate, paired_difference
 from copg.losses.units import has_reward_units
 from copg.records import Estimate, Evaluation
 
@@ -41,9 +41,16 @@ class Objective:
 
 
 def measure_objective(
-    rewards: Values, kls: Values, ref_rewards: Values, *, beta: float, predicted: float | None = None
+    rewards: Values,
+    kls: Values,
+    ref_rewards: Values,
+    *,
+    beta: float,
+    predicted: float | None = None,
+    clusters: Mapping[str, str] | None = None,
 ) -> Objective | None:
-    """J and its gain; None where fewer than two prompts were answered by both, or a value is not finite.
+    """J and its gain; None where a value is not finite, or fewer than two prompts, or clusters of them, were
+    answered by both.
 
     Args:
         rewards: of the policy's completions, reward units.
@@ -51,19 +58,28 @@ def measure_objective(
         ref_rewards: of the reference's completions.
         beta: reward units per nat.
         predicted: J* - J_ref by the logs.
+        clusters: what prompts that belong together share, by prompt; one without stands for itself.
     """
     shared = sorted(rewards.keys() & kls.keys() & ref_rewards.keys())
+    together = [(clusters or {}).get(prompt, prompt) for prompt in shared]
     mine = _less([rewards[i] for i in shared], [kls[i] for i in shared], beta)
     theirs = [ref_rewards[i] for i in shared]
-    if len(shared) < 2 or not all(math.isfinite(v) for values in (*mine, *theirs) for v in values):
+    if len(set(together)) < 2 or not all(math.isfinite(v) for values in (*mine, *theirs) for v in values):
         return None
     known = predicted if predicted is not None and math.isfinite(predicted) else None
-    return Objective(beta, estimate(mine), paired_difference(mine, theirs), known)
+    value, gain = estimate(mine, clusters=together), paired_difference(mine, theirs, clusters=together)
+    return Objective(beta, value, gain, known)
 
 
-def worth(rewards: Sequence[Sequence[float]], kls: Sequence[Sequence[float]], beta: float) -> Estimate:
-    """J over prompts, from the rewards and KLs of each prompt's completions."""
-    return estimate(_less(rewards, kls, beta))
+def worth(
+    rewards: Sequence[Sequence[float]],
+    kls: Sequence[Sequence[float]],
+    beta: float,
+    *,
+    clusters: Clusters | None = None,
+) -> Estimate:
+    """J over prompts, from the rewards and KLs of each prompt's completions; ``clusters`` as for ``estimate``."""
+    return estimate(_less(rewards, kls, beta), clusters=clusters)
 
 
 def _less(

@@ -32,7 +32,7 @@ def summarise(facts: dict[str, Any], split: str, prompts: Sequence[HeldOut], clu
         return {
             **summary,
             **compute_reward_kl(**columns, bounds=bounds.get("reward"), clusters=together),
-            "objective": _objective(facts, columns["rewards"], columns["kls"]),
+            "objective": _objective(facts, columns["rewards"], columns["kls"], together),
             "length": asdict(
                 estimate([[len(each.token_ids) for each in p.drawn] for p in prompts], clusters=together)
             ),
@@ -53,11 +53,14 @@ def clusters_of(prompts: Sequence[HeldOut], cluster: str) -> list[str]:
 
 
 def _objective(
-    facts: dict[str, Any], rewards: Sequence[Sequence[float]], kls: Sequence[Sequence[float]]
+    facts: dict[str, Any],
+    rewards: Sequence[Sequence[float]],
+    kls: Sequence[Sequence[float]],
+    clusters: Sequence[str],
 ) -> dict[str, float] | None:
     """J at the trial's own beta; None where that is not in reward units."""
     beta = facts["beta"] if has_reward_units(facts["method"]) else None
-    return None if beta is None else asdict(worth(rewards, kls, beta))
+    return None if beta is None else asdict(worth(rewards, kls, beta, clusters=clusters))
 
 
 def means(found: dict[str, dict[str, Any]]) -> dict[str, float]:

@@ -69,7 +69,8 @@ def objective_of(evaluations: Evaluations, best: Measured, beta: float | None) -
     if beta is None:
         return None
     draws, reference = (read_draws(one, "gate") for one in (best, evaluations.reference))
-    return measure_objective(draws.rewards, draws.kls, reference.rewards, beta=beta)
+    drawn = (draws.rewards, draws.kls, reference.rewards)
+    return measure_objective(*drawn, beta=beta, clusters=evaluations.clusters)
 
 
 def _worth(found: Objective | None) -> list[str]:

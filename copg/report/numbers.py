@@ -1,7 +1,7 @@
 """The numbers of the report: every policy beside the reference, as plain values."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -11,7 +11,7 @@ from copg.config import parse_config
 from copg.errors import CopgError
 from copg.evaluation.best_of import best_of
 from copg.evaluation.draws import Draws
-from copg.evaluation.estimates import paired_difference, win_rate
+from copg.evaluation.estimates import Bounds, paired_difference, win_rate
 from copg.evaluation.frontier import Point, frontier
 from copg.evaluation.objective import Objective, measure_objective, own_beta, pick_beta
 from copg.evaluation.results import Evaluations, Measured, Outcome, bounds_of, read_draws
@@ -57,7 +57,7 @@ def compare_policies(
         draws = Draws() if role == REFERENCE else drawn
         best = outcome.best is not None and one.name == outcome.best.name
         betas = (report_beta, own_beta(one.splits["gate"]) if role == TRIAL else None)
-        objective, own = (_objective(draws, ref_draws, beta, ladder) for beta in betas)
+        objective, own = (_objective(draws, ref_draws, beta, ladder, clusters) for beta in betas)
         by_prompt = partial(paired_difference, bounds=bounds_of(one))
         found.append(
             Policy(
@@ -70,25 +70,34 @@ def compare_policies(
                 select=one.splits["select"],
                 gain=_paired(by_prompt, draws.rewards, ref_draws.rewards, clusters),
                 win_rate=_paired(win_rate, draws.rewards, ref_draws.rewards, clusters),
-                part_gains=_part_gains(draws.parts, ref_draws.parts, clusters),
+                part_gains=_part_gains(draws.parts, ref_draws.parts, clusters, partial(bounds_of, one)),
                 contributions=_part_gains(_added_by_parts(one, draws), ref_added, clusters),
                 objective=objective,
                 own_objective=own,
                 of=one.of,
                 weight=one.weight,
                 num_drawn=sum(map(len, drawn.rewards.values())),
-                best_of=best_of(ref_draws.rewards) if role == REFERENCE else (),
+                best_of=best_of(ref_draws.rewards, bounds=bounds_of(one), clusters=clusters)
+                if role == REFERENCE
+                else (),
                 training={"reason": one.manifest.facts.get("reason"), **facts.get(one.name, {})},
             )
         )
     return found
 
 
-def _objective(draws: Draws, reference: Draws, beta: float | None, ladder: Ladder | None) -> Objective | None:
+def _objective(
+    draws: Draws,
+    reference: Draws,
+    beta: float | None,
+    ladder: Ladder | None,
+    clusters: Mapping[str, str],
+) -> Objective | None:
     if beta is None:
         return None
     predicted = ladder.gain_at(beta) if ladder else None
-    return measure_objective(draws.rewards, draws.kls, reference.rewards, beta=beta, predicted=predicted)
+    drawn = (draws.rewards, draws.kls, reference.rewards)
+    return measure_objective(*drawn, beta=beta, predicted=predicted, clusters=clusters)
 
 
 def _role(one: Measured, evaluations: Evaluations) -> str:
@@ -113,9 +122,17 @@ Parts = Mapping[str, Mapping[str, list[float]]]
 """By part, then prompt, one value a completion."""
 
 
-def _part_gains(mine: Parts, theirs: Parts, clusters: Mapping[str, str]) -> dict[str, Estimate]:
-    shared = [part for part in theirs if part in mine]
-    gains = {part: _paired(paired_difference, mine[part], theirs[part], clusters) for part in shared}
+def _part_gains(
+    mine: Parts,
+    theirs: Parts,
+    clusters: Mapping[str, str],
+    bounds: Callable[[str], Bounds] = lambda part: None,
+) -> dict[str, Estimate]:
+    gains = {
+        part: _paired(partial(paired_difference, bounds=bounds(part)), mine[part], theirs[part], clusters)
+        for part in theirs
+        if part in mine
+    }
     return {part: gain for part, gain in gains.items() if gain is not None}
 
 

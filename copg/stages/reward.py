@@ -17,6 +17,7 @@ from copg.data.group_files import read_groups
 from copg.data.holding import hold_folder
 from copg.errors import RewardError
 from copg.evaluation.trust import Learnt
+from copg.records import CLUSTER
 from copg.rewards.ensemble import member_folder
 from copg.stores.promised import weights_as_promised
 from copg.training.config import LoraConfig, OptimizerConfig
@@ -73,8 +74,8 @@ def train_reward(config: RewardConfig, groups: Path, reward_model: Path) -> dict
         reward_model: where the artifact of schema ``reward_model`` goes: a model directory.
 
     Returns:
-        Of held-out pairs: accuracy with its 95 % interval over prompts; of held-out thumbs: AUC with its
-        interval. Log loss (nats), calibration error, how far length alone comes, and what the model gets
+        Of held-out pairs: accuracy with its 95 % interval over prompts, those of one cluster as one; of
+        held-out thumbs: AUC with its interval. Log loss (nats), calibration error, how far length alone comes, and what the model gets
         beyond that, with its interval: a gate refuses what a reward model judged that gets nothing for sure.
         Of several members the first's, and under ``/1``, ``/2`` the others', which lie below its directory.
 
@@ -180,16 +181,18 @@ def _lessons(
     from copg.training.thumbs import check_thumbs, read_thumbs
 
     reader = Reader(TextCodec(tokenizer), config.form or pick_form(tokenizer), max_tokens)
+    columns = read_manifest(groups, schema="groups", verify=False).config.get("columns", {})
+    reading: dict[str, Any] = {"dropped": dropped, "cluster": columns.get("cluster", CLUSTER)}
     found: list[list[Lesson]] = []
     for name, splits in (("train", ("train",)), ("select and gate", HELD_OUT)):
         every = chain.from_iterable(read_groups(groups, split) for split in splits)
         if learns == "thumbs":
-            thumbs = list(read_thumbs(every, reader, dropped=dropped))
+            thumbs = list(read_thumbs(every, reader, **reading))
             check_thumbs(thumbs, f"{groups}: {name}")
             found.append([*thumbs])
             continue
         gap, limit = config.min_gap, config.pairs_per_group
-        pairs = list(read_comparisons(every, reader, min_gap=gap, limit=limit, dropped=dropped))
+        pairs = list(read_comparisons(every, reader, min_gap=gap, limit=limit, **reading))
         if len(pairs) < 2:
             told = f"{groups}: {len(pairs)} prompts of {name} hold a pair; at least 2 are needed"
             raise RewardError(f"{told}; a completion alone in its prompt teaches by a thumb, 1 or 0, alone")

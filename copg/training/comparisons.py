@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from copg.errors import RewardError
-from copg.records import Group
+from copg.records import CLUSTER, Group, cluster_of
 from copg.rewards.classifier import Encoding
 from copg.training.lessons import Reader
 
@@ -57,6 +57,8 @@ class Comparisons:
     """Characters of each."""
     pairs: list[tuple[int, int]]
     """(better, worse), positions in ``encodings``."""
+    cluster: str = ""
+    """What its prompt shares with those that count as one with it; empty where it stands for itself."""
 
     def loss(self, scores: Tensor) -> tuple[Tensor, float]:
         """Of [K] scores: mean loss of a pair, nats, and the share of pairs that they rank rightly."""
@@ -69,9 +71,18 @@ class Comparisons:
 
 
 def read_comparisons(
-    groups: Iterable[Group], reader: Reader, *, min_gap: float, limit: int, dropped: Counter[str]
+    groups: Iterable[Group],
+    reader: Reader,
+    *,
+    min_gap: float,
+    limit: int,
+    dropped: Counter[str],
+    cluster: str = CLUSTER,
 ) -> Iterator[Comparisons]:
     """The groups that hold a pair; what is left out is counted in ``dropped``.
+
+    Args:
+        cluster: column whose equal values make prompts count as one.
 
     Raises:
         RewardError: a completion without a reward to rank it by.
@@ -98,4 +109,5 @@ def read_comparisons(
                 list(fits.values()),
                 [len(group.completions[k].text) for k in fits],
                 [(place[i], place[j]) for i, j in kept],
+                cluster_of(group, cluster) or "",
             )

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from copg.errors import RewardError
-from copg.records import Group
+from copg.records import CLUSTER, Group, cluster_of
 from copg.rewards.classifier import Encoding
 from copg.training.lessons import Reader
 
@@ -36,6 +36,8 @@ class Thumbs:
     """Characters of each."""
     up: list[float]
     """1 or 0 of each."""
+    cluster: str = ""
+    """What its prompt shares with those that count as one with it; empty where it stands for itself."""
 
     def loss(self, scores: Tensor) -> tuple[Tensor, float]:
         """Of [K] scores: mean loss of a thumb, nats, and the share on whose side of .5 they are."""
@@ -59,8 +61,13 @@ def hold_thumbs(groups: Iterable[Group]) -> bool:
     return 2 * compared < judged
 
 
-def read_thumbs(groups: Iterable[Group], reader: Reader, *, dropped: Counter[str]) -> Iterator[Thumbs]:
+def read_thumbs(
+    groups: Iterable[Group], reader: Reader, *, dropped: Counter[str], cluster: str = CLUSTER
+) -> Iterator[Thumbs]:
     """The groups that hold a thumb; what is left out is counted in ``dropped``.
+
+    Args:
+        cluster: column whose equal values make prompts count as one.
 
     Raises:
         RewardError: a reward that is neither 0 nor 1.
@@ -85,7 +92,7 @@ def read_thumbs(groups: Iterable[Group], reader: Reader, *, dropped: Counter[str
             lengths.append(len(completion.text))
             up.append(completion.reward)
         if up:
-            yield Thumbs(encodings, lengths, up)
+            yield Thumbs(encodings, lengths, up, cluster_of(group, cluster) or "")
 
 
 def check_thumbs(data: Sequence[Thumbs], where: str) -> None:

@@ -44,3 +44,17 @@ def test_of_uneven_numbers_the_smallest_counts_for_all() -> None:
 )
 def test_where_there_is_nothing_to_choose_from_there_is_none(rewards: dict) -> None:
     assert best_of(rewards) == []
+
+
+def test_its_interval_is_that_of_the_rewards_it_is_taken_from() -> None:
+    rewards = {f"d{i // 3} p{i}": [0.0, float(i // 3 % 4 > 0)] for i in range(60)}
+    documents = {prompt: prompt.split()[0] for prompt in rewards}
+    *_, free = best_of(rewards)
+    *_, exact = best_of(rewards, bounds=(0.0, 1.0))
+    *_, together = best_of(rewards, bounds=(0.0, 1.0), clusters=documents)
+    assert free.reward.mean == exact.reward.mean == together.reward.mean == 0.75
+    assert together.reward.low < exact.reward.low < 0.75 < exact.reward.high < together.reward.high < 1
+    *_, always = best_of({str(i): [0.0, 1.0] for i in range(20)}, bounds=(0.0, 1.0))
+    assert always.reward.low < 0.9  # twenty of twenty say no more
+    assert always.reward.high == 1
+    assert best_of(rewards, clusters=dict.fromkeys(rewards, "the only document")) == []

@@ -126,3 +126,40 @@ def test_thumbs_told_apart_by_length_alone_get_nothing_beyond_it() -> None:
     random_lengths = [Thumbs([{}], [rng.randint(1, 9)], each.up) for each in data]
     better, _ = measure_thumbs(random_lengths, [[own] for each in data for own in each.up], random_lengths)
     assert better["over_length/low"] > 0
+
+
+def test_prompts_of_a_document_count_as_one_in_what_a_reward_model_is_measured_by() -> None:
+    # 8 documents of 4 prompts each, which are right or wrong together, are 8 prompts
+    right = [True, True, True, True, True, True, False, True]
+
+    def measured(copies: int, clusters: bool) -> list[dict[str, float]]:
+        named = [f"d{i}" if clusters else "" for i in range(8) for _ in range(copies)]
+        lengths = [[5, 5 + i % 3 - 1] for i in range(8) for _ in range(copies)]
+        scores = [[1.0, 0.0] if good else [0.0, 1.0] for good in right for _ in range(copies)]
+        pairs = [Comparisons([], of, [(0, 1)], name) for of, name in zip(lengths, named, strict=True)]
+        both = [Thumbs([], of, [1.0, 0.0], name) for of, name in zip(lengths, named, strict=True)]
+        return [measure_pairs(pairs, scores, pairs)[0], measure_thumbs(both, scores, both)[0]]
+
+    once, together, apart = measured(1, False), measured(4, True), measured(4, False)
+    ends = [f"{name}/{end}" for name in ("accuracy", "auc", "over_length") for end in ("low", "high")]
+    for alone, clustered, counted in zip(once, together, apart, strict=True):
+        known = [end for end in ends if end in alone]
+        assert [clustered[end] for end in known] == pytest.approx([alone[end] for end in known])
+        assert all(counted[end] > alone[end] for end in known if end.endswith("low"))
+    one = [Comparisons([], [1, 2], [(0, 1)], "the only document") for _ in range(9)]
+    assert measure_pairs(one, [[1.0, 0.0]] * 9, one)[0]["accuracy/low"] > 0.5  # each prompt for itself then
+
+
+def test_a_handful_of_thumbs_ranked_rightly_is_no_certainty() -> None:
+    few = thumbs((4, 1.0), (4, 0.0), (4, 0.0))
+    alone, _ = measure_thumbs(few, [[1.0], [0.0], [0.0]], few)
+    # one thumb up: nothing is known but the ends
+    assert (alone["auc/mean"], alone["auc/low"], alone["auc/high"]) == (1.0, 0.0, 1.0)
+    assert alone["over_length/low"] == -1.0
+    scores = [[float(i < 8)] for i in range(40)]
+    rare = thumbs(*[(4, float(i < 8)) for i in range(40)])
+    eight, _ = measure_thumbs(rare, scores, rare)
+    # as sure as 8 pairs ranked rightly, whose exact end lies at .6
+    pairs = [Comparisons([], [4, 4], [(0, 1)])] * 8
+    assert eight["auc/low"] == pytest.approx(measure_pairs(pairs, [[1.0, 0.0]] * 8, pairs)[0]["accuracy/low"])
+    assert 0.5 < eight["auc/low"] < 0.75

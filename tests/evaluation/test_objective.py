@@ -2,9 +2,10 @@
 
 import math
 
+import numpy as np
 import pytest
 
-from copg.evaluation.objective import measure_objective, own_beta, pick_beta, worth
+from copg.evaluation.objective import Objective, measure_objective, own_beta, pick_beta, worth
 from copg.records import Estimate, Evaluation
 
 REWARDS = {"a": [1.0, 3.0], "b": [2.0], "only mine": [9.0]}
@@ -65,3 +66,26 @@ def test_the_beta_of_a_run_is_that_of_the_copg_trial_nearest_the_chosen_one() ->
     assert pick_beta(trials[2:], trials[2]) is None
     assert [own_beta(trial) for trial in trials] == [1.0, 0.1, None, 0.001, None]
     assert own_beta(made("x", "pg_value", 0.3, 0, 0)) == 0.3
+
+
+def test_prompts_of_a_document_count_as_one_in_j_and_its_gain() -> None:
+    # 12 documents; as 4 prompts each, all alike, they are no more than 12
+    rng = np.random.default_rng(0)
+    values = {name: rng.normal(size=12) for name in ("reward", "kl", "reference")}
+
+    def measured(copies: int, clusters: bool) -> Objective:
+        prompts = [(f"d{i}", f"d{i} p{k}") for i in range(12) for k in range(copies)]
+        rewards, kls, theirs = (
+            {p: [float(of[int(d[1:])])] for d, p in prompts} for of in (values[name] for name in values)
+        )
+        documents = {p: d for d, p in prompts} if clusters else None
+        found = measure_objective(rewards, kls, theirs, beta=0.5, predicted=1.0, clusters=documents)
+        assert found is not None
+        return found
+
+    once, together, apart = measured(1, False), measured(4, True), measured(4, False)
+    assert together.value.low == pytest.approx(once.value.low)
+    assert together.gain.high == pytest.approx(once.gain.high)
+    assert apart.gain.high < once.gain.high
+    one = dict.fromkeys(REWARDS, "the only document")
+    assert measure_objective(REWARDS, KLS, REFERENCE, beta=0.5, clusters=one) is None

@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -36,15 +37,20 @@ def preference(number: int, rng: random.Random) -> Group:
     return Group(id=prompt_id(prompt), prompt=prompt, completions=completions, source=f"d:{number}")
 
 
-def write(directory: Path, num_groups: int, make: Callable[[int, random.Random], Group] = preference) -> Path:
-    """Three of four prompts in train, the rest in select."""
+def write(
+    directory: Path,
+    num_groups: int,
+    make: Callable[[int, random.Random], Group] = preference,
+    **config: Any,
+) -> Path:
+    """Three of four prompts in train, the rest in select; ``config`` is that of ``validate``."""
     rng = random.Random(0)
     splits = itertools.cycle(["train", "train", "train", "select"])
     begin(directory)
     with GroupWriter(directory) as writer:
         for number, split in zip(range(num_groups), splits, strict=False):
             writer.write(split, make(number, rng))
-    seal(directory, schema="groups", stage="validate", rows=num_groups, config={}, parents={})
+    seal(directory, schema="groups", stage="validate", rows=num_groups, config=config, parents={})
     return directory
 
 
@@ -162,6 +168,29 @@ def test_thumbs_that_mean_nothing_are_told(base, tmp_path, capsys) -> None:
     told = capsys.readouterr().err
     assert "it cannot be told from a coin" in told
     assert told.count("the reward learnt from thumbs: held-out auc") == 1
+
+
+def of_a_document(make: Callable[[int, random.Random], Group]) -> Callable[[int, random.Random], Group]:
+    """Prompts of six held-out documents, by a column that the recipe names."""
+
+    def made(number: int, rng: random.Random) -> Group:
+        return replace(make(number, rng), columns={"doc": {"id": number % 24}})
+
+    return made
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("make", [preference, thumb])
+def test_held_out_prompts_of_a_document_count_as_one(base, tmp_path, make) -> None:
+    ends = []
+    for name, columns in (("apart", {}), ("together", {"cluster": "doc.id"})):
+        groups = write(tmp_path / name, 96, of_a_document(make), columns=columns)
+        metrics = train_reward(RewardConfig(model=base), groups, tmp_path / f"{name} model")
+        measure = "auc" if make is thumb else "accuracy"
+        ends.append([metrics[f"{measure}/{end}"] for end in ("mean", "low", "high")])
+    (mean, low, high), (same, lower, higher) = ends
+    assert mean == same
+    assert (low, high) != (lower, higher)  # 24 prompts of 6 documents
 
 
 def test_what_is_learnt_can_be_chosen(base, groups, tmp_path) -> None:
