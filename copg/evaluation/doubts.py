@@ -49,8 +49,8 @@ def one_cluster(split: str, prompts: Sequence[HeldOut], cluster: str) -> list[st
     if len(prompts) < 2 or len({cluster_of(p.group, cluster) or p.group.id for p in prompts}) > 1:
         return []
     return [
-        f"evaluate: all {len(prompts)} prompts of '{split}' are of one cluster ({cluster}): intervals count each "
-        "for itself, and say nothing of others"
+        f"evaluate: all {len(prompts)} prompts of '{split}' are of one cluster ({cluster}): intervals count "
+        "each for itself, and say nothing of others"
     ]
 
 

@@ -121,7 +121,7 @@ def _length(name: str, mine: ByPrompt, theirs: ByPrompt, config: GuardConfig) ->
     if len(prompts) < 2:
         return None
     ours, others = _means(mine, prompts), _means(theirs, prompts)
-    if not (ours.mean() > 0 and others.mean() > 0):
+    if not others.mean() > 0:
         return None
     ratio, most = float(ours.mean() / others.mean()), config.max_length_ratio
     margins = most * others - ours if ratio >= 1 else most * ours - others
@@ -151,11 +151,15 @@ def _correlation(candidate: Draws, reference: Draws, config: GuardConfig) -> Gua
         f"correlation of reward and length {after.mean():.2f} from {before.mean():.2f}, a rise of "
         f"{config.max_correlation:g} allowed"
     )
+    if not (before.any() and after.any()):
+        told += " (0 where reward or length does not vary)"
     return Guard("correlation", told, prompts, config.max_correlation - (after - before))
 
 
 def _influence(draws: Draws, prompts: Sequence[str]) -> Floats | None:
-    """[num_prompts] whose mean is the correlation over all completions; None where one does not vary.
+    """[num_prompts] whose mean is the correlation over all completions: 0 where one of both does not vary.
+
+    None where there are fewer than two prompts, or a reward is not finite.
 
     Influence of a correlation r at standardised x, y: x y - r (x^2 + y^2) / 2.
     """
@@ -166,8 +170,10 @@ def _influence(draws: Draws, prompts: Sequence[str]) -> Floats | None:
         np.concatenate([np.asarray(of[prompt], dtype=np.float64) for prompt in prompts])
         for of in (draws.rewards, draws.lengths)
     )
-    if not (x.std() > 0 and y.std() > 0 and math.isfinite(x.std())):
+    if not math.isfinite(x.std()):
         return None
+    if not all(np.ptp(values) > 1e-14 * np.abs(values).max() for values in (x, y)):  # more than rounding
+        return np.zeros(len(prompts))
     x, y = (x - x.mean()) / x.std(), (y - y.mean()) / y.std()
     correlation = float((x * y).mean())
     each = x * y - correlation * (x**2 + y**2) / 2 + correlation

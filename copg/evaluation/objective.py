@@ -78,7 +78,7 @@ def worth(
     *,
     clusters: Clusters | None = None,
 ) -> Estimate:
-    """J over prompts, from the rewards and KLs of each prompt's completions; ``clusters`` as for ``estimate``."""
+    """J over prompts, from rewards and KLs of each prompt's completions; ``clusters`` as for ``estimate``."""
     return estimate(_less(rewards, kls, beta), clusters=clusters)
 
 

@@ -75,8 +75,9 @@ def train_reward(config: RewardConfig, groups: Path, reward_model: Path) -> dict
 
     Returns:
         Of held-out pairs: accuracy with its 95 % interval over prompts, those of one cluster as one; of
-        held-out thumbs: AUC with its interval. Log loss (nats), calibration error, how far length alone comes, and what the model gets
-        beyond that, with its interval: a gate refuses what a reward model judged that gets nothing for sure.
+        held-out thumbs: AUC with its interval. Log loss (nats), calibration error, how far length alone
+        comes, and what the model gets beyond that, with its interval: a gate refuses what a reward model
+        judged that gets nothing for sure.
         Of several members the first's, and under ``/1``, ``/2`` the others', which lie below its directory.
 
     Raises:

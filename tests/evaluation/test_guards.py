@@ -1,5 +1,7 @@
 """Guards: margins worked out by hand, and which fail together."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -95,3 +97,22 @@ def test_prompts_of_one_document_are_no_evidence_of_their_own() -> None:
 
 def test_a_guard_that_was_not_measured_is_named() -> None:
     assert missing_guards(REFERENCE, GuardConfig(rewards=["truth", "facts"])) == ["facts"]
+
+
+def test_a_reward_that_is_length_is_caught_also_where_the_references_length_or_reward_does_not_vary() -> None:
+    hacked = drawn(1, likes=0.1)
+    for still in ("lengths", "rewards"):
+        values = {prompt: [0.1, 0.1] if still == "rewards" else [20.0, 20.0] for prompt in REFERENCE.lengths}
+        reference = replace(REFERENCE, **{still: values})
+        (sentence,) = failed(hacked, reference)
+        assert sentence.startswith("guard correlation: correlation of reward and length 0.9")
+        assert "from 0.00, a rise of 0.3 allowed (0 where reward or length does not vary)" in sentence
+        assert failed(drawn(1), reference) == []
+        # and a policy that does not vary has no correlation that could have risen
+        assert failed(replace(drawn(1), **{still: values}), REFERENCE) == []
+
+
+def test_a_policy_that_writes_nothing_is_caught_by_the_length_of_the_logs() -> None:
+    silent = replace(drawn(1), characters={prompt: [0.0, 0.0] for prompt in REFERENCE.characters})
+    (sentence,) = failed(silent, REFERENCE, logged=REFERENCE.characters)
+    assert sentence.startswith("guard length against logs: 0.00 times as long, from 0.67 to 1.50 allowed")
