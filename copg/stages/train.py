@@ -213,7 +213,8 @@ def _facts(
     from copg.training.ending import hints
 
     label = config.trial.label
-    told = [] if state.reason else hints(metrics)
+    follows = config.optimizer.max_grad_norm is None
+    told = [] if state.reason else hints(metrics, clip_follows=follows)
     for hint in told:
         print(f"hint: trial {label} {hint}", file=sys.stderr, flush=True)
     diverged = f"train-{label}: diverged at step {state.step}, and cannot be promoted: {state.reason}"

@@ -26,53 +26,65 @@ DRIFTED, DRIFTED_NATS = 3.0, 1.0
 LAST_OF = {"residual/fraction": "residual/last", "log_ratio/weighted": "log_ratio/weighted_last"}
 
 
-def hints(metrics: Mapping[str, float]) -> list[str]:
+def hints(metrics: Mapping[str, float], *, clip_follows: bool = False) -> list[str]:
     """What a look at the last steps of a training says, a sentence each; none where all is well.
 
     Args:
-        metrics: ``steps/done``, ``steps/clipped``, ``kl/mean`` of the last draw, and what ``last_means``
-            gives. What is missing is not judged.
+        metrics: ``steps/done``, ``steps/clipped``, ``kl/mean`` of the last draw, ``prompts/tied``, and what
+            ``last_means`` gives. What is missing is not judged.
+        clip_follows: whether the clip follows the norms of the steps before, and is no number.
     """
-    steps, residual = metrics.get("steps/done", 0.0), metrics.get("residual/last")
+    steps = metrics.get("steps/done", 0.0)
     clipped = metrics.get("steps/clipped", 0.0) / steps if steps else 0.0
     kl, moved = metrics.get("kl/mean"), metrics.get("log_ratio/weighted_last")
-    drifted = kl is not None and moved is not None and kl > DRIFTED_NATS and kl > DRIFTED * max(moved, 0.0)
-    found = []
-    still = residual is not None and residual > UNLEARNT
-    if still and kl is not None and abs(kl) < UNMOVED_NATS:
-        found.append(
-            f"moved nothing: residual {residual:.2g} and KL {kl:.2g} nats after {steps:.0f} steps: raise the "
-            "learning rate"
-        )
-    elif residual is not None and residual > UNFINISHED:
-        rise = metrics.get("residual/rise", 1.0)
-        if rise > OVERSHOT:
-            text = (
-                f"overshot: residual rose {rise:.1f}-fold on the way and is {residual:.2g} after {steps:.0f} "
-                "steps: lower the learning rate, or take more groups a step"
-            )
-        elif residual < 1:
-            text = (
-                f"unfinished: residual {residual:.2g} after {steps:.0f} steps: take more steps, by epochs or "
-                f"fewer groups_per_step{'' if drifted else ', or raise the learning rate'}"
-            )
-        else:
-            text = (
-                f"worse than at the start: residual {residual:.2g} after {steps:.0f} steps: lower the "
-                "learning rate or beta"
-            )
-        found.append(text)
+    far = kl is not None and moved is not None and kl > DRIFTED_NATS and kl > DRIFTED * max(moved, 0.0)
+    found = [text for text in [_unmoved(metrics) or _unfinished(metrics, drifted=far)] if text]
     if clipped > CLIPPED:
+        told = f"clipped in {100 * clipped:.0f} % of the steps: "
         found.append(
-            f"clipped in {100 * clipped:.0f} % of the steps: the clip decides how far they go: raise "
-            "optimizer.max_grad_norm, or let it follow the norms (null)"
+            f"{told}gradients grew from step to step: lower the learning rate"
+            if clip_follows
+            else f"{told}the clip decides how far they go: raise optimizer.max_grad_norm, or let it follow the "
+            "norms (null)"
         )
-    if drifted:
+    if far:
         found.append(
             f"drifted off the logs: drawn completions lie {kl:.2g} nats away, logged ones show {moved:.2g}: "
-            f"{'' if still else 'lower the learning rate, '}raise beta, or draw fresh completions"
+            "lower the learning rate, raise beta, or draw fresh completions"
         )
     return found
+
+
+def _unmoved(metrics: Mapping[str, float]) -> str:
+    """That a policy with something to learn stayed where it was; by the logs alone where no residual says so."""
+    steps, residual, kl = metrics.get("steps/done", 0.0), metrics.get("residual/last"), metrics.get("kl/mean")
+    if kl is None or abs(kl) >= UNMOVED_NATS:
+        return ""
+    if residual is not None:
+        still = abs(residual - 1) < 1 - UNLEARNT and metrics.get("residual/rise", 1.0) <= OVERSHOT
+        told, advice = f"residual {residual:.2g} and ", "raise the learning rate"
+    else:
+        shown = metrics.get("log_ratio/weighted_last")
+        still = shown is not None and abs(shown) < UNMOVED_NATS and metrics.get("prompts/tied", 0.0) < 1
+        told, advice = "", "raise the learning rate, or lower a beta that holds it there"
+    return f"moved nothing: {told}KL {kl:.2g} nats after {steps:.0f} steps: {advice}" if still else ""
+
+
+def _unfinished(metrics: Mapping[str, float], *, drifted: bool) -> str:
+    """What is left of the contrast, and why, where it is much; no higher rate for one that ``drifted``."""
+    steps, residual = metrics.get("steps/done", 0.0), metrics.get("residual/last")
+    if residual is None or residual <= UNFINISHED:
+        return ""
+    after, rise = f"residual {residual:.2g} after {steps:.0f} steps", metrics.get("residual/rise", 1.0)
+    if rise > OVERSHOT:
+        return (
+            f"overshot: residual rose {rise:.1f}-fold on the way and is {residual:.2g} after {steps:.0f} steps: "
+            "lower the learning rate, or take more groups a step"
+        )
+    if residual >= 1:
+        return f"worse than at the start: {after}: lower the learning rate or beta"
+    remedy = "take more steps, by epochs or fewer groups_per_step"
+    return f"unfinished: {after}: {remedy}{'' if drifted else ', or raise the learning rate'}"
 
 
 def last_means(rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
