@@ -44,8 +44,8 @@ def hints(metrics: Mapping[str, float], *, clip_follows: bool = False) -> list[s
         found.append(
             f"{told}gradients grew from step to step: lower the learning rate"
             if clip_follows
-            else f"{told}the clip decides how far they go: raise optimizer.max_grad_norm, or let it follow the "
-            "norms (null)"
+            else f"{told}the clip decides how far they go: raise optimizer.max_grad_norm, or let it follow "
+            "the norms (null)"
         )
     if far:
         found.append(
@@ -56,7 +56,7 @@ def hints(metrics: Mapping[str, float], *, clip_follows: bool = False) -> list[s
 
 
 def _unmoved(metrics: Mapping[str, float]) -> str:
-    """That a policy with something to learn stayed where it was; by the logs alone where no residual says so."""
+    """That a policy with something to learn stayed where it was; by the logs where no residual says so."""
     steps, residual, kl = metrics.get("steps/done", 0.0), metrics.get("residual/last"), metrics.get("kl/mean")
     if kl is None or abs(kl) >= UNMOVED_NATS:
         return ""
@@ -78,8 +78,8 @@ def _unfinished(metrics: Mapping[str, float], *, drifted: bool) -> str:
     after, rise = f"residual {residual:.2g} after {steps:.0f} steps", metrics.get("residual/rise", 1.0)
     if rise > OVERSHOT:
         return (
-            f"overshot: residual rose {rise:.1f}-fold on the way and is {residual:.2g} after {steps:.0f} steps: "
-            "lower the learning rate, or take more groups a step"
+            f"overshot: residual rose {rise:.1f}-fold on the way and is {residual:.2g} after {steps:.0f} "
+            "steps: lower the learning rate, or take more groups a step"
         )
     if residual >= 1:
         return f"worse than at the start: {after}: lower the learning rate or beta"
