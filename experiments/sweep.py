@@ -20,6 +20,7 @@ from typing import Any
 
 from copg.artifacts import write_json
 from copg.run.stage_settings import merged
+from copg.training.config import MOST_GROUPS
 from experiments.bench import Bench, reward_spread, short
 from experiments.crossed import difference
 from experiments.policies import (
@@ -63,7 +64,7 @@ def changes_of(factor: str, value: float, train: Any) -> dict[str, Any]:
     if factor == "warmup":
         return {"optimizer": {"warmup_fraction": value}}
     if factor == "groups":
-        return {"groups_per_step": max(1, round(value * train.groups_per_step))}
+        return {"groups_per_step": max(1, round(value * (train.groups_per_step or MOST_GROUPS)))}
     return {"epochs": int(value) * train.epochs}
 
 

@@ -81,7 +81,7 @@ def equal_work(bench: Bench, trial: Trial, referenced: Path) -> dict[str, int]:
     whole, num_whole = count_tokens(bench.artifact("referenced"))
     own, num_own = count_tokens(referenced)
     epochs = max(1, round(train.epochs * trial.work * whole / own))
-    steps = train.epochs * trial.work * -(-num_whole // train.groups_per_step)
+    steps = train.epochs * trial.work * -(-num_whole // train.step_size(num_whole))
     return {"epochs": epochs, "groups_per_step": max(1, round(epochs * num_own / steps))}
 
 

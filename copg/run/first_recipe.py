@@ -24,7 +24,6 @@ TURNED = {
         "rows.compute_dtype",
         "samples.every_steps",
         "samples.num_prompts",
-        "samples.generation.max_new_tokens",
     ),
     "evaluate": ("num_prompts", "samples_per_prompt", "generation.max_new_tokens"),
     "promote": ("max_kl", "min_gain", "keep"),

@@ -20,6 +20,7 @@ ORIGINS: Mapping[str, str] = {
     "report.guards": "promote.guards",
     "evaluate.cluster": "validate.columns.cluster",
     **{f"{stage}.report_beta": "report_beta" for stage in ("report", "promote")},
+    "train.samples.generation.max_new_tokens": "evaluate.generation.max_new_tokens",
     "report.name": "name",
     "train.tracking.uri": "tracking",
     "train.tracking.experiment": "name",

@@ -56,7 +56,7 @@ def _said_once(
         "train": {
             **reads,
             "checkpoint": {"folder": f"{run_dir}/checkpoints"},
-            "samples": {"rewards": recipe.rewards},
+            "samples": {"rewards": recipe.rewards, **_as_long_as_evaluated(recipe)},
             "tracking": {"uri": tracking, "experiment": recipe.name},
         },
         "evaluate": {**reads, "rewards": recipe.rewards, "rows": rows, **_cluster(recipe)},
@@ -96,6 +96,13 @@ def _cluster(recipe: Recipe) -> dict[str, str]:
     """What the user's records call the column of clusters, where it is called otherwise."""
     columns = (recipe.stages.get("validate") or {}).get("columns") or {}
     return {"cluster": columns["cluster"]} if isinstance(columns, dict) and columns.get("cluster") else {}
+
+
+def _as_long_as_evaluated(recipe: Recipe) -> dict[str, Any]:
+    """How long completions are that are drawn along the way: a KL is that of a whole completion."""
+    generation = (recipe.stages.get("evaluate") or {}).get("generation") or {}
+    known = isinstance(generation, Mapping) and "max_new_tokens" in generation
+    return {"generation": {"max_new_tokens": generation["max_new_tokens"]}} if known else {}
 
 
 def _gate_bounds(recipe: Recipe) -> dict[str, Any]:

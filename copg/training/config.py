@@ -14,6 +14,12 @@ from copg.rewards.contract import RewardSpec
 ADAPTER_RATE, ALL_WEIGHTS_RATE = 1e-4, 1e-5
 """Learning rates where none is given: ``experiments.sweep`` has what they stand on."""
 
+Chosen = Literal["all", "best_third"]
+SHARE: dict[Chosen, float] = {"all": 1.0, "best_third": 1 / 3}
+"""Of the training prompts that are kept."""
+FEWEST_GROUPS, MOST_GROUPS, ENOUGH_STEPS = 4, 32, 64
+"""What the groups of a step lie between where no number is given, and the steps that they are to leave."""
+
 
 @configuration
 class TargetKL:
@@ -198,7 +204,7 @@ class TrainConfig:
     """Of ``start_from`` on the hub."""
     start_digest: str = ""
     """Of the weights of ``start_from``, when it is known already; empty: computed here."""
-    data: Literal["all", "best_third"] = "all"
+    data: Chosen = "all"
     """``best_third``: the prompts that promise most at the trial's beta, by log-mean-exp over their
     completions; by the spread of their rewards where beta is not in reward units."""
     transform: Literal["none", "rank", "clip"] = "none"
@@ -210,8 +216,9 @@ class TrainConfig:
     """How often every group of the train split is seen."""
     until_residual: NotNegative = 0.0
     """Var(R_beta) / Var(R), mean over the latest steps, at which the training ends early; 0: never."""
-    groups_per_step: AtLeastOne = 32
-    """The loss is averaged over these, across micro-batches and processes."""
+    groups_per_step: AtLeastOne | None = None
+    """The loss is averaged over these, across micro-batches and processes. None: 32, and fewer, down to 4, as
+    long as a training would have less than 64 steps."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     rows: RowConfig = field(default_factory=RowConfig)
     """Must be those of ``reference``."""
@@ -241,6 +248,11 @@ class TrainConfig:
                 "rows.split_groups=True does not go with launch.sharding=fsdp2, whose processes must all run "
                 "the same number of forwards; use ddp, or rows large enough for every group"
             )
+
+    def step_size(self, num_groups: int) -> int:
+        """Groups a step of a training on so many."""
+        some = self.epochs * num_groups // ENOUGH_STEPS
+        return self.groups_per_step or min(max(some, FEWEST_GROUPS), MOST_GROUPS)
 
     @property
     def peak_rate(self) -> float:

@@ -79,7 +79,8 @@ class Loop:
         """
         self.config, self.data, self.policy, self.sampler = config, data, policy, sampler
         self.checkpoints, self.folder, self.accelerator = checkpoints, checkpoints.folder, accelerator
-        self.num_steps = config.epochs * -(-len(data) // config.groups_per_step)
+        self.step_size = config.step_size(len(data))
+        self.num_steps = config.epochs * -(-len(data) // self.step_size)
         sharded = config.launch.sharding == "fsdp2" and accelerator.num_processes > 1
         self.gathered = GatheredPolicy(policy, accelerator, sharded=sharded)
         if config.gradient_checkpointing:
@@ -143,7 +144,7 @@ class Loop:
     def _step(self, step: int, tracker: Tracker) -> None:
         started = time.monotonic()
         config, trial = self.config, self.config.trial
-        indices = step_groups(len(self.data), config.groups_per_step, step, seed=trial.seed)
+        indices = step_groups(len(self.data), self.step_size, step, seed=trial.seed)
         rate = learning_rate(step, self.num_steps, config.optimizer, peak=config.peak_rate)
         self.policy.train()
         result = accumulate_gradients(
@@ -153,7 +154,7 @@ class Loop:
             indices,
             trial,
             config.rows,
-            whole_step=min(config.groups_per_step, len(self.data)),
+            whole_step=min(self.step_size, len(self.data)),
         )
         limit = clip_at(config.optimizer.max_grad_norm, self.state.norms)
         norm = update(self.accelerator, self.scorer, self.optimizer, learning_rate=rate, max_grad_norm=limit)

@@ -22,7 +22,7 @@ from copg.progress import warn
 from copg.rewards.ladder import Ladder, read_ladder
 from copg.stores.sealed import read_sealed, write_sealed
 from copg.training.checkpoint_store import checkpoint_store
-from copg.training.config import MonitorConfig, TargetKL, TrackingConfig, TrainConfig
+from copg.training.config import SHARE, MonitorConfig, TargetKL, TrackingConfig, TrainConfig
 from copg.training.ending import UNLEARNT
 
 DRAWS = 512
@@ -178,12 +178,15 @@ def told(label: str, pilot: Mapping[str, float]) -> str:
 
 def _short(config: TrainConfig, target: TargetKL, beta: float, num_groups: int) -> TrainConfig:
     """The pilot's training: on few prompts, until it has learnt them, never longer than the trial's own."""
-    prompts = min(target.prompts, config.prompts or num_groups, num_groups)
-    steps = config.epochs * -(-(config.prompts or num_groups) // config.groups_per_step)
+    num_groups = max(1, round(SHARE[config.data] * num_groups))
+    num_groups = min(config.prompts or num_groups, num_groups)
+    prompts, size = min(target.prompts, num_groups), config.step_size(num_groups)
+    steps = config.epochs * -(-num_groups // size)
     changes: dict[str, Any] = {
         "trial": replace(config.trial, beta=beta, name=f"{config.trial.label}_pilot"),
         "prompts": prompts,
-        "epochs": max(1, steps // -(-prompts // config.groups_per_step)),
+        "epochs": max(1, steps // -(-prompts // size)),
+        "groups_per_step": size,
         "until_residual": target.residual,
         "samples": MonitorConfig(every_steps=0, num_prompts=DRAWS, generation=config.samples.generation),
         "tracking": TrackingConfig(),

@@ -2,17 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from copg.rewards.tilting import tilt
+from copg.training.config import SHARE, Chosen
 from copg.training.data import TrainData
-
-Chosen = Literal["all", "best_third"]
-SHARE = {"all": 1.0, "best_third": 1 / 3}
 
 
 @dataclass(frozen=True, slots=True)

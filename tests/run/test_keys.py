@@ -106,6 +106,7 @@ def test_what_is_taken_from_the_recipe_follows_it(key: str) -> None:
         "promote.guards": {"max_unfinished": 0.1},
         "validate.columns.cluster": "document",
         "report_beta": 0.5,
+        "evaluate.generation.max_new_tokens": 17,
     }
     value = other[ORIGINS[key]]
     base: dict[str, Any] = {

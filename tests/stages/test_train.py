@@ -553,6 +553,17 @@ def test_the_rate_is_the_trials_or_the_recipes_or_that_of_what_is_trained(config
     assert [each.identity()["optimizer"]["learning_rate"] for each in found] == rates
 
 
+@pytest.mark.parametrize(
+    ("epochs", "num_groups", "size"), [(1, 264, 4), (1, 640, 10), (2, 640, 20), (1, 10_000, 32), (1, 3, 4)]
+)
+def test_few_prompts_make_small_steps_where_no_number_is_given(
+    config: TrainConfig, epochs: int, num_groups: int, size: int
+) -> None:
+    config = replace(config, epochs=epochs, groups_per_step=None)
+    assert config.step_size(num_groups) == size
+    assert replace(config, groups_per_step=7).step_size(num_groups) == 7
+
+
 class Forgetful(JsonHandler):
     """A tracking server that takes a run and its parameters, and no metric."""
 

@@ -99,6 +99,11 @@ def test_a_pilot_is_never_longer_than_the_training_it_is_for() -> None:
     assert (pilot.trial.beta, pilot.trial.label, pilot.checkpoint.yields) == (0.3, "copg_kl1_pilot", "last")
     few = _short(config, TargetKL(kl=1.0), 0.3, 40)
     assert (few.prompts, few.epochs) == (40, 2)
+    # of the best third of 640, 213, a training has 2 x 14 steps: 7 epochs of 64
+    assert _short(replace(config, data="best_third"), TargetKL(kl=1.0, prompts=64), 0.3, 640).epochs == 7
+    # without a number a step has 20 of 640 groups, so that there are 64, and the pilot's has as many
+    own = _short(replace(config, groups_per_step=None), TargetKL(kl=1.0, prompts=64), 0.3, 640)
+    assert (own.groups_per_step, own.prompts, own.epochs) == (20, 64, 16)
 
 
 def test_a_trial_is_called_after_its_distance_in_every_layer() -> None:
