@@ -8,6 +8,7 @@ from copg.evaluation.criteria import Criteria
 from copg.evaluation.estimates import TAIL, Bounds, paired_difference
 from copg.evaluation.power import MIN_PROMPTS, fewest_prompts
 from copg.records import Estimate, Evaluation
+from copg.rewards.tables import form_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,12 +184,3 @@ def interval(estimate: Estimate) -> str:
     """As a reader sees it: ``0.523 [0.498, 0.549]``."""
     form = form_of(estimate)
     return f"{estimate.mean:{form}} [{estimate.low:{form}}, {estimate.high:{form}}]"
-
-
-def form_of(estimate: Estimate) -> str:
-    """How to print the numbers of an estimate: as many decimals as its interval can tell apart."""
-    width = estimate.high - estimate.low
-    largest = max(abs(estimate.low), abs(estimate.high))
-    if not math.isfinite(width) or width <= 1e-9 * largest:
-        return ".3g"
-    return f".{max(0, 1 - math.floor(math.log10(width)))}f"

@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from copg.evaluation.gate import form_of
 from copg.records import Estimate
+from copg.rewards.tables import form_of
 
 MINUS, DASH = "\u2212", "\u2013"
 MOST_LINES, MOST_CHARACTERS = 20, 300

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from copg.records import Estimate
+from copg.rewards.tables import form_of
 
 Base = Literal["reference", "weighted", "others"]
 BASES: dict[str, str] = {
@@ -151,7 +152,7 @@ class Ladder:
                 f"{rung.beta:g}",
                 _short(rung.reward),
                 _short(rung.kl),
-                f"{rung.objective.mean:.3g}",
+                _short(rung.objective),
                 f"{rung.effective:.1f}",
                 "lower bound" if rung.lower_bound else "",
             ]
@@ -182,8 +183,8 @@ class Ladder:
 
 
 ESTIMATES = ("reward", "kl", "objective")
-HEAD = ["beta", "reward", "KL, nats", "J*", "effective completions", ""]
-WIDTHS = (8, 24, 20, 8, 21, 0)
+HEAD = ["beta", "reward", "KL, nats", "J*", "effective", ""]
+WIDTHS = (8, 24, 22, 24, 9, 0)
 
 
 def read_ladder(facts: Mapping[str, Any] | None) -> Ladder | None:
@@ -202,4 +203,5 @@ def read_ladder(facts: Mapping[str, Any] | None) -> Ladder | None:
 def _short(estimate: Estimate) -> str:
     if not math.isfinite(estimate.high):
         return f"{estimate.mean:.3g}"
-    return f"{estimate.mean:.3g} [{estimate.low:.3g}, {estimate.high:.3g}]"
+    form = form_of(estimate)
+    return f"{estimate.mean:{form}} [{estimate.low:{form}}, {estimate.high:{form}}]"

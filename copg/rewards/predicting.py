@@ -17,7 +17,9 @@ of the completions come to the same within ``SAME``, and is a lower bound where 
 SAME = 0.05
 MAX_PROMPTS, MAX_SOUGHT = 4096, 512
 """Looked at, evenly spread over all there are; and while betas are sought."""
-_STEPS = 24
+LEAST = 1e-12
+"""Of the mean spread within a prompt, of which one outlier may be the most: the smallest beta looked at."""
+_STEPS = 32
 
 
 @np.errstate(over="ignore", invalid="ignore", divide="ignore", under="ignore")
@@ -97,7 +99,7 @@ def _tables(rewards: Iterable[Floats], ref_logps: Iterable[Floats] | None) -> li
 
 def _beta_at(kl: float, tables: Sequence[Table], spread: float) -> float:
     """The beta of two digits whose optimum, on these completions, lies ``kl`` nats away."""
-    low, high = math.log(spread * 1e-4), math.log(spread * 1e4)
+    low, high = math.log(spread * LEAST), math.log(spread * 1e4)
     for _ in range(_STEPS):
         middle = (low + high) / 2
         if _mean([tilt(*table, math.exp(middle)).kl for table in tables]) > kl:

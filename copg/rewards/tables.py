@@ -1,7 +1,10 @@
-"""The distribution of rewards as tables of texts, for the pages that show it."""
+"""Numbers as texts, and the distribution of rewards as tables of them, for the pages that show it."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from copg.records import Estimate
 
 Rows = list[list[str]]
 QUANTILES = {"0": "least", "0.05": "5 %", "0.25": "25 %", "0.5": "median", "0.75": "75 %", "0.95": "95 %",
@@ -14,6 +17,21 @@ STATISTICS = {
 }
 HEAD = ["reward", *QUANTILES.values(), *STATISTICS.values()]
 COUNTS_HEAD = ["split", "prompts", "completions", "tied prompts", "prompts with one completion"]
+
+
+def form_of(estimate: Estimate) -> str:
+    """How to print the numbers of an estimate: as many decimals as its interval can tell apart.
+
+    With an exponent where that makes more than six decimals, or the numbers have more than seven digits.
+    """
+    width = estimate.high - estimate.low
+    largest = max(abs(estimate.low), abs(estimate.high))
+    if not math.isfinite(width) or width <= 1e-13 * largest:
+        return ".3g"
+    place = math.floor(math.log10(width))
+    if largest < 1e7 and place >= -5:
+        return f".{max(0, 1 - place)}f"
+    return f".{max(1, 1 + math.floor(math.log10(largest)) - place)}e"
 
 
 def part_of(name: str) -> str:

@@ -9,6 +9,8 @@ from typing import Any
 
 from copg.errors import ModelError
 from copg.lm.weights import read_settings
+from copg.records import Estimate
+from copg.rewards.tables import form_of
 from copg.run.cut_off import told_of_before
 from copg.stores.model_files import ADAPTER, adapter_base
 
@@ -151,5 +153,11 @@ def _estimate(estimates: dict[str, Any], quantity: str) -> str:
     mean, low, high = (estimates[f"{quantity}{end}"] for end in ("", "_low", "_high"))
     if not all(isinstance(value, int | float) for value in (mean, low, high)):
         return f"{'-':>10}{'':>20}" if quantity == "kl" else f"{'-':>8}{'':>20}"
-    width = 10 if quantity == "kl" else 8
-    return f"{mean:>{width}.3f}{f'{low:.3f} to {high:.3f}':>20}"
+    width, form = 10 if quantity == "kl" else 8, _form(Estimate(mean, low, high))
+    return f"{mean:>{width}{form}} {f'{low:{form}} to {high:{form}}':>19}"
+
+
+def _form(estimate: Estimate) -> str:
+    """Three decimals, one below the other, where these tell the interval's ends apart; else as many as do."""
+    width, largest = estimate.high - estimate.low, max(abs(estimate.low), abs(estimate.high))
+    return ".3f" if largest == 0 or (largest < 1e4 and width >= 0.002) else form_of(estimate)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -146,3 +147,23 @@ def test_tied_rewards_and_single_completions_support_nothing() -> None:
     assert ladder.doubt(1e-9) is None
     assert "rewards do not differ" in ladder.advice(0.0)[0]
     assert build_ladder([], base="reference").rungs == []
+
+
+def test_one_prompt_far_out_does_not_hide_the_betas_of_all_others() -> None:
+    rewards = [*np.random.default_rng(0).normal(size=(50, 8)), np.array([0.0] * 7 + [1e12])]
+    ladder = build_ladder(rewards, base="reference")
+    alone = build_ladder(rewards[:-1], base="reference")
+    # of eight completions .8 of ln 8 nats is asked for with or without it
+    assert ladder.rungs[-1].beta == pytest.approx(alone.rungs[-1].beta, rel=0.1)
+
+
+def test_the_ladder_is_told_in_as_many_digits_as_its_intervals_can_tell_apart() -> None:
+    rewards = 0.1 * np.random.default_rng(0).normal(size=(50, 8))
+    for scale, offset in ((1.0, 0.0), (1.0, 1000.0), (1e-12, 0.0), (1e12, 0.0), (1.0, 1e9)):
+        ladder = build_ladder(list(scale * rewards + offset), base="reference")
+        cells = [row[place] for row in ladder.rows() for place in (1, 3)]
+        assert len(set(cells)) == len(cells)
+        for cell in cells:
+            mean, low, high = map(float, re.sub(r"[\[\],]", "", cell).split())
+            assert low < mean < high, cell
+        assert (scale, offset) != (1.0, 0.0) or max(map(len, ladder.lines())) <= 110

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from copg.run.ending import ending, found_in_log, log_summary, show_failure
+from copg.run.ending import _estimate, ending, found_in_log, log_summary, show_failure
 from copg.run.summary import write_summary
 from copg.run.task_record import RUN, TaskRecord, write_record
 from copg.stores.sealed import write_sealed
@@ -37,6 +37,22 @@ def test_a_promotion_is_told_with_version_policy_and_report() -> None:
         "report: /runs/demo/report.html",
         "metrics: mlflow ui --backend-store-uri sqlite:////runs/demo/mlflow.db",
     ]
+
+
+@pytest.mark.parametrize(
+    ("values", "row"),
+    [
+        ((0.511, 0.484, 0.539), "   0.511      0.484 to 0.539"),
+        ((0.0, 0.0, 0.0), "   0.000      0.000 to 0.000"),
+        ((2e-6, 1.5e-6, 2.6e-6), "  2.0e-06  1.5e-06 to 2.6e-06"),
+        ((1000.12, 1000.115, 1000.124), "1000.120 1000.115 to 1000.124"),
+        ((3.1e12, 2e12, 4.4e12), "3.1e+12  2.0e+12 to 4.4e+12"),
+    ],
+)
+def test_the_table_tells_an_intervals_ends_apart_whatever_unit_rewards_have(values, row) -> None:
+    mean, low, high = values
+    found = _estimate({"reward": mean, "reward_low": low, "reward_high": high}, "reward")
+    assert found.split() == row.split()
 
 
 def test_the_three_lines_load_the_policy(tmp_path: Path) -> None:
