@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import io
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,14 +17,20 @@ from copg.errors import RecordError
 
 SEPARATORS = (",", ";", "\t")
 """Between the cells of CSV: that of its name, that of spreadsheets whose numbers have commas, and tabs."""
+_SAYS = re.compile(r'"?sep=([,;\t|])"?[,;]*', re.IGNORECASE)
+"""A first line by which Excel is told what stands between the cells, be it saved as a cell since."""
 HEADER_BYTES = 65536
 """Of a file, in which its header is looked for."""
 
 
 def separator_of(stream: "io.BufferedReader[Any]") -> str:
-    """What stands between the cells of a header: a comma wherever there is one."""
+    """What stands between the cells: as Excel's own line ``sep=;`` before the header says, else by the
+    header, a comma wherever there is one.
+    """
     start = stream.peek(HEADER_BYTES).removeprefix(BOM).decode(errors="replace")
     header = next((line for line in start.splitlines() if line.strip()), "")
+    if said := _SAYS.fullmatch(header):
+        return said[1]
     for separator in SEPARATORS:
         with contextlib.suppress(csv.Error):
             if len(next(csv.reader([header], delimiter=separator), [])) > 1:
@@ -54,6 +61,8 @@ def read_cells(
         try:
             for cells in reader:
                 line, last = last + 1, reader.line_num
+                if header is None and _SAYS.fullmatch(separator.join(cells)):
+                    continue
                 if cells and header is None:
                     header = _read_header(path, line, cells)
                 elif cells and header is not None:

@@ -24,16 +24,12 @@ def as_choices(answered: Any) -> Any:
     return {"choices": choices}
 
 
-def as_functions(tools: list[Any]) -> list[Any]:
-    """Declared functions as chat templates take tools, the types of their parameters in lower case; other
-    tools as they are.
+def declared_by(tool: Any) -> list[Any] | None:
+    """The functions that one of Gemini's tools declares, as chat templates take them, the types of their
+    parameters in lower case; None of any other tool.
     """
-    found: list[Any] = []
-    for tool in tools:
-        name = next((n for n in _DECLARED if type(tool) is dict and type(tool.get(n)) is list), None)
-        declared = [tool] if name is None else tool[name]
-        found += declared if name is None else [{"type": "function", "function": _lower(f)} for f in declared]
-    return found
+    name = next((n for n in _DECLARED if type(tool) is dict and type(tool.get(n)) is list), None)
+    return None if name is None else [{"type": "function", "function": _lower(each)} for each in tool[name]]
 
 
 def _lower(schema: Any) -> Any:

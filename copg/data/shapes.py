@@ -40,7 +40,7 @@ from copg.data.plain_shapes import (
 )
 from copg.data.public_shapes import SHAPES as PUBLIC
 from copg.data.sides import cluster_digest
-from copg.data.turns import put_aside
+from copg.data.turns import put_aside, tools_of
 from copg.data.unfolding import CHATS, unfold, unfold_chat
 from copg.records import Prompt, prompt_id
 
@@ -192,8 +192,8 @@ class RecordReader:
     ) -> Record:
         prompt = read_prompt(found.prompt, self._wish.dropped)
         others = {name: value for name, value in row.items() if name not in taken}
-        if found.more:
-            others = {**found.more, **others}
+        others = {**(found.more or {}), **others}
+        others |= tools_of(others) or {}
         texts = found.completions
         own = found.own
         if set(map(type, texts)) - {str}:

@@ -6,7 +6,7 @@ from contextlib import suppress
 from itertools import pairwise
 from typing import Any
 
-from copg.data.gemini import as_functions
+from copg.data.gemini import declared_by
 from copg.data.json_lines import Defect, kind_of, listed, parse_json
 from copg.data.message_keys import MORE, WORDS, left_out, refused_words
 from copg.records import MESSAGES, TOOLS, TURNS, Prompt, as_chat
@@ -16,6 +16,8 @@ Messages = list[dict[str, Any]]
 
 _GIVEN = ("arguments", "args", "parameters", "input")
 """What a call is given, by the names of those who write it."""
+_SCHEMAS = ("input_schema", "parameters")
+"""What a tool takes, by the names of Anthropic and of OpenAI."""
 
 
 def read_more(held: dict[str, Any], where: str, dropped: set[str]) -> dict[str, Any]:
@@ -99,6 +101,27 @@ def tools_of(asked: Any) -> dict[str, Any] | None:
     """The column of the tools that a call of a model was given; None where it was given none."""
     tools = asked.get(TOOLS) if type(asked) is dict else None
     return {TOOLS: as_functions(tools)} if type(tools) is list and tools else None
+
+
+def as_functions(tools: list[Any]) -> list[Any]:
+    """Tools in the form that chat templates take: of Gemini's declarations, of Anthropic's ``input_schema``,
+    and of functions whose name stands beside their type, as in OpenAI's Responses; others as they are.
+    """
+    found: list[Any] = []
+    for tool in tools:
+        declared = declared_by(tool)
+        found += [_as_function(tool)] if declared is None else declared
+    return found
+
+
+def _as_function(tool: Any) -> Any:
+    if type(tool) is not dict or type(tool.get("name")) is not str or "function" in tool:
+        return tool
+    schema = next((name for name in _SCHEMAS if type(tool.get(name)) is dict), None)
+    if schema is None or tool.get("type", "custom") not in ("custom", "function"):
+        return tool
+    told = {name: tool[name] for name in ("name", "description") if tool.get(name) is not None}
+    return {"type": "function", "function": {**told, "parameters": tool[schema]}}
 
 
 def more_than_words(messages: Sequence[Mapping[str, Any]]) -> bool:

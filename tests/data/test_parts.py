@@ -134,6 +134,27 @@ def test_the_system_s_words_and_the_declared_functions_beside_contents_belong_to
     }
 
 
+SERVED = {"type": "web_search_20250305", "name": "web_search"}
+
+
+@pytest.mark.parametrize(
+    "tool",
+    [
+        {"name": "look", "input_schema": FUNCTION["parameters"]},
+        {"type": "custom", "name": "look", "input_schema": FUNCTION["parameters"], "cache_control": {}},
+        {"type": "function", "name": "look", "parameters": FUNCTION["parameters"], "strict": True},
+        {"functionDeclarations": [DECLARED]},
+        {"type": "function", "function": FUNCTION},
+    ],
+)
+def test_the_tools_of_a_logged_call_are_those_that_chat_templates_take_whoever_was_called(tool: Any) -> None:
+    asked = {"messages": [ASKED], "tools": [tool, SERVED]}
+    row = {"request": asked, "response": {"content": [{"type": "text", "text": "20"}]}}
+    for each in (row, {"messages": [ASKED, SAID], "tools": [tool, SERVED]}):
+        tools = json.loads(read(each).columns)["tools"]
+        assert tools == [{"type": "function", "function": FUNCTION}, SERVED]
+
+
 @pytest.mark.parametrize(("reason", "finished"), [("STOP", True), ("MAX_TOKENS", False), ("SAFETY", False)])
 def test_a_logged_call_of_gemini_s_is_read(reason: str, finished: bool) -> None:
     candidate = {"content": {"role": "model", "parts": [{"text": "20"}]}, "finishReason": reason}

@@ -60,6 +60,18 @@ def test_cells_stand_between_what_the_header_has_where_it_has_no_comma(sign: str
     assert rows.told() == [f"read as cells between {sign!r}: a.csv"]
 
 
+@pytest.mark.parametrize("said", ["sep={}", "SEP={}", '"sep={}"', '"sep={}"{}{}'])
+@pytest.mark.parametrize("sign", [",", ";", "\t", "|"])
+def test_a_first_line_by_which_excel_is_told_what_separates_is_followed_and_no_header(
+    sign: str, said: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.csv"
+    line = said.format(sign, *(2 * [sign if sign in ",;" else ""]))
+    path.write_text(f"\ufeff{line}\r\na{sign}b\r\n1{sign}2\r\n", encoding="utf-8")
+    assert values(path) == [{"a": "1", "b": "2"}]
+    assert places(path) == [("a.csv", 3)]
+
+
 def test_a_comma_in_the_header_is_what_separates(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("prompt,a;b\nx,1;2\n")
     (tmp_path / "b.csv").write_text("prompt\nx;y\n")
