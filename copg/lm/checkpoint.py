@@ -8,6 +8,7 @@ from typing import Any
 from transformers.utils import logging
 
 from copg.errors import ModelError
+from copg.lm.depth import left_out
 from copg.lm.memory import memory_mistake
 from copg.lm.weights import QUANTISED, check_files, stored_as
 
@@ -37,7 +38,8 @@ def load_checkpoint(
         options: what else ``from_pretrained`` takes.
 
     Raises:
-        ModelError: nothing there, no safetensors, or weights missing, of another shape or not finite.
+        ModelError: nothing there, no safetensors, or weights missing, of another shape, of more layers than
+            the model has, or not finite.
     """
     check_files(model, revision)
     logging.disable_progress_bar()  # one bar a weight file would drown the stage's own progress
@@ -59,6 +61,11 @@ def load_checkpoint(
     _forget_quantised(loaded)
     missing = [name for name in found.get("missing_keys", ()) if not new(loaded, name)]
     check_loaded(model, loaded, {**found, "missing_keys": missing}, advice)
+    if beyond := left_out(loaded, found.get("unexpected_keys", ())):
+        layers = (
+            f"{len(beyond)} weights of layers beyond those that config.json says, the first {beyond[0]!r}"
+        )
+        raise ModelError(f"{model}: its files hold {layers}: they would be left out")
     return loaded
 
 

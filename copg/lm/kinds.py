@@ -25,6 +25,8 @@ PACKAGES = {"gemma3n": "timm"}
 """What ``transformers`` asks for to load a kind."""
 DRAWS, FILLS = ("ForCausalLM", "LMHeadModel"), "ForMaskedLM"
 """How the classes of models end that draw, and of those that fill gaps."""
+DECIDES = {"bert-generation": "is_decoder", "xlm": "causal"}
+"""Settings without which a kind sees what follows, beside those kinds of which a class fills gaps."""
 
 
 def check_kind(model: str, revision: str | None = None) -> None:
@@ -64,9 +66,8 @@ def leaves_kind(model: str, revision: str | None = None) -> bool:
     why = REFUSED.get(str(kind))
     if missing is not None and find_spec(missing) is None:
         why = f"transformers needs the package {missing} for it"
-    if any(name.endswith(FILLS) for name in _classes(settings)):
-        decides = plain_text_config(settings).get("is_decoder")
-        why = why or (None if decides else "it fills gaps, and sees what follows (no is_decoder: true)")
+    if why is None and (unset := _sees_ahead(settings)):
+        why = f"it fills gaps, and sees what follows (no {unset} in config.json)"
     if why is not None:
         raise ModelError(f"{model}: model type {kind!r} is refused: {why}")
     return not _draws_by_name(settings)
@@ -92,9 +93,29 @@ def _classes(settings: Mapping[str, Any]) -> list[str]:
     return [name for name in named if isinstance(name, str)] if isinstance(named, list) else []
 
 
+def _sees_ahead(settings: Mapping[str, Any]) -> str:
+    """What its file would have to say for its attention to see nothing that follows; empty where it does."""
+    text, kind = plain_text_config(settings), str(settings.get("model_type"))
+    known = {name.lower() for name in dir(import_module("transformers")) if name.endswith(FILLS)}
+    fills = any(name.endswith(FILLS) for name in _classes(settings))
+    fills = fills or f"{_joined(kind)}{FILLS}".lower() in known
+    decides = DECIDES.get(kind) or ("is_decoder" if fills else "")
+    if decides and text.get(decides) is not True:
+        return f"{decides}: true"
+    if text.get("is_causal") is False:
+        return "is_causal: true"
+    both_ways = text.get("use_bidirectional_attention") in (True, "all")  # of Gemma, as of its embeddings
+    return "use_bidirectional_attention: false" if both_ways else ""
+
+
+def _joined(kind: str) -> str:
+    """A kind as the names of its classes begin, in lower case."""
+    return kind.replace("_", "").replace("-", "")
+
+
 def _draws_by_name(settings: Mapping[str, Any]) -> bool:
     """Whether it names a class of its kind that draws: ``GPT2LMHeadModel`` of ``gpt2``."""
-    kind = str(settings.get("model_type")).replace("_", "").replace("-", "")
+    kind = _joined(str(settings.get("model_type")))
     known = dir(import_module("transformers"))
     return any(
         name.removesuffix(end).lower() == kind and name.endswith(end) and name in known

@@ -79,10 +79,14 @@ def leaves_lengths(model: str, revision: str | None = None) -> bool:
     """Whether ``config.json`` leaves a length to the defaults of its kind, for which torch is loaded.
 
     Raises:
-        ModelError: it is no JSON.
+        ModelError: it is no JSON, or one of them is no whole number above 0.
     """
     config = _read_json(model, "config.json", revision)
     text = plain_text_config(config)
+    for name in (*CONTEXTS, "vocab_size"):
+        size = text.get(name)
+        if size is not None and (type(size) is not int or size < 1):
+            raise ModelError(f"{model}: config.json: {name}={size!r:.100} must be a whole number > 0")
     return "model_type" in config and None in (plain_context(text), text.get("vocab_size"))
 
 
@@ -178,13 +182,10 @@ def read_limits(model: str, *, revision: str | None = None) -> Limits:
     does, it says so and loads torch, as ``transformers`` knows them in no other way.
 
     Raises:
-        ModelError: one of them is no whole number, or the kind is unknown.
+        ModelError: one of them is no whole number above 0, or the kind is unknown.
     """
     config = _read_json(model, "config.json", revision)
     text = plain_text_config(config)
-    for name in (*CONTEXTS, "vocab_size"):
-        if type(text.get(name)) not in (int, type(None)):
-            raise ModelError(f"{model}: config.json: {name}={text[name]!r:.100} must be a whole number")
     if not leaves_lengths(model, revision):
         return Limits(plain_context(text), text.get("vocab_size"))
     kind = config["model_type"]

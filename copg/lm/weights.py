@@ -1,11 +1,13 @@
 """What the files of a model say before it is loaded: whole, of weights, and without a kernel of their own."""
 
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from copg.artifacts import json_value
 from copg.errors import ModelError
+from copg.lm.depth import wrong_depth
 from copg.stores.model_files import ADAPTER, MODEL_FILES
 
 POINTER = b"version https://git-lfs"
@@ -43,6 +45,8 @@ def check_files(model: str | Path, revision: str | None = None) -> None:
             "'promote' removed them (train again, or set promote.keep)"
         )
     held = {file.name: read_shapes(file) for file in files}
+    if not any(held.values()):
+        raise ModelError(f"{files[0]}: holds no tensor, and neither does another file beside it")
     for index in sorted(folder.glob("*.safetensors.index.json")):
         placed = _json(index).get("weight_map", {})
         if not isinstance(placed, dict) or not all(isinstance(file, str) for file in placed.values()):
@@ -54,6 +58,8 @@ def check_files(model: str | Path, revision: str | None = None) -> None:
         lost = sorted(name for name, file in placed.items() if name not in held.get(file, {name}))
         if lost:
             raise ModelError(f"{index}: places {lost[0]!r} in {placed[lost[0]]!r}, which does not hold it")
+    if settings.name != ADAPTER and (wrong := wrong_depth(_json(settings), chain(*held.values()))):
+        raise ModelError(f"{model}: {wrong}")
 
 
 def check_fetched(folder: Path) -> None:

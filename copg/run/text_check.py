@@ -4,6 +4,7 @@ from typing import Any
 
 from copg.errors import ConfigError, ModelError, RecordError
 from copg.lm.kinds import check_kind
+from copg.lm.template import SENTINEL
 from copg.lm.text import TextCodec
 from copg.lm.tokenizer import Limits, read_codec, read_limits
 from copg.lm.weights import QUANTISED, stored_as
@@ -28,7 +29,11 @@ def check_text(configs: dict[str, Any]) -> tuple[str, list[str]]:
     mistakes += codec.template.unread("text.template_kwargs")
     if mistakes:
         raise ConfigError("; ".join(mistakes))
-    return codec.ending, [*_doubts(configs, limits), *_of_template(codec), *_of_vocabulary(codec, limits)]
+    return codec.ending, [
+        *_doubts(configs, limits),
+        *_of_template(codec, reference.model),
+        *_of_vocabulary(codec, limits),
+    ]
 
 
 def _of_weights(configs: dict[str, Any]) -> list[str]:
@@ -66,8 +71,10 @@ def _doubts(configs: dict[str, Any], limits: Limits) -> list[str]:
     return [f"reference.max_tokens={longest} is beyond the model's context of {limits.context}, which counts"]
 
 
-def _of_template(codec: TextCodec) -> list[str]:
-    """Why no chat can be a prompt, though there is a template for them; which day a prompt says."""
+def _of_template(codec: TextCodec, model: str) -> list[str]:
+    """Why no chat can be a prompt, though there is a template for them; which day a prompt says; that words
+    of the system are left out.
+    """
     if codec.tokenizer.chat_template is None:
         return []
     try:
@@ -76,10 +83,23 @@ def _of_template(codec: TextCodec) -> list[str]:
         says = codec.config.date is None and codec.template.writes_the_day()
     except (ModelError, RecordError) as error:
         return [f"chats will be refused: {error}"]
-    told = (
+    day = (
         f"the chat template writes the day: every prompt says {codec.config.day()}; another one is text.date"
     )
-    return [told] if says else []
+    silent = (
+        f"the chat template of {model} writes nothing of a system message: the model reads no word of those "
+        "in the records"
+    )
+    return [*([day] if says else []), *([silent] if _drops_system(codec) else [])]
+
+
+def _drops_system(codec: TextCodec) -> bool:
+    """Whether the template leaves out what the system says; one that refuses it has the records rejected."""
+    asked = [{"role": "system", "content": SENTINEL}, {"role": "user", "content": "?"}]
+    try:
+        return SENTINEL not in codec.template.render(asked, generation_prompt=True)
+    except RecordError:
+        return False
 
 
 def _of_vocabulary(codec: TextCodec, limits: Limits) -> list[str]:

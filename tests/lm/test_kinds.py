@@ -44,6 +44,16 @@ def saved(folder: Path, config: dict[str, Any]) -> str:
         ({"model_type": "reformer"}, "'reformer' is refused: it reads texts of set lengths alone"),
         ({"model_type": "gemma3n"}, "'gemma3n' is refused: transformers needs the package timm for it"),
         (BERT, "'bert' is refused: it fills gaps, and sees what follows"),
+        ({**BERT, "architectures": ["BertModel"]}, "sees what follows .no is_decoder: true in config.json."),
+        ({**BERT, "architectures": ["BertLMHeadModel"]}, "sees what follows"),
+        ({"model_type": "xlm-roberta"}, "'xlm-roberta' is refused: .* sees what follows"),
+        ({"model_type": "bert-generation"}, "sees what follows .no is_decoder: true"),
+        ({"model_type": "xlm"}, "sees what follows .no causal: true"),
+        ({**LLAMA, "is_causal": False}, "sees what follows .no is_causal: true"),
+        (
+            {"model_type": "gemma3_text", "use_bidirectional_attention": True},
+            "sees what follows .no use_bidirectional_attention: false",
+        ),
         ({"model_type": "t5"}, "'t5' is refused: it is no language model that draws from left to right"),
         ({"model_type": "t5", "architectures": ["LlamaForCausalLM"]}, "'t5' is refused"),
         ({"model_type": "florence2"}, "'florence2' is refused: it is no language model that draws"),
@@ -80,7 +90,11 @@ def test_a_kind_that_reads_images_too_and_is_in_no_list_of_causal_ones_is_exact(
 
 
 @pytest.mark.parametrize(
-    "config", [LLAMA, {"model_type": "gemma3"}, {"model_type": "mistral3"}, {**BERT, "is_decoder": True}]
+    "config",
+    [
+        *(LLAMA, {"model_type": "gemma3"}, {"model_type": "mistral3"}, {**BERT, "is_decoder": True}),
+        {"model_type": "gemma4_text", "use_bidirectional_attention": "vision"},
+    ],
 )
 def test_a_model_that_draws_is_not(config: Any, tmp_path: Path) -> None:
     check_kind(saved(tmp_path, config))

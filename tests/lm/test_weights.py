@@ -75,9 +75,29 @@ def kernel(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps({**config, "_attn_implementation": "someone/kernel"}))
 
 
+def hollow(folder: Path) -> None:
+    save_file({}, folder / FILE, metadata={"format": "pt"})
+
+
+def said_layers(folder: Path, number: int) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "num_hidden_layers": number}))
+
+
+def deeper(folder: Path) -> None:
+    said_layers(folder, 1)
+
+
+def shallower(folder: Path) -> None:
+    said_layers(folder, 3)
+
+
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
+        (hollow, r"model\.safetensors: holds no tensor, and neither does another file beside it"),
+        (deeper, r"its weights are of 2 layers, config\.json says 1: the others would be left out"),
+        (shallower, r"its weights are of 2 layers, config\.json says 3: the others would be random"),
         (cut, r"model\.safetensors: is truncated: \d+ of \d+ bytes"),
         (pointer, r"model\.safetensors: is a pointer of git-lfs, not the weights: run git lfs pull"),
         (nothing, r"model\.safetensors: is no safetensors file, or its first bytes alone \(1 bytes\)"),
@@ -228,6 +248,10 @@ def test_a_model_of_the_hub_chooses_no_code_for_its_attention_either(
     commit = "0123456789abcdef0123456789abcdef01234567"
     cached = Path(shutil.copytree(reference_dir, tmp_path / "models--owner--tiny/snapshots" / commit))
     load_model("owner/tiny", revision=commit)
+    deeper(cached)  # whose files nobody has seen before they are loaded
+    with pytest.raises(ModelError, match=r"9 weights of layers beyond .*, the first 'model\.layers\.1\."):
+        load_model("owner/tiny", revision=commit)
+    said_layers(cached, 2)
     kernel(cached)
     with pytest.raises(ModelError, match=r"_attn_implementation='someone/kernel' would choose the code"):
         load_model("owner/tiny", revision=commit)

@@ -81,6 +81,25 @@ def test_the_day_that_a_template_writes_is_said_unless_it_was_given(tmp_path: Pa
     assert check(tmp_path, DATED, date="2026-11-30")[1] == []
 
 
+def test_a_template_that_leaves_out_what_the_system_says_is_doubted_by_its_model_s_name(
+    tmp_path: Path,
+) -> None:
+    loop = "{% for m in messages %}"
+    assert loop in TURNS
+    silent = TURNS.replace(loop, "{% for m in messages if m['role'] != 'system' %}")
+    (warning,) = check(tmp_path, silent)[1]
+    assert warning.startswith(f"the chat template of {tmp_path} writes nothing of a system message")
+    refusing = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}" + TURNS
+    assert check(tmp_path, refusing)[1] == []  # such records are rejected, and counted
+
+
+@pytest.mark.parametrize("size", [-64, 0, True])
+def test_a_length_that_nothing_fits_into_is_refused_by_name(tmp_path: Path, size: int) -> None:
+    told = rf"config\.json: max_position_embeddings={size} must be a whole number > 0"
+    with pytest.raises(ModelError, match=told):
+        check(tmp_path, config={"max_position_embeddings": size})
+
+
 def test_what_may_not_be_meant_is_a_warning(tmp_path: Path) -> None:
     (warning,) = check(tmp_path, longest=65)[1]
     assert warning == "reference.max_tokens=65 is beyond the model's context of 64, which counts"
