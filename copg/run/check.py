@@ -97,13 +97,22 @@ def called_rewards(configs: Mapping[str, Any]) -> dict[str, list[RewardSpec]]:
     return {stage: rewards(configs[stage]) for stage, rewards in calls.items() if stage in configs}
 
 
-def _of_stores(configs: Mapping[str, Any], *, library: bool) -> Iterator[str]:
+def stores_of(configs: Mapping[str, Any]) -> dict[str, str]:
+    """Where stages keep what they make, by the settings that say so.
+
+    Args:
+        configs: of the stages, of which those may be missing that are wrong.
+    """
     stores = {f"{stage}.store": getattr(configs.get(stage), "store", None) for stage in STORING}
     if "train" in configs:
         stores["train.checkpoint.folder"] = configs["train"].checkpoint.folder
-    for key, location in stores.items():
+    return {key: location for key, location in stores.items() if location}
+
+
+def _of_stores(configs: Mapping[str, Any], *, library: bool) -> Iterator[str]:
+    for key, location in stores_of(configs).items():
         try:
-            check_scheme(location or "", library=library)
+            check_scheme(location, library=library)
         except CopgError as error:
             yield f"{key}={error}"
 

@@ -11,6 +11,7 @@ from copg.run.recipe import Recipe
 from copg.run.shared import value_at
 from copg.run.sources import looks_like_path
 from copg.run.spelling import MODELS, is_address
+from copg.stores.model_files import ADAPTER, adapter_base
 
 KEPT = ("sample.store", "score.store", "reference.store", "train.checkpoint.folder", "promote.champions")
 """Settings that may name a folder in which a stage keeps what it made."""
@@ -51,6 +52,23 @@ def of_others(recipe: Recipe) -> Iterator[str]:
             yield from of_files(key, name)
         elif looks_like_path(name) and not Path(name).is_dir():
             yield f"{key}={name!r}: no such directory"
+
+
+def of_other_base(recipe: Recipe) -> Iterator[str]:
+    """An adapter from which training starts and that lies on another model than the recipe's.
+
+    Raises:
+        ModelError: the adapter names none.
+    """
+    start = value_at(recipe.stages, "train.start_from")
+    if not isinstance(start, str) or not (Path(start) / ADAPTER).is_file():
+        return
+    base, model = adapter_base(Path(start)), recipe.model
+    if base != model and (not Path(base).is_dir() or Path(base).resolve() != Path(model).resolve()):
+        yield (
+            f"train.start_from={start!r:.300} is an adapter on {base!r:.300}, and model={model!r:.300}: "
+            "right where both are the same weights; else training starts at another model than the reference"
+        )
 
 
 def of_stores(recipe: Recipe) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """What can be said of a recipe in seconds, without a GPU: settings, the first records, the model's files."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from copg.losses import WITHOUT_CONTRAST
 from copg.rewards.registry import build_reward
 from copg.run.check import mistakes_of, readable_rewards, settings_of
 from copg.run.few_prompts import few_asked, few_there
-from copg.run.first_folders import of_files, of_no_effect, of_others, of_root, of_stores
+from copg.run.first_folders import of_files, of_no_effect, of_other_base, of_others, of_root, of_stores
 from copg.run.first_needs import lacks_columns, lacks_lessons, unmet
 from copg.run.first_records import Sample, first_of
 from copg.run.hub import Source, cached, look_up
@@ -52,6 +53,8 @@ def look_at(
     yield from _of_rewards(recipe)
     yield from (Look(ERROR, told) for told in [*of_others(recipe), *of_root(run_dir)])
     yield from (Look(NOTE, told) for told in of_no_effect(recipe))
+    with suppress(CopgError):  # an adapter that names no base, which a run tells
+        yield from (Look(NOTE, told) for told in of_other_base(recipe))
     if not recipe.placement:  # whose pods see other folders
         yield from (Look(ERROR, told) for told in of_stores(recipe))
     if "model" in gone or is_address(recipe.model) or any(told.startswith("model=") for told, _ in absent):

@@ -19,9 +19,9 @@ from copg.losses import find_loss
 from copg.losses.units import has_reward_units
 from copg.rewards.contract import RewardSpec
 from copg.rewards.registry import digest_of_inputs, digest_of_purpose, digest_of_rewards
-from copg.run.check import called_rewards, check_recipe, settings_of
+from copg.run.check import called_rewards, check_recipe, settings_of, stores_of
 from copg.run.cut_off import unfinished
-from copg.run.first_folders import of_no_effect
+from copg.run.first_folders import of_no_effect, of_other_base
 from copg.run.first_needs import unmet
 from copg.run.first_records import first_of
 from copg.run.footprint import estimate_needs, lack_of_disk, measure_model, shortfalls
@@ -36,6 +36,7 @@ from copg.run.task_record import RUN
 from copg.run.text_check import check_text
 from copg.run.trained_reward import means_trained
 from copg.stages.table import TABLE
+from copg.stores.files import reach_stores
 from copg.stores.model_files import ADAPTER
 from copg.stores.sealed import write_sealed
 
@@ -80,6 +81,7 @@ def resolve_recipe(config: ResolveConfig) -> Resolution:
         RecordError: there are no records under that name.
         ModelError: there is no model under that name.
         RewardError: a reward is unknown or cannot be loaded.
+        StoreError: an object store in which a stage keeps what it makes does not answer.
     """
     run_dir = Path(config.run_dir)
     run: dict[str, Any] = {
@@ -101,6 +103,8 @@ def plan_recipe(config: ResolveConfig, *, library: bool = False) -> Resolution:
     """What ``resolve_recipe`` finds, without beginning a run; ``library`` is that of ``check_recipe``."""
     recipe, run_dir = config.recipe, Path(config.run_dir)
     check_recipe(recipe, run_dir, library=library)  # every mistake in the settings, before gigabytes are read
+    if library:
+        reach_stores(stores_of(settings_of(recipe, run_dir)).values())
     memo = DigestMemo(run_dir)
     records = find_records(recipe.records, recipe.stages.get("validate", {}).get("revision"), memo)
     model = find_model(recipe.model, recipe.revision, memo)
@@ -125,6 +129,7 @@ def plan_recipe(config: ResolveConfig, *, library: bool = False) -> Resolution:
     train = configs["train"]
     if train.start_from is not None:
         start = find_policy(train.start_from, train.start_revision, memo)
+        warnings += of_other_base(recipe)
         configs["train"] = replace(train, start_digest=start.digest, start_revision=start.revision)
     for stage in ("validate", "sample"):
         if stage in configs:

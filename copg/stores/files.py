@@ -8,7 +8,12 @@ import errno
 import functools
 import socket
 import sys
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from math import isfinite
 from typing import Any, TypeVar
 
 from copg.errors import StoreError, nearest, without_secrets
@@ -16,6 +21,10 @@ from copg.stores.retrying import Busy, Retries
 
 T = TypeVar("T")
 RETRIES = Retries(first_s=1.0, longest_s=30.0, jitter=(0.5, 1.5), patience_s=600.0)
+FIRST = Retries(first_s=1.0, longest_s=10.0, patience_s=60.0)
+"""For a store before anything is computed: whoever began the run is still there to see to it."""
+TOLD_S = 15.0
+"""Seconds after which a call that has not come back is told; its client may wait for minutes."""
 NUMBERS = {
     errno.EAGAIN,
     errno.EBUSY,
@@ -60,6 +69,43 @@ def open_files(location: str) -> tuple[Any, str]:
     check_scheme(location, library=True)
     fs, path = fsspec.url_to_fs(location)
     return (fs if "file" in fs.protocol else PatientFiles(fs)), path
+
+
+def reach_stores(locations: Iterable[str], *, retries: Retries = FIRST) -> None:
+    """See that object stores answer, whatever they say: what they refuse is told where it is needed.
+
+    Args:
+        locations: paths, which are passed over, and URLs.
+        retries: how long each store is waited for, also where its client would wait longer.
+
+    Raises:
+        StoreError: one does not answer, in one line.
+    """
+    for location in dict.fromkeys(each for each in locations if "://" in each):
+        if problem := _unreached(location, retries):
+            said = without_secrets(problem)
+            told = f"{without_secrets(location)}: the store does not answer within {retries.patience_s:g} s"
+            raise StoreError(f"{told} ({said}): see to its address and the network, and run again")
+
+
+def _unreached(location: str, retries: Retries) -> str:
+    """Why a store could not be asked, as far as that may pass; empty where it answered."""
+    import fsspec
+
+    problems: list[str] = []
+
+    def ask() -> None:
+        try:
+            files, path = fsspec.url_to_fs(location)
+            patiently(lambda: files.exists(path), what=location, retries=retries)
+        except Exception as error:  # each client has its own
+            if passes(error):
+                problems.append(" ".join(f"{type(error).__name__}: {error}".split())[:MOST_SAID])
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(retries.patience_s)
+    return "no reply" if asking.is_alive() and not problems else "".join(problems)
 
 
 def check_scheme(location: str, *, library: bool) -> None:
@@ -123,35 +169,60 @@ class PatientFiles:
         return call
 
 
-def patiently(ask: Callable[[], T], *, what: str, retries: Retries | None = None) -> T:
+def patiently(
+    ask: Callable[[], T], *, what: str, retries: Retries | None = None, told_s: float = TOLD_S
+) -> T:
     """What ``ask`` returns, also when faults that pass come first.
 
     Args:
         what: is asked, for the line that says what is waited for.
         retries: how long.
+        told_s: seconds after which a call that does not come back is told.
 
     Raises:
         Exception: what ``ask`` raised: a fault of another kind at once, one that passes when patience ends.
     """
     last: list[Exception] = []
+    patience = retries or RETRIES
+    end = time.time() + patience.patience_s
 
     def attempt() -> T:
         try:
-            return ask()
+            with _told_late(what, told_s):
+                return ask()
         except Exception as error:
             if not passes(error):
                 raise
             if not last:
                 said = without_secrets(f"{type(error).__name__}: {error}")  # a library's, of any address
                 reason = " ".join(said.split())[:200]
-                print(f"{what} did not work ({reason}); trying again", file=sys.stderr, flush=True)
+                until = f", until {_clock(end)}" if isfinite(patience.patience_s) else ""
+                print(f"{what} did not work ({reason}); trying again{until}", file=sys.stderr, flush=True)
             last[:] = [error]
             raise Busy(error) from error
 
     try:
-        return (retries or RETRIES)(attempt)
+        return patience(attempt)
     except Busy:
         raise last[0] from None
+
+
+@contextmanager
+def _told_late(what: str, told_s: float) -> Iterator[None]:
+    """Say that a call is waited for, once it takes longer than some seconds."""
+    line = f"{what} has not come back for {told_s:g} s; waiting for it"
+    timer = threading.Timer(told_s, partial(print, line, file=sys.stderr, flush=True))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _clock(moment: float) -> str:
+    """Time of day, with its zone."""
+    return time.strftime("%H:%M:%S %Z", time.localtime(moment))
 
 
 def passes(error: BaseException) -> bool:

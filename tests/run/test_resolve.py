@@ -85,9 +85,22 @@ def test_the_weights_that_training_starts_from_move_what_follows(
     save_file({"weight": np.zeros(2)}, weights)
     settings["stages"] = {"train": {"start_from": str(start)}}
     first = resolved(settings, tmp_path)
+    assert not any("is an adapter on" in line for line in first.warnings)
     assert changed(first, resolved(settings, tmp_path)) == set()
     save_file({"weight": np.ones(2)}, weights)
     assert changed(first, resolved(settings, tmp_path)) == AFTER_TRAIN
+
+
+def test_an_adapter_on_another_model_than_the_recipe_s_is_doubted(
+    settings: dict[str, Any], tmp_path: Path, reference_dir: Path
+) -> None:
+    start, other = tmp_path / "start", shutil.copytree(reference_dir, tmp_path / "other")
+    start.mkdir()
+    (start / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(other)}))
+    save_file({"weight": np.zeros(2)}, start / "adapter_model.safetensors")
+    settings["stages"] = {"train": {"start_from": str(start)}}
+    told = [line for line in resolved(settings, tmp_path).warnings if "is an adapter on" in line]
+    assert [f"is an adapter on '{other}', and model='{reference_dir}'" in line for line in told] == [True]
 
 
 @pytest.mark.parametrize(

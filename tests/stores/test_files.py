@@ -1,9 +1,11 @@
 """A store that is away for a while changes nothing; what is wrong with a call is told at once."""
 
 import errno
+import re
 import shutil
 import socket
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from copg.artifacts import MANIFEST, seal
 from copg.errors import ArtifactError, StoreError
 from copg.stores import addresses, files
 from copg.stores.addresses import copy_artifact, find_damage, is_finished
-from copg.stores.files import open_files, passes, patiently
+from copg.stores.files import open_files, passes, patiently, reach_stores
 from copg.stores.retrying import Retries
 from copg.stores.reward_store import open_rewards
 from copg.training.checkpoint import save_checkpoint
@@ -197,3 +199,48 @@ def test_what_passes_and_what_does_not(error: Exception, expected: bool) -> None
         patiently(ask, what="it", retries=Retries(first_s=0.001, attempts=3))
     assert caught.value is error
     assert len(tries) == (3 if expected else 1)
+
+
+def test_what_is_waited_for_and_until_when_is_told(capfd: pytest.CaptureFixture[str]) -> None:
+    tries = [0.0, 0.05]
+
+    def ask() -> str:
+        time.sleep(tries[-1])
+        if tries.pop():
+            raise TimeoutError("no reply")
+        return "found"
+
+    retries = Retries(first_s=0.001, patience_s=9.0)
+    assert patiently(ask, what="s3://bucket", retries=retries, told_s=0.01) == "found"
+    late, failed = capfd.readouterr().err.splitlines()
+    assert late == "s3://bucket has not come back for 0.01 s; waiting for it"
+    told = r"s3://bucket did not work \(TimeoutError: no reply\); trying again, until \d\d:\d\d:\d\d .*"
+    assert re.fullmatch(told, failed)
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+def test_a_store_that_does_not_answer_is_one_line_before_anything_is_computed(
+    flaky: Flaky, hangs: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = Retries(first_s=0.001, longest_s=0.002, patience_s=0.1)
+    reach_stores(["memory://bucket/scores", "/tmp"], retries=short)  # which works at the second attempt
+    flaky.away = True
+    with monkeypatch.context() as patched:
+        if hangs:  # as a client does that waits for minutes
+            patched.setattr(flaky.inner, "exists", lambda _: time.sleep(0.3))
+            flaky.away, flaky.failed = False, ["exists ('/bucket/scores',)"]
+        with pytest.raises(StoreError, match=r"^memory://bucket/scores: the store does not answer within 0"):
+            reach_stores(["memory://bucket/scores"], retries=short)
+
+
+def test_what_a_store_refuses_is_no_matter_of_reaching_it(
+    flaky: Flaky, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(_: str) -> None:
+        raise PermissionError(errno.EACCES, "Access Denied")
+
+    flaky.failed = ["exists ('/bucket/scores',)"]
+    with monkeypatch.context() as patched:
+        patched.setattr(flaky.inner, "exists", refused)
+        reach_stores(["memory://bucket/scores"])
+    assert flaky.failed == []
