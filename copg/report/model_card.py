@@ -5,7 +5,7 @@ from typing import Any
 
 from copg import __version__
 from copg.evaluation.gate import Decision, interval
-from copg.evaluation.objective import Objective, measure_objective, pick_beta
+from copg.evaluation.objective import Objective, measure_objective, negated, pick_beta
 from copg.evaluation.results import Evaluations, Measured, read_draws
 from copg.records import Evaluation
 
@@ -76,9 +76,12 @@ def objective_of(evaluations: Evaluations, best: Measured, beta: float | None) -
 def _worth(found: Objective | None) -> list[str]:
     if found is None:
         return []
+    more = f"{interval(found.gain)} more than the reference's"
+    if found.below_reference:
+        more = f"surely worth less than the reference, by {interval(negated(found.gain))}"
     return [
-        f"Its J, reward less {found.beta:g} reward units a nat, is {interval(found.value)}: "
-        f"{interval(found.gain)} more than the reference's, on the same prompts.",
+        f"Its J, reward less {found.beta:g} reward units a nat, is {interval(found.value)}: {more}, on the "
+        "same prompts.",
         "",
     ]
 

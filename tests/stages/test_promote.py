@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -132,7 +133,10 @@ def test_card_and_decision_tell_j_at_the_beta_of_the_report(run) -> None:
     found = run.promote(BETTER)
     assert "Its J, reward less 0.05 reward units a nat, is" in (run.out / "model_card.md").read_text()
     again = run.promote(BETTER, report_beta=0.2)
-    assert "Its J, reward less 0.2 reward units a nat, is" in (run.out / "model_card.md").read_text()
+    card = (run.out / "model_card.md").read_text()
+    assert "Its J, reward less 0.2 reward units a nat, is" in card
+    # .27 for 5.1 nats at .2 each is .75 less than nothing done, and no gain of a negative number
+    assert re.search(r"surely worth less than the reference, by 0\.7\d* \[0\.", card)
     told = [each["objective"] for each in (found, again)]
     assert [each["beta"] for each in told] == [0.05, 0.2]
     # J gains what the reward does less beta for each of 5 nats: the reference's KL is 0
