@@ -162,6 +162,12 @@ def _num_prompts(candidate: Contender, other: Contender) -> int:
     return min(candidate.evaluation.num_prompts, other.evaluation.num_prompts)
 
 
+def _units_told(candidate: Contender, other: Contender) -> str:
+    """What the comparison is over, in words."""
+    units, shared = _num_prompts(candidate, other), len(candidate.rewards.keys() & other.rewards.keys())
+    return f"{shared} prompts of {units} clusters" if units < shared else f"{units} prompts"
+
+
 def _too_few(candidate: Contender, other: Contender, name: str, level: float) -> str:
     """Why no gain could be seen; empty where one could."""
     bounded = candidate.bounds is not None and candidate.bounds == other.bounds
@@ -176,7 +182,7 @@ def _compare(candidate: Contender, other: Contender, name: str, criteria: Criter
     rewards = f"reward {interval(candidate.evaluation.reward)} against {interval(other.evaluation.reward)}"
     verdict = "is more than" if better else "is not surely more than"
     level = f"at error {criteria.level:.2g}"
-    numbers = f"{interval(found)} {level} {how} {_num_prompts(candidate, other)} prompts"
+    numbers = f"{interval(found)} {level} {how} {_units_told(candidate, other)}"
     return better, f"the gain over {name}, {numbers}, {verdict} {criteria.min_gain:g} ({rewards})"
 
 

@@ -237,3 +237,7 @@ def test_prompts_of_one_document_count_as_one() -> None:
     assert decide(candidate, REFERENCE, None).reasons == (
         "5 prompts are too few to compare with the reference, 8 are needed",
     )
+    pairs = replace(candidate, clusters={f"p{i}": f"d{i // 2}" for i in range(40)})
+    assert any(
+        "over the same 40 prompts of 20 clusters, is" in r for r in decide(pairs, REFERENCE, None).reasons
+    )
