@@ -175,6 +175,7 @@ def test_our_modules_import_one_another_by_file_so_that_what_they_use_is_found()
         ("copg.losses", "LOSSES"),
         ("copg.losses", "ORDER_ALONE"),
         ("copg.losses", "WITHOUT_CONTRAST"),
+        ("copg.losses", "WITH_MISMATCHED"),
         ("copg.losses", "WITH_VALUES"),
         ("copg.losses", "check_method"),
         ("copg.losses", "find_loss"),

@@ -64,7 +64,7 @@ def encode_group(
     kept = []
     for completion in group.completions:
         try:
-            encoded = _encode(codec, opening, completion)
+            encoded = encode_completion(codec, opening, completion)
         except RecordError as error:
             tally.drop("completions_refused", group.source, str(error))
             continue
@@ -84,7 +84,7 @@ def encode_group(
     return group
 
 
-def _encode(codec: TextCodec, opening: Opening, completion: Completion) -> Encoded:
+def encode_completion(codec: TextCodec, opening: Opening, completion: Completion) -> Encoded:
     """Token ids of a completion, of its words or of all its turns."""
     if turns := completion.columns.get(TURNS):
         return encode_turns(codec, opening, turns, finished=completion.finished).encoded

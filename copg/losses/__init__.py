@@ -37,12 +37,14 @@ ORDER_ALONE = frozenset(
     ("dpo", "dpo_disjoint", "ipo", "ipo_disjoint", "ipo_length_normalised", "kto", "qrpo", "sft")
 )
 """Methods that see no more of rewards than their order, and whose beta is not in reward units."""
-WITHOUT_CONTRAST = frozenset(("dro_v", "pg", "sft"))
+WITHOUT_CONTRAST = frozenset(("dro_v", "kto", "pg", "sft"))
 """Methods that learn from a prompt whose rewards are all equal; to the others it is the pull alone."""
-DRAWN_BY_REFERENCE = frozenset(("astar_po", "kto", "qrpo"))
+DRAWN_BY_REFERENCE = frozenset(("astar_po", "qrpo"))
 """Methods that take the completions for draws of the reference."""
 WITH_VALUES = frozenset(("dro_v",))
 """Methods that learn the value of a prompt beside the policy, by a head that no policy keeps."""
+WITH_MISMATCHED = frozenset(("kto",))
+"""Methods that measure how far the policy moved on completions of other prompts."""
 PUBLISHED_AS = {
     "agro": "copg",
     "gvpo": "copg",

@@ -25,6 +25,9 @@ class Completions(NamedTuple):
     values: Tensor | None = None
     """[N] value of each completion's prompt as it is learnt beside the policy, reward units; None for methods
     that learn none."""
+    reference_point: Tensor | None = None
+    """[N] mean log-ratio of completions of other prompts, at least 0, one for all of a step, nats; rewards
+    then count from what is neither good nor bad. None for methods that need none."""
 
 
 class GroupLoss(Protocol):

@@ -1,8 +1,7 @@
-"""KTO (Kahneman-Tversky optimisation), https://arxiv.org/abs/2402.01306, on groups."""
+"""KTO (Kahneman-Tversky optimisation), https://arxiv.org/abs/2402.01306, on groups of any size."""
 
 from torch import Tensor
 
-from copg.losses.diagnostics import weighted_log_ratio
 from copg.losses.groups import Completions, check_completions, group_sum, log_ratios
 
 
@@ -13,23 +12,30 @@ def kto_loss(completions: Completions, *, beta: float) -> Tensor:
 
         sum over desirable i of sigmoid(beta * (z - d(i))) + over undesirable i of sigmoid(beta * (d(i) - z))
 
-    where z is the reference point, KL(policy || ref) at the prompt, which no gradient goes through and which
-    is at least 0. A completion is desirable where it beats more of its group than beat it, undesirable where
-    fewer: with thumbs, the one where it is up and the other where it is down. One in the middle counts not.
+    where z is the reference point, for which the paper takes the mean of d over completions of other prompts,
+    at least 0: what the policy came to say more often whatever it is asked. No gradient goes through it.
 
-    The paper, which has one completion a prompt, takes for z the mean log-ratio of completions of other
-    prompts. Here it is that of the group's own, weighted by policy / ref: they have to be the reference's.
+    A completion is desirable where it beats more of its group than beat it, undesirable where fewer, and one
+    in the middle counts not. Where no two rewards of a group differ, as of a single completion, it is
+    desirable with a reward above 0 and undesirable below. With thumbs, both come to the thumb.
 
     Args:
-        completions: of G prompts, drawn by the reference; only the order of rewards within a group counts.
+        completions: of G prompts, from anywhere, with a reference point, and rewards that are 0 where neither
+            good nor bad; only their order within a group and their sign count.
         beta: how soon a gain or a loss saturates, 1/nat; > 0.
 
     Returns:
-        [G] one loss per group, not reduced; 0 without gradient where all rewards of a group are equal.
+        [G] one loss per group, not reduced; a group weighs in proportion to its completions with a side.
+
+    Raises:
+        ValueError: there is no reference point.
     """
     group, sizes = completions.group, check_completions(completions, beta=beta)
-    together = group[:, None] == group[None, :]
-    higher = together & (completions.rewards[:, None] > completions.rewards[None, :])
-    side = (higher.sum(1) - higher.sum(0)).sign()
-    above = log_ratios(completions) - weighted_log_ratio(completions).clamp(min=0)[group]
+    if completions.reference_point is None:
+        raise ValueError("reference_point is missing: kto compares with completions of other prompts")
+    rewards, together = completions.rewards, group[:, None] == group[None, :]
+    higher = together & (rewards[:, None] > rewards[None, :])
+    differs = group_sum(higher.sum(1), group, len(sizes))[group] > 0
+    side = (higher.sum(1) - higher.sum(0)).sign().where(differs, rewards.sign())
+    above = log_ratios(completions) - completions.reference_point.detach()
     return group_sum(side.abs() * (-side * beta * above).sigmoid(), group, len(sizes))

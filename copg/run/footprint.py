@@ -113,9 +113,18 @@ def _of_parts(config: Any) -> dict[str, int]:
 
 
 def estimate_needs(
-    size: ModelSize, train: Mapping[str, Any], *, num_trials: int, at_once: int, records_bytes: int
+    size: ModelSize,
+    train: Mapping[str, Any],
+    *,
+    num_trials: int,
+    at_once: int,
+    records_bytes: int,
+    mismatched: bool = False,
 ) -> Needs:
     """What the trials of a recipe take, within a factor of two.
+
+    A reference point is computed without gradient, in batches of the same size: it takes time, and no memory
+    beyond that of a step.
 
     Args:
         size: of the model.
@@ -123,6 +132,7 @@ def estimate_needs(
         num_trials: trainings in all.
         at_once: trainings that share the machine.
         records_bytes: size of the input.
+        mismatched: a completion of another prompt is kept beside each: of single completions, one more copy.
     """
     rows, lora = train["rows"], train["lora"]
     num_trained = size.num_parameters if lora is None else lora["rank"] * size.num_adapter_parameters
@@ -140,7 +150,7 @@ def estimate_needs(
     checkpoints = (train["checkpoint"]["keep"] + 1) * 12 * num_trained  # one more while it is written
     return Needs(
         memory=at_once * (PROCESS_BYTES + weights + activations + head),
-        disk=num_trials * policy + at_once * checkpoints + 3 * records_bytes,
+        disk=num_trials * policy + at_once * checkpoints + (4 if mismatched else 3) * records_bytes,
     )
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from copg.config import configuration
 from copg.digests import code_digest, json_digest
 from copg.errors import ConfigError
-from copg.losses import find_loss
+from copg.losses import WITH_MISMATCHED, find_loss
 from copg.losses.units import has_reward_units
 from copg.rewards.contract import RewardSpec
 from copg.rewards.registry import digest_of_inputs, digest_of_purpose, digest_of_rewards
@@ -208,6 +208,7 @@ def _check_machine(config: ResolveConfig, train: Any, model: Source, records: So
         num_trials=num_trials,
         at_once=config.tasks_at_once or num_trials,
         records_bytes=records.num_bytes,
+        mismatched=any(trial_method(each) in WITH_MISMATCHED for each in config.recipe.trials),
     )
     if not config.tasks_at_once:
         return lack_of_disk(needs, Path(config.run_dir))

@@ -5,7 +5,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from copg.losses import WITH_MISMATCHED
 from copg.run.recipe import SAMPLE, Recipe, config_class
+from copg.run.task_names import trial_method
 
 
 def stage_settings(
@@ -52,7 +54,7 @@ def _said_once(
             "reader": _reader(recipe, reader),
         },
         "score": {"rewards": recipe.rewards, "store": f"{run_dir}/rewards", **_ladder_base(recipe)},
-        "reference": {**reads, "store": f"{run_dir}/store", "rows": rows},
+        "reference": {**reads, "store": f"{run_dir}/store", "rows": rows, **_mismatched(recipe)},
         "train": {
             **reads,
             "checkpoint": {"folder": f"{run_dir}/checkpoints"},
@@ -90,6 +92,13 @@ def _reader(recipe: Recipe, reader: Mapping[str, Any]) -> dict[str, Any] | None:
     """The model that is to say what is drawn, as ``validate`` asks whether it says what was logged."""
     given = (recipe.stages.get("validate") or {}).get("reader", {})
     return None if given is None else merged(reader, given)
+
+
+def _mismatched(recipe: Recipe) -> dict[str, bool]:
+    """Whether a trial compares with completions of other prompts; left out where none does, so that what such
+    runs computed is found again.
+    """
+    return {"mismatched": True} if any(trial_method(t) in WITH_MISMATCHED for t in recipe.trials) else {}
 
 
 def _cluster(recipe: Recipe) -> dict[str, str]:

@@ -13,7 +13,7 @@ from copg.errors import RecordError
 from copg.lm.config import RowConfig, TextConfig
 from copg.lm.encoded import NOTES
 from copg.lm.tally import Tally
-from copg.records import SPLITS, Group, in_shard
+from copg.records import SPLITS, Completion, Group, in_shard
 from copg.stores.model_files import model_digest
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 GROUPS_PER_CHUNK, TOKENS_PER_CHUNK = 8192, 2**22
 """Most that is in memory at once, beside the values of the store."""
+LONELY = "prompts_without_mismatched"
+"""Training prompts that none of their neighbours' completions can be put to, as they are counted."""
 
 
 @configuration
@@ -42,7 +44,10 @@ class ReferenceConfig:
     """Longest prompt and completion together; 0: as many as the model has positions."""
     min_completions: Literal[1, 2] = 2
     """Fewest completions of a training prompt, below which it is left out. 1, with the same of ``validate``,
-    for methods that learn from one alone (``dro_v``, ``sft``); others see no contrast in it."""
+    for methods that learn from one alone (``dro_v``, ``kto``, ``sft``); others see no contrast in it."""
+    mismatched: bool = False
+    """Keep for each training prompt a completion of another one, which ``kto`` asks for: one more completion
+    through the reference. A recipe with a trial of such a method sets it."""
     check_samples: Natural = 32
     """Size of the sample of stored values computed again and compared, another at each use."""
     threads: Natural = 0
@@ -89,16 +94,23 @@ def reference_groups(
     tally, about, weighing = Tally(), encoder.codec.about(), Weighing()
     with GroupWriter(referenced) as writer:
         for split in SPLITS:
-            groups = _encode(read_groups(scored, split), split, encoder, tally)
+            groups = _encode(_read(scored, split, encoder), split, encoder, tally)
             for chunk in _chunks(groups, groups_per_chunk, tokens_per_chunk):
                 if split == "train":
-                    engine.fill(chunk)
+                    _fill(engine, chunk, encoder)
                     weighing.add(chunk)
                 for group in chunk:
                     writer.write(split, group)
     if not writer.num_groups["train"]:
         raise RecordError(f"{scored}: no group is left to train on: {_why(tally, encoder.max_tokens)}")
     metrics = _metrics(engine, tally)
+    if config.mismatched:
+        metrics["reference/mismatched"] = float(writer.num_groups["train"] - tally.noted[LONELY])
+        if not metrics["reference/mismatched"]:
+            raise RecordError(
+                f"{scored}: reference.mismatched: no training prompt has another one near it whose "
+                "completions fit and are not its own; leave out the trials that need it (kto)"
+            )
     for line in (encoder.codec.ending, *tally.lines()):
         print(line, file=sys.stderr, flush=True)
     _say_form(engine.form)
@@ -138,10 +150,11 @@ def reference_shard(config: ReferenceConfig, scored: Path, shard: int, num_shard
     """
     read_manifest(scored, schema="scored")
     engine, encoder = _open(replace(config, check_samples=0))
-    mine = (group for group in read_groups(scored, "train") if in_shard(group.id, shard, num_shards))
+    groups = _read(scored, "train", encoder)
+    mine = ((group, others) for group, others in groups if in_shard(group.id, shard, num_shards))
     count = 0
     for chunk in _chunks(_encode(mine, "train", encoder, Tally())):
-        engine.fill(chunk)
+        _fill(engine, chunk, encoder)
         count += len(chunk)
     return count
 
@@ -150,6 +163,8 @@ class _Encoder(NamedTuple):
     codec: "TextCodec"
     max_tokens: int
     fewest: int
+    mismatched: int
+    """Most tokens of a prompt and another one's completion together; 0: none is asked for."""
 
 
 def _open(config: ReferenceConfig) -> "tuple[ReferencePass, _Encoder]":
@@ -172,33 +187,60 @@ def _open(config: ReferenceConfig) -> "tuple[ReferencePass, _Encoder]":
         config.model, config.revision, store, config.rows, config.check_samples, config.model_digest
     )
     longest = min(positions, config.max_tokens or positions)
-    return engine, _Encoder(codec, longest, config.min_completions)
+    fitting = min(longest, config.rows.tokens_per_row or longest) if config.mismatched else 0
+    return engine, _Encoder(codec, longest, config.min_completions, fitting)
 
 
-def _encode(groups: Iterable[Group], split: str, encoder: _Encoder, tally: Tally) -> Iterator[Group]:
+def _read(scored: Path, split: str, encoder: _Encoder) -> Iterator[tuple[Group, list[Completion]]]:
+    """The groups of a split, each with completions of other prompts where they are asked for."""
+    from copg.data.mismatched import read_beside_others
+
+    if encoder.mismatched and split == "train":
+        return read_beside_others(scored)
+    return ((group, []) for group in read_groups(scored, split))
+
+
+def _encode(
+    groups: Iterable[tuple[Group, list[Completion]]], split: str, encoder: _Encoder, tally: Tally
+) -> Iterator[Group]:
     """With token ids, without what does not fit.
 
     Raises:
         RecordError: the template refuses a held-out prompt, which an evaluation could not leave out.
     """
+    from copg.lm.mismatched import add_mismatched
     from copg.lm.reference import encode_group
 
-    for group in groups:
+    codec = encoder.codec
+    for group, others in groups:
         if split == "train":
-            encoded = encode_group(
-                group, encoder.codec, max_tokens=encoder.max_tokens, tally=tally, fewest=encoder.fewest
-            )
-            if encoded is not None:
-                yield encoded
+            own, most = group.completions, encoder.max_tokens
+            encoded = encode_group(group, codec, max_tokens=most, tally=tally, fewest=encoder.fewest)
+            if encoded is None:
+                continue
+            if encoder.mismatched and not add_mismatched(
+                encoded, own, others, codec, max_tokens=encoder.mismatched
+            ):
+                tally.note(LONELY, group.source)
+            yield encoded
             continue
         try:
-            group.prompt_ids = encoder.codec.open(group.prompt, group.columns).ids
+            group.prompt_ids = codec.open(group.prompt, group.columns).ids
         except RecordError as error:
             raise RecordError(f"{group.source}: {error}") from None
         if len(group.prompt_ids) < encoder.max_tokens:
             yield group
         else:
             tally.drop(f"{split}_prompts_too_long", group.source)
+
+
+def _fill(engine: "ReferencePass", chunk: list[Group], encoder: _Encoder) -> None:
+    """Log-probabilities of the prompts' own completions, and of other prompts' where they are asked for."""
+    from copg.lm.mismatched import fill_mismatched
+
+    engine.fill(chunk)
+    if encoder.mismatched:
+        fill_mismatched(engine, chunk)
 
 
 def _chunks(

@@ -97,9 +97,11 @@ def _train(
     import torch
     from accelerate import Accelerator, InitProcessGroupKwargs
 
+    from copg.losses import WITH_MISMATCHED
     from copg.training.checkpoint_store import checkpoint_store
     from copg.training.ending import final_metrics
     from copg.training.loop import Loop
+    from copg.training.reference_point import check_mismatched
     from copg.training.samples import open_sampler
     from copg.training.start import load_policy
 
@@ -110,7 +112,9 @@ def _train(
     for output in (training, *([] if left else [policy])):
         check_free(output)
     doubts = _doubts(config, parent)
-    data, values = _read(config, referenced)
+    data, values = _read(config, referenced, parent)
+    if config.trial.method in WITH_MISMATCHED:
+        check_mismatched(config.trial, data, referenced)
     patience = InitProcessGroupKwargs(timeout=PATIENCE)
     accelerator = Accelerator(cpu=not torch.cuda.is_available(), kwargs_handlers=[patience])
     hold_group(held)
@@ -150,13 +154,15 @@ def _left(policy: Path, config: TrainConfig, parent: Manifest) -> Manifest | Non
     return found if same and found.parents == {"referenced": parent.digest} else None
 
 
-def _read(config: TrainConfig, referenced: Path) -> "tuple[TrainData, PromptValues]":
+def _read(config: TrainConfig, referenced: Path, parent: Manifest) -> "tuple[TrainData, PromptValues]":
     """The prompts to train on, and what each of all there are is worth."""
+    from copg.losses import WITH_MISMATCHED
     from copg.losses.units import has_reward_units
     from copg.training.data import TrainData
     from copg.training.value import value_prompts
 
-    every = TrainData(read_groups(referenced, "train"))
+    mismatched = config.trial.method in WITH_MISMATCHED and bool(parent.config.get("mismatched"))
+    every = TrainData(read_groups(referenced, "train"), mismatched=mismatched)
     trial = config.trial
     values = value_prompts(every, trial.price if has_reward_units(trial.method) else None)
     if config.data == "all" and config.transform == "none" and not config.prompts:
@@ -164,7 +170,7 @@ def _read(config: TrainConfig, referenced: Path) -> "tuple[TrainData, PromptValu
     best = values.best(config.data)
     kept = {*sorted(best)[: config.prompts or len(best)]}
     groups = (group for group in read_groups(referenced, "train") if group.id in kept)
-    return TrainData(groups, config.transform), values
+    return TrainData(groups, config.transform, mismatched=mismatched), values
 
 
 def _doubts(config: TrainConfig, parent: Manifest) -> list[str]:

@@ -7,22 +7,29 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from copg.data.mismatched import mismatched_of
 from copg.errors import ArtifactError
 from copg.lm.rows import TokenGroup
-from copg.losses.groups import Completions
+from copg.losses.groups import Completions, widen
 from copg.records import Group
 from copg.training.transforms import Transform, spread_within, transform_rewards
+
+ROUNDING = 1e-9
+"""Spreads of the training rewards from their mean that say nothing."""
 
 
 class TrainData:
     """Groups with token ids, rewards and reference log-probabilities, 4 bytes a token."""
 
-    def __init__(self, groups: Iterable[Group], transform: Transform = "none") -> None:
+    def __init__(
+        self, groups: Iterable[Group], transform: Transform = "none", *, mismatched: bool = False
+    ) -> None:
         """Read all groups.
 
         Args:
             groups: of the train split.
             transform: what is made of their rewards.
+            mismatched: read the completion of another prompt that stage ``reference`` put beside each.
 
         Raises:
             ArtifactError: a completion lacks its reward, token ids or reference log-probability, or there is
@@ -33,7 +40,10 @@ class TrainData:
         self._first: list[int] = []
         rewards: list[float] = []
         ref_logps: list[float] = []
+        self._mismatched: dict[int, tuple[NDArray[np.int32], float]] = {}
         for group in groups:
+            if mismatched and (other := mismatched_of(group)):
+                self._mismatched[len(self.ids)] = (np.asarray(other[0], np.int32), other[1])
             self.ids.append(group.id)
             self._first.append(len(tokens))
             tokens.append(np.asarray(group.prompt_ids, np.int32))
@@ -85,6 +95,19 @@ class TrainData:
         """Prompts and completions of some groups."""
         return [self.token_group(index) for index in indices]
 
+    def mismatched(self, indices: Iterable[int]) -> tuple[list[TokenGroup], list[float]]:
+        """Prompts of some groups, each with a completion of another prompt, and its log-probability under the
+        reference, nats; without those that have none.
+        """
+        found = [index for index in indices if index in self._mismatched]
+        others = [self._mismatched[index] for index in found]
+        prompts = [self.token_group(index) for index in found]
+        groups = [
+            TokenGroup(each.prompt_ids, [ids], each.id)  # type: ignore[list-item]
+            for each, (ids, _) in zip(prompts, others, strict=True)
+        ]
+        return groups, [ref_logps for _, ref_logps in others]
+
     def num_tokens(self, index: int) -> int:
         """Tokens of one group in a row."""
         return self.token_group(index).num_tokens
@@ -120,6 +143,17 @@ class TrainData:
         """
         origin, unit = (0.0, self.spread) if completions.values is None else (self.mean, self.overall_spread)
         return completions._replace(rewards=(completions.rewards - origin) / unit), beta / unit
+
+    def from_point(self, completions: Completions, reference_point: float) -> Completions:
+        """With a reference point of the step, and rewards that count from their mean, in spreads.
+
+        The mean of all training rewards is what is neither good nor bad: of thumbs, those up lie above it and
+        those down below, whatever numbers stand for them. What differs from it by rounding alone is at 0.
+        """
+        rewards = (completions.rewards - self.mean) / self.overall_spread
+        rewards = rewards.where(rewards.abs() > ROUNDING, rewards.new_zeros(()))
+        point = torch.full_like(widen(completions.policy_logps), reference_point)
+        return completions._replace(rewards=rewards, reference_point=point)
 
     def stored_logps(self, index: int) -> list[float]:
         """Log-probability under the reference of each completion of one group, nats."""

@@ -37,7 +37,7 @@ def load_policy(
         codec = load_codec(config.model, revision=config.revision, text=config.text)
         model: Any = load_model(config.model, dtype=dtype, revision=config.revision)
     model = model.to(accelerator.device)
-    groups = data.token_groups(range(len(data)))
+    groups = [*data.token_groups(range(len(data))), *data.mismatched(range(len(data)))[0]]
     fit = fit_reference(config.model, model, groups, config.rows)
     _check_reference(replace(config, rows=fit.rows), parent, data, model, codec)
     if config.start_from is not None:
@@ -64,8 +64,9 @@ def _check_reference(
         MismatchError: names what moved: model, tokeniser, template or precision.
     """
     chosen = epoch_order(len(data), seed=0, epoch=0)[:CHECKED_GROUPS].tolist()
-    groups = [data.token_group(i) for i in chosen]
-    stored = [data.stored_logps(i) for i in chosen]
+    others, other_logps = data.mismatched(chosen)
+    groups = [*(data.token_group(i) for i in chosen), *others]
+    stored = [*(data.stored_logps(i) for i in chosen), *([each] for each in other_logps)]
     difference = mean_difference(model, groups, stored, config.rows)
     tolerance = TOLERANCES[config.rows.compute_dtype]
     if difference <= tolerance:

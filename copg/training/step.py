@@ -17,7 +17,7 @@ from copg.lm.config import RowConfig
 from copg.lm.row_batch import build_batch
 from copg.lm.rows import TokenGroup, plan_batches
 from copg.lm.scorer import score_batch
-from copg.losses import load_loss
+from copg.losses import WITH_MISMATCHED, load_loss
 from copg.losses.diagnostics import (
     extreme_log_ratios,
     residual_fraction,
@@ -30,6 +30,7 @@ from copg.losses.groups import Completions, group_sizes
 from copg.losses.units import has_reward_units
 from copg.training.config import TrialConfig
 from copg.training.data import TrainData, share_groups
+from copg.training.reference_point import reference_point
 from copg.training.split_groups import weigh_pieces
 
 
@@ -45,6 +46,8 @@ class StepResult:
     """Groups of the step, in the order of ``scored``."""
     num_tokens: int
     """Tokens of those groups, padding apart."""
+    reference_point: float | None = None
+    """Mean log-ratio of completions of other prompts, nats; None for methods that need none."""
 
 
 def accumulate_gradients(
@@ -67,7 +70,10 @@ def accumulate_gradients(
     """
     mine, weight = _share(accelerator, data, indices)
     whole = max(whole_step, len(indices))
-    loss_of = partial(_loss, data, trial, weight / whole)
+    point = None
+    if trial.method in WITH_MISMATCHED:
+        point = reference_point(accelerator, scorer, data, mine, weight, rows)
+    loss_of = partial(_loss, data, trial, weight / whole, point=point)
     large = [i for i in mine if rows.split_groups and data.num_tokens(i) > rows.tokens_per_row]
     small = [i for i in mine if i not in set(large)]
     split = weigh_pieces(scorer, data.token_groups(large), rows, partial(loss_of, large), accelerator.device)
@@ -96,6 +102,7 @@ def accumulate_gradients(
         scored=torch.cat([each for _, each in gathered]),
         indices=[index for each, _ in gathered for index in each],
         num_tokens=sum(map(data.num_tokens, indices)),
+        reference_point=point,
     )
 
 
@@ -124,8 +131,16 @@ def _idle(first: Micro, num_mine: int, accelerator: Accelerator) -> list[Micro]:
     return [(groups, plan, [])] * (most - num_mine)
 
 
-def group_losses(data: TrainData, trial: TrialConfig, indices: Sequence[int], scored: Tensor) -> Tensor:
+def group_losses(
+    data: TrainData,
+    trial: TrialConfig,
+    indices: Sequence[int],
+    scored: Tensor,
+    point: float | None = None,
+) -> Tensor:
     """[G] losses of groups ``indices``, from what the policy gives their completions (``completions``).
+
+    Methods that need a reference point are given that of the step, in nats, and rewards from their mean.
 
     Where beta is in reward units, rewards and beta are counted in spreads of the training rewards. The loss
     then has no unit, and no step knows the reward's scale: clip, epsilon and decay act alike for (R, beta)
@@ -134,14 +149,22 @@ def group_losses(data: TrainData, trial: TrialConfig, indices: Sequence[int], sc
     completions, beta = data.completions(indices, scored), trial.price
     if has_reward_units(trial.method):
         completions, beta = data.in_units(completions, beta)
+    if point is not None:
+        completions = data.from_point(completions, point)
     return load_loss(trial.method)(completions, beta=beta)
 
 
 def _loss(
-    data: TrainData, trial: TrialConfig, scale: float, indices: Sequence[int], scored: Tensor
+    data: TrainData,
+    trial: TrialConfig,
+    scale: float,
+    indices: Sequence[int],
+    scored: Tensor,
+    *,
+    point: float | None = None,
 ) -> Tensor:
     """``scale`` times the sum of the losses of groups."""
-    return scale * group_losses(data, trial, indices, scored).sum()
+    return scale * group_losses(data, trial, indices, scored, point).sum()
 
 
 def diagnose(data: TrainData, result: StepResult, beta: float) -> dict[str, float]:
@@ -151,7 +174,7 @@ def diagnose(data: TrainData, result: StepResult, beta: float) -> dict[str, floa
         ``log_ratio/*`` in nats, ``residual/fraction`` = Var(R_beta)/Var(R) within groups, the spread of
         rewards within groups in reward units, and the share of tied groups, both of groups of several
         completions: NaN without any. Where values are learnt, ``value/error_fraction``: 1 at first, 0 where
-        they are exact.
+        they are exact. Where completions of other prompts are compared with, ``reference_point/mean``.
     """
     completions = data.completions(result.indices, result.scored)
     best, worst = extreme_log_ratios(completions)
@@ -167,6 +190,7 @@ def diagnose(data: TrainData, result: StepResult, beta: float) -> dict[str, floa
         "reward_spread/mean": float(spread[compared].mean()),
         "groups/tied": float(tied_groups(completions.rewards, completions.group)[compared].float().mean()),
         **({"value/error_fraction": _value_error(data, completions, beta)} if learnt else {}),
+        **({} if result.reference_point is None else {"reference_point/mean": result.reference_point}),
     }
 
 

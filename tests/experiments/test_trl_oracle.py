@@ -13,15 +13,20 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate import Accelerator
 from torch import Tensor
 
+from copg.data.mismatched import MISMATCHED
 from copg.lm.config import RowConfig
 from copg.lm.row_batch import build_batch
 from copg.lm.rows import TokenGroup
-from copg.lm.scorer import SequenceScorer
+from copg.lm.scorer import SequenceScorer, group_logps
 from copg.losses import load_loss
-from copg.losses.diagnostics import weighted_log_ratio
 from copg.losses.groups import Completions
+from copg.records import Completion, Group
+from copg.training.config import TrialConfig
+from copg.training.data import TrainData
+from copg.training.step import accumulate_gradients
 from tests import tiny
 
 trl = pytest.importorskip("trl", reason="the comparison needs the extra 'trl'")
@@ -188,27 +193,58 @@ def a2po_loss(model: Any, reference: Any, folder: Path) -> Tensor:
     return trainer.compute_loss(model, {**inputs, **rewards})
 
 
-def test_kto_agrees_with_trl_where_both_have_the_same_reference_point(tmp_path: Path) -> None:
-    # TRL's is the mean over completions, with z the mean log-ratio of mismatched ones, here set to be ours
+PROMPTS = [[1, 5, 9], [1, 6], [1, 4, 4, 9], [1, 7]]
+SAID = [
+    ([7, 8, 11, 2], [4, 4, 2]),
+    ([3, 12, 10, 2], [9, 9, 5, 2]),
+    ([5, 2], [6, 6, 6, 10, 2]),
+    ([8, 13, 2], [3, 2]),
+]
+"""Completions of each prompt, of which the first, or both, are judged."""
+THUMBS = [(1, 0), (0, 1), (0, 0), (1, 1)]
+
+
+@pytest.mark.parametrize("judged", [1, 2])
+def test_a_step_of_kto_agrees_with_trl_from_completions_of_other_prompts_to_the_gradient(
+    tmp_path: Path, judged: int
+) -> None:
+    # TRL has the mean over completions, ours that over prompts; beside each prompt stands what was said first
+    # to the one before it, which of single completions is TRL's own rotation
     model, reference = tiny_model(0), tiny_model(1)
-    drawn = scored(model, reference, THUMBS)
-    z = float(weighted_log_ratio(drawn)[0])
-    assert z > 0.1
-    ours = load_loss("kto")(drawn, beta=TAU)[0]
-    our_gradient = gradient(ours, model)
-    theirs = trl_kto_loss(model, drawn.ref_logps, z, tmp_path)
-    their_gradient = len(GROUP) * gradient(theirs, model)
-    assert float(ours.detach()) == pytest.approx(len(GROUP) * float(theirs.detach()), rel=1e-5)
+    others = [said[0] for said in [SAID[-1], *SAID[:-1]]]
+    ours, point = our_kto_step(model, reference, others, judged)
+    our_gradient = torch.cat([p.grad.flatten() for p in model.parameters()])
+    theirs, metrics = trl_kto_loss(model, reference, others, judged, tmp_path)
+    their_gradient = judged * gradient(theirs, model)
+    assert point == pytest.approx(metrics["kl"][0], rel=1e-5)
+    assert point > 0.1
+    assert ours == pytest.approx(judged * float(theirs.detach()), rel=1e-5)
     assert float((our_gradient - their_gradient).norm() / their_gradient.norm()) < 5e-6
-    other = trl_kto_loss(model, drawn.ref_logps, z + 0.5, tmp_path)
-    assert float(ours.detach()) != pytest.approx(len(GROUP) * float(other.detach()), rel=1e-2)
 
 
-THUMBS = [1.0, 0.0, 0.0, 0.0]
+def our_kto_step(model: Any, reference: Any, others: list, judged: int) -> tuple[float, float]:
+    """Loss and reference point of a step of all prompts, a batch each; gradients stay in the model."""
+    own, beside = (
+        group_logps(reference, [TokenGroup(*each) for each in zip(PROMPTS, completions, strict=True)])
+        for completions in ([said[:judged] for said in SAID], [[each] for each in others])
+    )
+    groups = []
+    for number, prompt in enumerate(PROMPTS):
+        scored = zip(SAID[number], own[number], THUMBS[number], strict=False)
+        held = [Completion("", token_ids=ids, ref_logps=r, reward=float(up)) for ids, r, up in scored]
+        column = {MISMATCHED: {"token_ids": others[number], "ref_logps": beside[number][0]}}
+        groups.append(Group(str(number), "", held[:judged], column, prompt_ids=prompt))
+    data, rows = TrainData(groups, mismatched=True), RowConfig(tokens_per_batch=1)
+    trial, accelerator = TrialConfig(beta=TAU, method="kto"), Accelerator(cpu=True)
+    result = accumulate_gradients(accelerator, SequenceScorer(model, rows), data, range(4), trial, rows)
+    assert result.reference_point is not None
+    return result.loss, result.reference_point
 
 
-def trl_kto_loss(model: Any, ref_logps: Tensor, z: float, folder: Path) -> Tensor:
-    """What TRL's trainer makes of ``GROUP`` and its thumbs, the mean log-ratio of mismatched ones being z."""
+def trl_kto_loss(
+    model: Any, reference: Any, others: list, judged: int, folder: Path
+) -> tuple[Tensor, dict[str, list[float]]]:
+    """What TRL's trainer makes of the same with its own reference model, and its metrics."""
     from datasets import Dataset
     from trl import KTOConfig, KTOTrainer
     from trl.trainer.kto_trainer import DataCollatorForUnpairedPreference
@@ -217,16 +253,12 @@ def trl_kto_loss(model: Any, ref_logps: Tensor, z: float, folder: Path) -> Tenso
     args = KTOConfig(str(folder), beta=TAU, max_length=None, train_sampling_strategy="sequential", **quiet)
     row = {"prompt": "a b", "completion": " c", "label": True}
     rows = Dataset.from_list([row, {**row, "label": False}])
-    trainer = KTOTrainer(model, tiny_model(1), args, train_dataset=rows, processing_class=tokenizer())
-    trainer.precompute_ref_logps = True
-    other = [6, 3, 2]  # a completion of another prompt
-    with torch.no_grad():
-        mismatched = SequenceScorer(model, RowConfig())(build_batch([TokenGroup([1, 5, 9], [other])], [[0]]))
-    known = {"prompt_ids": [1, 5, 9], "KL_completion_ids": other, "ref_KL_logps": float(mismatched[0]) - z}
+    trainer = KTOTrainer(model, reference, args, train_dataset=rows, processing_class=tokenizer())
     examples = [
-        {**known, "completion_ids": ids, "ref_logps": float(ref), "label": bool(thumb)}
-        for ids, ref, thumb in zip(GROUP, ref_logps, THUMBS, strict=True)
+        {"prompt_ids": prompt, "completion_ids": ids, "KL_completion_ids": other, "label": bool(up)}
+        for prompt, said, other, thumbs in zip(PROMPTS, SAID, others, THUMBS, strict=True)
+        for ids, up in [*zip(said, thumbs, strict=True)][:judged]
     ]
-    batch = DataCollatorForUnpairedPreference(pad_token_id=0)(examples)
     model.eval()
-    return trainer.compute_loss(model, batch)
+    loss = trainer.compute_loss(model, DataCollatorForUnpairedPreference(pad_token_id=0)(examples))
+    return loss, trainer._metrics["eval"]

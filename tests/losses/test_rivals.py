@@ -42,9 +42,9 @@ def test_what_stands_beside_the_losses_is_about_losses() -> None:
 def test_those_on_order_alone_are_those_whose_loss_sees_nothing_else_of_rewards(method: str) -> None:
     policy, ref, rewards, group = ragged()
     loss, lengths = load_loss(method), torch.ones_like(group)
-    values = torch.zeros_like(ref)
-    plain = loss(Completions(policy, ref, rewards, lengths, group, values), beta=BETA)
-    same_order = loss(Completions(policy, ref, rewards.exp(), lengths, group, values), beta=BETA)
+    more = lengths, group, torch.zeros_like(ref), torch.full_like(ref, 0.5)
+    plain = loss(Completions(policy, ref, rewards, *more), beta=BETA)
+    same_order = loss(Completions(policy, ref, rewards.sinh(), *more), beta=BETA)  # and the same signs
     assert torch.equal(plain, same_order) == (method in ORDER_ALONE)
 
 

@@ -97,6 +97,8 @@ def test_full_training_needs_sixteen_bytes_a_parameter_and_the_activations() -> 
     assert needs.memory == 2 * one
     # 3 policies of 4000; 2 trials with 3 checkpoints of 12000; 3 copies of the records
     assert needs.disk == 3 * 4_000 + 2 * 36_000 + 15
+    paired = estimate_needs(SIZE, TRAIN, num_trials=3, at_once=2, records_bytes=5, mismatched=True)
+    assert paired == Needs(needs.memory, needs.disk + 5)  # another completion a prompt
 
 
 def test_an_adapter_needs_optimiser_state_of_its_own_weights_alone() -> None:

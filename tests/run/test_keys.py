@@ -181,3 +181,15 @@ def test_a_section_that_there_is_not_is_told_with_the_nearest() -> None:
         ConfigError, match=r"section='trian' is unknown; use one of .* did you mean 'train'\?$"
     ):
         keys_in("trian", SECTIONS)
+
+
+def test_a_trial_that_compares_with_other_prompts_has_the_reference_keep_their_completions() -> None:
+    def settings(*trials: dict[str, Any], **sections: Any) -> dict[str, Any]:
+        base = {"name": "x", "records": "r", "model": "m", "rewards": [{"name": "rouge"}]}
+        recipe = parse_recipe({**base, "trials": list(trials), **sections})
+        return stage_settings(recipe, "reference", run_dir=Path("/runs"))
+
+    kto = {"method": "kto", "beta": 0.1}
+    assert "mismatched" not in settings({"beta": 1})
+    assert settings({"beta": 1}, kto)["mismatched"] is True
+    assert settings(kto, reference={"mismatched": False})["mismatched"] is False

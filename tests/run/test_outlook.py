@@ -189,7 +189,14 @@ def test_the_methods_that_learn_without_contrast_are_those_with_a_gradient_beyon
     # qrpo takes no ties: the quantile of each is 1, which no policy fits, and is nothing to learn
     for method in {*LOSSES, *VARIANTS} - {"qrpo"}:
         logps = torch.tensor([-1.0, -2.0, -3.0], requires_grad=True)
-        known = (logps.detach(), tied, torch.tensor([4, 4, 4]), torch.zeros(3).int(), torch.zeros(3))
+        known = (
+            logps.detach(),
+            tied,
+            torch.tensor([4, 4, 4]),
+            torch.zeros(3).int(),
+            torch.zeros(3),
+            torch.zeros(3),
+        )
         at_reference = Completions(logps, *known)
         load_loss(method)(at_reference, beta=0.5).sum().backward()
         learns = logps.grad is not None and bool((logps.grad != 0).any())

@@ -2,24 +2,27 @@
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
-from copg.artifacts import read_manifest
-from copg.data.group_files import read_groups
+from copg.artifacts import begin, read_manifest, seal
+from copg.data.group_files import GroupWriter, read_groups
+from copg.data.mismatched import MISMATCHED, mismatched_of
 from copg.errors import MismatchError, RecordError, StoreError
 from copg.lm import reference as reference_pass
 from copg.lm.config import RowConfig
 from copg.lm.load import load_model
 from copg.lm.rows import TokenGroup
 from copg.lm.scorer import group_logps
-from copg.records import Completion, Group
+from copg.records import Completion, Group, in_shard, prompt_id
 from copg.rewards.ladder import read_ladder
-from copg.stages.reference import ReferenceConfig, reference_groups
+from copg.stages.reference import ReferenceConfig, reference_groups, reference_shard
 from copg.stores.reference_store import Numerics, completion_key, open_references
 from copg.stores.values import ValueStore
 from tests import tiny
@@ -288,3 +291,83 @@ def test_nothing_to_train_on_is_an_error_that_names_the_setting(
     assert "no group is left to train on" in str(caught.value)
     assert "24 groups_of_fewer_than_two" in str(caught.value)
     assert "first made:1 (completions_too_long), reference.max_tokens is 2" in str(caught.value)
+
+
+def others_of(artifact: Path) -> dict[str, tuple[list[int], float] | None]:
+    return {group.id: mismatched_of(group) for group in read_groups(artifact, "train")}
+
+
+def test_each_training_prompt_gets_a_completion_of_the_one_before_it_where_that_is_asked_for(
+    config: ReferenceConfig, scored: Path, reference_dir: Path, tmp_path: Path
+) -> None:
+    reference_groups(config, scored, tmp_path / "plain")
+    assert {*others_of(tmp_path / "plain").values()} == {None}
+    config = replace(config, mismatched=True)
+    metrics = reference_groups(config, scored, tmp_path / "out")
+    groups, model = list(read_groups(tmp_path / "out", "train")), load_model(reference_dir)
+    assert metrics["reference/mismatched"] == metrics["reference/computed"] == len(groups)
+    for before, group in pairwise([groups[-1], *groups]):
+        ids, ref_logps = mismatched_of(group) or ([], 0.0)
+        assert ids in [c.token_ids for c in before.completions]  # a text, whose ids no prompt changes
+        assert ids not in [c.token_ids for c in group.completions]
+        whole = torch.tensor([[*group.prompt_ids, *ids]])
+        logps = model(whole).logits[0, :-1].log_softmax(-1).gather(1, whole[0, 1:, None])[:, 0]
+        assert ref_logps == pytest.approx(float(logps[len(group.prompt_ids) - 1 :].sum()), abs=1e-3)
+    assert not any(MISMATCHED in g.columns for g in read_groups(tmp_path / "out", "select"))
+
+    # neither chunks, nor a share that the store has already, as of a run that was killed, change the column
+    reference_groups(config, scored, tmp_path / "chunks", groups_per_chunk=3, tokens_per_chunk=40)
+    assert others_of(tmp_path / "chunks") == others_of(tmp_path / "out")
+    elsewhere = replace(config, store=str(tmp_path / "shares"))
+    assert 0 < reference_shard(elsewhere, scored, 1, 2) < len(groups)
+    gone_on = reference_groups(elsewhere, scored, tmp_path / "gone on")
+    share = [group for group in groups if in_shard(group.id, 1, 2)]
+    assert gone_on["reference/reused"] == sum(len(group.completions) + 1 for group in share)
+    for key, other in others_of(tmp_path / "gone on").items():
+        ids, ref_logps = others_of(tmp_path / "out")[key] or ([], 0.0)
+        assert other == (ids, pytest.approx(ref_logps))
+
+
+def made(folder: Path, groups: dict[str, list[str]]) -> Path:
+    """Scored groups; a completion that ends with a dash was cut off there."""
+    begin(folder)
+    with GroupWriter(folder) as writer:
+        for prompt, texts in groups.items():
+            held = [Completion(t.rstrip("-"), finished=t[-1] != "-", reward=float(len(t))) for t in texts]
+            writer.write("train", Group(prompt_id(prompt), prompt, held, {}, source="made:1"))
+    seal(folder, schema="scored", stage="score", rows=len(groups), config={}, parents={})
+    return folder
+
+
+def words_of(artifact: Path) -> list[str]:
+    """What stands beside each prompt."""
+    held = [other[0] if other else [] for other in others_of(artifact).values()]
+    return [" ".join(tiny.VOCABULARY[i] for i in ids) for ids in held]
+
+
+def test_what_is_put_beside_a_prompt_fits_after_it_and_is_none_of_its_own(
+    config: ReferenceConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logs = {
+        "red cat": ["blue", "dog runs here now"],
+        "green dog ? ?": ["blue", "dog  runs here now", "red red"],
+        "here there now": ["cat cat cat", "red"],
+    }
+    scored = made(tmp_path / "scored", logs)
+    config = replace(config, mismatched=True, max_tokens=8)
+    reference_groups(config, scored, tmp_path / "out")
+    # the first looks back to the last; of the first's the second has one, and had the other, spaces apart, so
+    # it goes on to the last one's, of which 5 + 4 tokens are too many
+    assert words_of(tmp_path / "out") == ["cat cat cat </s>", "red </s>", "blue </s>"]
+
+    same = made(tmp_path / "same", {"red cat": ["blue", "red"], "green dog": ["red", "blue"]})
+    with pytest.raises(
+        RecordError, match=r"same: reference\.mismatched: no training prompt has another one n"
+    ):
+        reference_groups(config, same, tmp_path / "none")
+    assert "prompts_without_mismatched" not in capsys.readouterr().err
+    # what was cut off there is another completion of the same text
+    some = made(tmp_path / "some", {"red cat": ["blue", "red"], "green dog": ["blue-", "red-", "cat"]})
+    assert reference_groups(config, some, tmp_path / "some out")["reference/mismatched"] == 1
+    assert words_of(tmp_path / "some out") == ["cat </s>", ""]
+    assert "prompts_without_mismatched: 1, first made:1" in capsys.readouterr().err

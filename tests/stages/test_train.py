@@ -1,12 +1,14 @@
 """``train``: it learns, refuses what it cannot trust, and a killed run loses nothing."""
 
 import json
+import math
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import asdict, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import ClassVar
 
@@ -14,10 +16,11 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import PreTrainedModel
 
-from copg.artifacts import INCOMPLETE, is_sealed, read_manifest
+from copg.artifacts import INCOMPLETE, begin, is_sealed, read_manifest, seal
 from copg.config import parse_config
-from copg.data.group_files import read_groups
+from copg.data.group_files import GroupWriter, read_groups
 from copg.errors import ArtifactError, ConfigError, MismatchError, ModelError
 from copg.lm.config import GenerationConfig, RowConfig
 from copg.lm.load import load_model
@@ -562,6 +565,61 @@ def test_few_prompts_make_small_steps_where_no_number_is_given(
     config = replace(config, epochs=epochs, groups_per_step=None)
     assert config.step_size(num_groups) == size
     assert replace(config, groups_per_step=7).step_size(num_groups) == 7
+
+
+def thumbs_up_and_down(folder: Path) -> Path:
+    """One completion a prompt, and a thumb for each."""
+    begin(folder)
+    with GroupWriter(folder) as writer:
+        for number, group in enumerate(tiny.make_groups(12)):
+            only = replace(group.completions[0], reward=float(number % 3 == 0))
+            writer.write("train", replace(group, completions=[only]))
+    seal(folder, schema="scored", stage="score", rows=12, config={}, parents={})
+    return folder
+
+
+def log_prob(model: PreTrainedModel, prompt: list[int], ids: list[int]) -> float:
+    """Of one completion, from the logits of its whole text."""
+    whole = torch.tensor([[*prompt, *ids]])
+    with torch.no_grad():
+        logps = model(whole).logits[0, :-1].float().log_softmax(-1).gather(1, whole[0, 1:, None])
+    return float(logps[len(prompt) - 1 :].sum())
+
+
+def test_kto_learns_from_one_thumb_a_prompt_beside_completions_of_other_prompts(
+    reference_dir: Path, config: TrainConfig, tmp_path: Path
+) -> None:
+    scored = thumbs_up_and_down(tmp_path / "scored")
+    settings = ReferenceConfig(model=str(reference_dir), store=str(tmp_path / "store"), min_completions=1)
+    reference_groups(settings, scored, tmp_path / "lonely")
+    reference_groups(replace(settings, mismatched=True), scored, tmp_path / "referenced")
+    start = tiny.save_model(tmp_path / "start", seed=7)  # where the reference point is not 0 at once
+    trial = TrialConfig(beta=0.1, method="kto")
+    config = replace(config, trial=trial, start_from=str(start), epochs=1, groups_per_step=12)
+    config = replace(config, rows=RowConfig(tokens_per_batch=1), samples=MonitorConfig(num_prompts=0))
+    with pytest.raises(
+        ConfigError, match=r"lonely: no training prompt has .*: set reference\.mismatched: true"
+    ):
+        train(config, tmp_path / "lonely", tmp_path / "refused")
+    policy, training = train(config, tmp_path / "referenced", tmp_path)
+    assert not same(weights_of(start), weights_of(policy))
+
+    first, reference = load_model(start), load_model(reference_dir)
+    groups = list(read_groups(tmp_path / "referenced", "train"))
+    moved, own = [], []
+    for before, group in pairwise([groups[-1], *groups]):
+        for ratios, holder in ((moved, before), (own, group)):
+            (completion,) = holder.completions
+            text = group.prompt_ids, completion.token_ids
+            ratios.append(log_prob(first, *text) - log_prob(reference, *text))
+    z = sum(moved) / 12
+    assert z > 1
+    assert abs(z - sum(own) / 12) > 0.5  # which the prompts' own would give
+    (line,) = read_metrics(training / "metrics.jsonl")
+    assert line["reference_point/mean"] == pytest.approx(z, rel=1e-4)
+    sides = [1 if group.completions[0].reward else -1 for group in groups]
+    losses = [1 / (1 + math.exp(side * 0.1 * (d - z))) for side, d in zip(sides, own, strict=True)]
+    assert line["loss/mean"] == pytest.approx(sum(losses) / 12, rel=1e-4)
 
 
 class Forgetful(JsonHandler):

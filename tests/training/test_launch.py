@@ -7,6 +7,7 @@ import sys
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Literal
 
 import psutil
 import pytest
@@ -29,6 +30,7 @@ from copg.training.config import (
     TrialConfig,
 )
 from copg.training.launch import ALIVE, FAILURE, ProcessError, raise_failure, take_part, write_request
+from copg.training.log import read_metrics
 from tests import tiny
 
 FSDP2 = LaunchConfig(processes=2, sharding="fsdp2")
@@ -161,6 +163,28 @@ def test_an_adapter_with_checkpointed_activations_in_shards_is_the_same(
     alone = train(adapter, referenced, tmp_path / "alone")
     best = replace(adapter, launch=FSDP2, checkpoint=CheckpointConfig(folder=str(tmp_path / "two")))
     assert_close(train(best, referenced, tmp_path), alone, "adapter_model.safetensors")
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("sharding", ["ddp", "fsdp2"])
+def test_a_reference_point_over_processes_with_unequal_shares_is_that_of_one(
+    config: TrainConfig, reference_dir: Path, tmp_path: Path, sharding: Literal["ddp", "fsdp2"]
+) -> None:
+    settings = ReferenceConfig(model=str(reference_dir), store=str(tmp_path / "store"), mismatched=True)
+    reference_groups(settings, tiny.write_scored(tmp_path / "scored", train=8), tmp_path / "referenced")
+    start = str(tiny.save_model(tmp_path / "start", seed=7))
+    kto = replace(config, trial=TrialConfig(beta=0.1, method="kto"), start_from=start)
+    kto = replace(kto, samples=MonitorConfig(num_prompts=0))
+    launch = LaunchConfig(processes=2, sharding=sharding)
+    two = replace(kto, launch=launch, checkpoint=CheckpointConfig(folder=str(tmp_path / "two")))
+    points = []
+    for name, each in (("alone", kto), ("spread", two)):
+        train(each, tmp_path / "referenced", tmp_path / name)
+        lines = read_metrics(tmp_path / name / "training" / "metrics.jsonl")
+        points.append([line["reference_point/mean"] for line in lines])
+    assert points[0][0] > 1
+    assert points[1] == pytest.approx(points[0], rel=1e-4)
+    assert_close(tmp_path / "spread" / "policy", tmp_path / "alone" / "policy")
 
 
 @pytest.mark.nightly

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from copg.losses import LOSSES, VARIANTS, WITH_VALUES
+from copg.losses import LOSSES, VARIANTS, WITH_MISMATCHED, WITH_VALUES
 from copg.losses.units import has_reward_units
 from copg.records import Completion, Group
 from copg.rewards.distribution import Distribution
@@ -59,7 +59,8 @@ def trained(method: str, beta: float, data: TrainData, *, steps: int = 40, **set
         logps = torch.cat([table[i, [ids[0] for ids in data.token_group(i).completion_ids]] for i in indices])
         of_prompt = torch.cat([values[i].expand(len(data.token_group(i).completion_ids)) for i in indices])
         scored = torch.stack([logps, of_prompt], 1) if method in WITH_VALUES else logps
-        loss = step.group_losses(data, trial, indices, scored).mean()
+        point = {"point": 0.1} if method in WITH_MISMATCHED else {}
+        loss = step.group_losses(data, trial, indices, scored, **point).mean()
         optimizer.zero_grad()
         loss.backward()
         limit = clip_at(config.max_grad_norm, norms)

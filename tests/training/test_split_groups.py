@@ -6,6 +6,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 
+from copg.data.mismatched import MISMATCHED
 from copg.lm.config import RowConfig
 from copg.lm.scorer import SequenceScorer
 from copg.losses import LOSSES, VARIANTS
@@ -28,9 +29,10 @@ def make_data(sizes: list[int]) -> TrainData:
             "", token_ids=ids(rng.randint(1, 8)), reward=rng.random(), ref_logps=-15 * rng.random()
         )
 
-    return TrainData(
-        Group(str(size), "", [completion() for _ in range(size)], prompt_ids=ids(6)) for size in sizes
-    )
+    groups = [Group(str(size), "", [completion() for _ in range(size)], prompt_ids=ids(6)) for size in sizes]
+    for group in groups:  # far below what a model gives them, so that a reference point is above 0
+        group.columns[MISMATCHED] = {"token_ids": ids(3), "ref_logps": -20 * rng.random() - 20}
+    return TrainData(groups, mismatched=True)
 
 
 def step(

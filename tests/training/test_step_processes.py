@@ -26,7 +26,7 @@ SIZES = [2, 5, 3, 4, 2]
 WHOLE = 5
 STEPS = {"whole": [0, 1, 2, 3, 4], "cut short": [3, 0, 1], "one group": [2]}
 """Groups of a step of five; of one, the second process has none of its own."""
-TRIAL = TrialConfig(beta=0.3)
+TRIAL, KTO = TrialConfig(beta=0.3), TrialConfig(beta=0.3, method="kto")
 
 
 @dataclass
@@ -43,16 +43,18 @@ class Alone:
         return value
 
 
-def measure(accelerator: Any, policy: Any, indices: list[int], whole: int = WHOLE) -> dict[str, float]:
+def measure(
+    accelerator: Any, policy: Any, indices: list[int], whole: int = WHOLE, trial: TrialConfig = TRIAL
+) -> dict[str, float]:
     """What a step tells, and its gradient in two numbers, before any update."""
     data, rows, model = make_data(SIZES), RowConfig(tokens_per_batch=1), copy.deepcopy(policy)
     scorer = accelerator.prepare_model(SequenceScorer(model, rows))
-    result = steps.accumulate_gradients(accelerator, scorer, data, indices, TRIAL, rows, whole_step=whole)
+    result = steps.accumulate_gradients(accelerator, scorer, data, indices, trial, rows, whole_step=whole)
     gradient = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
     told = {"loss/mean": result.loss, "tokens": result.num_tokens, "groups": len(result.indices)}
     slope = gradient @ torch.linspace(-1, 1, len(gradient))
     seen = {"norm": float(gradient.norm()), "slope": float(slope)}
-    return {**told, **seen, **steps.diagnose(data, result, TRIAL.price)}
+    return {**told, **seen, **steps.diagnose(data, result, trial.price)}
 
 
 def take_part(folder: Path) -> None:
@@ -60,7 +62,9 @@ def take_part(folder: Path) -> None:
     policy, accelerator = tiny.build_model(), Accelerator(cpu=True)  # of several, the first alone saves
     assert accelerator.num_processes == 2
     found = {name: measure(accelerator, policy, indices) for name, indices in STEPS.items()}
+    found |= {f"kto {name}": measure(accelerator, policy, i, trial=KTO) for name, i in STEPS.items()}
     found["not reduced"] = measure(Alone(accelerator), policy, STEPS["whole"])
+    found["kto not reduced"] = measure(Alone(accelerator), policy, STEPS["whole"], trial=KTO)
     found["as if whole"] = measure(accelerator, policy, STEPS["cut short"], whole=0)
     gather, steps.gather_object = steps.gather_object, list
     found["not gathered"] = measure(accelerator, policy, STEPS["whole"])
@@ -88,11 +92,18 @@ def test_two_processes_tell_and_do_what_one_does(tmp_path: Path) -> None:
     found = json.loads((tmp_path / "found.json").read_text())
     policy = tiny.build_model()
     alone = {name: measure(Accelerator(cpu=True), policy, indices) for name, indices in STEPS.items()}
+    alone |= {
+        f"kto {name}": measure(Accelerator(cpu=True), policy, i, trial=KTO) for name, i in STEPS.items()
+    }
     for name, expected in alone.items():
         assert found[name] == {key: pytest.approx(value, rel=1e-4) for key, value in expected.items()}, name
     assert alone["cut short"]["norm"] < alone["whole"]["norm"]
     # the mistakes are seen: a loss of half the groups, a step that weighs more, metrics of half the groups
     assert found["not reduced"]["loss/mean"] != pytest.approx(alone["whole"]["loss/mean"], rel=1e-2)
+    point = alone["kto whole"]["reference_point/mean"]
+    assert point > 1
+    assert found["kto not reduced"]["reference_point/mean"] != pytest.approx(point, rel=1e-2)
+    assert found["kto not reduced"]["norm"] != pytest.approx(alone["kto whole"]["norm"], rel=1e-3)
     assert found["as if whole"]["norm"] == pytest.approx(alone["cut short"]["norm"] * 5 / 3, rel=1e-4)
     assert found["not gathered"]["groups"] < WHOLE
     for key in ("residual/fraction", "log_ratio/mean", "reward_spread/mean"):
