@@ -24,6 +24,7 @@ KNOWN = {
     "log_ratio/worst": ("Log-ratio of each group's worst completion", "nats"),
     "log_ratio/mean": ("Log-ratio of all completions", "nats"),
     "log_ratio/weighted": ("KL that the logs show", "nats"),
+    "reference_point/mean": ("Reference point of KTO", "nats"),
     "reward/std": ("Spread of the reward of generations", "reward units"),
     "reward_spread/mean": ("Spread of the reward within groups", "reward units"),
     "groups/tied": ("Groups whose rewards are all equal", "fraction"),

@@ -28,7 +28,7 @@ from copg.training.ending import UNLEARNT
 DRAWS = 512
 """Held-out prompts on which a pilot's KL is measured at most, one completion each."""
 NEAR = 1.1
-"""Factor to both sides of a beta between which the slope of the ladder is taken."""
+"""Factor beyond both distances between which the slope of the ladder is taken."""
 SLOPES = (0.5, 2.0)
 """Powers of beta with which KL falls, at least and at most; where the pull is strong, the second."""
 FURTHEST = 8.0
@@ -67,7 +67,7 @@ def settled(config: TrainConfig, referenced: Path, train: Train, *, patience_s: 
             short = _short(config, target, start, count_groups(referenced, "train"))
             found = _trained(short, referenced, train, store.folder)
             pilot = {"target": target.kl, "predicted_beta": start, **found}
-            pilot["beta"] = _moved(pilot, slope=slope_at(ladder, start))
+            pilot["beta"] = _moved(pilot, ladder)
             write_sealed(store.folder / PILOT, pilot)
             store.push()
     print(told(label, pilot), file=sys.stderr, flush=True)
@@ -86,12 +86,12 @@ def _too_short(pilot: Mapping[str, float]) -> bool:
     return pilot.get("residual", 0.0) > UNLEARNT and pilot.get("kl", math.inf) < pilot["target"]
 
 
-def _moved(pilot: Mapping[str, float], *, slope: float) -> float:
+def _moved(pilot: Mapping[str, float], ladder: Ladder) -> float:
     """Beta by how far a pilot went; that of the ladder where it ended before it could say."""
-    if _too_short(pilot):
-        return pilot["predicted_beta"]
-    reached = pilot.get("kl", math.nan)
-    return rescaled(pilot["predicted_beta"], reached=reached, target=pilot["target"], slope=slope)
+    start, reached, target = pilot["predicted_beta"], pilot.get("kl", 0.0), pilot["target"]
+    if _too_short(pilot) or not reached > 0:
+        return start
+    return rescaled(start, reached=reached, target=target, slope=slope_between(ladder, reached, target))
 
 
 def _trained(config: TrainConfig, referenced: Path, train: Train, folder: Path) -> dict[str, float]:
@@ -144,10 +144,14 @@ def first_beta(ladder: Ladder | None, kl: float, label: str) -> float:
     return beta
 
 
-def slope_at(ladder: Ladder, beta: float) -> float:
-    """By which power of beta the KL falls there, as the ladder has it."""
-    near, far = ladder.kl_at(beta / NEAR), ladder.kl_at(beta * NEAR)
-    found = math.log(near / far) / (2 * math.log(NEAR))
+def slope_between(ladder: Ladder, one: float, other: float) -> float:
+    """By which power of beta the KL falls between two distances in nats, as the ladder has it.
+
+    A policy that goes a fifth as far as the optimum bends like the optimum of a fifth of the way: the slope
+    at the optimum itself, where the logs come to an end, would lower beta far too much.
+    """
+    near, far = min(one, other) / NEAR, max(one, other) * NEAR
+    found = math.log(far / near) / math.log(ladder.beta_for(near) / ladder.beta_for(far))
     return min(max(found, SLOPES[0]), SLOPES[1])
 
 

@@ -162,7 +162,8 @@ def test_every_metric_of_the_glossary_is_one_that_was_written(place: Place, firs
     sections = (ROOT / "docs/metrics.md").read_text().split("\nMetrics of ")
     told = "".join(each for each in sections if not each.startswith("the stage `sample`"))  # it draws nothing
     named = re.findall(r"`([a-z_]+/[a-z_0-9]+)`", told)
-    assert [metric for metric in named if metric not in written] == []
+    of_kto = {"reference_point/mean", "reference/mismatched"}  # no trial of it is here
+    assert [metric for metric in named if metric not in written | of_kto] == []
 
 
 @pytest.mark.parametrize("stage", ["report", "promote"])

@@ -44,7 +44,7 @@ def test_the_readme_tells_every_port_and_every_setting(folders: dict[str, Path])
     for name in ("referenced", "policy", "training", "metrics", "plan", "run_dir"):
         assert re.search(rf"^\| `{name}` \| \S+ \| \S", text, re.MULTILINE), name
     assert "| `epochs` | `1` |" in text
-    assert "| `groups_per_step` | `null` | The loss is averaged over these" in text
+    assert "| `groups_per_step` | `None` | The loss is averaged over these" in text
     assert "| `model` | required | The reference" in text
 
 

@@ -29,7 +29,8 @@ from copg.training.checkpoint_store import checkpoint_store
 from copg.training.config import CheckpointConfig, MonitorConfig, TargetKL, TrainConfig, TrialConfig
 from copg.training.data import TrainData, step_groups
 from copg.training.optim import learning_rate
-from copg.training.pilot import _short, first_beta, rescaled, settled, slope_at, told
+from copg.training.pilot import _short, first_beta, rescaled, settled, slope_between, told
+from copg.training.samples import mean_kl
 from copg.training.step import group_losses
 from experiments.enumerable import STRINGS, build_world, write_reference
 from tests.rewards.test_ladder import WORLDS, draws, exact
@@ -80,9 +81,21 @@ def test_beta_moves_once_along_the_slope_of_the_ladder() -> None:
 
 
 def test_the_slope_is_two_where_the_pull_is_strong_and_less_near_the_support(ladder: Ladder) -> None:
-    assert slope_at(ladder, 50.0) == pytest.approx(2.0)
-    kls = [exact(WORLDS["bounded"], beta)[1] for beta in (0.1 / 1.1, 0.1 * 1.1)]
-    assert slope_at(ladder, 0.1) == pytest.approx(math.log(kls[0] / kls[1]) / math.log(1.21), rel=0.25)
+    assert slope_between(ladder, 1e-5, 1e-4) == pytest.approx(2.0)
+    kls = [exact(WORLDS["bounded"], beta)[1] for beta in (0.1, 0.12)]
+    found = slope_between(ladder, *kls)
+    assert found == slope_between(ladder, *kls[::-1])
+    assert found == pytest.approx(math.log(kls[0] / kls[1]) / math.log(1.2), rel=0.25)
+    assert slope_between(ladder, kls[0], kls[0]) == pytest.approx(found, rel=0.25)
+
+
+def test_a_policy_that_goes_part_of_the_way_is_moved_by_the_slope_of_that_part(ladder: Ladder) -> None:
+    # it follows half of each contrast: its KL at beta is that of the optimum at twice beta
+    start = ladder.beta_for(1.5)
+    reached = exact(WORLDS["bounded"], 2 * start)[1]
+    slope = slope_between(ladder, reached, 1.5)
+    assert rescaled(start, reached=reached, target=1.5, slope=slope) == pytest.approx(start / 2, rel=0.15)
+    assert slope > 1.2 * slope_between(ladder, 1.5, 1.5)
 
 
 def test_a_pilot_is_never_longer_than_the_training_it_is_for() -> None:
@@ -216,7 +229,7 @@ class Linear:
         rng, policy = np.random.default_rng([seed, 1]), self.policy()[:num_prompts]
         texts = np.array([rng.choice(TEXTS, p=p) for p in policy])
         ratios = np.log(policy) - np.log(self.reference[: len(policy)])
-        return float(ratios[np.arange(len(policy)), texts].mean())
+        return mean_kl(ratios[np.arange(len(policy)), texts].tolist())
 
     def kl(self) -> float:
         """Of the policy on held-out prompts, exactly, nats a completion."""
