@@ -20,7 +20,7 @@ from copg.evaluation.trust import Learnt
 from copg.records import CLUSTER
 from copg.rewards.ensemble import member_folder
 from copg.stores.promised import weights_as_promised
-from copg.training.config import LoraConfig, OptimizerConfig
+from copg.training.config import REWARD_RATE, LoraConfig, OptimizerConfig
 
 if TYPE_CHECKING:
     from copg.training.lessons import Lesson
@@ -213,7 +213,7 @@ def _fit(
     names = ("epochs", "groups_per_step", "tokens_per_batch", "seed")
     settings = {name: getattr(config, name) for name in names}
     dtype = getattr(torch, config.compute_dtype)
-    peak = config.optimizer.peak(config.lora)
+    peak = config.optimizer.peak(config.lora, all_weights=REWARD_RATE)
     steps = list(fit(model, train, config.optimizer, peak=peak, **settings, compute_dtype=dtype))
     if config.lora is not None:
         model = model.merge_and_unload()

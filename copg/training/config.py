@@ -11,8 +11,8 @@ from copg.losses import check_method
 from copg.losses.units import has_reward_units
 from copg.rewards.contract import RewardSpec
 
-ADAPTER_RATE, ALL_WEIGHTS_RATE = 1e-4, 1e-5
-"""Learning rates where none is given: ``experiments.sweep`` has what they stand on."""
+ADAPTER_RATE, ALL_WEIGHTS_RATE, REWARD_RATE = 1e-4, 1e-6, 1e-5
+"""Learning rates where none is given: of an adapter, of all weights of a policy, and of a reward model."""
 
 Chosen = Literal["all", "best_third"]
 SHARE: dict[Chosen, float] = {"all": 1.0, "best_third": 1 / 3}
@@ -79,7 +79,8 @@ class OptimizerConfig:
     """AdamW with warm-up and decay."""
 
     learning_rate: Positive | None = None
-    """Of each step once it has warmed up, before it decays. None: 1e-4 of an adapter, 1e-5 of all weights."""
+    """Of each step once it has warmed up, before it decays. None: 1e-4 of an adapter, and
+    of all weights 1e-6, those of a reward model 1e-5."""
     weight_decay: NotNegative = 0.0
     """Share of a weight that is taken off it each step, times the learning rate."""
     beta1: NotNegative = 0.9
@@ -97,9 +98,9 @@ class OptimizerConfig:
     spreads of the rewards, so that no scale of rewards changes what is clipped. None: to the .9 quantile of
     the norms of the latest 100 steps, so that about one in ten is clipped whatever the model."""
 
-    def peak(self, lora: "LoraConfig | None") -> float:
-        """Learning rate once it has warmed up, of an adapter or of all weights."""
-        return self.learning_rate or (ALL_WEIGHTS_RATE if lora is None else ADAPTER_RATE)
+    def peak(self, lora: "LoraConfig | None", *, all_weights: float = ALL_WEIGHTS_RATE) -> float:
+        """Learning rate once it has warmed up, of an adapter or of ``all_weights``."""
+        return self.learning_rate or (all_weights if lora is None else ADAPTER_RATE)
 
 
 @configuration
