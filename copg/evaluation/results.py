@@ -71,7 +71,7 @@ class Evaluations:
         """What prompts that belong together share, by prompt id; one without a cluster is not there."""
         if self.folder is None:
             return {}
-        column = self.groups.config.get("columns", {}).get("cluster", CLUSTER)
+        column = cluster_column(self.groups)
         groups = (group for split in ("select", "gate") for group in read_groups(self.folder, split))
         found = {group.id: cluster_of(group, column) for group in groups}
         return {prompt: cluster for prompt, cluster in found.items() if cluster is not None}
@@ -174,6 +174,11 @@ def _estimate(value: Mapping[str, float | None] | None) -> Estimate:
     """JSON has no NaN: what a diverged trial could not measure is null there."""
     filled = {key: math.nan if number is None else number for key, number in (value or _UNKNOWN).items()}
     return Estimate(**filled)
+
+
+def cluster_column(groups: Manifest) -> str:
+    """Whose equal values belong together; groups without such a column have the name all the same."""
+    return str(groups.config.get("columns", {}).get("cluster", CLUSTER))
 
 
 def read_draws(measured: Measured, split: str) -> Draws:

@@ -1,17 +1,22 @@
 """The gate under the error budget of a model: nothing is promoted that the budget does not hold."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 from copg.digests import json_digest
 from copg.errors import ArtifactError
 from copg.evaluation.criteria import Criteria
 from copg.evaluation.gate import Decision
-from copg.evaluation.results import Evaluations, Measured, Outcome, judge
+from copg.evaluation.results import Evaluations, Measured, Outcome, cluster_column, judge
 from copg.tracking.budget import JUDGED, Budget, Spent
 from copg.tracking.registry import Registry
 
 GATE_FRACTION = "gate_fraction"
 """Setting of ``validate``, and tag of an entry of the budget."""
+SPLIT_BY = "split_by"
+"""Tag of an entry: the column whose equal values are on one side of the split; ``prompt`` where none is."""
+BY_PROMPT = "prompt"
 PROMOTED = "promoted"
 """How the note of an entry begins that passed."""
 
@@ -25,6 +30,9 @@ def judge_within_budget(
     same decision, at the level of the first time. So is what the same run comes to on the same data, of the
     same candidate against the same champion: where its draws come out otherwise, on another machine say, the
     first decision stands. One that fails for another reason spends nothing.
+
+    How each run's prompts were split is entered whatever comes of it: its trials were trained on all that was
+    not held out.
 
     Args:
         found: evaluations of one run.
@@ -41,11 +49,12 @@ def judge_within_budget(
         TrackingError: the registry cannot be reached, or refuses.
     """
     outcome = judge(found, criteria)
-    best = outcome.best
+    best, entries = outcome.best, Budget(registry, total=budget)
+    if split := _split_of(found):  # entered before it is compared: of two runs at once each sees the other
+        entries.remember(str((found.folder or Path()).absolute()), split)
     if best is None or not outcome.decision.tested:
         return outcome, None
-    entries = Budget(registry, total=budget)
-    if seen := _trained_on(found, entries):
+    if seen := _trained_on(split, entries):
         return replace(outcome, decision=Decision(False, (seen,))), None
     key, judged = _rests_on(found, best), _judged(found, best, run_key)
     if first := _decided_before(entries, key, judged):
@@ -56,8 +65,6 @@ def judge_within_budget(
         "candidate": best.policy_digest,
         "groups": found.groups.digest,
     }
-    if fraction := found.groups.config.get(GATE_FRACTION):
-        tags[GATE_FRACTION] = repr(float(fraction))
     spent = entries.spend(key, level=criteria.level, policy_uri=policy_uri(best), tags=tags)
     if spent.level != criteria.level:
         outcome = judge(found, replace(criteria, level=spent.level))
@@ -67,19 +74,37 @@ def judge_within_budget(
     return replace(outcome, decision=decision), spent
 
 
-def _trained_on(found: Evaluations, entries: Budget) -> str:
+def _split_of(found: Evaluations) -> dict[str, str]:
+    """What decides which prompts are in ``gate``, beside their hash; empty where that is not known."""
+    fraction = found.groups.config.get(GATE_FRACTION)
+    if fraction is None:
+        return {}
+    column = cluster_column(found.groups) if found.clusters else BY_PROMPT
+    return {GATE_FRACTION: repr(float(fraction)), SPLIT_BY: column}
+
+
+def _trained_on(split: Mapping[str, str], entries: Budget) -> str:
     """Why gate prompts of today were trained on by earlier runs of the model; empty where none were.
 
-    A prompt is in ``gate`` by its hash and the fraction alone: new ones join, and none ever leaves, unless
-    the fraction changes.
+    A prompt is in ``gate`` by its hash, or that of its cluster, and the fraction alone: new ones join, and
+    none ever leaves, unless the fraction or the column of clusters changes.
     """
-    now, least = found.groups.config.get(GATE_FRACTION), entries.least(GATE_FRACTION)
-    if now is None or least is None or now <= least:
+    if not split:
         return ""
-    return (
-        f"validate.gate_fraction={now:g} was {least:g} in an earlier run, which trained on prompts that "
-        f"are in gate now: set it to {least:g}"
-    )
+    now, least = float(split[GATE_FRACTION]), entries.least(GATE_FRACTION)
+    if least is not None and now > least:
+        return (
+            f"validate.gate_fraction={now:g} was {least:g} in an earlier run, which trained on prompts that "
+            f"are in gate now: set it to {least:g}"
+        )
+    by, first = split[SPLIT_BY], entries.first(SPLIT_BY)
+    if first is not None and by != first:
+        return (
+            f"prompts are split by {by!r}, and were by {first!r} in an earlier run, which trained on prompts "
+            f"that are in gate now: split them by {first!r} (validate.columns.cluster), or go on under "
+            "another name"
+        )
+    return ""
 
 
 def policy_uri(best: Measured) -> str:

@@ -61,6 +61,17 @@ class Budget:
         self._ledger.register_version(policy_uri, digest=key, tags=sealed, description="")
         return self._place(key)
 
+    def remember(self, policy_uri: str, tags: Mapping[str, str]) -> None:
+        """Enter what is so of a run whether it spends or not; the same again is one entry.
+
+        Args:
+            policy_uri: what the entry is of.
+            tags: of the entry.
+        """
+        key = json_digest(["remembered", dict(tags)])
+        sealed = {**tags, ENTRY: _seal(sorted(tags), {**tags, DIGEST_TAG: key})}
+        self._ledger.register_version(policy_uri, digest=key, tags=sealed, description="")
+
     def note(self, key: str, decision: str) -> None:
         """Write beside an entry what came of it."""
         for entry in self._entries():
@@ -89,8 +100,12 @@ class Budget:
         return sum(levels), len(levels)
 
     def least(self, tag: str) -> float | None:
-        """The smallest number under a tag of the entries; None where none has it."""
-        return min((float(e.tags[tag]) for e in self._entries() if tag in e.tags), default=None)
+        """The smallest number under a tag, of all that was entered; None where none has it."""
+        return min((float(e.tags[tag]) for e in self._whole() if tag in e.tags), default=None)
+
+    def first(self, tag: str) -> str | None:
+        """What stands under a tag of the oldest that has it; None where none does."""
+        return next((entry.tags[tag] for entry in self._whole() if tag in entry.tags), None)
 
     def _place(self, key: str) -> Spent:
         before, place = 0.0, 1
@@ -111,13 +126,21 @@ class Budget:
         return found
 
     def _entries(self) -> list[RegisteredVersion]:
-        """The first of each key, oldest first: a server may have made two for runs at once.
+        """Those that spend, the first of each key: a server may have made two for runs at once."""
+        first: dict[str, RegisteredVersion] = {}
+        for entry in self._whole():
+            if LEVEL in entry.tags:
+                first.setdefault(entry.digest, entry)
+        return list(first.values())
+
+    def _whole(self) -> list[RegisteredVersion]:
+        """All that was entered, oldest first.
 
         Raises:
             TrackingError: one of them is not what was written.
         """
-        first: dict[str, RegisteredVersion] = {}
-        for entry in reversed(self._ledger.versions()):
+        found = self._ledger.versions()[::-1]
+        for entry in found:
             if ENTRY in entry.tags and not _is_whole(entry):
                 name = self._ledger.model_name
                 raise TrackingError(
@@ -125,9 +148,7 @@ class Budget:
                     "is not what was written: it was changed by hand, or is damaged; bring the registry back "
                     "from a copy, or delete this version, which gives back what it spent"
                 )
-            if LEVEL in entry.tags:
-                first.setdefault(entry.digest, entry)
-        return list(first.values())
+        return found
 
 
 def _seal(names: list[str], tags: Mapping[str, str]) -> str:

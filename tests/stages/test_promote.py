@@ -289,6 +289,38 @@ def test_prompts_that_an_earlier_run_trained_on_judge_nobody(run) -> None:
             ]
 
 
+@pytest.mark.parametrize("refused", [{"max_kl": 1.0}, {"guards": {"rewards": ["brevty"]}}])
+def test_a_run_refused_for_another_reason_has_trained_on_its_prompts_all_the_same(run, uri, refused) -> None:
+    reseal(run.groups, config={"gate_fraction": 0.1})
+    assert not run.promote(BETTER, **refused)["promoted"]
+    assert Budget(Registry(uri, run.model_name), total=0.05).spent() == (0, 0)
+    reseal(run.groups, config={"gate_fraction": 0.2})
+    (reason,) = run.promote(BETTER)["reasons"]
+    assert reason.startswith("validate.gate_fraction=0.2 was 0.1 in an earlier run, which trained on")
+    reseal(run.groups, config={"gate_fraction": 0.1})
+    assert run.promote(BETTER)["promoted"]
+
+
+def test_prompts_split_by_another_column_than_in_an_earlier_run_judge_nobody(run) -> None:
+    reseal(run.groups, config={"gate_fraction": 0.1})
+    assert not run.promote(EQUAL)["promoted"]
+    documents = make_groups(run.folder / "documents", documents=20)
+    clustered, config = run.folder / "documents", {"gate_fraction": 0.1, "columns": {"cluster": "cluster"}}
+    reseal(clustered, config=config)
+    assert documents.rows == run.manifest.rows
+    plain, run.groups = run.groups, clustered
+    for path in (run.reference, *run.evaluate(BETTER)):
+        reseal(path, parents={"groups": documents.digest})
+    assert run.promote(BETTER)["reasons"] == [
+        "prompts are split by 'cluster', and were by 'prompt' in an earlier run, which trained on prompts "
+        "that are in gate now: split them by 'prompt' (validate.columns.cluster), or go on under another name"
+    ]
+    run.groups = plain
+    for path in (run.reference, *run.evaluate(BETTER)):
+        reseal(path, parents={"groups": run.manifest.digest})
+    assert run.promote(BETTER)["promoted"], "what was refused for its column binds nobody"
+
+
 def test_what_fails_for_another_reason_than_its_gain_spends_nothing(run, uri) -> None:
     run.promote(FAR, LOST)
     run.promote(BETTER, guards={"rewards": ["brevty"]})
