@@ -243,6 +243,18 @@ def test_the_same_run_on_other_draws_is_the_decision_that_was_made_and_spends_no
     assert (found["promoted"], budget.spent()[1]) == (True, 2)
 
 
+def test_the_same_run_decides_anew_where_its_decision_was_never_paid_for(run, uri) -> None:
+    this = {RUN_KEY: "this run"}
+    run.promote(EQUAL, error={"budget": 0.02, "horizon": 1})
+    unpaid = run.promote(BETTER, tags=this, error={"budget": 0.02, "horizon": 1})
+    assert unpaid["reasons"][0].startswith("0.02 of promote.error.budget=0.02 was spent before")
+    _drawn_anew(run, BETTER, 0.31)
+    for _ in range(2):  # decided and paid once
+        found = run.promote(BETTER, tags=this, replaces="", error={"budget": 0.04, "horizon": 2})
+        assert (found["promoted"], found["error"]["place"]) == (True, 2)
+    assert Budget(Registry(uri, run.model_name), total=0.04).spent() == (0.04, 2)
+
+
 def test_a_promotion_stands_where_its_candidate_is_drawn_anew(run, uri) -> None:
     this = {RUN_KEY: "this run"}
     assert run.promote(BETTER, tags=this)["promoted"]

@@ -6,7 +6,7 @@ import uuid
 import pytest
 
 from copg.errors import TrackingError
-from copg.tracking.budget import JUDGED, LEVEL, Budget
+from copg.tracking.budget import JUDGED, LEVEL, TOTAL, Budget
 from copg.tracking.registry import DIGEST_TAG, Registry
 
 HALF, WHOLE = 0.025, 0.05
@@ -35,7 +35,7 @@ def test_each_spends_once_in_the_order_in_which_they_came_and_never_more_than_th
         (3, WHOLE, False),
     ]
     assert budget.spent() == (WHOLE, 2)
-    assert open_budget(uri, "order", 3 * HALF).spent() == (3 * HALF, 3), "a larger budget holds it, too"
+    assert open_budget(uri, "order", 3 * HALF).spent() == (WHOLE, 2), "nor is it paid for afterwards"
 
 
 def test_the_same_again_spends_nothing_and_keeps_the_level_of_the_first_time(uri) -> None:
@@ -55,9 +55,52 @@ def test_fifty_two_shares_of_a_budget_are_all_of_it_whatever_their_sum_rounds_to
     assert budget._place("k51").affordable
 
 
+def test_another_budget_later_changes_nothing_of_what_was_paid_for(uri) -> None:
+    budget = open_budget(uri, "raised")
+    paid = [spend(budget, "a", 0.04), spend(budget, "b", 0.02), spend(budget, "c", 0.01)]
+    assert [each.affordable for each in paid] == [True, False, True]
+    # replayed under .06 b would be held, and with it c no more; under .04 only a
+    for total in (0.06, 0.04):
+        other = open_budget(uri, "raised", total)
+        assert other.spent() == (pytest.approx(0.05), 2)
+        assert [other._place(key) for key in "ac"] == [paid[0], paid[2]]
+    assert not spend(open_budget(uri, "raised", 0.06), "d", 0.02).affordable
+
+
+def test_entries_of_an_earlier_version_change_nothing_of_a_later_one(uri) -> None:
+    budget = open_budget(uri, "mixed")
+    for key, level in (("a", 0.04), ("b", 0.02)):  # without their budget: under .05 b is not held
+        budget._ledger._create("/p", key, {LEVEL: repr(level)}, "")
+    assert spend(budget, "c", 0.01).affordable
+    raised = open_budget(uri, "mixed", 0.06)
+    assert raised._place("b").affordable, "as ever"
+    assert raised._place("c").affordable
+    assert raised.spent() == (pytest.approx(0.07), 3)
+
+
+def test_what_was_not_paid_for_decided_nothing_and_is_entered_anew_under_a_larger_budget(uri) -> None:
+    judged = {"level": WHOLE, "policy_uri": "/p", "tags": {JUDGED: "j"}}
+    budget = open_budget(uri, "unpaid")
+    spend(budget, "a")
+    assert not budget.spend("b", **judged).affordable
+    budget.note("b", "not promoted: raise the budget")
+    assert (budget.decided("j"), budget.knows("b")) == (None, False)
+    assert not budget.spend("b", **judged).affordable, "the same again"
+    assert len(budget._entries()) == 2
+    raised = open_budget(uri, "unpaid", HALF + WHOLE)
+    for _ in range(2):
+        found = raised.spend("b", **judged)
+        assert (found.before, found.place, found.affordable) == (HALF, 2, True)
+    raised.note("b", "promoted: it is better")
+    assert raised.spent() == (HALF + WHOLE, 2)
+    for each in (raised, budget):
+        assert each.decided("j") == (found, "promoted: it is better")
+        assert each.knows("b")
+
+
 class Entry:
     def __init__(self, digest: str, level: float) -> None:
-        self.digest, self.tags = digest, {LEVEL: repr(level)}
+        self.digest, self.tags = digest, {LEVEL: repr(level), TOTAL: repr(WHOLE)}
 
 
 def test_of_several_at_once_as_many_are_held_as_there_is_budget_for(uri) -> None:
