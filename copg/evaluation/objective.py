@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from copg.evaluation.estimates import Clusters, estimate, paired_difference
 from copg.losses.units import has_reward_units
@@ -33,6 +34,10 @@ class Objective:
         return Estimate(
             *(value / self.predicted for value in (self.gain.mean, self.gain.low, self.gain.high))
         )
+
+    def facts(self) -> dict[str, Any]:
+        """Plain values, with the share of the predicted gain."""
+        return {**asdict(self), "share": asdict(self.share) if self.share else None}
 
     @property
     def below_reference(self) -> bool:

@@ -19,6 +19,7 @@ from copg.evaluation.gate import Contender, Decision, choose_trial, decide, excl
 from copg.evaluation.guards import check_guards, missing_guards
 from copg.evaluation.trust import read_learnt
 from copg.records import CLUSTER, Estimate, Evaluation, cluster_of
+from copg.rewards.ladder import Ladder, read_ladder
 
 _UNKNOWN = {"mean": math.nan, "low": math.nan, "high": math.nan}
 
@@ -75,6 +76,16 @@ class Evaluations:
         groups = (group for split in ("select", "gate") for group in read_groups(self.folder, split))
         found = {group.id: cluster_of(group, column) for group in groups}
         return {prompt: cluster for prompt, cluster in found.items() if cluster is not None}
+
+    @cached_property
+    def ladder(self) -> Ladder | None:
+        """What the logs can support, as the trials were trained by it, else as ``score`` had it."""
+        known = (one.manifest.facts.get("ladder") for one in (*self.trials, self.reference))
+        return next((read_ladder(facts) for facts in known if facts), None)
+
+    def predicted_gain(self, beta: float) -> float | None:
+        """The most that J can gain at a beta as the logs predict it, reward units; None without a ladder."""
+        return self.ladder.gain_at(beta) if self.ladder else None
 
     @property
     def everyone(self) -> list[Measured]:

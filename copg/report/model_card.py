@@ -69,8 +69,8 @@ def objective_of(evaluations: Evaluations, best: Measured, beta: float | None) -
     if beta is None:
         return None
     draws, reference = (read_draws(one, "gate") for one in (best, evaluations.reference))
-    drawn = (draws.rewards, draws.kls, reference.rewards)
-    return measure_objective(*drawn, beta=beta, clusters=evaluations.clusters)
+    told = {"predicted": evaluations.predicted_gain(beta), "clusters": evaluations.clusters}
+    return measure_objective(draws.rewards, draws.kls, reference.rewards, beta=beta, **told)
 
 
 def _worth(found: Objective | None) -> list[str]:
@@ -79,9 +79,10 @@ def _worth(found: Objective | None) -> list[str]:
     more = f"{interval(found.gain)} more than the reference's"
     if found.below_reference:
         more = f"surely worth less than the reference, by {interval(negated(found.gain))}"
+    share = f" That is {interval(found.share)} of what the logs predict it can gain." if found.share else ""
     return [
         f"Its J, reward less {found.beta:g} reward units a nat, is {interval(found.value)}: {more}, on the "
-        "same prompts.",
+        f"same prompts.{share}",
         "",
     ]
 

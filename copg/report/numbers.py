@@ -19,7 +19,6 @@ from copg.progress import track
 from copg.records import Estimate
 from copg.report.policy import CHAMPION, MIX, REFERENCE, TRIAL, Policy
 from copg.rewards.contract import RewardSpec, Scale
-from copg.rewards.ladder import Ladder
 from copg.rewards.mixture import Mixture
 
 
@@ -29,7 +28,6 @@ def compare_policies(
     trainings: Sequence[Manifest],
     *,
     report_beta: float | None = None,
-    ladder: Ladder | None = None,
 ) -> list[Policy]:
     """Reference, champion, trials and their mixes, each compared with the reference on the gate split.
 
@@ -38,7 +36,6 @@ def compare_policies(
         outcome: whose best trial it is.
         trainings: for their facts.
         report_beta: at which J of all is told; None: ``pick_beta``'s.
-        ladder: what the logs predict.
     """
     if report_beta is None:
         chosen = outcome.best.splits["gate"] if outcome.best else None
@@ -57,7 +54,7 @@ def compare_policies(
         draws = Draws() if role == REFERENCE else drawn
         best = outcome.best is not None and one.name == outcome.best.name
         betas = (report_beta, own_beta(one.splits["gate"]) if role == TRIAL else None)
-        objective, own = (_objective(draws, ref_draws, beta, ladder, clusters) for beta in betas)
+        objective, own = (_objective(draws, ref_draws, beta, evaluations) for beta in betas)
         by_prompt = partial(paired_difference, bounds=bounds_of(one))
         found.append(
             Policy(
@@ -87,17 +84,12 @@ def compare_policies(
 
 
 def _objective(
-    draws: Draws,
-    reference: Draws,
-    beta: float | None,
-    ladder: Ladder | None,
-    clusters: Mapping[str, str],
+    draws: Draws, reference: Draws, beta: float | None, evaluations: Evaluations
 ) -> Objective | None:
     if beta is None:
         return None
-    predicted = ladder.gain_at(beta) if ladder else None
-    drawn = (draws.rewards, draws.kls, reference.rewards)
-    return measure_objective(*drawn, beta=beta, predicted=predicted, clusters=clusters)
+    told = {"predicted": evaluations.predicted_gain(beta), "clusters": evaluations.clusters}
+    return measure_objective(draws.rewards, draws.kls, reference.rewards, beta=beta, **told)
 
 
 def _role(one: Measured, evaluations: Evaluations) -> str:
@@ -199,13 +191,8 @@ def report_numbers(policies: Sequence[Policy], outcome: Outcome, **context: Any)
 
 def _shares(policy: Policy) -> dict[str, Any]:
     """J of ``report.json``, each with its share of the predicted gain."""
-    found = {}
-    for name in ("objective", "own_objective"):
-        objective = getattr(policy, name)
-        if objective:
-            share = objective.share
-            found[name] = {**asdict(objective), "share": asdict(share) if share else None}
-    return found
+    found = {name: getattr(policy, name) for name in ("objective", "own_objective")}
+    return {name: objective.facts() for name, objective in found.items() if objective}
 
 
 def plain(value: Any) -> Any:

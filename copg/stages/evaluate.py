@@ -246,7 +246,7 @@ def _facts(
         "policy_digest": None if policy is None else policy.digest,
         "temperature": config.generation.temperature,
         "scales": source.facts.get("scales", {}),
-        **({**logged, **learnt} if policy is None else {}),
+        **({**logged, **learnt} if policy is None else {"ladder": known.get("ladder")}),
     }
 
 

@@ -134,7 +134,7 @@ def promote_best(
     decision = _decision(outcome, registry, version, retired)
     error = {"budget": config.error.budget, **asdict(spent)} if spent else None
     worth = objective_of(found, outcome.best, config.report_beta) if outcome.best else None
-    told = {"error": error, "objective": asdict(worth) if worth else None}
+    told = {"error": error, "objective": worth.facts() if worth else None}
     write_json(registration / "registration.json", {**decision, **told})
     metrics = _metrics(outcome, found)
     weights = _free_disk(config, registry, found.trials, outcome)

@@ -28,7 +28,6 @@ from copg.report.numbers import compare_policies, on_frontier, plain, report_num
 from copg.report.page import Contents, render_brief, render_page
 from copg.report.policy import TRIAL, Policy
 from copg.report.samples import pick_samples
-from copg.rewards.ladder import Ladder, read_ladder
 
 __all__ = ["ReportConfig", "report_trials"]
 
@@ -94,12 +93,9 @@ def report_trials(
     trained = {path: read_manifest(path, schema="training") for path in trainings}
     bounds = {"max_kl": config.max_kl, "min_gain": config.min_gain}
     outcome = judge(found, Criteria(**bounds, level=config.error.level, guards=config.guards))
-    ladder = _ladder(found, trained.values())
-    policies = compare_policies(
-        found, outcome, list(trained.values()), report_beta=config.report_beta, ladder=ladder
-    )
+    policies = compare_policies(found, outcome, list(trained.values()), report_beta=config.report_beta)
     warnings = warnings_of(found.groups, *trained.values(), *(one.manifest for one in found.everyone))
-    contents = replace(_contents(config, found, trained, policies, outcome, ladder), warnings=warnings)
+    contents = replace(_contents(config, found, trained, policies, outcome), warnings=warnings)
     page, brief = render_page(contents), render_brief(contents, address and f"{address}/{PAGE}")
     begin(report)
     (report / PAGE).write_text(page, encoding="utf-8")
@@ -107,7 +103,7 @@ def report_trials(
     brief_text = render_markdown(config.name, policies, outcome, warnings)
     (report / "report.md").write_text(brief_text, encoding="utf-8")
     facts = {"data": plain(found.groups.facts), "logged": plain(_logged(found)), "warnings": warnings}
-    facts["ladder"] = ladder.facts() if ladder else None
+    facts["ladder"] = found.ladder.facts() if found.ladder else None
     facts["learnt"] = plain(found.reference.manifest.facts.get("learnt", []))
     write_json(report / "report.json", report_numbers(policies, outcome, name=config.name, **bounds, **facts))
     metrics = _metrics(policies)
@@ -130,7 +126,6 @@ def _contents(
     trained: Mapping[Path, Manifest],
     policies: Sequence[Policy],
     outcome: Outcome,
-    ladder: Ladder | None,
 ) -> Contents:
     _, *others = found.everyone
     others += [outcome.best] if outcome.best and outcome.best.weight is not None else []
@@ -144,7 +139,7 @@ def _contents(
         picked=[(one.name, pick_samples(one, found.reference, config.num_samples)) for one in shown],
         data={"prompts": found.groups.rows, **found.groups.facts},
         logged=_logged(found),
-        ladder=ladder,
+        ladder=found.ladder,
         artifacts=_artifacts(found, trained.values()),
         versions=_versions(),
         settings=_settings(found, trained.values()),
@@ -159,13 +154,6 @@ def _logged(found: Evaluations) -> Mapping[str, Any]:
     """How the records' rewards are distributed, as the evaluation of the reference read it."""
     logged: Mapping[str, Any] = found.reference.manifest.facts.get("logged", {})
     return logged
-
-
-def _ladder(found: Evaluations, trained: Iterable[Manifest]) -> Ladder | None:
-    """What the logs can support, as the trainings read it from ``reference``, else as ``score`` had it."""
-    known = [manifest.facts.get("ladder") for manifest in trained]
-    known.append(found.reference.manifest.facts.get("ladder"))
-    return next((read_ladder(facts) for facts in known if facts), None)
 
 
 def _artifacts(found: Evaluations, trained: Iterable[Manifest]) -> list[tuple[str, str, str, str]]:

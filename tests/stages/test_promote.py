@@ -7,12 +7,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import fsspec
+import numpy as np
 import pytest
 
 from copg.artifacts import read_manifest
 from copg.config import parse_config
 from copg.digests import file_digest
 from copg.errors import ArtifactError, ConfigError, TrackingError
+from copg.evaluation.criteria import Criteria
+from copg.evaluation.gate import interval
+from copg.evaluation.results import judge, read_evaluations
+from copg.report.numbers import compare_policies
+from copg.rewards.predicting import build_ladder
 from copg.run.sources import fetch
 from copg.stages.promote import PromoteConfig, promote_best
 from copg.stores.addresses import find_damage
@@ -145,6 +151,24 @@ def test_card_and_decision_tell_j_at_the_beta_of_the_report(run) -> None:
     assert kl == pytest.approx(5, abs=0.2)
     assert low == pytest.approx(run.metrics["gain/reference"] - 0.05 * kl)
     assert told[0]["gain"]["low"] < low < told[0]["gain"]["high"]
+
+
+def test_card_and_decision_have_the_share_of_the_predicted_gain_that_the_report_has(run) -> None:
+    rewards = list(np.linspace(0, 1, 60).reshape(20, 3) ** 2)
+    scored, weighed = (build_ladder(values, base="others") for values in (rewards, [3 * r for r in rewards]))
+    (trial,) = run.evaluate(BETTER)
+    for ladder, path in ((scored, run.reference), (weighed, trial)):  # the latter is what it was trained by
+        reseal(path, facts={**read_manifest(path, schema="evaluation").facts, "ladder": ladder.facts()})
+        objective = run.promote(BETTER)["objective"]
+        assert objective["predicted"] == pytest.approx(ladder.gain_at(0.05))
+        share = objective["gain"]["mean"] / objective["predicted"]
+        assert objective["share"]["mean"] == pytest.approx(share)
+        found = read_evaluations(run.groups, reference=run.reference, champion=None, trials=[trial])
+        policies = compare_policies(found, judge(found, Criteria()), [])
+        (reported,) = (one.objective for one in policies if one.name == BETTER.name)
+        assert reported.facts() == objective
+        told = f"That is {interval(reported.share)} of what the logs predict it can gain."
+        assert told in (run.out / "model_card.md").read_text()
 
 
 def test_a_trial_no_better_than_the_reference_becomes_challenger_and_the_run_succeeds(run, uri) -> None:
