@@ -19,6 +19,7 @@ from copg.evaluation.gate import Contender, Decision, choose_trial, decide, excl
 from copg.evaluation.guards import check_guards, missing_guards
 from copg.evaluation.trust import read_learnt
 from copg.records import CLUSTER, Estimate, Evaluation, cluster_of
+from copg.rewards.drawn import validated
 from copg.rewards.ladder import Ladder, read_ladder
 
 _UNKNOWN = {"mean": math.nan, "low": math.nan, "high": math.nan}
@@ -189,7 +190,7 @@ def _estimate(value: Mapping[str, float | None] | None) -> Estimate:
 
 def cluster_column(groups: Manifest) -> str:
     """Whose equal values belong together; groups without such a column have the name all the same."""
-    return str(groups.config.get("columns", {}).get("cluster", CLUSTER))
+    return str(validated(groups).get("columns", {}).get("cluster", CLUSTER))
 
 
 def read_draws(measured: Measured, split: str) -> Draws:

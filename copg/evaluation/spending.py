@@ -9,6 +9,7 @@ from copg.errors import ArtifactError
 from copg.evaluation.criteria import Criteria
 from copg.evaluation.gate import Decision
 from copg.evaluation.results import Evaluations, Measured, Outcome, cluster_column, judge
+from copg.rewards.drawn import validated
 from copg.tracking.budget import JUDGED, Budget, Spent
 from copg.tracking.registry import Registry
 
@@ -76,7 +77,7 @@ def judge_within_budget(
 
 def _split_of(found: Evaluations) -> dict[str, str]:
     """What decides which prompts are in ``gate``, beside their hash; empty where that is not known."""
-    fraction = found.groups.config.get(GATE_FRACTION)
+    fraction = validated(found.groups).get(GATE_FRACTION)
     if fraction is None:
         return {}
     column = cluster_column(found.groups) if found.clusters else BY_PROMPT

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from copg.artifacts import Manifest
 from copg.records import Completion
 
 DRAWN = "drawn"
@@ -14,6 +15,14 @@ TIMES = "times"
 """Of ``DRAWN``: in how many draws of its prompt it came."""
 SAMPLER = "sampler"
 """Of the facts of groups: who drew some of their completions; absent where nobody did."""
+VALIDATED = "validated"
+"""Of the facts of groups with drawn completions: the settings by which their records were read and split."""
+
+
+def validated(groups: Manifest) -> Mapping[str, Any]:
+    """The settings by which the records of groups were read and split, whoever drew completions since."""
+    settings: Mapping[str, Any] = groups.facts.get(VALIDATED, groups.config)
+    return settings
 
 
 def times_drawn(completion: Completion) -> int:

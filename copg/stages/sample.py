@@ -20,7 +20,7 @@ from copg.lm.fit import RecordFit, open_fit
 from copg.lm.sampling import ModelSampler, Sampler
 from copg.lm.tally import Tally
 from copg.records import SPLITS, Completion, Group, in_shard
-from copg.rewards.drawn import SAMPLER, note_draw
+from copg.rewards.drawn import SAMPLER, VALIDATED, note_draw, validated
 from copg.stores.completion_store import Drawn, open_completions, read_drawn
 from copg.stores.promised import weights_as_promised
 
@@ -150,6 +150,7 @@ def _facts(
     doubts = (drawing.sampler.doubts, drawing.tally.warnings(), filling.tally.warnings())
     left_out = [f"sample: {line}" for lines in doubts for line in lines]
     own = {
+        VALIDATED: validated(parent),
         "metrics": {**parent.facts.get("metrics", {}), **metrics},
         SAMPLER: drawing.sampler.about,
         "warnings": [*warnings_of(parent), *left_out],

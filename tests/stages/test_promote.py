@@ -18,6 +18,7 @@ from copg.evaluation.criteria import Criteria
 from copg.evaluation.gate import interval
 from copg.evaluation.results import judge, read_evaluations
 from copg.report.numbers import compare_policies
+from copg.rewards.drawn import VALIDATED
 from copg.rewards.predicting import build_ladder
 from copg.run.sources import fetch
 from copg.stages.promote import PromoteConfig, promote_best
@@ -330,10 +331,11 @@ def test_a_run_refused_for_another_reason_has_trained_on_its_prompts_all_the_sam
     reseal(run.groups, config={"gate_fraction": 0.1})
     assert not run.promote(BETTER, **refused)["promoted"]
     assert Budget(Registry(uri, run.model_name), total=0.05).spent() == (0, 0)
-    reseal(run.groups, config={"gate_fraction": 0.2})
+    drawn = {VALIDATED: {"gate_fraction": 0.2}}  # of groups whose completions a run drew for itself
+    reseal(run.groups, config={"max_tokens": 8}, facts=drawn)
     (reason,) = run.promote(BETTER)["reasons"]
     assert reason.startswith("validate.gate_fraction=0.2 was 0.1 in an earlier run, which trained on")
-    reseal(run.groups, config={"gate_fraction": 0.1})
+    reseal(run.groups, config={"gate_fraction": 0.1}, facts={})
     assert run.promote(BETTER)["promoted"]
 
 

@@ -21,6 +21,7 @@ from copg.lm import drawing, endpoint_sampler, sampling
 from copg.lm.config import EndpointConfig, GenerationConfig, ReaderConfig, TextConfig
 from copg.lm.engines import own
 from copg.records import Completion, Group, prompt_id
+from copg.rewards.drawn import validated
 from copg.stages.sample import SampleConfig, sample_groups, sample_shard
 from copg.stages.validate import ValidateConfig, validate_records
 from copg.stores.completion_store import COMPLETIONS
@@ -29,6 +30,7 @@ from tests.serving import JsonHandler, serving
 from tests.tiny import WORDS
 
 ROOT = Path(__file__).parents[2]
+SPLIT = {"gate_fraction": 0.1}
 SHORT = GenerationConfig(max_new_tokens=6)
 
 
@@ -43,7 +45,7 @@ def write_groups(folder: Path, num_train: int, logged: int = 0, num_select: int 
             writer.write(split, Group(prompt_id(prompt), prompt, texts, source=f"f:{number + 1}"))
     facts = {"metrics": {"records/read": 9.0}, "checks": [{"reason": "tied"}]}
     rows = num_train + num_select
-    seal(folder, schema="groups", stage="validate", rows=rows, config={}, parents={}, facts=facts)
+    seal(folder, schema="groups", stage="validate", rows=rows, config=SPLIT, parents={}, facts=facts)
     return folder
 
 
@@ -66,6 +68,7 @@ def test_prompts_alone_get_all_and_a_logged_completion_stays_and_gets_companions
     assert "drawn_as_other_tokens: " in capsys.readouterr().err
     manifest = read_manifest(tmp_path / "one", schema="groups")
     assert manifest.facts["checks"] == [{"reason": "tied"}]  # what promotion decides on goes along
+    assert validated(manifest) == SPLIT
     assert manifest.facts["metrics"]["records/read"] == 9
     drawn = [
         completion for group in read_groups(tmp_path / "one", "train") for completion in group.completions
@@ -541,6 +544,7 @@ KILLED = """
 import sys
 from pathlib import Path
 from copg.lm.config import EndpointConfig, GenerationConfig
+from copg.rewards.drawn import validated
 from copg.stages.sample import SampleConfig, sample_groups
 root, url = Path(sys.argv[1]), sys.argv[2]
 endpoint = EndpointConfig(url=url, model="m", num_parallel=2)
