@@ -69,8 +69,14 @@ def objective_of(evaluations: Evaluations, best: Measured, beta: float | None) -
     if beta is None:
         return None
     draws, reference = (read_draws(one, "gate") for one in (best, evaluations.reference))
-    told = {"predicted": evaluations.predicted_gain(beta), "clusters": evaluations.clusters}
-    return measure_objective(draws.rewards, draws.kls, reference.rewards, beta=beta, **told)
+    return measure_objective(
+        draws.rewards,
+        draws.kls,
+        reference.rewards,
+        beta=beta,
+        predicted=evaluations.predicted_gain(beta),
+        clusters=evaluations.clusters,
+    )
 
 
 def _worth(found: Objective | None) -> list[str]:

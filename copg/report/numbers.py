@@ -88,8 +88,14 @@ def _objective(
 ) -> Objective | None:
     if beta is None:
         return None
-    told = {"predicted": evaluations.predicted_gain(beta), "clusters": evaluations.clusters}
-    return measure_objective(draws.rewards, draws.kls, reference.rewards, beta=beta, **told)
+    return measure_objective(
+        draws.rewards,
+        draws.kls,
+        reference.rewards,
+        beta=beta,
+        predicted=evaluations.predicted_gain(beta),
+        clusters=evaluations.clusters,
+    )
 
 
 def _role(one: Measured, evaluations: Evaluations) -> str:

@@ -137,7 +137,8 @@ class Budget:
 
         One that does not hold its budget, of an earlier version, is held against the present one.
         """
-        entries, settled = self._entries(), {}
+        entries = self._entries()
+        settled: dict[int, Spent] = {}
         for number, entry in enumerate(entries):
             if TOTAL in entry.tags:
                 before = _replay(entries[: number + 1], settled, float(entry.tags[TOTAL]))
