@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from copg.artifacts import Manifest
 from copg.data.group_files import read_groups
@@ -24,29 +25,45 @@ from copg.rewards.contract import Scale
 from copg.rewards.mixture import build_mixture
 from copg.training.config import MonitorConfig, TrainConfig
 
+Floats = NDArray[np.float64]
 FEWEST = 16
 """Completions from which on least squares say something."""
+ENOUGH = 0.4
+"""Effective share of completions, weighted by reference / policy, from which on their mean is near 1."""
 
 
 def mean_kl(log_ratios: Sequence[float]) -> float:
     """KL of a policy from the reference, nats: the mean log-ratio of its own completions, with less noise.
 
     Over these ref / policy has a mean of 1. What it strays from that is taken off, as many times as least
-    squares say that log-ratios stray with it: a control variate, which changes the expectation by terms of
-    the order of one over their number alone, and at small distances leaves a fraction of the noise.
+    squares over the other half of the completions say that log-ratios stray with it: a control variate, which
+    changes no expectation, and at small distances leaves a fraction of the noise. Far away a few completions
+    would have to make up that mean, and are seldom drawn: where the share of those that count is below
+    ``ENOUGH``, it is the plain mean.
 
     Args:
         log_ratios: log(policy / reference) of completions that the policy drew.
     """
     x = np.asarray(log_ratios, dtype=np.float64)
+    plain = float(x.mean())
     if len(x) < FEWEST:
-        return float(x.mean())
+        return plain
     with np.errstate(over="ignore", invalid="ignore"):
-        strays = np.exp(-x) - 1
-        spread = float(strays.var())
-        slope = float(np.cov(x, strays, bias=True)[0, 1]) / spread if spread > 0 else 0.0
-        found = float(x.mean() - slope * strays.mean())
-    return found if math.isfinite(found) else float(x.mean())
+        ratios = np.exp(-x)
+        if not ratios.mean() ** 2 >= ENOUGH * (ratios**2).mean():
+            return plain
+        halves = (slice(None, None, 2), slice(1, None, 2))
+        strayed = [
+            _slope(x[other], ratios[other]) * float((ratios[own] - 1).sum())
+            for own, other in (halves, halves[::-1])
+        ]
+    found = plain - sum(strayed) / len(x)
+    return found if math.isfinite(found) else plain
+
+
+def _slope(x: Floats, ratios: Floats) -> float:
+    spread = float(ratios.var())
+    return float(np.cov(x, ratios, bias=True)[0, 1]) / spread if spread > 0 else 0.0
 
 
 class Sampler:
