@@ -8,7 +8,7 @@ from copg.evaluation.criteria import Criteria
 from copg.evaluation.estimates import TAIL, Bounds, paired_difference
 from copg.evaluation.power import MIN_PROMPTS, fewest_prompts
 from copg.records import Estimate, Evaluation
-from copg.rewards.tables import form_of
+from copg.rewards.tables import interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,9 +184,3 @@ def _compare(candidate: Contender, other: Contender, name: str, criteria: Criter
     level = f"at error {criteria.level:.2g}"
     numbers = f"{interval(found)} {level} {how} {_units_told(candidate, other)}"
     return better, f"the gain over {name}, {numbers}, {verdict} {criteria.min_gain:g} ({rewards})"
-
-
-def interval(estimate: Estimate) -> str:
-    """As a reader sees it: ``0.523 [0.498, 0.549]``."""
-    form = form_of(estimate)
-    return f"{estimate.mean:{form}} [{estimate.low:{form}}, {estimate.high:{form}}]"

@@ -17,6 +17,7 @@ from copg.evaluation.draws import read_draws as read_drawn
 from copg.evaluation.estimates import Bounds
 from copg.evaluation.gate import Contender, Decision, choose_trial, decide, exclusion
 from copg.evaluation.guards import check_guards, missing_guards
+from copg.evaluation.objective import Objective, measure_objective
 from copg.evaluation.trust import read_learnt
 from copg.records import CLUSTER, Estimate, Evaluation, cluster_of
 from copg.rewards.drawn import validated
@@ -87,6 +88,13 @@ class Evaluations:
     def predicted_gain(self, beta: float) -> float | None:
         """The most that J can gain at a beta as the logs predict it, reward units; None without a ladder."""
         return self.ladder.gain_at(beta) if self.ladder else None
+
+    def objective(self, mine: Draws, theirs: Draws, beta: float | None) -> Objective | None:
+        """J of a policy and what it gains, by its draws and the reference's, at a beta; None without one."""
+        if beta is None:
+            return None
+        drawn, known = (mine.rewards, mine.kls, theirs.rewards), self.predicted_gain(beta)
+        return measure_objective(*drawn, beta=beta, predicted=known, clusters=self.clusters)
 
     @property
     def everyone(self) -> list[Measured]:

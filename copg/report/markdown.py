@@ -3,11 +3,11 @@
 import re
 from collections.abc import Sequence
 
-from copg.evaluation.gate import interval
 from copg.evaluation.results import Outcome
 from copg.records import Estimate
 from copg.report.policy import MIX, REFERENCE, Policy
 from copg.report.texts import few
+from copg.rewards.tables import interval
 
 COLUMNS = (
     *("policy", "reward", "KL, nats", "gain over the reference", "gain in J", "win rate"),

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from copg import __version__
-from copg.evaluation.gate import Decision, interval
-from copg.evaluation.objective import Objective, measure_objective, negated, pick_beta
+from copg.evaluation.gate import Decision
+from copg.evaluation.objective import Objective, negated, pick_beta
 from copg.evaluation.results import Evaluations, Measured, read_draws
 from copg.records import Evaluation
+from copg.rewards.tables import interval
 
 
 def model_card(
@@ -66,17 +67,8 @@ def objective_of(evaluations: Evaluations, best: Measured, beta: float | None) -
     """J on the gate split and what it gains, at the beta that the report has as well; None without one."""
     if beta is None:
         beta = pick_beta([trial.splits["gate"] for trial in evaluations.trials], best.splits["gate"])
-    if beta is None:
-        return None
     draws, reference = (read_draws(one, "gate") for one in (best, evaluations.reference))
-    return measure_objective(
-        draws.rewards,
-        draws.kls,
-        reference.rewards,
-        beta=beta,
-        predicted=evaluations.predicted_gain(beta),
-        clusters=evaluations.clusters,
-    )
+    return evaluations.objective(draws, reference, beta)
 
 
 def _worth(found: Objective | None) -> list[str]:

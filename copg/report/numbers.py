@@ -13,7 +13,7 @@ from copg.evaluation.best_of import best_of
 from copg.evaluation.draws import Draws
 from copg.evaluation.estimates import Bounds, paired_difference, win_rate
 from copg.evaluation.frontier import Point, frontier
-from copg.evaluation.objective import Objective, measure_objective, own_beta, pick_beta
+from copg.evaluation.objective import own_beta, pick_beta
 from copg.evaluation.results import Evaluations, Measured, Outcome, bounds_of, read_draws
 from copg.progress import track
 from copg.records import Estimate
@@ -54,7 +54,7 @@ def compare_policies(
         draws = Draws() if role == REFERENCE else drawn
         best = outcome.best is not None and one.name == outcome.best.name
         betas = (report_beta, own_beta(one.splits["gate"]) if role == TRIAL else None)
-        objective, own = (_objective(draws, ref_draws, beta, evaluations) for beta in betas)
+        objective, own = (evaluations.objective(draws, ref_draws, beta) for beta in betas)
         by_prompt = partial(paired_difference, bounds=bounds_of(one))
         found.append(
             Policy(
@@ -81,21 +81,6 @@ def compare_policies(
             )
         )
     return found
-
-
-def _objective(
-    draws: Draws, reference: Draws, beta: float | None, evaluations: Evaluations
-) -> Objective | None:
-    if beta is None:
-        return None
-    return measure_objective(
-        draws.rewards,
-        draws.kls,
-        reference.rewards,
-        beta=beta,
-        predicted=evaluations.predicted_gain(beta),
-        clusters=evaluations.clusters,
-    )
 
 
 def _role(one: Measured, evaluations: Evaluations) -> str:

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from copg.evaluation.best_of import BestOf
-from copg.evaluation.gate import interval
 from copg.evaluation.objective import Objective, negated
 from copg.records import Estimate, Evaluation
+from copg.rewards.tables import interval
 
 REFERENCE, CHAMPION, TRIAL, MIX = "reference", "champion", "trial", "mix"
 OFF = 0.2

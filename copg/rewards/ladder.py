@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from copg.records import Estimate
-from copg.rewards.tables import form_of
+from copg.rewards.tables import interval
 
 Base = Literal["reference", "weighted", "others"]
 BASES: dict[str, str] = {
@@ -203,5 +203,4 @@ def read_ladder(facts: Mapping[str, Any] | None) -> Ladder | None:
 def _short(estimate: Estimate) -> str:
     if not math.isfinite(estimate.high):
         return f"{estimate.mean:.3g}"
-    form = form_of(estimate)
-    return f"{estimate.mean:{form}} [{estimate.low:{form}}, {estimate.high:{form}}]"
+    return interval(estimate)

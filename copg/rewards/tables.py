@@ -34,6 +34,12 @@ def form_of(estimate: Estimate) -> str:
     return f".{max(1, 1 + math.floor(math.log10(largest)) - place)}e"
 
 
+def interval(estimate: Estimate) -> str:
+    """As a reader sees it: ``0.523 [0.498, 0.549]``."""
+    form = form_of(estimate)
+    return f"{estimate.mean:{form}} [{estimate.low:{form}}, {estimate.high:{form}}]"
+
+
 def part_of(name: str) -> str:
     """``facts`` of ``reward_facts``; the mixture itself is ``reward``."""
     return name.removeprefix("reward_") if name != "reward" else "sum, as trained on"

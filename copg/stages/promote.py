@@ -18,11 +18,12 @@ from copg.evaluation.criteria import (
     MaxKL,
     MinGain,
 )
-from copg.evaluation.gate import gain, interval
+from copg.evaluation.gate import gain
 from copg.evaluation.results import Evaluations, Measured, Outcome, contender, read_evaluations
 from copg.evaluation.spending import judge_within_budget
 from copg.evaluation.succession import register_best, rejected_if_champion_changed
 from copg.report.model_card import model_card, objective_of
+from copg.rewards.tables import interval
 from copg.tracking.champions import retire_champions
 from copg.tracking.mlflow import DEFAULT_URI
 from copg.tracking.pointer import RUN_KEY

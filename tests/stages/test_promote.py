@@ -15,11 +15,11 @@ from copg.config import parse_config
 from copg.digests import file_digest
 from copg.errors import ArtifactError, ConfigError, TrackingError
 from copg.evaluation.criteria import Criteria
-from copg.evaluation.gate import interval
 from copg.evaluation.results import judge, read_evaluations
 from copg.report.numbers import compare_policies
 from copg.rewards.drawn import VALIDATED
 from copg.rewards.predicting import build_ladder
+from copg.rewards.tables import interval
 from copg.run.sources import fetch
 from copg.stages.promote import PromoteConfig, promote_best
 from copg.stores.addresses import find_damage
